@@ -1,0 +1,125 @@
+//! Why a remote call brought no result, sorted by what the caller will do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A call that failed as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The service takes no work from us for now and no lead is at fault: the work pauses, and costs no attempt.
+    #[error("{0}")]
+    Unavailable(Pause),
+    /// No answer, or one that does not say whether the work was done (timeout, lost reply, 5xx, a proxy's page).
+    #[error("{code}: {message}")]
+    Unknown {
+        /// A short stable word for logs and metrics, like `timeout`, `HTTP 502`, `INTERNAL_ERROR`.
+        code: String,
+        /// A sentence for people, with nothing of a lead in it.
+        message: String,
+        /// The least time the service asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The request was refused as a whole, for what was in it, and nothing was done.
+    #[error("{code}: {message}")]
+    Refused {
+        /// The service's own code, like `INVALID_DATA`.
+        code: String,
+        /// A sentence for people, with nothing of a lead in it.
+        message: String,
+    },
+}
+
+impl CallError {
+    /// The short stable word for logs, history and metrics.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unavailable(pause) => &pause.code,
+            Self::Unknown { code, .. } | Self::Refused { code, .. } => code,
+        }
+    }
+}
+
+/// The remote services whose trouble pauses work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remote {
+    /// Zoho's accounts server, which grants access tokens.
+    Token,
+    /// Bigin's API.
+    Bigin,
+    /// Sanity's API.
+    Sanity,
+}
+
+impl Remote {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Token, Self::Bigin, Self::Sanity];
+
+    /// The stable name in the store, logs, metrics and `/readyz`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Bigin => "bigin",
+            Self::Sanity => "sanity",
+        }
+    }
+
+    /// The inverse of [`Remote::label`].
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|remote| remote.label() == label)
+    }
+}
+
+/// Why a service takes no work, and for how long at least.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Which service.
+    pub remote: Remote,
+    /// What kind of trouble; decides the pace of asking again.
+    pub kind: PauseKind,
+    /// A short stable word: `invalid_code`, `TOO_MANY_REQUESTS`, `HTTP 503`.
+    pub code: String,
+    /// A sentence for people: what happened, and what to do where a person is needed.
+    pub message: String,
+    /// The least time the service asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.remote.label(), self.message, self.code)
+    }
+}
+
+/// Kinds of trouble of a whole service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseKind {
+    /// Our credentials or their scopes are refused: asked again at the pace of retries, and a person is needed.
+    Refused,
+    /// The token endpoint says we asked too often: asking again before ten quiet minutes prolongs it.
+    TokenThrottled,
+    /// A rate or concurrency limit; passes by itself.
+    RateLimited,
+    /// The API credits of the last 24 hours are used up; passes by itself, slowly.
+    CreditsUsedUp,
+    /// The service cannot be reached or answers 5xx.
+    Down,
+}
+
+/// What became of one record of a call that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemError {
+    /// The record is refused for what it says; a sentence that names fields, never values.
+    Refused {
+        /// The service's own code, like `INVALID_DATA`.
+        code: String,
+        /// For editors: `Bigin refused Email: not an email address`.
+        reason: String,
+    },
+    /// The contact with this id no longer exists (deleted, or merged into another).
+    Gone,
+    /// It may succeed later (`RECORD_LOCKED`, a limit, an internal error).
+    Later {
+        /// The service's own code.
+        code: String,
+    },
+}

@@ -1,0 +1,77 @@
+//! What is sent to Bigin for a lead, and what the organisation's own fields look like.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The fields of one contact as sent: API name → value. Never null and never empty, since Bigin takes null as "clear this".
+#[derive(Clone, PartialEq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Record(BTreeMap<String, Value>);
+
+impl fmt::Debug for Record {
+    /// Names the fields and leaves the values out: they are personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Record").field(&self.0.keys()).finish()
+    }
+}
+
+impl Record {
+    /// Sets a field, unless the value is null or blank text.
+    pub fn set(&mut self, field: &str, value: Value) {
+        let blank = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+        if !blank {
+            self.0.insert(field.to_owned(), value);
+        }
+    }
+
+    /// A field's text, where it has one.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field).and_then(Value::as_str)
+    }
+
+    /// The fields in the order of their names.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The same bytes for the same record, to be hashed.
+    pub fn canonical(&self) -> Vec<u8> {
+        // A map of text to JSON values always serialises.
+        serde_json::to_vec(&self.0).unwrap_or_default()
+    }
+}
+
+/// One field of Bigin's Contacts module, from `settings/fields`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// The label people see in Bigin.
+    pub label: String,
+    /// `text`, `email`, `phone`, `textarea`, `boolean`, `integer`, `double`, `date`, `datetime`, `picklist`, …
+    pub data_type: String,
+    /// Longest text it takes, in Bigin's characters; `None` where the metadata does not say.
+    pub length: Option<usize>,
+    /// "Do not allow duplicate values" is on, so that it may be a duplicate check.
+    pub unique: bool,
+    /// Bigin refuses or ignores what is written to it.
+    pub read_only: bool,
+}
+
+/// The fields of the organisation's Contacts: API name → field.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OrgFields(pub BTreeMap<String, Field>);
+
+impl OrgFields {
+    /// The field, if the organisation has it and lets us write it.
+    pub fn writable(&self, name: &str) -> Option<&Field> {
+        self.0.get(name).filter(|field| !field.read_only)
+    }
+
+    /// Whether the organisation lets no two contacts share a value of this field.
+    pub fn is_unique(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|field| field.unique)
+    }
+}

@@ -1,0 +1,3 @@
+//! The program `bigin-sync`.
+
+fn main() {}
