@@ -1,5 +1,22 @@
 //! bigin-sync: carries leads from Sanity into Zoho Bigin and loses none.
+//!
+//! `docs/ARCHITECTURE.md` has the map, the invariants and the life of a lead.
 
+pub mod app;
+pub mod bigin;
+#[cfg(test)]
+mod canned;
+pub mod chance;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod fake;
+pub mod http;
+pub mod metrics;
 pub mod outbound;
+pub mod sanity;
+pub mod signature;
+pub mod store;
+pub mod telemetry;
+pub mod workers;

@@ -1,3 +1,7 @@
-//! The program `bigin-sync`.
+//! The program `bigin-sync`; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bigin_sync::cli::main(std::env::args_os())
+}

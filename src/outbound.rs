@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
+
+use crate::clock::{SharedClock, after, until};
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 
 /// No answer of either service that we ask for comes near this; what does is not one of theirs.
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -20,12 +24,83 @@ pub struct Answer {
     pub json: Option<Value>,
 }
 
-/// Why there is no answer. The request may have been carried out all the same.
+/// Why there is no answer. Unless [`NoAnswer::never_sent`], the request may have been carried out all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}")]
 pub struct NoAnswer {
-    /// `timeout`, `connect`, `answer too large`, `connection lost`.
+    /// `connect`, `not sent`, `timeout`, `answer too large`, `connection lost`.
     pub code: &'static str,
+}
+
+impl NoAnswer {
+    const CONNECT: Self = Self { code: "connect" };
+    pub(crate) const NOT_SENT: Self = Self { code: "not sent" };
+    const TIMEOUT: Self = Self { code: "timeout" };
+    const TOO_LARGE: Self = Self {
+        code: "answer too large",
+    };
+    const LOST: Self = Self {
+        code: "connection lost",
+    };
+
+    /// Whether it is certain that the service saw nothing of the request.
+    pub fn never_sent(&self) -> bool {
+        *self == Self::CONNECT || *self == Self::NOT_SENT
+    }
+
+    /// What a caller of `remote` does about it: pauses where nothing was sent, and is in doubt otherwise.
+    pub fn into_call_error(self, remote: Remote) -> CallError {
+        let service = name(remote);
+        if self.never_sent() {
+            return CallError::Unavailable(Pause {
+                remote,
+                kind: PauseKind::Down,
+                code: self.code.to_owned(),
+                message: format!("{service} cannot be reached"),
+                retry_after: None,
+            });
+        }
+        let message = match self.code {
+            "timeout" => format!("{service} did not answer in time"),
+            "answer too large" => format!("{service} sent more than {MAX_ANSWER} bytes"),
+            _ => format!("the connection to {service} was lost before its answer was complete"),
+        };
+        CallError::Unknown {
+            code: self.code.to_owned(),
+            message,
+            retry_after: None,
+        }
+    }
+}
+
+/// A service's name in sentences for people.
+pub fn name(remote: Remote) -> &'static str {
+    match remote {
+        Remote::Token => "Zoho's accounts server",
+        Remote::Bigin => "Bigin",
+        Remote::Sanity => "Sanity",
+    }
+}
+
+/// The moment by which a call has to be over, whatever it waits for on the way.
+pub struct Deadline {
+    clock: SharedClock,
+    ends: Timestamp,
+}
+
+impl Deadline {
+    /// `within` from now, by `clock`.
+    pub fn new(clock: &SharedClock, within: Duration) -> Self {
+        Self {
+            clock: SharedClock::clone(clock),
+            ends: after(clock.now(), within),
+        }
+    }
+
+    /// The time left; zero once it is over.
+    pub fn left(&self) -> Duration {
+        until(self.clock.now(), self.ends)
+    }
 }
 
 /// Builds the client for the service at `bases`. `user_agent` goes along with every request. The environment's proxies
@@ -55,7 +130,8 @@ pub fn client(user_agent: &str, bases: &[&Url]) -> Result<Client, reqwest::Error
         .build()
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the address is one of this machine.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost" | "[::1]") => true,
         Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()),
@@ -92,13 +168,29 @@ pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Resul
     })
 }
 
+/// Like [`send`], with what is left until `deadline`. Nothing is sent when nothing is left.
+///
+/// # Errors
+/// [`CallError::Unavailable`] (`Down`) where nothing was sent, [`CallError::Unknown`] where the reply was lost or late.
+pub async fn send_by(
+    request: reqwest::RequestBuilder,
+    deadline: &Deadline,
+    remote: Remote,
+) -> Result<Answer, CallError> {
+    let left = deadline.left();
+    let sent = if left.is_zero() {
+        Err(NoAnswer::NOT_SENT)
+    } else {
+        send(request, left).await
+    };
+    sent.map_err(|none| none.into_call_error(remote))
+}
+
 async fn read(mut response: Response) -> Result<Vec<u8>, NoAnswer> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(NoAnswer {
-                code: "answer too large",
-            });
+            return Err(NoAnswer::TOO_LARGE);
         }
         body.extend_from_slice(&chunk);
     }
@@ -106,14 +198,17 @@ async fn read(mut response: Response) -> Result<Vec<u8>, NoAnswer> {
 }
 
 fn no_answer(error: reqwest::Error) -> NoAnswer {
-    let code = if error.is_timeout() {
-        "timeout"
-    } else if error.is_connect() {
-        "connect"
+    // The order matters: a connection that could not be made in time is both a timeout and a failed connect, and only
+    // the latter says that nothing was sent.
+    if error.is_connect() {
+        NoAnswer::CONNECT
+    } else if error.is_builder() {
+        NoAnswer::NOT_SENT
+    } else if error.is_timeout() {
+        NoAnswer::TIMEOUT
     } else {
-        "connection lost"
-    };
-    NoAnswer { code }
+        NoAnswer::LOST
+    }
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
@@ -128,6 +223,18 @@ fn parse_retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let then = jiff::fmt::rfc2822::parse(value.trim()).ok()?;
     let now = jiff::fmt::rfc2822::parse(date?.trim()).ok()?;
     Duration::try_from(then.timestamp().duration_since(now.timestamp())).ok()
+}
+
+/// `text`, where it has 1 to `longest` bytes and all are `legal`: the most that is repeated of what a server says, so
+/// that nothing personal can come along.
+pub fn word(text: &str, longest: usize, legal: impl Fn(u8) -> bool) -> Option<&str> {
+    let fits = (1..=longest).contains(&text.len()) && text.bytes().all(legal);
+    fits.then_some(text)
+}
+
+/// A base address as text that a path can be put behind.
+pub fn base_text(url: &Url) -> &str {
+    url.as_str().trim_end_matches('/')
 }
 
 /// Parses the base address of a service, without a trailing slash.
@@ -166,6 +273,31 @@ mod tests {
                 expected.map(Duration::from_secs),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_no_doubt() {
+        for none in [NoAnswer::CONNECT, NoAnswer::NOT_SENT] {
+            let error = none.into_call_error(Remote::Bigin);
+            assert!(matches!(error, CallError::Unavailable(pause) if pause.kind == PauseKind::Down));
+        }
+        for none in [NoAnswer::TIMEOUT, NoAnswer::TOO_LARGE, NoAnswer::LOST] {
+            let code = none.code;
+            let error = none.into_call_error(Remote::Sanity);
+            assert!(
+                matches!(&error, CallError::Unknown { code: said, .. } if said == code),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_plain_words_of_a_server_are_repeated() {
+        let plain = |text| word(text, 5, |c: u8| c.is_ascii_uppercase());
+        assert_eq!(plain("ABCDE"), Some("ABCDE"));
+        for other in ["", "ABCDEF", "abc", "A B", "Ä"] {
+            assert_eq!(plain(other), None, "{other:?}");
         }
     }
 }

@@ -74,6 +74,31 @@ impl fmt::Display for ContactId {
     }
 }
 
+/// Which revision of a lead. The Content Lake counts `_updatedAt` in whole seconds, so two revisions may share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// `_updatedAt`.
+    pub updated_at: Timestamp,
+    /// `_rev`, where it is known.
+    pub rev: Option<String>,
+}
+
+impl Revision {
+    /// Whether this is, or may be, a later revision than `other`.
+    pub fn may_follow(&self, other: &Self) -> bool {
+        let same_second = self.updated_at == other.updated_at;
+        self.updated_at > other.updated_at || (same_second && self.rev.is_some() && self.rev != other.rev)
+    }
+
+    /// The later of two; the first where neither is.
+    pub fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) if other.may_follow(&one) => Some(other),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
 /// One revision of a published lead.
 #[derive(Clone, PartialEq)]
 pub struct Lead {
@@ -125,6 +150,14 @@ impl Lead {
             crm_error: text("crmError").map(str::to_owned),
             document,
         })
+    }
+
+    /// Which revision this is.
+    pub fn revision(&self) -> Revision {
+        Revision {
+            updated_at: self.updated_at,
+            rev: Some(self.rev.clone()),
+        }
     }
 
     /// Whether the lead's own status asks for a sync.

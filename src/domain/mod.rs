@@ -1,5 +1,14 @@
 //! What a sync is and what follows from what. Pure: no I/O, no async, and `now` is an argument.
 
+pub mod breaker;
+pub mod conversation;
+pub mod decide;
 pub mod failure;
 pub mod lead;
+pub mod mapping;
+pub mod moment;
+pub mod phone;
 pub mod record;
+pub mod retry;
+pub mod state;
+pub mod sync;

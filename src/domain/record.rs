@@ -75,3 +75,31 @@ impl OrgFields {
         self.0.get(name).is_some_and(|field| field.unique)
     }
 }
+
+/// What an upsert did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A new contact was made.
+    Insert,
+    /// A contact that was there already took the fields.
+    Update,
+}
+
+impl Action {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Insert, Self::Update];
+
+    /// The stable name in the store, logs and the API, which is Bigin's own word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+        }
+    }
+
+    /// The inverse of [`Action::label`].
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.label() == label)
+    }
+}

@@ -1,0 +1,227 @@
+//! What an answer of Bigin's API means as a whole: one decision table, body before status.
+//!
+//! Sources: official docs (status-codes, upsert-records), the docs of Zoho CRM, whose engine Bigin runs on, and live
+//! traffic recorded on 2026-10-09.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::item;
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::outbound::{Answer, word};
+
+/// What a complete answer says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict<'a> {
+    /// `data[]` is there: each item is judged for itself, whatever the HTTP status (mixed results come as 200, 202,
+    /// 207 and 400).
+    Items(&'a [Value]),
+    /// A body without `data[]` that is no error.
+    Body(&'a Value),
+    /// 204: there is no such thing.
+    Nothing,
+    /// `INVALID_TOKEN`: the access token is refused, nothing was done.
+    TokenRefused,
+    /// The call as a whole was refused for what was in it; the body names the code.
+    Refused(&'a Value),
+    /// The call failed as a whole.
+    Failed(CallError),
+}
+
+/// Judges an answer. `scope` is the OAuth scope the call needs, named where Bigin denies it.
+pub(super) fn judge<'a>(answer: &'a Answer, scope: &str) -> Verdict<'a> {
+    let Some(body) = &answer.json else {
+        return judge_without_json(answer);
+    };
+    if let Some(items) = body.get("data").and_then(Value::as_array) {
+        return Verdict::Items(items);
+    }
+    match body.get("code").and_then(Value::as_str) {
+        None | Some("SUCCESS") if answer.status.is_success() => Verdict::Body(body),
+        said => judge_body_error(answer, body, said.unwrap_or_default(), scope),
+    }
+}
+
+fn judge_without_json(answer: &Answer) -> Verdict<'static> {
+    match answer.status {
+        StatusCode::NO_CONTENT => Verdict::Nothing,
+        StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, http(answer.status))),
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Failed(CallError::Refused {
+            code: http(answer.status),
+            message: "Bigin refused the call for its size".to_owned(),
+        }),
+        _ => Verdict::Failed(unknown(answer, http(answer.status))),
+    }
+}
+
+/// A body-level error: `{"code":"…","details":{},"message":"…","status":"error"}`.
+fn judge_body_error<'a>(answer: &'a Answer, body: &'a Value, said: &str, scope: &str) -> Verdict<'a> {
+    let status = answer.status;
+    let code = clean_code(said).map_or_else(|| http(status), str::to_owned);
+    let failed = |error| Verdict::Failed(error);
+    match said {
+        "INVALID_TOKEN" => Verdict::TokenRefused,
+        _ if credits_used_up(said, status, body) => failed(credits(answer, code)),
+        "TOO_MANY_REQUESTS" => failed(rate_limited(answer, code)),
+        "OAUTH_SCOPE_MISMATCH" => failed(not_allowed(
+            code,
+            format!("the refresh token lacks the scope {scope}: run `bigin-sync auth` and grant it"),
+        )),
+        "NO_PERMISSION" | "AUTHORIZATION_FAILED" => failed(not_allowed(
+            code,
+            format!("Bigin denies this: the refresh token needs the scope {scope}, and its user the right to do it"),
+        )),
+        "INVALID_URL_PATTERN" | "INVALID_MODULE" | "INVALID_REQUEST_METHOD" => failed(not_allowed(
+            code,
+            "Bigin does not know the address that was called; the wrong data centre? Check BIGIN_DATA_CENTER"
+                .to_owned(),
+        )),
+        // Somebody holds a record of the batch: nothing was done, and the same call may succeed later.
+        "RECORD_LOCKED" | "INTERNAL_ERROR" => failed(unknown(answer, code)),
+        _ => judge_status(answer, body, code, scope),
+    }
+}
+
+/// The body's code says nothing to us: the HTTP status decides.
+fn judge_status<'a>(answer: &'a Answer, body: &'a Value, code: String, scope: &str) -> Verdict<'a> {
+    let is_zoho = body.get("code").is_some();
+    match answer.status {
+        StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, code)),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_zoho => Verdict::Failed(not_allowed(
+            code,
+            format!("Bigin refuses our credentials for this call, which needs the scope {scope}"),
+        )),
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Refused(body),
+        StatusCode::REQUEST_TIMEOUT => Verdict::Failed(unknown(answer, code)),
+        status if is_zoho && (status.is_client_error() || status.is_success()) => Verdict::Refused(body),
+        _ => Verdict::Failed(unknown(answer, code)),
+    }
+}
+
+/// The items of an answer to a call about `asked` records.
+///
+/// # Errors
+/// [`CallError::Unknown`] where their number is another: then nobody knows which record they speak of.
+pub(super) fn items<'a>(answer: &'a Answer, scope: &str, asked: usize) -> Result<&'a [Value], CallError> {
+    match judge(answer, scope) {
+        Verdict::Items(items) if items.len() == asked => Ok(items),
+        Verdict::Items(_) => Err(CallError::Unknown {
+            code: "WRONG_COUNT".to_owned(),
+            message: "Bigin's answer does not have one result for each record".to_owned(),
+            retry_after: None,
+        }),
+        Verdict::Body(_) | Verdict::Nothing => Err(CallError::Unknown {
+            code: "NO_RESULTS".to_owned(),
+            message: "Bigin's answer has no results".to_owned(),
+            retry_after: None,
+        }),
+        // A call about one record may be refused without `data[]`; then the body is the item.
+        Verdict::Refused(body) if asked == 1 && item::is_gone(body) => Ok(std::slice::from_ref(body)),
+        verdict => Err(failure(answer, verdict)),
+    }
+}
+
+/// The JSON of an answer that is no list of results; `None` for "no content".
+///
+/// # Errors
+/// Whatever the answer says is wrong.
+pub(super) fn body<'a>(answer: &'a Answer, scope: &str) -> Result<Option<&'a Value>, CallError> {
+    match judge(answer, scope) {
+        Verdict::Items(_) | Verdict::Body(_) => Ok(answer.json.as_ref()),
+        Verdict::Nothing => Ok(None),
+        verdict => Err(failure(answer, verdict)),
+    }
+}
+
+fn failure(answer: &Answer, verdict: Verdict<'_>) -> CallError {
+    match verdict {
+        Verdict::Failed(error) => error,
+        Verdict::TokenRefused => token_refused(),
+        Verdict::Refused(body) => {
+            let (code, message) = item::refusal(body).unwrap_or_else(|| {
+                let code = http(answer.status);
+                let message = format!("Bigin refused the call ({code})");
+                (code, message)
+            });
+            CallError::Refused { code, message }
+        }
+        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => unknown(answer, http(answer.status)),
+    }
+}
+
+/// Bigin refuses an access token that was just granted: no further token will help.
+pub(super) fn token_refused() -> CallError {
+    not_allowed(
+        "INVALID_TOKEN".to_owned(),
+        "Bigin refuses a fresh access token; the wrong data centre? Check BIGIN_DATA_CENTER, or run `bigin-sync auth`"
+            .to_owned(),
+    )
+}
+
+/// Whether the answer says that the API credits of the last 24 hours are used up.
+///
+/// An assumption: no source shows this answer. The docs of Zoho CRM say that it comes as 429, like the concurrency limit,
+/// whose code is `TOO_MANY_REQUESTS`. So it takes a code that names credits, a 429 whose code names a limit, or a limit
+/// whose message speaks of credits or of 24 hours.
+fn credits_used_up(said: &str, status: StatusCode, body: &Value) -> bool {
+    let too_many = status == StatusCode::TOO_MANY_REQUESTS;
+    let message = body.get("message").and_then(Value::as_str).unwrap_or_default();
+    let message = message.to_ascii_lowercase();
+    let mut words = ["credit", "24 hour", "24-hour", "daily"].iter();
+    let about_a_day = words.any(|word| message.contains(word));
+    let limit = said.contains("LIMIT");
+    let about_a_limit = limit || too_many || said == "TOO_MANY_REQUESTS";
+    said.contains("CREDIT") || (limit && too_many) || (about_a_limit && about_a_day)
+}
+
+fn credits(answer: &Answer, code: String) -> CallError {
+    CallError::Unavailable(Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::CreditsUsedUp,
+        code,
+        message: "Bigin's API credits of the last 24 hours are used up".to_owned(),
+        retry_after: answer.retry_after,
+    })
+}
+
+fn rate_limited(answer: &Answer, code: String) -> CallError {
+    CallError::Unavailable(Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::RateLimited,
+        code,
+        message: "Bigin takes no more calls at the moment".to_owned(),
+        retry_after: answer.retry_after,
+    })
+}
+
+fn not_allowed(code: String, message: String) -> CallError {
+    CallError::Unavailable(Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::Refused,
+        code,
+        message,
+        retry_after: None,
+    })
+}
+
+fn unknown(answer: &Answer, code: String) -> CallError {
+    let message = if answer.json.is_some() {
+        format!("Bigin answered {}", http(answer.status))
+    } else {
+        format!("an answer that is not Bigin's ({})", http(answer.status))
+    };
+    CallError::Unknown {
+        code,
+        message,
+        retry_after: answer.retry_after,
+    }
+}
+
+fn http(status: StatusCode) -> String {
+    format!("HTTP {}", status.as_u16())
+}
+
+/// A code of Bigin's that is safe to repeat.
+pub(super) fn clean_code(code: &str) -> Option<&str> {
+    word(code, 40, |c| c.is_ascii_uppercase() || c == b'_')
+}

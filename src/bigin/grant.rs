@@ -1,0 +1,361 @@
+//! Zoho's token endpoint. It answers errors with HTTP 200, so that only the body says what happened.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Settings;
+use crate::domain::failure::{Pause, PauseKind, Remote};
+use crate::outbound::{self, Answer, is_loopback, word};
+
+/// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
+/// units that others have met.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// An access token that was just granted.
+pub(super) struct Grant {
+    pub(super) access_token: SecretString,
+    /// `https`, or `http` on this machine; anything else in the answer counts as absent, for the token must not travel there.
+    pub(super) api_domain: Option<Url>,
+    /// How long it lasts, counted from when it was asked for.
+    pub(super) lasts: Duration,
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub(super) struct NoGrant {
+    pub(super) pause: Pause,
+    /// Zoho may have granted a token all the same, which counts against its limit.
+    pub(super) may_be_granted: bool,
+}
+
+/// A refresh token, from a code that a person made in Zoho's API console.
+#[derive(Debug)]
+pub struct NewRefreshToken {
+    /// To be kept as `BIGIN_REFRESH_TOKEN`.
+    pub refresh_token: SecretString,
+    /// The address of the API, where the answer names one that can be used.
+    pub api_domain: Option<Url>,
+}
+
+#[derive(Serialize)]
+struct Form<'a> {
+    grant_type: &'static str,
+    client_id: &'a str,
+    client_secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+/// Asks for an access token: `POST {accounts}/oauth/v2/token` with a form (official docs, self-client-refresh-token-usage).
+pub(super) async fn refresh(http: &Client, settings: &Settings, deadline: Duration) -> Result<Grant, NoGrant> {
+    let form = Form {
+        grant_type: "refresh_token",
+        client_id: &settings.client_id,
+        client_secret: settings.client_secret.expose_secret(),
+        refresh_token: Some(settings.refresh_token.expose_secret()),
+        code: None,
+    };
+    let answer = post(http, &settings.accounts_url, &form, deadline).await?;
+    judge(&answer, &settings.accounts_url, "refresh token").map_err(sure)
+}
+
+/// Turns the code of a self client into a refresh token (official docs, self-client-get-access-token). A code works once,
+/// for 3 to 10 minutes. Nothing of the client's state is touched.
+///
+/// # Errors
+/// [`Pause`], with a sentence for people.
+pub async fn exchange(
+    http: &Client,
+    accounts_url: &Url,
+    client_id: &str,
+    client_secret: &SecretString,
+    code: &str,
+    deadline: Duration,
+) -> Result<NewRefreshToken, Pause> {
+    let form = Form {
+        grant_type: "authorization_code",
+        client_id,
+        client_secret: client_secret.expose_secret(),
+        refresh_token: None,
+        code: Some(code),
+    };
+    let answer = post(http, accounts_url, &form, deadline).await.map_err(|no| no.pause)?;
+    let grant = judge(&answer, accounts_url, "code")?;
+    let token = answer.json.as_ref().and_then(|body| token(body, "refresh_token"));
+    let token = token.ok_or_else(|| {
+        let message =
+            "Zoho granted access and no refresh token: generate a new code in the API console's Self Client tab";
+        refused("no_refresh_token", message.to_owned())
+    })?;
+    Ok(NewRefreshToken {
+        refresh_token: SecretString::from(token.to_owned()),
+        api_domain: grant.api_domain,
+    })
+}
+
+async fn post(http: &Client, accounts_url: &Url, form: &Form<'_>, deadline: Duration) -> Result<Answer, NoGrant> {
+    let url = format!("{}/oauth/v2/token", outbound::base_text(accounts_url));
+    let sent = outbound::send(http.post(url).form(form), deadline).await;
+    sent.map_err(|none| NoGrant {
+        may_be_granted: !none.never_sent(),
+        pause: Pause {
+            remote: Remote::Token,
+            kind: PauseKind::Down,
+            code: none.code.to_owned(),
+            message: format!("{} did not answer", host(accounts_url)),
+            retry_after: None,
+        },
+    })
+}
+
+fn sure(pause: Pause) -> NoGrant {
+    NoGrant {
+        pause,
+        may_be_granted: false,
+    }
+}
+
+/// Judges an answer of the token endpoint: an `access_token` in the body is success, whatever the status.
+///
+/// `invalid_*` means that the credentials are refused. Any other JSON is a throttle: its text is localised ("Access
+/// Denied", or the like in Chinese) and its status is 200 or 400 (docs of Zoho CRM, token-validity; integrators' reports).
+/// What is not JSON, or comes with 5xx, is no answer of the endpoint.
+fn judge(answer: &Answer, accounts_url: &Url, what: &str) -> Result<Grant, Pause> {
+    let body = answer.json.as_ref().filter(|body| body.is_object());
+    if let Some(body) = body
+        && let Some(token) = token(body, "access_token")
+    {
+        return Ok(Grant {
+            access_token: SecretString::from(token.to_owned()),
+            api_domain: body.get("api_domain").and_then(Value::as_str).and_then(api_domain),
+            lasts: lasts(body),
+        });
+    }
+    let error = body.and_then(|body| body.get("error")).and_then(Value::as_str);
+    match error.and_then(invalid) {
+        Some(code) => Err(refused(code, what_to_do(code, what, &host(accounts_url)))),
+        None if is_throttle(answer.status, body) => Err(throttled(answer, error)),
+        None => Err(down(answer, accounts_url)),
+    }
+}
+
+fn is_throttle(status: StatusCode, body: Option<&Value>) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || (body.is_some() && !status.is_server_error())
+}
+
+/// A token that fits into a header; anything else is none.
+fn token<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
+    word(body.get(key)?.as_str()?, 2000, |c| c.is_ascii_graphic())
+}
+
+fn invalid(error: &str) -> Option<&str> {
+    let code = word(error, 40, |c| c.is_ascii_lowercase() || c == b'_')?;
+    code.starts_with("invalid_").then_some(code)
+}
+
+fn what_to_do(code: &str, what: &str, host: &str) -> String {
+    match code {
+        "invalid_code" if what == "code" => {
+            "the code is refused: it works once and for a few minutes; generate a new one in Zoho's API console".to_owned()
+        }
+        "invalid_code" => {
+            "the refresh token is refused (revoked, mistyped, or pushed out by the user's newer ones); run `bigin-sync auth`"
+                .to_owned()
+        }
+        "invalid_client" => {
+            format!("the client id is refused by {host}; check BIGIN_CLIENT_ID and BIGIN_DATA_CENTER")
+        }
+        "invalid_client_secret" => {
+            format!("the client secret is refused by {host}; check BIGIN_CLIENT_SECRET, which differs per data centre")
+        }
+        _ => format!("the credentials are refused by {host}; check them, or run `bigin-sync auth`"),
+    }
+}
+
+fn refused(code: &str, message: String) -> Pause {
+    Pause {
+        remote: Remote::Token,
+        kind: PauseKind::Refused,
+        code: code.to_owned(),
+        message,
+        retry_after: None,
+    }
+}
+
+fn throttled(answer: &Answer, error: Option<&str>) -> Pause {
+    let code = error.and_then(|error| word(error, 40, |c| c.is_ascii_alphabetic() || matches!(c, b'_' | b' ')));
+    Pause {
+        remote: Remote::Token,
+        kind: PauseKind::TokenThrottled,
+        code: code.unwrap_or("throttled").to_owned(),
+        message: "Zoho grants no more access tokens for now; it takes ten quiet minutes".to_owned(),
+        retry_after: answer.retry_after,
+    }
+}
+
+fn down(answer: &Answer, accounts_url: &Url) -> Pause {
+    let code = format!("HTTP {}", answer.status.as_u16());
+    Pause {
+        remote: Remote::Token,
+        kind: PauseKind::Down,
+        message: format!("{} gave no answer of a token endpoint ({code})", host(accounts_url)),
+        code,
+        retry_after: answer.retry_after,
+    }
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or("the accounts server").to_owned()
+}
+
+/// `expires_in` is seconds as a number. Where `expires_in_sec` stands beside it, that is the seconds, and `expires_in`
+/// milliseconds (an older form that some data centres gave).
+fn lasts(body: &Value) -> Duration {
+    let number = |key: &str| {
+        let value = body.get(key)?;
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    };
+    number("expires_in_sec")
+        .or_else(|| number("expires_in"))
+        .map_or(LONGEST, Duration::from_secs)
+        .min(LONGEST)
+}
+
+/// An API address that a token may be sent to.
+pub(super) fn api_domain(text: &str) -> Option<Url> {
+    let url = outbound::base_url(text).ok()?;
+    (url.scheme() == "https" || is_loopback(&url)).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, json: Option<Value>) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            json,
+        }
+    }
+
+    fn accounts() -> Url {
+        "https://accounts.zoho.eu".parse().unwrap()
+    }
+
+    #[test]
+    fn every_refusal_of_the_token_endpoint_is_told_apart_by_its_body() {
+        use PauseKind::{Down, Refused, TokenThrottled};
+        let denied = json!({"error_description": "You have made too many requests continuously. Please try again after some time.",
+            "error": "Access Denied", "status": "failure"});
+        let chinese = json!({"error_description": "请求次数过多", "error": "访问被拒绝", "status": "failure"});
+        let cases = [
+            (200, Some(json!({"error": "invalid_code"})), Refused, "invalid_code"),
+            (400, Some(json!({"error": "invalid_code"})), Refused, "invalid_code"),
+            (200, Some(json!({"error": "invalid_client"})), Refused, "invalid_client"),
+            (
+                200,
+                Some(json!({"error": "invalid_client_secret"})),
+                Refused,
+                "invalid_client_secret",
+            ),
+            (200, Some(denied.clone()), TokenThrottled, "Access Denied"),
+            (400, Some(denied), TokenThrottled, "Access Denied"),
+            (200, Some(chinese), TokenThrottled, "throttled"),
+            (
+                200,
+                Some(json!({"error": "access_denied"})),
+                TokenThrottled,
+                "access_denied",
+            ),
+            (200, Some(json!({})), TokenThrottled, "throttled"),
+            (200, Some(json!({"access_token": ""})), TokenThrottled, "throttled"),
+            (
+                200,
+                Some(json!({"access_token": "two\nlines"})),
+                TokenThrottled,
+                "throttled",
+            ),
+            (429, None, TokenThrottled, "throttled"),
+            (500, Some(json!({"error": "general_error"})), Down, "HTTP 500"),
+            (502, None, Down, "HTTP 502"),
+            (200, None, Down, "HTTP 200"),
+            (200, Some(json!("ok")), Down, "HTTP 200"),
+        ];
+        for (status, body, kind, code) in cases {
+            let label = format!("{status} {body:?}");
+            let pause = judge(&answer(status, body), &accounts(), "refresh token")
+                .err()
+                .expect(&label);
+            assert_eq!(
+                (pause.remote, pause.kind, pause.code.as_str()),
+                (Remote::Token, kind, code),
+                "{label}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_credential_is_named_with_what_to_do() {
+        let cases = [
+            ("invalid_code", "refresh token", "run `bigin-sync auth`"),
+            ("invalid_code", "code", "generate a new one"),
+            ("invalid_client", "refresh token", "check BIGIN_CLIENT_ID"),
+            ("invalid_client_secret", "refresh token", "check BIGIN_CLIENT_SECRET"),
+            ("invalid_scope", "refresh token", "run `bigin-sync auth`"),
+        ];
+        for (code, what, said) in cases {
+            let message = what_to_do(code, what, "accounts.zoho.eu");
+            assert!(message.contains(said), "{code}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_grant_is_read_whatever_its_status_and_units() {
+        let cases = [
+            (
+                json!({"access_token": "1000.a", "api_domain": "https://www.zohoapis.eu", "expires_in": 3600}),
+                3600,
+            ),
+            (json!({"access_token": "1000.a", "expires_in": 60}), 60),
+            (json!({"access_token": "1000.a", "expires_in": "1800"}), 1800),
+            (json!({"access_token": "1000.a", "expires_in": 3_600_000}), 3600),
+            (
+                json!({"access_token": "1000.a", "expires_in": 3_600_000, "expires_in_sec": 1200}),
+                1200,
+            ),
+            (json!({"access_token": "1000.a"}), 3600),
+        ];
+        for (body, seconds) in cases {
+            let label = body.to_string();
+            let Ok(grant) = judge(&answer(200, Some(body)), &accounts(), "code") else {
+                panic!("{label}");
+            };
+            assert_eq!(grant.lasts, Duration::from_secs(seconds), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_token_travels_to_https_or_this_machine_only() {
+        let cases = [
+            ("https://www.zohoapis.com", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://localhost:1/", true),
+            ("http://www.zohoapis.com", false),
+            ("ftp://www.zohoapis.com", false),
+            ("www.zohoapis.com", false),
+            ("", false),
+        ];
+        for (text, usable) in cases {
+            assert_eq!(api_domain(text).is_some(), usable, "{text:?}");
+        }
+    }
+}

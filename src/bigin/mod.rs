@@ -1,0 +1,367 @@
+//! The client of Zoho Bigin: what bigin-sync asks of it, and nothing more.
+//!
+//! Every call holds one of [`Settings::max_concurrency`] permits, carries the shared access token, and is over by its
+//! deadline: the deadline covers the wait for a permit and for a token as well, and the HTTP request gets what is left.
+//! Nothing is sent once nothing is left. A call dropped half way may still be carried out by Bigin.
+
+mod answer;
+mod fields;
+mod grant;
+mod item;
+mod phones;
+mod seal;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::clock::SharedClock;
+use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::lead::ContactId;
+use crate::domain::record::{Action, OrgFields, Record};
+use crate::outbound::{Answer, Deadline, send_by};
+
+pub use grant::{NewRefreshToken, exchange};
+pub use phones::Found;
+pub use token::{TokenVault, VaultError};
+
+use token::{Token, Tokens};
+
+/// Most records of one upsert or update, and most contacts of one call to add tags (official docs, api-limits: 100, and
+/// 500 for tags, whose ids travel in the URL here).
+pub const BATCH: usize = 100;
+
+/// Covers upsert, update and add_tags (official docs, upsert-records and add-tags-records).
+const CONTACTS_SCOPE: &str = "ZohoBigin.modules.contacts.ALL";
+const FIELDS_SCOPE: &str = "ZohoBigin.settings.fields.READ";
+
+/// What the client is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Zoho's accounts server of the data centre, like `https://accounts.zoho.eu`.
+    pub accounts_url: Url,
+    /// The API's address. `None`: the `api_domain` that comes with each access token.
+    pub api_domain: Option<Url>,
+    /// The self client's id.
+    pub client_id: String,
+    /// The self client's secret; also the key under which tokens are stored.
+    pub client_secret: SecretString,
+    /// Lasts until it is revoked, or until the user's 21st refresh token pushes it out.
+    pub refresh_token: SecretString,
+    /// Added to each contact, by name; no name may have a comma.
+    pub tags: Vec<String>,
+    /// Calls awaited at once by this process; at least one.
+    pub max_concurrency: usize,
+}
+
+/// A contact that took a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upserted {
+    /// The contact.
+    pub contact: ContactId,
+    /// Whether it is new.
+    pub action: Action,
+}
+
+/// What became of each record of a call, in the order asked.
+pub type Results<T> = Vec<Result<T, ItemError>>;
+
+/// The client. Cheap to share behind an `Arc`.
+pub struct Bigin {
+    http: Client,
+    clock: SharedClock,
+    api_domain: Option<Url>,
+    tags: String,
+    permits: Semaphore,
+    tokens: Tokens,
+}
+
+/// Bigin's workflows run on what the API writes only where they are asked for by name (docs of Zoho CRM, insert-records).
+const TRIGGER: [&str; 1] = ["workflow"];
+
+#[derive(Serialize)]
+struct UpsertBody<'a> {
+    data: &'a [Record],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    duplicate_check_fields: &'a [&'a str],
+    trigger: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct UpdateBody<'a> {
+    data: &'a [ContactUpdate<'a>],
+    trigger: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct ContactUpdate<'a> {
+    id: &'a ContactId,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl Bigin {
+    /// `http` comes from [`crate::outbound::client`]; `vault` is the second level of the token cache.
+    pub fn new(settings: Settings, http: Client, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
+        Self {
+            api_domain: settings.api_domain.clone(),
+            tags: settings.tags.join(","),
+            permits: Semaphore::new(settings.max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            tokens: Tokens::new(settings, http.clone(), SharedClock::clone(&clock), vault),
+            http,
+            clock,
+        }
+    }
+
+    /// Reads what fields the organisation's Contacts have: `GET /bigin/v2/settings/fields?module=Contacts` (recorded live
+    /// traffic 2026-10-09).
+    ///
+    /// # Errors
+    /// [`CallError`]; a missing scope is [`PauseKind::Refused`] with the code `OAUTH_SCOPE_MISMATCH`.
+    pub async fn fields(&self, deadline: Duration) -> Result<OrgFields, CallError> {
+        let answer = self
+            .ask(deadline, |base| {
+                let url = format!("{base}/bigin/v2/settings/fields");
+                self.http.get(url).query(&[("module", "Contacts")])
+            })
+            .await?;
+        let fields = answer::body(&answer, FIELDS_SCOPE)?.and_then(fields::parse);
+        fields.ok_or_else(|| unreadable("Bigin's answer names no fields of Contacts"))
+    }
+
+    /// Makes or updates one contact per record: `POST /bigin/v2/Contacts/upsert` (official docs, upsert-records).
+    ///
+    /// At most [`BATCH`] records. `duplicate_check` names fields in the order of the check; only unique fields may be
+    /// listed, and Bigin checks other unique fields all the same. One result per record, in order.
+    ///
+    /// # Errors
+    /// [`CallError`]. After [`CallError::Unknown`] any of the records may have been written.
+    pub async fn upsert(
+        &self,
+        records: &[Record],
+        duplicate_check: &[&str],
+        deadline: Duration,
+    ) -> Result<Results<Upserted>, CallError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        within_batch(records.len())?;
+        let body = UpsertBody {
+            data: records,
+            duplicate_check_fields: duplicate_check,
+            trigger: TRIGGER,
+        };
+        let answer = self
+            .ask(deadline, |base| {
+                let url = format!("{base}/bigin/v2/Contacts/upsert");
+                self.http.post(url).json(&body)
+            })
+            .await?;
+        answer::items(&answer, CONTACTS_SCOPE, records.len())?
+            .iter()
+            .map(|item| upserted(item, item::judge(item, answer.status, false)))
+            .collect()
+    }
+
+    /// Updates contacts by id: `PUT /bigin/v2/Contacts` (official docs, update-records). At most [`BATCH`]. One result per
+    /// record, in order; [`ItemError::Gone`] where there is no contact of that id (any more).
+    ///
+    /// # Errors
+    /// [`CallError`], as for [`Bigin::upsert`].
+    pub async fn update(
+        &self,
+        records: &[(ContactId, Record)],
+        deadline: Duration,
+    ) -> Result<Results<Upserted>, CallError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        within_batch(records.len())?;
+        let data: Vec<_> = records
+            .iter()
+            .map(|(id, record)| ContactUpdate { id, record })
+            .collect();
+        let body = UpdateBody {
+            data: &data,
+            trigger: TRIGGER,
+        };
+        let answer = self
+            .ask(deadline, |base| {
+                let url = format!("{base}/bigin/v2/Contacts");
+                self.http.put(url).json(&body)
+            })
+            .await?;
+        let items = answer::items(&answer, CONTACTS_SCOPE, records.len())?;
+        let results = items.iter().zip(records).map(|(item, (contact, _))| {
+            item::judge(item, answer.status, true).map(|_| Upserted {
+                contact: contact.clone(),
+                action: Action::Update,
+            })
+        });
+        Ok(results.collect())
+    }
+
+    /// Adds the configured tags to contacts that keep those they have: `POST /bigin/v1/Contacts/actions/add_tags` with
+    /// everything in the query string (official docs of v1, add-tags-records; v2 does not document its parameters).
+    ///
+    /// At most [`BATCH`] contacts, of which the same may be named more than once. One result per contact, in order: results
+    /// are matched by the id they name, and by their order where they name none. [`ItemError::Gone`] where there is no such
+    /// contact. Adding a tag twice does no harm.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn add_tags(&self, contacts: &[ContactId], deadline: Duration) -> Result<Results<()>, CallError> {
+        if contacts.is_empty() {
+            return Ok(Vec::new());
+        }
+        within_batch(contacts.len())?;
+        let mut distinct: Vec<&ContactId> = contacts.iter().collect();
+        distinct.sort();
+        distinct.dedup();
+        let ids: Vec<&str> = distinct.iter().map(|id| id.as_str()).collect();
+        let query = [
+            ("ids", ids.join(",")),
+            ("tag_names", self.tags.clone()),
+            ("over_write", "false".to_owned()),
+        ];
+        let answer = self
+            .ask(deadline, |base| {
+                let url = format!("{base}/bigin/v1/Contacts/actions/add_tags");
+                // There is no body, and some servers refuse a POST that does not say so.
+                self.http.post(url).query(&query).header("content-length", "0")
+            })
+            .await?;
+        let items = answer::items(&answer, CONTACTS_SCOPE, distinct.len())?;
+        let items = in_order_of(&distinct, items);
+        let result = |contact: &ContactId| {
+            let place = distinct.binary_search(&contact).unwrap_or_default();
+            item::judge(items[place], answer.status, true).map(|_| ())
+        };
+        Ok(contacts.iter().map(result).collect())
+    }
+
+    /// Sends a request with the shared token. A refused token is replaced, and the call repeated, once: Bigin does nothing
+    /// for a token it refuses.
+    async fn ask(
+        &self,
+        deadline: Duration,
+        request: impl Fn(&str) -> RequestBuilder + Send + Sync,
+    ) -> Result<Answer, CallError> {
+        let deadline = Deadline::new(&self.clock, deadline);
+        let _permit = self.permit(&deadline).await?;
+        let token = self.tokens.get(deadline.left()).await?;
+        let answer = self.send(&token, &deadline, &request).await?;
+        if !is_token_refused(&answer) {
+            return Ok(answer);
+        }
+        self.tokens.discard(&token).await;
+        let token = self.tokens.get(deadline.left()).await?;
+        let answer = self.send(&token, &deadline, &request).await?;
+        if is_token_refused(&answer) {
+            // The token stays: the next call gives it one more chance before it is replaced, which costs one grant per
+            // probe and not two.
+            return Err(answer::token_refused());
+        }
+        Ok(answer)
+    }
+
+    async fn send(
+        &self,
+        token: &Token,
+        deadline: &Deadline,
+        request: &(impl Fn(&str) -> RequestBuilder + Sync),
+    ) -> Result<Answer, CallError> {
+        let authorization = format!("Zoho-oauthtoken {}", token.access_token.expose_secret());
+        let base = self.api_domain.as_ref().unwrap_or(&token.api_domain);
+        let request = request(crate::outbound::base_text(base)).header("authorization", authorization);
+        send_by(request, deadline, Remote::Bigin).await
+    }
+
+    async fn permit(&self, deadline: &Deadline) -> Result<SemaphorePermit<'_>, CallError> {
+        match tokio::time::timeout(deadline.left(), self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // All permits were held for a whole deadline by calls that Bigin did not answer.
+            _ => Err(CallError::Unavailable(Pause {
+                remote: Remote::Bigin,
+                kind: PauseKind::Down,
+                code: "busy".to_owned(),
+                message: "Bigin left all calls that are allowed at once unanswered".to_owned(),
+                retry_after: None,
+            })),
+        }
+    }
+}
+
+fn is_token_refused(answer: &Answer) -> bool {
+    answer::judge(answer, "") == answer::Verdict::TokenRefused
+}
+
+fn within_batch(records: usize) -> Result<(), CallError> {
+    if records <= BATCH {
+        return Ok(());
+    }
+    Err(CallError::Refused {
+        code: "TOO_MANY_RECORDS".to_owned(),
+        message: format!("{records} records in one call, where Bigin takes {BATCH}"),
+    })
+}
+
+/// Reads the contact of an accepted record. `action` stands beside `details`, not in it (recorded live traffic 2026-10-09).
+///
+/// A record that was accepted and has no id makes the outcome of the whole call unknown: nobody can say which contact it is.
+fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Upserted, ItemError>, CallError> {
+    let details = match judged {
+        Ok(details) => details,
+        Err(error) => return Ok(Err(error)),
+    };
+    let Some(contact) = item::contact_id(details) else {
+        return Err(unreadable("Bigin accepted a record and did not name its contact"));
+    };
+    let said = item
+        .get("action")
+        .or_else(|| details.get("action"))
+        .and_then(Value::as_str);
+    let added = item.get("message").and_then(Value::as_str) == Some("record added");
+    let action = match said.and_then(Action::from_label) {
+        Some(action) => action,
+        None if added => Action::Insert,
+        None => Action::Update,
+    };
+    Ok(Ok(Upserted { contact, action }))
+}
+
+/// Gives each contact its item: those that name an id of ours first, the others in the order they come. Both lists have
+/// the same length.
+fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Vec<&'a Value> {
+    let mut places: Vec<Option<&Value>> = vec![None; contacts.len()];
+    let mut nameless = Vec::new();
+    for item in items {
+        let named = item::contact_id(&item["details"]);
+        let place = named.and_then(|id| contacts.binary_search(&&id).ok());
+        match place.map(|place| &mut places[place]) {
+            Some(free @ None) => *free = Some(item),
+            _ => nameless.push(item),
+        }
+    }
+    let mut nameless = nameless.into_iter();
+    places
+        .into_iter()
+        .map(|place| place.or_else(|| nameless.next()).unwrap_or(&Value::Null))
+        .collect()
+}
+
+fn unreadable(message: &str) -> CallError {
+    CallError::Unknown {
+        code: "UNREADABLE_ANSWER".to_owned(),
+        message: message.to_owned(),
+        retry_after: None,
+    }
+}

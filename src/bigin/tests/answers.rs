@@ -1,0 +1,300 @@
+//! Every shape of answer there is, and what it is taken for.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::bigin::answer::{Verdict, judge};
+use crate::bigin::item;
+use crate::domain::failure::{CallError, ItemError, PauseKind, Remote};
+use crate::outbound::Answer;
+use std::time::Duration;
+
+fn answer(status: u16, json: Option<Value>) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        retry_after: Some(Duration::from_secs(7)),
+        json,
+    }
+}
+
+fn error(code: &str) -> Option<Value> {
+    said(code, "personal: ada@example.org")
+}
+
+fn said(code: &str, message: &str) -> Option<Value> {
+    Some(json!({"code": code, "details": {}, "message": message, "status": "error"}))
+}
+
+/// A verdict in a word or two, for tables.
+fn outline(answer: &Answer) -> String {
+    match judge(answer, "Some.scope") {
+        Verdict::Items(items) => format!("items {}", items.len()),
+        Verdict::Body(_) => "body".to_owned(),
+        Verdict::Nothing => "nothing".to_owned(),
+        Verdict::TokenRefused => "token refused".to_owned(),
+        Verdict::Refused(_) => "refused".to_owned(),
+        Verdict::Failed(CallError::Unavailable(pause)) => {
+            assert_eq!(pause.remote, Remote::Bigin);
+            let waits = matches!(pause.kind, PauseKind::RateLimited | PauseKind::CreditsUsedUp);
+            assert_eq!(pause.retry_after.is_some(), waits);
+            format!("{:?} {}", pause.kind, pause.code)
+        }
+        Verdict::Failed(CallError::Unknown { code, retry_after, .. }) => {
+            assert!(retry_after.is_some());
+            format!("unknown {code}")
+        }
+        Verdict::Failed(CallError::Refused { code, .. }) => format!("refused {code}"),
+    }
+}
+
+#[test]
+fn every_answer_is_judged_by_its_body_and_then_by_its_status() {
+    let item = json!({"data": [{"code": "SUCCESS"}]});
+    let cases = [
+        // With data, whatever the status.
+        (200, Some(item.clone()), "items 1"),
+        (201, Some(item.clone()), "items 1"),
+        (202, Some(item.clone()), "items 1"),
+        (207, Some(item.clone()), "items 1"),
+        (400, Some(item.clone()), "items 1"),
+        (500, Some(item), "items 1"),
+        (200, Some(json!({"data": []})), "items 0"),
+        // Without data.
+        (200, Some(json!({"fields": []})), "body"),
+        (204, None, "nothing"),
+        // Errors of the whole call.
+        (401, error("INVALID_TOKEN"), "token refused"),
+        (200, error("INVALID_TOKEN"), "token refused"),
+        (401, error("OAUTH_SCOPE_MISMATCH"), "Refused OAUTH_SCOPE_MISMATCH"),
+        (403, error("NO_PERMISSION"), "Refused NO_PERMISSION"),
+        (400, error("AUTHORIZATION_FAILED"), "Refused AUTHORIZATION_FAILED"),
+        (401, error("AUTHENTICATION_FAILURE"), "Refused AUTHENTICATION_FAILURE"),
+        (403, error("ANYTHING"), "Refused ANYTHING"),
+        (404, error("INVALID_URL_PATTERN"), "Refused INVALID_URL_PATTERN"),
+        (400, error("INVALID_MODULE"), "Refused INVALID_MODULE"),
+        (400, error("INVALID_REQUEST_METHOD"), "Refused INVALID_REQUEST_METHOD"),
+        (429, error("TOO_MANY_REQUESTS"), "RateLimited TOO_MANY_REQUESTS"),
+        (400, error("TOO_MANY_REQUESTS"), "RateLimited TOO_MANY_REQUESTS"),
+        (429, error("WHATEVER"), "RateLimited WHATEVER"),
+        (429, Some(json!({})), "RateLimited HTTP 429"),
+        (429, None, "RateLimited HTTP 429"),
+        (429, error("LIMIT_EXCEEDED"), "CreditsUsedUp LIMIT_EXCEEDED"),
+        (
+            400,
+            error("API_CREDITS_EXHAUSTED"),
+            "CreditsUsedUp API_CREDITS_EXHAUSTED",
+        ),
+        (
+            403,
+            said("API_LIMIT_EXCEEDED", "You have used up your Credits"),
+            "CreditsUsedUp API_LIMIT_EXCEEDED",
+        ),
+        (
+            429,
+            said("TOO_MANY_REQUESTS", "number of requests for the 24 hour period"),
+            "CreditsUsedUp TOO_MANY_REQUESTS",
+        ),
+        (400, error("LIMIT_EXCEEDED"), "refused"),
+        (500, error("INTERNAL_ERROR"), "unknown INTERNAL_ERROR"),
+        (400, error("INTERNAL_ERROR"), "unknown INTERNAL_ERROR"),
+        (503, error("SOMETHING"), "unknown SOMETHING"),
+        (400, error("RECORD_LOCKED"), "unknown RECORD_LOCKED"),
+        (400, error("MANDATORY_NOT_FOUND"), "refused"),
+        (400, error("REQUIRED_PARAM_MISSING"), "refused"),
+        (400, error("PATTERN_NOT_MATCHED"), "refused"),
+        (400, error("INVALID_DATA"), "refused"),
+        (200, error("INVALID_DATA"), "refused"),
+        (400, error("ada@example.org"), "refused"),
+        (413, Some(json!({})), "refused"),
+        // Not Bigin speaking.
+        (413, None, "refused HTTP 413"),
+        (414, None, "refused HTTP 414"),
+        (502, None, "unknown HTTP 502"),
+        (500, Some(json!({})), "unknown HTTP 500"),
+        (404, None, "unknown HTTP 404"),
+        (404, Some(json!({"message": "no such route"})), "unknown HTTP 404"),
+        (401, None, "unknown HTTP 401"),
+        (401, Some(json!({"message": "log in"})), "unknown HTTP 401"),
+        (403, Some(json!("blocked")), "unknown HTTP 403"),
+        (200, None, "unknown HTTP 200"),
+        (302, None, "unknown HTTP 302"),
+        (408, error("X"), "unknown X"),
+        (503, error("ada@example.org"), "unknown HTTP 503"),
+    ];
+    for (status, body, expected) in cases {
+        let label = format!("{status} {body:?}");
+        assert_eq!(outline(&answer(status, body)), expected, "{label}");
+    }
+}
+
+#[test]
+fn a_missing_scope_is_named() {
+    for code in ["OAUTH_SCOPE_MISMATCH", "NO_PERMISSION", "AUTHORIZATION_FAILED", "OTHER"] {
+        let answer = answer(403, error(code));
+        let Verdict::Failed(error) = judge(&answer, "ZohoBigin.coql.READ") else {
+            panic!("{code} is a failure");
+        };
+        let error = error.to_string();
+        assert!(error.contains("ZohoBigin.coql.READ"), "{error}");
+        assert!(!error.contains("ada"), "{error}");
+    }
+}
+
+fn failed(code: &str, details: Value) -> Value {
+    json!({"code": code, "details": details, "message": "ada@example.org", "status": "error"})
+}
+
+#[test]
+fn a_refused_record_is_told_in_words_for_editors() {
+    let cases = [
+        (
+            failed(
+                "INVALID_DATA",
+                json!({"expected_data_type": "email", "api_name": "Email"}),
+            ),
+            "Bigin refused Email: not an email address",
+        ),
+        (
+            failed(
+                "INVALID_DATA",
+                json!({"expected_data_type": "phone", "api_name": "Phone"}),
+            ),
+            "Bigin refused Phone: not a phone number",
+        ),
+        (
+            failed("INVALID_DATA", json!({"maximum_length": 40, "api_name": "First_Name"})),
+            "Bigin refused First_Name: longer than 40 characters",
+        ),
+        (
+            failed(
+                "INVALID_DATA",
+                json!({"maximum_length": "40", "api_name": "First_Name"}),
+            ),
+            "Bigin refused First_Name: longer than 40 characters",
+        ),
+        (
+            failed(
+                "INVALID_DATA",
+                json!({"expected_data_type": "integer", "api_name": "Lead_Score"}),
+            ),
+            "Bigin refused Lead_Score: expected integer",
+        ),
+        (
+            failed(
+                "INVALID_DATA",
+                json!({"expected_data_type": "ada@example.org", "api_name": "Email"}),
+            ),
+            "Bigin refused Email: not a value it accepts",
+        ),
+        (
+            failed("INVALID_DATA", json!({"api_name": "a b"})),
+            "Bigin refused the contact (INVALID_DATA)",
+        ),
+        (
+            failed("INVALID_DATA", json!({})),
+            "Bigin refused the contact (INVALID_DATA)",
+        ),
+        (
+            failed("MANDATORY_NOT_FOUND", json!({"api_name": "Last_Name"})),
+            "Bigin refused Last_Name: it is required, and empty",
+        ),
+        (
+            failed(
+                "DUPLICATE_DATA",
+                json!({"api_name": "Phone", "duplicate_record": {"id": "7618134000000646043"}}),
+            ),
+            "Bigin refused Phone: contact 7618134000000646043 already has this value",
+        ),
+        (
+            failed(
+                "DUPLICATE_DATA",
+                json!({"api_name": "Phone", "id": 7_618_134_000_000_646_043_u64}),
+            ),
+            "Bigin refused Phone: contact 7618134000000646043 already has this value",
+        ),
+        (
+            failed("DUPLICATE_DATA", json!({"duplicate_record": {"id": "ada"}})),
+            "Bigin refused the contact: another contact already has this value",
+        ),
+        (
+            failed("NOT_APPROVED", json!({})),
+            "Bigin refused the contact: it waits for an approval",
+        ),
+        (
+            failed("SOMETHING_NEW", json!({"api_name": "Email"})),
+            "Bigin refused Email (SOMETHING_NEW)",
+        ),
+        (
+            failed("so secret", json!({})),
+            "Bigin refused the contact (UNKNOWN_CODE)",
+        ),
+    ];
+    for (item, expected) in cases {
+        match item::judge(&item, StatusCode::ACCEPTED, false) {
+            Err(ItemError::Refused { reason, .. }) => assert_eq!(reason, expected, "{item}"),
+            other => panic!("{item}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_passes_is_tried_later() {
+    let cases = [
+        ("RECORD_LOCKED", 400),
+        ("LIMIT_EXCEEDED", 400),
+        ("INTERNAL_ERROR", 200),
+        ("INTERNAL_SERVER_ERROR", 500),
+        ("ALREADY_MODIFIED", 412),
+        ("TOO_MANY_REQUESTS", 207),
+        ("NO_PERMISSION", 207),
+        ("SOMETHING_NEW", 500),
+    ];
+    for (code, status) in cases {
+        let status = StatusCode::from_u16(status).unwrap();
+        let later = ItemError::Later { code: code.to_owned() };
+        assert_eq!(
+            item::judge(&failed(code, json!({})), status, true),
+            Err(later),
+            "{code}"
+        );
+    }
+    let bare = json!({});
+    let no_code = item::judge(&bare, StatusCode::OK, true);
+    assert!(matches!(no_code, Err(ItemError::Later { .. })));
+    let sure = failed("INVALID_DATA", json!({"api_name": "Email"}));
+    let sure = item::judge(&sure, StatusCode::INTERNAL_SERVER_ERROR, false);
+    assert!(matches!(sure, Err(ItemError::Refused { .. })));
+}
+
+#[test]
+fn a_contact_that_is_gone_is_told_from_a_bad_field() {
+    let message = json!({"code": "INVALID_DATA", "details": {}, "message": "The id given seems to be invalid", "status": "error"});
+    let cases = [
+        (message, true),
+        (failed("INVALID_DATA", json!({"api_name": "id"})), true),
+        (failed("INVALID_DATA", json!({"id": "123"})), true),
+        (failed("RECORD_NOT_FOUND", json!({})), true),
+        (failed("INVALID_DATA", json!({"api_name": "Email", "id": "123"})), false),
+        (failed("INVALID_DATA", json!({})), false),
+        (failed("DUPLICATE_DATA", json!({"id": "123"})), false),
+    ];
+    for (item, gone) in cases {
+        let judged = item::judge(&item, StatusCode::BAD_REQUEST, true);
+        assert_eq!(judged == Err(ItemError::Gone), gone, "{item}");
+        let judged = item::judge(&item, StatusCode::BAD_REQUEST, false);
+        assert_ne!(judged, Err(ItemError::Gone), "{item}: no id was sent");
+    }
+}
+
+#[test]
+fn success_is_told_by_status_or_code() {
+    let cases = [
+        (json!({"code": "SUCCESS", "status": "success", "details": {}}), true),
+        (json!({"status": "success", "details": {}}), true),
+        (json!({"code": "SUCCESS", "details": {}}), true),
+        (json!({"code": "SUCCESS", "status": "error", "details": {}}), false),
+    ];
+    for (item, success) in cases {
+        assert_eq!(item::judge(&item, StatusCode::OK, false).is_ok(), success, "{item}");
+    }
+}

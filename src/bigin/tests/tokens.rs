@@ -1,0 +1,322 @@
+//! Tests of the access token's life.
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+
+fn pause(result: Result<(), CallError>) -> Pause {
+    match result {
+        Err(CallError::Unavailable(pause)) => pause,
+        other => panic!("not a pause: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_calls_at_once_share_one_grant() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    for result in join_all((0..100).map(|_| call(&bigin))).await {
+        result.unwrap();
+    }
+    assert_eq!(world.grants(), 1);
+    let asked = &world.server.requests("/oauth/v2/token")[0];
+    assert_eq!(asked.method, "POST");
+    assert!(asked.url.query().is_none());
+    assert_eq!(
+        asked.body,
+        "grant_type=refresh_token&client_id=client&client_secret=client-secret&refresh_token=refresh-token"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mass_of_refusals_costs_one_refresh() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    call(&bigin).await.unwrap();
+    world.zoho.refuse(1);
+    for result in join_all((0..100).map(|_| call(&bigin))).await {
+        result.unwrap();
+    }
+    assert_eq!(world.grants(), 2);
+}
+
+#[tokio::test]
+async fn a_token_expires_by_our_clock_a_minute_early() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    call(&bigin).await.unwrap();
+    world.clock.advance(Duration::from_secs(3600 - 61));
+    call(&bigin).await.unwrap();
+    assert_eq!(world.grants(), 1);
+    world.clock.advance(Duration::from_secs(2));
+    for result in join_all((0..20).map(|_| call(&bigin))).await {
+        result.unwrap();
+    }
+    assert_eq!(world.grants(), 2);
+}
+
+#[tokio::test]
+async fn a_fresh_token_that_is_refused_at_once_trips() {
+    let world = World::of_tokens().await;
+    world.zoho.refuses_all.store(true, Ordering::SeqCst);
+    let bigin = world.bigin();
+    let pause = pause(call(&bigin).await);
+    assert_eq!((pause.remote, pause.kind), (Remote::Bigin, PauseKind::Refused));
+    assert_eq!(pause.code, "INVALID_TOKEN");
+    assert_eq!(world.grants(), 2);
+    // The next probe costs one more, and no two.
+    call(&bigin).await.unwrap_err();
+    assert_eq!(world.grants(), 3);
+}
+
+#[tokio::test]
+async fn a_restart_uses_the_stored_token_until_a_credential_changes() {
+    let world = World::of_tokens().await;
+    call(&world.bigin()).await.unwrap();
+    call(&world.bigin()).await.unwrap();
+    assert_eq!(world.grants(), 1);
+
+    let changes: [fn(&mut Settings); 4] = [
+        |settings| settings.refresh_token = SecretString::from("another".to_owned()),
+        |settings| settings.client_id = "another".to_owned(),
+        |settings| settings.client_secret = SecretString::from("another".to_owned()),
+        |settings| settings.accounts_url.set_host(Some("localhost")).unwrap(),
+    ];
+    for (place, change) in changes.into_iter().enumerate() {
+        let mut settings = world.settings();
+        change(&mut settings);
+        call(&world.bigin_with(settings)).await.unwrap();
+        assert_eq!(world.grants(), place + 2, "change {place}");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_token_that_expired_or_was_refused_is_not_used() {
+    let world = World::of_tokens().await;
+    call(&world.bigin()).await.unwrap();
+    world.clock.advance(Duration::from_secs(3600));
+    call(&world.bigin()).await.unwrap();
+    assert_eq!(world.grants(), 2);
+    world.zoho.refuse(2);
+    call(&world.bigin()).await.unwrap();
+    assert_eq!(world.grants(), 3);
+    // Another replica refreshed meanwhile: its token serves us too.
+    call(&world.bigin()).await.unwrap();
+    assert_eq!(world.grants(), 3);
+}
+
+#[tokio::test]
+async fn only_the_token_that_failed_is_dropped() {
+    let world = World::of_tokens().await;
+    let (ours, theirs) = (world.bigin(), world.bigin());
+    call(&ours).await.unwrap();
+    call(&theirs).await.unwrap();
+    world.zoho.refuse(1);
+    call(&theirs).await.unwrap();
+    call(&ours).await.unwrap();
+    assert_eq!(world.grants(), 2);
+}
+
+#[tokio::test]
+async fn a_broken_vault_stops_no_work() {
+    let world = World::of_tokens().await;
+    world.vault.broken.store(true, Ordering::SeqCst);
+    let bigin = world.bigin();
+    call(&bigin).await.unwrap();
+    world.zoho.refuse(1);
+    call(&bigin).await.unwrap();
+    call(&bigin).await.unwrap();
+    assert_eq!(world.grants(), 2);
+}
+
+#[tokio::test]
+async fn nothing_readable_of_the_token_reaches_the_vault() {
+    let world = World::of_tokens().await;
+    call(&world.bigin()).await.unwrap();
+    let sealed = world.vault.sealed.lock().unwrap().clone().unwrap();
+    assert!(
+        sealed
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
+    );
+    assert!(!sealed.contains("token-1"));
+}
+
+#[tokio::test]
+async fn the_tenth_grant_in_ten_minutes_waits_for_the_first_to_fall_out() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    for token in 1..=9 {
+        call(&bigin).await.unwrap();
+        world.zoho.refuse(token);
+        world.clock.advance(Duration::from_secs(10));
+    }
+    let pause = pause(call(&bigin).await);
+    assert_eq!((pause.remote, pause.kind), (Remote::Token, PauseKind::TokenThrottled));
+    assert_eq!(pause.retry_after, Some(Duration::from_secs(510)));
+    assert_eq!(world.grants(), 9);
+    // A restart knows of them too.
+    call(&world.bigin()).await.unwrap_err();
+    assert_eq!(world.grants(), 9);
+    world.clock.advance(Duration::from_secs(510));
+    call(&bigin).await.unwrap();
+    assert_eq!(world.grants(), 10);
+}
+
+#[tokio::test]
+async fn refused_credentials_are_asked_again_and_cost_no_grant() {
+    let server = Canned::start(|_| Reply::Json(200, json!({"error": "invalid_code"}))).await;
+    let world = World {
+        server,
+        ..World::of_tokens().await
+    };
+    let bigin = world.bigin();
+    for _ in 0..12 {
+        let pause = pause(call(&bigin).await);
+        assert_eq!((pause.remote, pause.kind), (Remote::Token, PauseKind::Refused));
+        assert!(pause.message.contains("bigin-sync auth"));
+    }
+    assert!(world.vault.grants.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_token_endpoint_counts_as_a_grant() {
+    let world = World {
+        server: Canned::start(|_| Reply::Lost).await,
+        ..World::of_tokens().await
+    };
+    let bigin = world.bigin();
+    let pause = pause(call(&bigin).await);
+    assert_eq!((pause.kind, pause.code.as_str()), (PauseKind::Down, "connection lost"));
+    assert_eq!(world.vault.grants.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_api_address_comes_with_the_token_and_must_be_safe() {
+    let cases = [("http://api.example", "no_api_domain"), ("", "no_api_domain")];
+    for (domain, code) in cases {
+        let body = json!({"access_token": "t", "api_domain": domain, "expires_in": 3600});
+        let server = Canned::start(move |_| Reply::Json(200, body.clone())).await;
+        let world = World {
+            server,
+            ..World::of_tokens().await
+        };
+        let settings = Settings {
+            api_domain: None,
+            ..world.settings()
+        };
+        let pause = pause(call(&world.bigin_with(settings)).await);
+        assert_eq!(
+            (pause.kind, pause.code.as_str()),
+            (PauseKind::Refused, code),
+            "{domain:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_token_knows_where_it_is_to_be_used() {
+    let api = Canned::start(|_| Reply::Text(204, "")).await;
+    let body = json!({"access_token": "t", "api_domain": api.url.as_str(), "expires_in": 3600});
+    let world = World {
+        server: Canned::start(move |_| Reply::Json(200, body.clone())).await,
+        ..World::of_tokens().await
+    };
+    let settings = || Settings {
+        api_domain: None,
+        ..world.settings()
+    };
+    call(&world.bigin_with(settings())).await.unwrap();
+    call(&world.bigin_with(settings())).await.unwrap();
+    assert_eq!(api.requests("/bigin/v2/coql").len(), 2);
+    assert_eq!(world.server.requests("/token").len(), 1);
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_for_a_refresh_token() {
+    let server = Canned::start(|request| {
+        assert!(
+            request
+                .body
+                .contains("grant_type=authorization_code&client_id=c&client_secret=s&code=1000.x")
+        );
+        Reply::Json(
+            200,
+            json!({"access_token": "a", "refresh_token": "r", "api_domain": "https://www.zohoapis.eu"}),
+        )
+    })
+    .await;
+    let http = crate::outbound::client("test", &[&server.url]).unwrap();
+    let secret = SecretString::from("s".to_owned());
+    let new = crate::bigin::exchange(&http, &server.url, "c", &secret, "1000.x", DEADLINE)
+        .await
+        .unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&new.refresh_token), "r");
+    assert_eq!(new.api_domain.unwrap().as_str(), "https://www.zohoapis.eu/");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tokens_refused_again_and_again_cost_one_refresh_each() {
+    let world = World::of_tokens().await;
+    let bigin = Arc::new(world.bigin());
+    for token in 1..=5 {
+        let calls = (0..40).map(|_| {
+            let bigin = Arc::clone(&bigin);
+            tokio::spawn(async move { call(&bigin).await })
+        });
+        for result in join_all(calls.collect::<Vec<_>>()).await {
+            result.unwrap().unwrap();
+        }
+        assert_eq!(world.grants(), token);
+        world.zoho.refuse(token);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_stop_the_refresh() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    let held = world.vault.gate.lock().await;
+    let hurried = bigin.find_by_phone(&["1".to_owned()], Duration::from_millis(5)).await;
+    assert_eq!(pause(hurried.map(|_| ())).code, "timeout");
+    drop(held);
+    call(&bigin).await.unwrap();
+    assert_eq!(world.grants(), 1);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_permits_wait_their_turn() {
+    let world = World::of_tokens().await;
+    let settings = Settings {
+        max_concurrency: 0,
+        ..world.settings()
+    };
+    let bigin = world.bigin_with(settings);
+    for result in join_all((0..5).map(|_| call(&bigin))).await {
+        result.unwrap();
+    }
+    let held = bigin.permits.acquire().await.unwrap();
+    let late = bigin.find_by_phone(&["1".to_owned()], Duration::from_millis(5)).await;
+    assert_eq!(pause(late.map(|_| ())).code, "busy");
+    drop(held);
+    call(&bigin).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_waits_for_the_refresh_of_another_and_uses_its_token() {
+    let world = World::of_tokens().await;
+    call(&world.bigin()).await.unwrap();
+    let theirs = world.vault.sealed.lock().unwrap().take();
+    world.vault.claimed.store(true, Ordering::SeqCst);
+    let bigin = world.bigin();
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.grants(), 1);
+        *world.vault.sealed.lock().unwrap() = theirs;
+        world.vault.claimed.store(false, Ordering::SeqCst);
+    };
+    let (result, ()) = tokio::join!(call(&bigin), other);
+    result.unwrap();
+    assert_eq!(world.grants(), 1);
+}

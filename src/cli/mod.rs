@@ -1,0 +1,76 @@
+//! The command line. Data goes to standard output, logs and errors to standard error; exit 0 done, 1 it failed, 2 wrong
+//! usage, which wrong settings are.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod serve;
+
+/// Carries leads from Sanity into Zoho Bigin and loses none.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take webhooks and carry leads, until told to stop
+    Serve(Sources),
+}
+
+/// Where the settings are.
+#[derive(clap::Args)]
+struct Sources {
+    /// The settings' file [default: bigin-sync.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A file of NAME=value lines [default: .env beside the settings' file, where there is one]
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+/// An error that is the user's to mend: exit 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs a command line and returns its exit code. The one place that prints errors.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and go to standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(sources) => serve::serve(&sources).await,
+        }
+    });
+    // A call that was left to its lease must not hold the process back.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("bigin-sync: {error:#}");
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}

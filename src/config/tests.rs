@@ -1,0 +1,208 @@
+//! Settings as a person gives them, right and wrong.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const NEEDED: [(&str, &str); 6] = [
+    ("SANITY_PROJECT_ID", "abc123"),
+    ("SANITY_API_WRITE_TOKEN", "sk-test"),
+    ("SANITY_WEBHOOK_SECRET", "s3cret"),
+    ("BIGIN_CLIENT_ID", "1000.TEST"),
+    ("BIGIN_CLIENT_SECRET", "cs"),
+    ("BIGIN_REFRESH_TOKEN", "1000.rt"),
+];
+
+fn environment(extra: &[(&str, &str)]) -> BTreeMap<String, String> {
+    NEEDED
+        .iter()
+        .chain(extra)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn load_in(folder: &Path, env: BTreeMap<String, String>) -> Result<Settings, Faults> {
+    let file = folder.join("bigin-sync.toml");
+    // A file that is not there is only fine where it is not named.
+    if !file.exists() {
+        std::fs::write(&file, "").unwrap();
+    }
+    Settings::load(&Layers::read(Some(&file), None, env), |_, _, _| Vec::new())
+}
+
+fn load(extra: &[(&str, &str)]) -> Result<Settings, Faults> {
+    load_in(tempfile::tempdir().unwrap().path(), environment(extra))
+}
+
+fn faults(extra: &[(&str, &str)]) -> String {
+    load(extra).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let settings = load(&[]).unwrap();
+    assert_eq!(settings.sanity.api_url.as_str(), "https://abc123.api.sanity.io/");
+    assert_eq!(settings.sanity.dataset, "production");
+    assert_eq!(settings.sanity.lead_type, "dbrLead");
+    assert_eq!(settings.bigin.accounts_url.as_str(), "https://accounts.zoho.com/");
+    assert_eq!(settings.bigin.api_domain.as_str(), "https://www.zohoapis.com/");
+    assert!(!settings.bigin.api_domain_is_set);
+    assert_eq!(settings.bigin.tags, ["DBR_Dashboard_Import"]);
+    assert_eq!(settings.bigin.max_concurrency, 4);
+    assert_eq!(settings.tag_delay, Duration::from_secs(15));
+    assert_eq!(settings.lease_duration, Duration::from_secs(60));
+    assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
+    assert_eq!(settings.reconcile_interval, Some(Duration::from_secs(60)));
+    assert_eq!(settings.give_up_after, Duration::from_secs(86_400));
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.database, PathBuf::from("bigin-sync.db"));
+    assert!(settings.admin_token.is_none());
+}
+
+#[test]
+fn every_fault_is_listed_at_once() {
+    let env = [
+        ("BIGIN_DATA_CENTER", "mars"),
+        ("TAG_DELAY", "soon"),
+        ("LEASE_DURATION", "1s"),
+        ("TIME_ZONE", "Europe/Atlantis"),
+        ("BIGIN_MAX_CONCURRENCY", "0"),
+        ("LISTEN_ADDR", "everywhere"),
+        ("LOG_FORMAT", "xml"),
+        ("SANITY_API_URL", "ftp://example.org"),
+        ("DATABASE_URL", "mysql://root:hunter2@example.org/db"),
+        ("BIGIN_TAGS", "a-tag-of-more-than-25-letters"),
+    ];
+    let env: BTreeMap<_, _> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let message = load_in(tempfile::tempdir().unwrap().path(), env.clone())
+        .unwrap_err()
+        .to_string();
+    let missing = NEEDED.iter().map(|(name, _)| *name);
+    for name in missing.chain(env.keys().map(String::as_str)) {
+        assert!(message.contains(name), "{name} is not in: {message}");
+    }
+    assert!(message.starts_with("the settings have 16 faults:\n"), "{message}");
+    assert!(!message.contains("hunter2"));
+}
+
+#[test]
+fn the_environment_wins_over_dotenv_which_wins_over_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bigin-sync.toml"),
+        "sanity_dataset = \"file\"\ntag_delay = \"1s\"\nsend_wait = \"1s\"\nbigin_tags = [\"a\", \"b\"]\n",
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join(".env"),
+        "SANITY_DATASET=dotenv\nTAG_DELAY=2s\nOTHER=x\n",
+    )
+    .unwrap();
+    let settings = load_in(
+        folder.path(),
+        environment(&[("SANITY_DATASET", "env"), ("SEND_WAIT", "")]),
+    )
+    .unwrap();
+    assert_eq!(settings.sanity.dataset, "env");
+    assert_eq!(settings.tag_delay, Duration::from_secs(2));
+    assert_eq!(settings.send_wait, Duration::from_secs(1), "an empty value is not set");
+    assert_eq!(settings.bigin.tags, ["a", "b"]);
+}
+
+#[test]
+fn an_unknown_key_of_the_file_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bigin-sync.toml"),
+        "tag_dealy = \"1s\"\nTAG_DELAY = \"1s\"\n",
+    )
+    .unwrap();
+    let message = load_in(folder.path(), environment(&[])).unwrap_err().to_string();
+    assert!(
+        message.contains("unknown key \"tag_dealy\"") && message.contains("unknown key \"TAG_DELAY\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_line_and_without_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bigin-sync.toml"), "\nadmin_token = hunter2\n").unwrap();
+    std::fs::write(folder.path().join(".env"), "ADMIN_TOKEN='hunter2\n").unwrap();
+    let message = load_in(folder.path(), environment(&[])).unwrap_err().to_string();
+    assert!(
+        message.contains("at line 2") && message.contains(".env has a line"),
+        "{message}"
+    );
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn a_secret_may_be_in_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "from-file\n").unwrap();
+    let mut env = environment(&[("BIGIN_REFRESH_TOKEN_FILE", path.to_str().unwrap())]);
+    let both = load_in(folder.path(), env.clone()).unwrap_err().to_string();
+    assert!(
+        both.contains("BIGIN_REFRESH_TOKEN and BIGIN_REFRESH_TOKEN_FILE are both set"),
+        "{both}"
+    );
+    env.remove("BIGIN_REFRESH_TOKEN");
+    let settings = load_in(folder.path(), env.clone()).unwrap();
+    assert_eq!(settings.bigin.refresh_token.expose_secret(), "from-file");
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        load_in(folder.path(), env)
+            .unwrap_err()
+            .to_string()
+            .contains("BIGIN_REFRESH_TOKEN_FILE")
+    );
+}
+
+#[test]
+fn port_alone_means_every_address() {
+    assert_eq!(load(&[("PORT", "9000")]).unwrap().listen.to_string(), "0.0.0.0:9000");
+    let both = load(&[("PORT", "9000"), ("LISTEN_ADDR", "127.0.0.1:1")]).unwrap();
+    assert_eq!(both.listen.to_string(), "127.0.0.1:1");
+}
+
+#[test]
+fn a_short_admin_token_is_for_this_machine_only() {
+    assert!(load(&[("ADMIN_TOKEN", "short")]).is_ok());
+    assert!(faults(&[("ADMIN_TOKEN", "short"), ("PORT", "9000")]).contains("ADMIN_TOKEN is shorter than 32"));
+}
+
+#[test]
+fn durations_are_as_people_write_them() {
+    let cases = [
+        ("500ms", 500),
+        ("15s", 15_000),
+        ("2m", 120_000),
+        ("24h", 86_400_000),
+        ("30d", 2_592_000_000),
+        ("0s", 0),
+    ];
+    for (text, millis) in cases {
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+    }
+    for text in ["", "15", "-1s", "soon", "1 month"] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_mapping_of_the_file_goes_over_the_default_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bigin-sync.toml"),
+        "[mapping]\nTitle = \"{{ jobTitle }}\"\nPhone = \"\"\n",
+    )
+    .unwrap();
+    let mapping = load_in(folder.path(), environment(&[])).unwrap().mapping;
+    assert_eq!(mapping.get("Title").map(String::as_str), Some("{{ jobTitle }}"));
+    assert!(mapping.contains_key("Last_Name") && !mapping.contains_key("Phone"));
+}

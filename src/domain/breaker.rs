@@ -1,0 +1,126 @@
+//! A breaker: what we know of a remote service that takes no work from us.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::failure::{Pause, Remote};
+use super::retry::RetryPolicy;
+
+/// One service's breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// Whose.
+    pub remote: Remote,
+    /// How often in a row the service has refused work; paces the pauses.
+    pub failures: u32,
+    /// Counts up with every trip and every mending. A failure of a call that began in an earlier epoch says nothing new.
+    pub epoch: i64,
+    /// Why and how long nothing is sent; `None` while all is well.
+    pub open: Option<Open>,
+}
+
+/// An open breaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// When the trouble began.
+    pub since: Timestamp,
+    /// When the next single call may try.
+    pub until: Timestamp,
+    /// Short stable word: `invalid_code`, `HTTP 503`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Breaker {
+    /// A breaker that lets everything pass.
+    pub fn closed(remote: Remote) -> Self {
+        Self {
+            remote,
+            failures: 0,
+            epoch: 0,
+            open: None,
+        }
+    }
+
+    /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing.
+    pub fn trip(&mut self, pause: &Pause, epoch: i64, policy: &RetryPolicy, draw: f64, now: Timestamp) -> bool {
+        if epoch != self.epoch {
+            return false;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.epoch += 1;
+        let wait = policy.pause(pause.kind, self.failures, draw, pause.retry_after);
+        self.open = Some(Open {
+            since: self.open.as_ref().map_or(now, |open| open.since),
+            until: later(now, wait),
+            code: pause.code.clone(),
+            message: pause.message.clone(),
+        });
+        true
+    }
+
+    /// The service answered. Returns whether that was news.
+    pub fn mend(&mut self) -> bool {
+        if self.open.take().is_none() {
+            return false;
+        }
+        self.failures = 0;
+        self.epoch += 1;
+        true
+    }
+}
+
+fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::failure::PauseKind;
+
+    const POLICY: RetryPolicy = RetryPolicy {
+        base_delay: Duration::from_secs(1),
+        max_delay: Duration::from_secs(300),
+        give_up_after: Duration::from_secs(86_400),
+    };
+
+    fn down() -> Pause {
+        Pause {
+            remote: Remote::Bigin,
+            kind: PauseKind::Down,
+            code: "HTTP 503".into(),
+            message: "no answer".into(),
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn pauses_grow_while_the_service_keeps_refusing() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Bigin);
+        for (epoch, seconds) in [(0, 1), (1, 2), (2, 4)] {
+            assert!(breaker.trip(&down(), epoch, &POLICY, 1.0, now));
+            assert_eq!(breaker.open.as_ref().unwrap().until, now + Duration::from_secs(seconds));
+        }
+        assert!(breaker.mend());
+        assert!(!breaker.mend());
+        assert!(breaker.trip(&down(), 4, &POLICY, 1.0, now));
+        assert_eq!(breaker.failures, 1);
+    }
+
+    #[test]
+    fn a_late_failure_neither_counts_twice_nor_reopens_a_mended_breaker() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Sanity);
+        assert!(breaker.trip(&down(), 0, &POLICY, 0.0, now));
+        assert!(!breaker.trip(&down(), 0, &POLICY, 0.0, now));
+        assert_eq!(breaker.failures, 1);
+        breaker.mend();
+        assert!(!breaker.trip(&down(), 1, &POLICY, 0.0, now));
+        assert_eq!(breaker.open, None);
+    }
+}

@@ -1,0 +1,157 @@
+//! What each worker does with a lead that it has just read. Pure: the whole judgement, none of the calls.
+
+use super::lead::{ContactId, Lead, LeadRead};
+use super::state::{Delivered, Event, State};
+use super::sync::{Memory, Sync};
+
+/// After this many rounds of edits that nobody asked for, the tag no longer waits: a busy conversation must not hold a
+/// lead back for ever.
+pub const MOST_EDIT_ROUNDS: u32 = 3;
+
+/// A lead as one worker sees it: the sync it claimed, what the store remembers, and what Sanity just answered.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The claimed sync.
+    pub sync: &'a Sync,
+    /// What the store remembers of the lead.
+    pub memory: &'a Memory,
+    /// What Sanity holds.
+    pub read: &'a LeadRead,
+}
+
+/// Why a lead goes no further, or the lead that does: it asks for a sync, a person does, or its request has been
+/// overwritten by the result of the sync before.
+fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
+    let Some(lead) = &view.read.published else {
+        return Err(Event::LeadDeleted);
+    };
+    let has_result = matches!(lead.crm_status.as_deref(), Some(SENT | FAILED));
+    let overwritten = has_result && view.sync.has_unread_request(view.memory);
+    if lead.is_requested() || view.sync.requests.by_person || overwritten {
+        Ok(lead)
+    } else {
+        Err(Event::Withdrawn)
+    }
+}
+
+/// What the upsert worker does.
+#[derive(Debug, PartialEq)]
+pub enum BeforeUpsert<'a> {
+    /// Nothing is sent: this follows.
+    Settle(Event),
+    /// The lead is rendered and sent.
+    Send(&'a Lead),
+}
+
+/// Judges a lead before it is rendered.
+pub fn before_upsert<'a>(view: View<'a>) -> BeforeUpsert<'a> {
+    match standing(view) {
+        Ok(lead) => BeforeUpsert::Send(lead),
+        Err(event) => BeforeUpsert::Settle(event),
+    }
+}
+
+/// Recognises a stale draft that was published over a lead which is in Bigin as it is: it asks again with the data last
+/// sent, and does not carry the `lastSyncedAt` that we wrote with the last result. A lead that carries it was asked for
+/// on purpose. `hash` is that of the record the lead renders to now.
+pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
+    let synced_at = view.memory.synced_at?;
+    let contact = view.memory.contact.clone()?;
+    let stale = lead.is_requested()
+        && !view.sync.requests.by_person
+        && view.memory.sent_hash.as_deref() == Some(hash)
+        && lead.last_synced_at != Some(synced_at);
+    stale.then(|| Event::Restored {
+        delivered: Delivered {
+            contact,
+            action: super::record::Action::Update,
+            hash: hash.to_owned(),
+        },
+        seen: view.sync.seen(lead),
+        synced_at,
+    })
+}
+
+/// The contact a lead is known to be: by its sync, by the store's memory, or by the lead's own field, unless the store
+/// knows that contact as another lead's (Studio's "Duplicate" copies the field). `others` says which are.
+pub fn known_contact(view: View<'_>, lead: &Lead, others: impl Fn(&ContactId) -> bool) -> Option<ContactId> {
+    let ours = view.sync.state.contact().or(view.memory.contact.as_ref());
+    let field = || lead.contact.as_ref().filter(|contact| !others(contact));
+    ours.or_else(field).cloned()
+}
+
+/// What the tag worker does.
+#[derive(Debug, PartialEq)]
+pub enum BeforeTag<'a> {
+    /// No tag: this follows.
+    Settle(Event),
+    /// The contact is tagged, unless the lead now renders to something else; see [`stale_upsert`].
+    Tag(&'a Lead),
+}
+
+/// Judges a lead before it is tagged.
+pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
+    match standing(view) {
+        Ok(lead) => BeforeTag::Tag(lead),
+        Err(event) => BeforeTag::Settle(event),
+    }
+}
+
+/// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
+pub fn stale_upsert(sync: &Sync, hash: &str) -> bool {
+    let State::Upserted { delivered, .. } = &sync.state else {
+        return false;
+    };
+    delivered.hash != hash && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
+}
+
+/// What the write-back worker does.
+#[derive(Debug, PartialEq)]
+pub enum BeforeWriteBack<'a> {
+    /// Nothing is written: this follows.
+    Settle(Event),
+    /// The result is written, on condition that the lead is still at this revision.
+    Write(&'a Lead),
+}
+
+/// Judges a lead before the result is written to it. A result that is already there was written by a call whose reply
+/// was lost.
+pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
+    if view.sync.asked_since_read() {
+        return BeforeWriteBack::Settle(Event::AskedAgain);
+    }
+    if view
+        .read
+        .published
+        .as_ref()
+        .is_some_and(|lead| carries_result(lead, &view.sync.state))
+    {
+        return BeforeWriteBack::Settle(Event::WrittenBack);
+    }
+    match standing(view) {
+        Ok(lead) => BeforeWriteBack::Write(lead),
+        Err(event) => BeforeWriteBack::Settle(event),
+    }
+}
+
+fn carries_result(lead: &Lead, state: &State) -> bool {
+    match state {
+        State::Tagged {
+            delivered, synced_at, ..
+        } => {
+            lead.crm_status.as_deref() == Some(SENT)
+                && lead.contact.as_ref() == Some(&delivered.contact)
+                && lead.last_synced_at == Some(*synced_at)
+        }
+        State::Rejected { reason, .. } => {
+            lead.crm_status.as_deref() == Some(FAILED) && lead.crm_error.as_deref() == Some(reason)
+        }
+        _ => false,
+    }
+}
+
+/// The value of `crmStatus` that says that the lead is in Bigin and tagged.
+pub const SENT: &str = "SENT";
+
+/// The value of `crmStatus` that says that it could not be sent; `crmError` says why.
+pub const FAILED: &str = "FAILED";

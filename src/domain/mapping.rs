@@ -1,0 +1,187 @@
+//! The mapping: which fields of a Bigin contact are made from what of a lead. Configuration, rendered by pure templates.
+
+mod gate;
+mod templates;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use minijinja::Value;
+use serde_json::Value as Json;
+
+use super::conversation::{self, length};
+use super::lead::Lead;
+use super::phone;
+use super::record::{OrgFields, Record};
+use gate::{DESCRIPTION, Description, LAST_NAME};
+use templates::{Templates, variables};
+
+/// Templates of Bigin's fields, checked and ready to render leads.
+pub struct Mapping {
+    templates: Templates,
+    region: String,
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mapping")
+            .field(&self.fields().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Something wrong with the configured mapping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct MappingFault {
+    /// The field, as it is spelled in the configuration.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl MappingFault {
+    fn new(field: &str, problem: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Why a lead makes no contact: a sentence for editors, with no value of the lead in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Rejection(String);
+
+impl Mapping {
+    /// Takes the templates by the API name of their Bigin field, or says everything that is wrong with them.
+    ///
+    /// A template sees the lead's fields as variables, and the whole lead as `lead`. What a lead lacks is empty, at any
+    /// depth. Besides minijinja's own filters there are `e164` (optionally the region of numbers without a country
+    /// code, in place of `phone_region`), `date` (optionally a strftime format) and `conversation`; times are those of
+    /// `time_zone`.
+    pub fn new(
+        templates: &BTreeMap<String, String>,
+        time_zone: TimeZone,
+        phone_region: &str,
+    ) -> Result<Self, Vec<MappingFault>> {
+        let mut faults = Vec::new();
+        if !phone::is_region(phone_region) {
+            faults.push(MappingFault::new(
+                "phone_region",
+                "not the two letters of a region, like \"GB\"",
+            ));
+        }
+        if !templates.contains_key(LAST_NAME) {
+            faults.push(MappingFault::new(
+                LAST_NAME,
+                "not mapped, and Bigin takes no contact without it",
+            ));
+        }
+        // A wrong region is one fault, not one more of every template that uses it.
+        let region = if faults.is_empty() { phone_region } else { "GB" };
+        let mut ready = Templates::new(time_zone, region);
+        for (field, template) in templates {
+            if is_api_name(field) {
+                faults.extend(ready.add(field, template).err().unwrap_or_default());
+            } else {
+                faults.push(MappingFault::new(
+                    field,
+                    "not the API name of a field: a letter, then letters, digits and '_'",
+                ));
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self {
+                templates: ready,
+                region: region.to_owned(),
+            })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The names of the mapped fields, in their order.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.templates.fields()
+    }
+
+    /// The region of phone numbers without a country code.
+    pub fn phone_region(&self) -> &str {
+        &self.region
+    }
+
+    /// The record of a lead: every field with something in it, as far as the organisation has the field.
+    ///
+    /// What the organisation's Contacts lack, or do not let us write, goes to the end of Description, a line each.
+    /// Without `fields` everything is sent as it is. The same lead and fields make the same record.
+    pub fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+        let everything = variables(&lead.document, conversation::LIMIT);
+        let mut record = Record::default();
+        let mut extras = Vec::new();
+        for field in self.fields().filter(|field| *field != DESCRIPTION) {
+            let text = self.text(field, &everything)?.trim().to_owned();
+            match text.as_str() {
+                "" => {}
+                _ if gate::takes(fields, field) => {
+                    record.set(
+                        field,
+                        gate::convert(fields.and_then(|fields| fields.writable(field)), text),
+                    );
+                }
+                _ => extras.push(gate::extra(field, &text)),
+            }
+        }
+        if record.text(LAST_NAME).is_none() {
+            return Err(Rejection(
+                "The lead has no name: fill in the first or last name".to_owned(),
+            ));
+        }
+        if gate::takes(fields, DESCRIPTION) {
+            let description = Description::new(fields, &extras);
+            let text = self.description(lead, &everything, description.room)?;
+            record.set(DESCRIPTION, Json::String(description.complete(&text)));
+        }
+        Ok(record)
+    }
+
+    /// The text of Description without the extras. Where it is longer than `room`, the conversation in it gives way:
+    /// it is rendered again, with what the text around it leaves as its limit.
+    fn description(&self, lead: &Lead, everything: &Value, room: usize) -> Result<String, Rejection> {
+        if !self.fields().any(|field| field == DESCRIPTION) {
+            return Ok(String::new());
+        }
+        let text = self.text(DESCRIPTION, everything)?;
+        if length(text.trim()) <= room {
+            return Ok(text);
+        }
+        let around = self.text(DESCRIPTION, &variables(&lead.document, 0))?;
+        match room.checked_sub(length(&around)) {
+            Some(rest) if rest > 0 => self.text(DESCRIPTION, &variables(&lead.document, rest)),
+            _ => Ok(text),
+        }
+    }
+
+    fn text(&self, field: &str, variables: &Value) -> Result<String, Rejection> {
+        let rendered = self.templates.render(field, variables);
+        rendered.map_err(|reason| Rejection(format!("The mapping of {field} failed on this lead: {reason}")))
+    }
+}
+
+/// What makes two records the same contact: the email in lower case, as Bigin compares it, and the phone number in
+/// canonical form, read as one of `region` where it has no country code.
+pub fn identity(record: &Record, region: &str) -> (Option<String>, Option<String>) {
+    let email = record.text("Email").map(|email| email.trim().to_lowercase());
+    let number = record.text("Phone").and_then(|number| phone::canonical(number, region));
+    (email, number)
+}
+
+fn is_api_name(field: &str) -> bool {
+    field.starts_with(|c: char| c.is_ascii_alphabetic())
+        && field.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! What becomes of leads under the default mapping and under others, and what is wrong with mappings.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Map, json};
+
+use super::*;
+use crate::domain::lead::LeadId;
+use crate::domain::record::Field;
+
+const DEFAULTS: &str = include_str!("../../../config/default.toml");
+
+fn default_templates() -> BTreeMap<String, String> {
+    #[derive(serde::Deserialize)]
+    struct Defaults {
+        mapping: BTreeMap<String, String>,
+    }
+    toml::from_str::<Defaults>(DEFAULTS).unwrap().mapping
+}
+
+fn try_mapping(templates: BTreeMap<String, String>) -> Result<Mapping, Vec<MappingFault>> {
+    Mapping::new(&templates, TimeZone::get("Europe/London").unwrap(), "GB")
+}
+
+pub(super) fn default_mapping() -> Mapping {
+    try_mapping(default_templates()).unwrap()
+}
+
+/// A mapping of the name and of what the test is about.
+pub(super) fn mapping(templates: &[(&str, &str)]) -> Mapping {
+    try_mapping(named(templates)).unwrap()
+}
+
+fn named(templates: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = [("Last_Name", "{{ secondName }}")].iter().chain(templates);
+    all.map(|(field, template)| ((*field).to_owned(), (*template).to_owned()))
+        .collect()
+}
+
+pub(super) fn lead(document: Json) -> Lead {
+    let Json::Object(document) = document else {
+        panic!("not a document: {document}")
+    };
+    Lead {
+        id: LeadId::parse("lead-ada").unwrap(),
+        rev: "r1".to_owned(),
+        document_type: "dbrLead".to_owned(),
+        updated_at: Timestamp::UNIX_EPOCH,
+        crm_status: None,
+        contact: None,
+        last_synced_at: None,
+        crm_error: None,
+        document,
+    }
+}
+
+pub(super) fn ada() -> Json {
+    json!({
+        "_id": "lead-ada", "_type": "dbrLead",
+        "firstName": "Ada", "secondName": " Søn-O'Brien & Co ", "emailAddress": "Ada@Example.org",
+        "phoneNumber": "07700 900123", "address": "1 Solar Street", "city": "Fareham", "postcode": "PO16 7XX",
+        "contactStatus": "HOT",
+        "conversationHistory": [{"timestamp": "2025-07-27T14:03:22Z", "from": "ai", "message": "Good afternoon"}],
+    })
+}
+
+/// Organisation fields: name, type, length, read-only.
+pub(super) fn org(fields: &[(&str, &str, Option<usize>, bool)]) -> OrgFields {
+    let field = |(name, data_type, length, read_only): &(&str, &str, Option<usize>, bool)| {
+        let field = Field {
+            label: (*name).to_owned(),
+            data_type: (*data_type).to_owned(),
+            length: *length,
+            unique: false,
+            read_only: *read_only,
+        };
+        ((*name).to_owned(), field)
+    };
+    OrgFields(fields.iter().map(field).collect())
+}
+
+pub(super) fn shown(record: &Record) -> String {
+    record
+        .fields()
+        .map(|(name, value)| format!("{name} = {value}\n"))
+        .collect()
+}
+
+/// The value of one field under a mapping of just that field.
+fn one(template: &str, document: Json) -> Option<String> {
+    let mut document = document;
+    document["secondName"] = json!("Example");
+    let record = mapping(&[("Title", template)]).render(&lead(document), None).unwrap();
+    record.text("Title").map(str::to_owned)
+}
+
+#[test]
+fn the_default_mapping_carries_a_whole_lead() {
+    let record = default_mapping().render(&lead(ada()), None).unwrap();
+    insta::assert_snapshot!(shown(&record), @r#"
+    Description = "[27/07/2025, 15:03:22] AI: Good afternoon"
+    Email = "Ada@Example.org"
+    First_Name = "Ada"
+    Last_Name = "Søn-O'Brien & Co"
+    Lead_Source = "DBR Dashboard"
+    Lead_Status = "HOT"
+    Mailing_City = "Fareham"
+    Mailing_Street = "1 Solar Street"
+    Mailing_Zip = "PO16 7XX"
+    Phone = "+447700900123"
+    "#);
+}
+
+#[test]
+fn what_a_lead_lacks_is_not_sent() {
+    let sparse = json!({
+        "firstName": "Ada", "secondName": "  ", "emailAddress": null, "phoneNumber": "", "conversationHistory": [],
+    });
+    let record = default_mapping().render(&lead(sparse), None).unwrap();
+    insta::assert_snapshot!(shown(&record), @r#"
+    First_Name = "Ada"
+    Last_Name = "Ada"
+    Lead_Source = "DBR Dashboard"
+    "#);
+}
+
+#[test]
+fn a_lead_without_a_name_is_rejected() {
+    for document in [
+        json!({}),
+        json!({"firstName": " ", "secondName": null, "emailAddress": "ada@example.org"}),
+    ] {
+        let rejection = default_mapping().render(&lead(document), None).unwrap_err();
+        assert_eq!(
+            rejection.to_string(),
+            "The lead has no name: fill in the first or last name"
+        );
+    }
+}
+
+#[test]
+fn templates_compute_leniently() {
+    let rows = [
+        ("undefined", "{{ nothing }}", json!({}), None),
+        ("nested undefined", "{{ nothing.at.all[3] }}", json!({}), None),
+        ("null", "{{ a }}", json!({"a": null}), None),
+        ("null joined", "{{ a ~ 'x' }}", json!({"a": null}), Some("x")),
+        ("nested null", "{{ a.b }}", json!({"a": {"b": null}}), None),
+        ("none", "{{ none }}", json!({}), None),
+        (
+            "the whole lead",
+            "{{ lead.a }}-{{ lead['b'] }}",
+            json!({"a": 1, "b": 2}),
+            Some("1-2"),
+        ),
+        (
+            "no escaping",
+            "{{ a }}",
+            json!({"a": "<O'Brien & Søn>"}),
+            Some("<O'Brien & Søn>"),
+        ),
+        ("trimmed", " \n{{ a }} ", json!({"a": " x "}), Some("x")),
+        ("only blanks", "{{ a }} \n", json!({"a": "\t"}), None),
+        ("number", "{{ a }}", json!({"a": 1.5}), Some("1.5")),
+        (
+            "large number",
+            "{{ a }}",
+            json!({"a": u64::MAX}),
+            Some("18446744073709551615"),
+        ),
+        ("list", "{{ a|join(', ') }}", json!({"a": ["x", "y"]}), Some("x, y")),
+        (
+            "condition",
+            "{% if a %}yes{% else %}no{% endif %}",
+            json!({"a": true}),
+            Some("yes"),
+        ),
+        (
+            "date",
+            "{{ a|date }}",
+            json!({"a": "2025-07-27T23:30:00Z"}),
+            Some("28/07/2025"),
+        ),
+        (
+            "date with format",
+            "{{ a|date('%d %B %Y, %H:%M') }}",
+            json!({"a": 1_753_610_400_000_i64}),
+            Some("27 July 2025, 11:00"),
+        ),
+        (
+            "date alone",
+            "{{ a|date }}",
+            json!({"a": "2025-07-27"}),
+            Some("27/07/2025"),
+        ),
+        ("no date", "{{ a|date }}", json!({"a": "soon"}), Some("soon")),
+        ("missing date", "{{ a|date }}", json!({}), None),
+        (
+            "phone number",
+            "{{ a|e164 }}",
+            json!({"a": "07700 900 123"}),
+            Some("+447700900123"),
+        ),
+        (
+            "phone number as a number",
+            "{{ a|e164 }}",
+            json!({"a": 447_700_900_123_i64}),
+            Some("+447700900123"),
+        ),
+        (
+            "phone of elsewhere",
+            "{{ a|e164('US') }}",
+            json!({"a": "(202) 555-0123"}),
+            Some("+12025550123"),
+        ),
+        (
+            "no phone number",
+            "{{ a|e164 }}",
+            json!({"a": " ask Bob "}),
+            Some("ask Bob"),
+        ),
+        ("missing phone number", "{{ a|e164 }}", json!({}), None),
+        ("missing conversation", "{{ a|conversation }}", json!({}), None),
+        (
+            "conversation",
+            "{{ a|conversation }}",
+            json!({"a": [{"message": null}, {"message": "Hi"}]}),
+            Some("Lead: Hi"),
+        ),
+        (
+            "short conversation",
+            "{% set conversation_limit = 3 %}{{ a|conversation }}",
+            json!({"a": "abcdef"}),
+            Some("def"),
+        ),
+    ];
+    for (label, template, document, expected) in rows {
+        assert_eq!(one(template, document).as_deref(), expected, "{label}");
+    }
+}
+
+#[test]
+fn every_fault_of_a_mapping_is_named() {
+    let templates = [
+        ("Email", "{{ emailAddress "),
+        ("Phone", "{% if rare %}{{ phoneNumber|e146|uper }}{% endif %}"),
+        ("Title", "{{ now() }} {{ a is funny }} {{ a.upper() }}"),
+        ("Mobile", "{{ a|e164('Britain') }}"),
+        ("Home_Phone", "{{ a|date('%!') }}"),
+        ("Mailing_City", "{{ city|trim(1, 2, 3) }}"),
+        (
+            "Mailing_Zip",
+            "{% for i in range(9999) %}{% for j in range(9999) %}{{ j }}{% endfor %}{% endfor %}",
+        ),
+        ("Mailing_State", "{% include 'other' %}"),
+        ("2nd-Name", "{{ secondName }}"),
+        ("Description", "{{ fine }}"),
+    ];
+    let templates = templates
+        .iter()
+        .map(|(field, template)| ((*field).to_owned(), (*template).to_owned()))
+        .collect();
+    let faults = Mapping::new(&templates, TimeZone::UTC, "UK").unwrap_err();
+    let listed: Vec<_> = faults.iter().map(MappingFault::to_string).collect();
+    insta::assert_snapshot!(listed.join("\n"), @r#"
+    phone_region: not the two letters of a region, like "GB"
+    Last_Name: not mapped, and Bigin takes no contact without it
+    2nd-Name: not the API name of a field: a letter, then letters, digits and '_'
+    Email: syntax error: unexpected end of input, expected end of variable block (line 1)
+    Home_Phone: invalid operation: date takes a strftime format, like "%d/%m/%Y" (line 1)
+    Mailing_City: too many arguments (line 1)
+    Mailing_State: syntax error: unknown statement include (line 1)
+    Mailing_Zip: engine ran out of fuel (line 1)
+    Mobile: invalid operation: e164 takes the two letters of a region, like "GB" (line 1)
+    Phone: there is no filter "e146"
+    Phone: there is no filter "uper"
+    Title: there is no function "now"
+    Title: there is no test "funny"
+    Title: there is no method "upper"
+    "#);
+}
+
+#[test]
+fn a_template_that_fails_on_a_lead_says_so_without_its_values() {
+    let rows = [
+        ("{{ a + 1 }}", json!({"a": "secret"})),
+        ("{{ a|int }}", json!({"a": "secret"})),
+        ("{{ 'x'|e164(a) }}", json!({"a": "secret"})),
+        ("{{ 1|date(a) }}", json!({"a": "secret%!"})),
+        ("{{ a|map(a)|list }}", json!({"a": ["secret"]})),
+        (
+            "{% for i in range(a) %}{{ lead }}{% endfor %}",
+            json!({"a": 99_999, "secret": "x".repeat(9_999)}),
+        ),
+    ];
+    let mut sentences = Vec::new();
+    for (template, document) in rows {
+        let mut document = document;
+        document["secondName"] = json!("Example");
+        let rejection = mapping(&[("Email", template)])
+            .render(&lead(document), None)
+            .unwrap_err()
+            .to_string();
+        assert!(!rejection.contains("secret"), "{rejection}");
+        sentences.push(rejection);
+    }
+    insta::assert_snapshot!(sentences.join("\n"), @r#"
+    The mapping of Email failed on this lead: invalid operation in line 1 of its template
+    The mapping of Email failed on this lead: invalid operation in line 1 of its template
+    The mapping of Email failed on this lead: e164 takes the two letters of a region, like "GB"
+    The mapping of Email failed on this lead: date takes a strftime format, like "%d/%m/%Y"
+    The mapping of Email failed on this lead: invalid operation in line 1 of its template
+    The mapping of Email failed on this lead: its template takes too many steps
+    "#);
+}
+
+#[test]
+fn two_spellings_are_one_identity() {
+    let record = mapping(&[("Email", "{{ e }}"), ("Phone", "{{ p }}")]);
+    let of = |e: &str, p: &str| {
+        let document = json!({"secondName": "Example", "e": e, "p": p});
+        identity(&record.render(&lead(document), None).unwrap(), "GB")
+    };
+    let expected = (Some("ada@example.org".to_owned()), Some("+447700900123".to_owned()));
+    assert_eq!(of("Ada@Example.ORG", "07700 900123"), expected);
+    assert_eq!(of("ada@example.org", "+44 7700 900123"), expected);
+    assert_eq!(of("", "ask Bob"), (None, None));
+}
+
+fn any_json() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+        any::<String>().prop_map(Json::from),
+        "[0-9+ ]{0,14}".prop_map(Json::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::btree_map("timestamp|from|message|lead|[a-z]", inner, 0..4)
+                .prop_map(|parts| Json::Object(Map::from_iter(parts))),
+        ]
+    })
+}
+
+fn any_document() -> impl Strategy<Value = Json> {
+    let keys = "firstName|secondName|emailAddress|phoneNumber|address|conversationHistory|contactStatus|lead|[a-z]";
+    prop::collection::btree_map(keys, any_json(), 0..9).prop_map(|parts| Json::Object(Map::from_iter(parts)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_lead_makes_the_same_record_twice_and_never_a_blank(document in any_document(), gated: bool) {
+        thread_local!(static MAPPING: Mapping = default_mapping());
+        let fields = org(&[("Last_Name", "text", None, false), ("Description", "textarea", Some(200), false)]);
+        let fields = gated.then_some(&fields);
+        let lead = lead(document);
+        let (first, second) = MAPPING.with(|mapping| (mapping.render(&lead, fields), mapping.render(&lead, fields)));
+        prop_assert_eq!(&first, &second);
+        if let Ok(record) = first {
+            prop_assert!(record.text("Last_Name").is_some());
+            for (name, value) in record.fields() {
+                let blank = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+                prop_assert!(!blank, "{} is blank", name);
+            }
+            prop_assert!(length(record.text("Description").unwrap_or_default()) <= 32_000);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Points in time as leads spell them.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use serde_json::Value;
+
+/// Reads ISO text (with or without an offset or a time) or milliseconds since 1970, as JavaScript writes them, into the
+/// local time of `zone`. Text without an offset is taken to be local time already.
+pub fn moment(value: &Value, zone: &TimeZone) -> Option<Zoned> {
+    match value {
+        Value::String(text) => from_text(text.trim(), zone),
+        Value::Number(number) => from_millis(number.as_i64().or_else(|| whole(number.as_f64()?))?, zone),
+        _ => None,
+    }
+}
+
+fn from_text(text: &str, zone: &TimeZone) -> Option<Zoned> {
+    // Eleven digits and more: fewer may be a date like 20251027, and are no recent time in milliseconds.
+    if text.len() > 10 && text.bytes().all(|c| c.is_ascii_digit()) {
+        return from_millis(text.parse().ok()?, zone);
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.to_zoned(zone.clone()));
+    }
+    text.parse::<DateTime>().ok()?.to_zoned(zone.clone()).ok()
+}
+
+fn from_millis(millis: i64, zone: &TimeZone) -> Option<Zoned> {
+    Some(Timestamp::from_millisecond(millis).ok()?.to_zoned(zone.clone()))
+}
+
+/// The whole part of a number that has come through a floating-point type.
+fn whole(number: f64) -> Option<i64> {
+    // Beyond 2^53 a double no longer tells neighbouring integers apart, and no time is that far away.
+    (number.abs() < 9e15).then_some(number as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_are_read_however_a_lead_spells_them() {
+        let zone = TimeZone::get("Europe/London").unwrap();
+        let rows = [
+            (
+                "UTC, winter",
+                json!("2025-11-27T10:00:00Z"),
+                Some("2025-11-27 10:00:00"),
+            ),
+            (
+                "UTC, summer time",
+                json!("2025-07-27T10:00:00.250Z"),
+                Some("2025-07-27 11:00:00"),
+            ),
+            (
+                "with an offset",
+                json!("2025-07-27T10:00:00+05:30"),
+                Some("2025-07-27 05:30:00"),
+            ),
+            (
+                "local time",
+                json!(" 2025-07-27T10:00:00 "),
+                Some("2025-07-27 10:00:00"),
+            ),
+            ("a date", json!("2025-07-27"), Some("2025-07-27 00:00:00")),
+            (
+                "milliseconds",
+                json!(1_753_610_400_000_i64),
+                Some("2025-07-27 11:00:00"),
+            ),
+            (
+                "milliseconds as a double",
+                json!(1_753_610_400_000.5),
+                Some("2025-07-27 11:00:00"),
+            ),
+            (
+                "milliseconds as text",
+                json!("1753610400000"),
+                Some("2025-07-27 11:00:00"),
+            ),
+            ("words", json!("yesterday"), None),
+            ("empty", json!(""), None),
+            ("out of range", json!(i64::MAX), None),
+            ("too large for any time", json!(1e300), None),
+            ("null", json!(null), None),
+            ("no time at all", json!({"a": 1}), None),
+        ];
+        for (label, value, expected) in rows {
+            let read = moment(&value, &zone).map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
+            assert_eq!(read.as_deref(), expected, "{label}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! One sync: a lead's journey with its requests, its failures and its next due time.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::lead::{ContactId, Lead, LeadId, Revision};
+use super::retry::RetryPolicy;
+use super::state::{self, Event, IllegalEvent, Seen, State};
+
+/// The number of a sync; counts up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SyncId(pub i64);
+
+impl std::fmt::Display for SyncId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who asks for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A webhook of Sanity.
+    Webhook,
+    /// Our own search for leads that say `REQUESTED` and have no sync.
+    Reconciliation,
+    /// A person, through the API: carried out whatever `crmStatus` says.
+    Person,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Webhook, Self::Reconciliation, Self::Person];
+
+    /// The stable name in the store, logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Reconciliation => "reconciliation",
+            Self::Person => "person",
+        }
+    }
+}
+
+/// What has been asked of a sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requests {
+    /// How many requests it has had, the first included.
+    pub count: u32,
+    /// One of them came from a person.
+    pub by_person: bool,
+    /// The latest revision that one of them was made for.
+    pub revision: Option<Revision>,
+}
+
+/// Failures of the present round, which the services' own pauses are not among.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failures {
+    /// How many in a row.
+    pub count: u32,
+    /// How long the sync has waited because of them.
+    pub waited: Duration,
+    /// What the last one was, for people.
+    pub last: Option<String>,
+}
+
+/// What the store remembers of a lead after its syncs are forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// The contact it became.
+    pub contact: Option<ContactId>,
+    /// Keyed hash of the record that was last sent, where the last result was `SENT`.
+    pub sent_hash: Option<String>,
+    /// What we last wrote to `lastSyncedAt`.
+    pub synced_at: Option<Timestamp>,
+    /// The newest revision whose data a sync has carried.
+    pub seen: Option<Revision>,
+}
+
+impl Memory {
+    /// Learns from what has just happened to a sync of the lead.
+    pub fn learn(&mut self, event: &Event, sync: &Sync) {
+        if *event == Event::ContactGone {
+            self.contact = None;
+        }
+        if let Some(contact) = sync.state.contact() {
+            self.contact = Some(contact.clone());
+        }
+        if let Some(seen) = sync.state.seen() {
+            self.seen = Revision::later(self.seen.take(), seen.revision.clone());
+        }
+        match &sync.state {
+            State::Sent { delivered, synced_at } => {
+                self.sent_hash = Some(delivered.hash.clone());
+                self.synced_at = Some(*synced_at);
+            }
+            // What was sent last is no longer what Bigin has, or no longer the lead's last result.
+            State::Upserted { .. } | State::Failed { .. } => self.sent_hash = None,
+            State::Requested { .. }
+            | State::Tagged { .. }
+            | State::Rejected { .. }
+            | State::LeadDeleted
+            | State::Cancelled { .. } => {}
+        }
+    }
+}
+
+/// One journey of one lead. A lead has at most one that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// Its number.
+    pub id: SyncId,
+    /// Whose journey.
+    pub lead: LeadId,
+    /// Where it stands.
+    pub state: State,
+    /// What has been asked of it.
+    pub requests: Requests,
+    /// Failures of the present round.
+    pub failures: Failures,
+    /// How often edits that nobody asked for have sent it back.
+    pub edits: u32,
+    /// When a worker is to take it up.
+    pub due_at: Timestamp,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A failure that counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// What happened, for people: becomes the reason of `FAILED` if it goes on for too long.
+    pub problem: String,
+    /// The least wait the service asked for.
+    pub hint: Option<Duration>,
+    /// Random, in `0.0..1.0`, for the jitter.
+    pub draw: f64,
+}
+
+impl Sync {
+    /// Lets a new request join.
+    pub fn join(&mut self, source: Source, revision: Option<Revision>) {
+        self.requests.count += 1;
+        self.requests.by_person |= source == Source::Person;
+        self.requests.revision = Revision::later(self.requests.revision.take(), revision);
+    }
+
+    /// Whether a request has come in since the last read of this round, which that read can therefore not have covered.
+    pub fn asked_since_read(&self) -> bool {
+        self.state
+            .seen()
+            .is_some_and(|seen| seen.requests < self.requests.count)
+    }
+
+    /// Whether a request was signed for a revision later than any that a sync has read. If the lead carries a result by
+    /// now, our own write-back has overwritten that request.
+    pub fn has_unread_request(&self, memory: &Memory) -> bool {
+        match (&self.requests.revision, &memory.seen) {
+            (Some(requested), Some(seen)) => requested.may_follow(seen),
+            _ => false,
+        }
+    }
+
+    /// Opens a sync for a request.
+    pub fn open(id: SyncId, lead: LeadId, source: Source, revision: Option<Revision>, now: Timestamp) -> Self {
+        Self {
+            id,
+            lead,
+            state: State::Requested { contact: None },
+            requests: Requests {
+                count: 1,
+                by_person: source == Source::Person,
+                revision,
+            },
+            failures: Failures::default(),
+            edits: 0,
+            due_at: now,
+            opened_at: now,
+            finished_at: None,
+        }
+    }
+
+    /// Carries an event out. `claimed_requests` is the count of requests that the worker saw when it claimed the sync,
+    /// before it read the lead: no final state is recorded over a request that came later.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] where the event does not go with the state; nothing has changed then.
+    pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
+        let unasked_edit = event == Event::Changed && !self.asked_since_read();
+        let contact = self.state.contact().cloned();
+        let next = state::apply(self.state.clone(), event)?;
+        let overtaken = next.is_final() && !cancelled_by_person(&next) && self.requests.count > claimed_requests;
+        self.state = if overtaken { State::Requested { contact } } else { next };
+
+        if self.state.is_final() {
+            self.finished_at = Some(now);
+        }
+        if matches!(self.state, State::Requested { .. }) {
+            self.edits = if unasked_edit { self.edits + 1 } else { 0 };
+        }
+        self.failures = Failures::default();
+        self.due_at = match &self.state {
+            State::Upserted { tag_not_before, .. } => *tag_not_before,
+            _ => now,
+        };
+        Ok(())
+    }
+
+    /// Moves the tag of a contact that another sync has just upserted. Failures and a later due time stay.
+    pub fn contact_upserted(&mut self, tag_not_before: Timestamp) -> Result<(), IllegalEvent> {
+        self.state = state::apply(self.state.clone(), Event::ContactUpserted { tag_not_before })?;
+        self.due_at = self.due_at.max(tag_not_before);
+        Ok(())
+    }
+
+    /// Counts a failure: the sync is tried again later, or has failed for long enough and is rejected. A result that is
+    /// known is written back however long it takes, so [`State::Tagged`] and [`State::Rejected`] never give up.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] where the sync has ended.
+    pub fn fail(
+        &mut self,
+        failure: Failure,
+        claimed_requests: u32,
+        policy: &RetryPolicy,
+        now: Timestamp,
+    ) -> Result<(), IllegalEvent> {
+        let result_is_known = matches!(self.state, State::Tagged { .. } | State::Rejected { .. });
+        if self.failures.waited >= policy.give_up_after && !result_is_known {
+            let seen = Seen {
+                requests: claimed_requests,
+                revision: None,
+            };
+            return self.apply(
+                Event::Rejected {
+                    reason: failure.problem,
+                    seen,
+                },
+                claimed_requests,
+                now,
+            );
+        }
+        self.failures.count = self.failures.count.saturating_add(1);
+        self.failures.last = Some(failure.problem);
+        let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
+        self.failures.waited = self.failures.waited.saturating_add(wait);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        self.due_at = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        Ok(())
+    }
+
+    /// What a read by a worker that has just claimed the sync sees.
+    pub fn seen(&self, lead: &Lead) -> Seen {
+        Seen {
+            requests: self.requests.count,
+            revision: Some(lead.revision()),
+        }
+    }
+}
+
+fn cancelled_by_person(state: &State) -> bool {
+    matches!(
+        state,
+        State::Cancelled {
+            by: state::CancelledBy::Person
+        }
+    )
+}

@@ -1,0 +1,94 @@
+//! A stand-in for Zoho's accounts server and Bigin's API: strict, stateful, and behaving as the real ones do also where that
+//! is inconvenient. What is known from official documentation, from recorded live traffic (2026-10-09) and from what
+//! integrators report is marked where it is used; where sources disagree there is a switch; what nothing says is marked as
+//! an assumption.
+
+mod accounts;
+mod coql;
+mod fields;
+mod journal;
+mod model;
+mod read;
+mod records;
+mod reply;
+mod request;
+mod routes;
+mod switches;
+mod tags;
+mod validate;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use actix_web::web::{self, Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+
+pub use self::fields::{FieldMeta, Unique};
+pub use self::journal::{Action, Call, CallKind, Change};
+pub use self::model::{Contact, Model};
+pub use self::switches::{Fault, Switches, UnknownKeys};
+
+use self::accounts::Accounts;
+use self::reply::Reply;
+use self::request::Request;
+use super::Server;
+use crate::clock::SharedClock;
+
+/// The accounts server and the API of one organisation, on one port of this machine. Ends when dropped.
+pub struct FakeBigin {
+    model: Arc<Mutex<Model>>,
+    server: Server,
+}
+
+impl FakeBigin {
+    /// Starts it with the default fields and no contacts. Tokens, limits and the index's lag go by `clock`; latency and
+    /// hanging calls take real time.
+    ///
+    /// # Errors
+    /// Where no port or thread is to be had.
+    pub async fn start(clock: SharedClock) -> std::io::Result<Self> {
+        let model = Arc::new(Mutex::new(Model::new(clock, String::new())));
+        let served = Data::from(Arc::clone(&model));
+        let server = Server::start(move |config| {
+            config.app_data(served.clone()).default_service(web::to(answer));
+        })?;
+        routes::lock(&model).api_domain = server.url();
+        Ok(Self { model, server })
+    }
+
+    /// The base address of both the accounts server and the API, `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The one client id that is known.
+    pub fn client_id(&self) -> String {
+        self.model().accounts.client_id.clone()
+    }
+
+    /// Its secret.
+    pub fn client_secret(&self) -> String {
+        self.model().accounts.client_secret.clone()
+    }
+
+    /// The refresh token that is valid from the start.
+    pub fn refresh_token(&self) -> String {
+        Accounts::first_refresh_token().to_owned()
+    }
+
+    /// What it holds, to be read and changed. No call proceeds while the guard is held: let go of it before awaiting.
+    pub fn model(&self) -> MutexGuard<'_, Model> {
+        routes::lock(&self.model)
+    }
+
+    /// Closes the port and cuts every connection.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+async fn answer(model: Data<Mutex<Model>>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let request = Request::new(&request, body);
+    // Actix drops a handler whose caller has hung up; on a task of its own the work goes on.
+    let work = actix_web::rt::spawn(routes::process(model.into_inner(), request));
+    work.await.unwrap_or_else(|_| Reply::cut()).into_http()
+}

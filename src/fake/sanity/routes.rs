@@ -1,0 +1,340 @@
+//! The HTTP API: documents by id, mutations, queries, and the list of webhooks.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{self, Bytes, Data, Path, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::{Map, Value, json};
+
+use super::fault::{Fault, Kind};
+use super::groq::{self, GroqError};
+use super::model::{By, Committed, Document, Model, Order};
+use super::mutate::{MutateError, Mutation};
+use super::reply::Reply;
+use super::{DATASET, PROJECT_ID, Shared, TOKEN};
+use crate::domain::lead::is_copy;
+
+/// 4 MB, and a megabyte is 1,000,000 bytes (official docs, technical limits).
+const MAX_MUTATION: usize = 4_000_000;
+/// Requests of any kind: 100 MB (official docs, technical limits).
+const MAX_BODY: usize = 100_000_000;
+/// Address and headers together: 15 KB (official docs, technical limits), of which the headers want their share.
+const MAX_ADDRESS: usize = 14_800;
+/// Since this version queries see published documents only, and releases have versions (official docs, changelog).
+const PERSPECTIVES: &str = "2025-02-19";
+
+type Params = Query<Vec<(String, String)>>;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(MAX_BODY))
+        .route("/{version}/data/doc/{dataset}/{ids}", web::get().to(doc))
+        .route("/{version}/data/mutate/{dataset}", web::post().to(mutate))
+        .route("/{version}/data/query/{dataset}", web::get().to(query))
+        .route("/{version}/data/query/{dataset}", web::post().to(query))
+        .route("/{version}/hooks/projects/{project}", web::get().to(hooks))
+        .default_service(web::to(nothing));
+}
+
+async fn nothing() -> HttpResponse {
+    Reply::boom(404, "Not Found").into_response()
+}
+
+async fn doc(
+    shared: Data<Shared>,
+    request: HttpRequest,
+    path: Path<(String, String, String)>,
+    params: Params,
+) -> HttpResponse {
+    let (version, dataset, ids) = path.into_inner();
+    let ids: Vec<&str> = ids.split(',').collect();
+    let gate = Gate::new(Kind::Doc, &request, &version, Some(&dataset), ids.len());
+    serve(&shared, gate, |model| match flag(&params, "includeAllVersions") {
+        _ if ids.iter().any(|id| id.is_empty() || id.contains(' ')) => Reply::boom(400, "Invalid document ID"),
+        Ok(all) => documents(model, &ids, all, has_versions(&version)),
+        Err(reply) => reply,
+    })
+    .await
+}
+
+/// In the order of their ids, not in that of the request: results must be looked up by `_id`. `omitted` names the very ids
+/// that were asked for and are not there, also where a draft of one is (assumption).
+fn documents(model: &Model, ids: &[&str], all: bool, versions: bool) -> Reply {
+    let mut found: BTreeMap<&str, &Document> = BTreeMap::new();
+    let drafts: Vec<String> = ids.iter().map(|id| format!("drafts.{id}")).collect();
+    let asked = ids
+        .iter()
+        .copied()
+        .filter(|id| versions || !id.starts_with("versions."));
+    let drafts = drafts.iter().map(String::as_str).filter(|_| all);
+    found.extend(asked.chain(drafts).filter_map(|id| Some((id, model.document(id)?))));
+    if all && versions {
+        let of_releases = model.documents.range("versions.".to_owned().."versions/".to_owned());
+        let of_releases = of_releases.filter(|(id, _)| ids.contains(&published(id)));
+        found.extend(of_releases.map(|(id, document)| (id.as_str(), document)));
+    }
+    let missing = ids.iter().filter(|id| !found.contains_key(**id));
+    let omitted: Vec<Value> = missing.map(|id| json!({"id": id, "reason": "existence"})).collect();
+    let found: Vec<&Document> = found.into_values().collect();
+    Reply::json(200, json!({"documents": found, "omitted": omitted}))
+}
+
+/// The id behind that of a release's version.
+fn published(id: &str) -> &str {
+    id.splitn(3, '.').nth(2).unwrap_or(id)
+}
+
+async fn mutate(
+    shared: Data<Shared>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    params: Params,
+    body: Bytes,
+) -> HttpResponse {
+    let (version, dataset) = path.into_inner();
+    let order = read_order(&params, &body);
+    let count = order.as_ref().map_or(0, |order| order.mutations.len());
+    let gate = Gate::new(Kind::Mutate, &request, &version, Some(&dataset), count);
+    serve(&shared, gate, |model| {
+        if body.len() > MAX_MUTATION {
+            return Reply::boom(413, "Request body is too large");
+        }
+        let returns = (flag(&params, "returnIds"), flag(&params, "returnDocuments"));
+        let (Ok(ids), Ok(documents)) = returns else {
+            return Reply::boom(400, "returnIds and returnDocuments are true or false");
+        };
+        match order.and_then(|order| model.transact(order)) {
+            Ok(committed) => Reply::json(200, committed_body(committed, ids, documents)),
+            Err(error) => {
+                let (status, body) = error.answer();
+                Reply::json(status, body)
+            }
+        }
+    })
+    .await
+}
+
+fn read_order(params: &Params, body: &Bytes) -> Result<Order, MutateError> {
+    let malformed = |what: &str| MutateError::Malformed(what.to_owned());
+    let body: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|_| malformed("the body is not a JSON object"))?;
+    let mut id = param(params, "transactionId").map(str::to_owned);
+    let mut mutations = Vec::new();
+    for (key, value) in body {
+        match (key.as_str(), value) {
+            ("transactionId", Value::String(given)) => id = Some(given),
+            ("mutations", Value::Array(given)) => {
+                mutations = given.into_iter().map(Mutation::parse).collect::<Result<_, _>>()?;
+            }
+            _ => return Err(malformed(&format!("\"{key}\" is unknown, or of the wrong type"))),
+        }
+    }
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if id.as_ref().is_some_and(|id| id.is_empty() || !id.bytes().all(is_plain)) {
+        return Err(malformed("the transaction id is not one"));
+    }
+    if mutations.is_empty() {
+        return Err(malformed("there are no mutations"));
+    }
+    let indexed = match param(params, "visibility") {
+        None | Some("sync") => true,
+        Some("async" | "deferred") => false,
+        Some(_) => return Err(malformed("visibility is sync, async or deferred")),
+    };
+    Ok(Order {
+        id,
+        by: By::Api,
+        mutations,
+        dry_run: flag(params, "dryRun").map_err(|_| malformed("dryRun is true or false"))?,
+        indexed,
+    })
+}
+
+fn committed_body(committed: Committed, ids: bool, documents: bool) -> Value {
+    let result = |result: super::model::MutationResult| {
+        let mut shown = json!({"id": result.id, "operation": result.operation.label()});
+        if let (true, Value::Object(shown)) = (documents, &mut shown) {
+            shown.insert(
+                "document".to_owned(),
+                result.document.map_or(Value::Null, Value::Object),
+            );
+        }
+        shown
+    };
+    let results: Vec<Value> = match ids || documents {
+        true => committed.results.into_iter().map(result).collect(),
+        false => Vec::new(),
+    };
+    json!({"transactionId": committed.id, "results": results})
+}
+
+async fn query(
+    shared: Data<Shared>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    params: Params,
+    body: Bytes,
+) -> HttpResponse {
+    let (version, dataset) = path.into_inner();
+    let gate = Gate::new(Kind::Query, &request, &version, Some(&dataset), 0);
+    serve(&shared, gate, |model| {
+        let asked = read_query(&params, &body);
+        let perspective = param(&params, "perspective");
+        let drafts = match (perspective, has_versions(&version)) {
+            (Some("published"), _) | (None, true) => false,
+            (Some("raw"), _) | (None, false) => true,
+            _ => return Reply::boom(400, "the fake knows the perspectives raw and published"),
+        };
+        let (text, given) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return Reply::json(400, error.body("")),
+        };
+        let store = model.indexed();
+        let visible = |id: &str| match drafts {
+            true => has_versions(&version) || !id.starts_with("versions."),
+            false => !is_copy(id),
+        };
+        let documents = store.iter().filter(|(id, _)| visible(id)).map(|(_, document)| document);
+        match groq::run(&text, &given, documents, model.clock.now()) {
+            Ok(result) if param(&params, "returnQuery") == Some("false") => {
+                Reply::json(200, json!({"ms": 1, "result": result, "syncTags": []}))
+            }
+            Ok(result) => Reply::json(200, json!({"ms": 1, "query": text, "result": result, "syncTags": []})),
+            Err(error) => Reply::json(400, error.body(&text)),
+        }
+    })
+    .await
+}
+
+/// The query and its parameters: of the address, where every `$name` is JSON, or of a body of JSON.
+fn read_query(params: &Params, body: &Bytes) -> Result<(String, BTreeMap<String, Value>), GroqError> {
+    if !body.is_empty() {
+        let body: Value = serde_json::from_slice(body).map_err(|_| GroqError::new("the body is not JSON"))?;
+        let text = body.get("query").and_then(Value::as_str);
+        let text = text.ok_or_else(|| GroqError::new("there is no query"))?;
+        let given = body
+            .get("params")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        return Ok((text.to_owned(), given.into_iter().collect()));
+    }
+    let text = param(params, "query").ok_or_else(|| GroqError::new("there is no query"))?;
+    let mut given = BTreeMap::new();
+    for (key, value) in &params.0 {
+        if let Some(name) = key.strip_prefix('$') {
+            let value = serde_json::from_str(value);
+            let value = value.map_err(|_| GroqError::new(&format!("parameter ${name} is not JSON")))?;
+            given.insert(name.to_owned(), value);
+        }
+    }
+    Ok((text.to_owned(), given))
+}
+
+async fn hooks(shared: Data<Shared>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
+    let (version, project) = path.into_inner();
+    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    serve(&shared, gate, |model| match project == PROJECT_ID {
+        true => Reply::json(200, json!([model.webhooks.listing()])),
+        false => Reply::boom(404, "Project not found"),
+    })
+    .await
+}
+
+/// What every request is checked for before its work.
+struct Gate {
+    kind: Kind,
+    ids: usize,
+    refusal: Option<Reply>,
+}
+
+impl Gate {
+    fn new(kind: Kind, request: &HttpRequest, version: &str, dataset: Option<&str>, ids: usize) -> Self {
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        let token = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let refusal = if request.uri().to_string().len() > MAX_ADDRESS {
+            Some(Reply::html(414))
+        } else if !is_version(version) {
+            Some(Reply::boom(400, "Invalid API version"))
+        } else if token != Some(TOKEN) {
+            Some(Reply::unauthorized())
+        } else if dataset.is_some_and(|dataset| dataset != DATASET) {
+            Some(Reply::boom(404, "Dataset not found"))
+        } else {
+            None
+        };
+        Self { kind, ids, refusal }
+    }
+}
+
+/// Meets the faults, does the work where there is any to be done, and keeps the journal.
+async fn serve(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) -> Reply) -> HttpResponse {
+    let Gate { kind, ids, refusal } = gate;
+    let (reply, wait) = {
+        let mut model = shared.model();
+        let at = model.clock.now();
+        let fault = model.faults.take(kind);
+        let mut wait = model.latency;
+        let reply = match (fault, refusal) {
+            _ if model.down => Reply::cut(),
+            (Some(Fault::NoReply), _) => Reply::cut(),
+            (Some(Fault::Status(401)), _) => Reply::unauthorized(),
+            (Some(Fault::Status(status)), _) => Reply::boom(status, "The service met a fault"),
+            (Some(Fault::Html(status)), _) => Reply::html(status),
+            (Some(Fault::RateLimited(wait)), _) => Reply::rate_limited(wait, at),
+            (Some(Fault::Conflict), _) => Reply::conflict(),
+            (_, Some(refusal)) => refusal,
+            _ if kind == Kind::Mutate && model.mutates_too_fast() => {
+                Reply::too_many_mutations(model.mutation_limit_wait, at)
+            }
+            (Some(Fault::LostReply), None) => {
+                work(&mut model);
+                Reply::cut()
+            }
+            (Some(Fault::Hang(hang)), None) => {
+                wait += hang;
+                work(&mut model)
+            }
+            (None, None) => work(&mut model),
+        };
+        model.calls.push(super::model::Call {
+            kind,
+            at,
+            status: reply.status,
+            ids,
+        });
+        (reply, wait)
+    };
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    reply.into_response()
+}
+
+fn is_version(version: &str) -> bool {
+    let date = |date: &str| date.len() == 10 && date.parse::<jiff::civil::Date>().is_ok();
+    version
+        .strip_prefix('v')
+        .is_some_and(|version| matches!(version, "1" | "X") || date(version))
+}
+
+fn has_versions(version: &str) -> bool {
+    let version = version.trim_start_matches('v');
+    version == "X" || (version != "1" && version >= PERSPECTIVES)
+}
+
+fn param<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
+    params
+        .0
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
+}
+
+fn flag(params: &Params, name: &str) -> Result<bool, Reply> {
+    match param(params, name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Reply::boom(400, "a flag is true or false")),
+    }
+}

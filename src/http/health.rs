@@ -1,0 +1,54 @@
+//! Whether the process lives, whether it can take webhooks, and which of its parts are in trouble. Open to everybody, so
+//! without any id, person or secret.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::State;
+use crate::store::StoreError;
+
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "alive" }))
+}
+
+/// 503 only where webhooks cannot be stored: with a remote service in trouble they still are, and must keep coming.
+pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
+    let mut degraded = Vec::new();
+    let stored = state.store.check().await;
+    if let Err(error) = &stored {
+        degraded.push(format!("store: {}", without_path(error)));
+    }
+    if let Ok(breakers) = state.store.open_breakers().await {
+        let open = breakers
+            .into_iter()
+            .filter_map(|breaker| breaker.open.map(|open| (breaker.remote, open)));
+        degraded.extend(open.map(|(remote, open)| format!("{}: {} ({})", remote.label(), open.message, open.code)));
+    }
+    let restarts = state.metrics.worker_restarts.get();
+    if restarts > 0 {
+        degraded.push(format!(
+            "workers: started again {restarts} times since the process began; the log says why"
+        ));
+    }
+    let status = match (&stored, degraded.is_empty()) {
+        (Err(_), _) => "unavailable",
+        (Ok(()), false) => "degraded",
+        (Ok(()), true) => "ready",
+    };
+    let body = json!({ "status": status, "degraded": degraded });
+    if stored.is_ok() {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
+}
+
+/// The kind of trouble; what the database says in detail is for the log.
+fn without_path(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Busy => "the queue of writes is full",
+        StoreError::Stopping => "it is stopping",
+        StoreError::DiskFull(_) => "the disk is full or cannot be written to",
+        StoreError::Failed(_) => "the database failed",
+    }
+}

@@ -1,0 +1,126 @@
+//! Sanity's webhook: raw bytes → signature → stored → answered. Sanity tries again only after 429 and 5xx, so a request
+//! that is good and cannot be stored must never be answered with another 4xx.
+
+use std::time::Duration;
+
+use actix_web::http::header::HeaderValue;
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{State, problem};
+use crate::domain::lead::{LeadId, REQUESTED, is_copy};
+use crate::signature::{self, SignatureError};
+use crate::store::{Accepted, Delivery};
+
+/// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
+const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// Sanity gives up after 30 s, so a body that takes longer is of no use to anybody.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What of the payload matters. The rest is not looked at: the lead is read from Sanity when its turn comes.
+#[derive(Deserialize)]
+struct Payload {
+    _id: String,
+    _type: Option<String>,
+    _rev: Option<String>,
+    #[serde(rename = "_updatedAt")]
+    updated_at: Option<Timestamp>,
+    #[serde(rename = "crmStatus")]
+    crm_status: Option<String>,
+}
+
+pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(LARGEST_BODY)).await {
+        Ok(Ok(Ok(body))) => body,
+        Ok(Err(_)) => return problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection."),
+        // The connection broke off or dawdles. Coming again may help.
+        Ok(Ok(Err(_))) | Err(_) => return problem::answer(503, "The body did not arrive whole. Try again."),
+    };
+    let headers = request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
+    if let Err(error) = signature::verify(headers, &body, &state.secrets, state.max_age, state.clock.now()) {
+        return refused(&state, error);
+    }
+    let payload: Payload = match serde_json::from_slice(&body) {
+        Ok(payload) => payload,
+        Err(_) => {
+            return problem::answer(
+                400,
+                "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
+            );
+        }
+    };
+    if let Some(reason) = ignored(&payload, &state.lead_type) {
+        return HttpResponse::Ok().json(json!({ "result": "ignored", "reason": reason }));
+    }
+    let Ok(lead) = LeadId::parse(&payload._id) else {
+        return problem::answer(
+            400,
+            "The _id is not that of a document: check the webhook's projection.",
+        );
+    };
+    let key = request
+        .headers()
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .map(str::to_owned);
+    let delivery = Delivery {
+        key: key.filter(|key| !key.is_empty()),
+        lead,
+        rev: payload._rev.filter(|rev| !rev.is_empty()),
+        updated_at: payload.updated_at,
+    };
+    store(&state, delivery).await
+}
+
+async fn store(state: &State, delivery: Delivery) -> HttpResponse {
+    let lead = delivery.lead.clone();
+    match state.store.accept(delivery).await {
+        Ok(Accepted::Opened(sync)) => {
+            tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested by webhook");
+            HttpResponse::Accepted().json(json!({ "result": "opened", "sync": sync }))
+        }
+        Ok(Accepted::Joined(sync)) => {
+            tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested again by webhook");
+            HttpResponse::Accepted().json(json!({ "result": "joined", "sync": sync }))
+        }
+        Ok(Accepted::Repeat) => HttpResponse::Ok().json(json!({ "result": "repeat" })),
+        Err(error) => {
+            tracing::error!(lead_id = %lead, "a webhook for lead {lead} could not be stored: {error}");
+            problem::unavailable(&error)
+        }
+    }
+}
+
+/// Why a good webhook is none of ours, if it is not. A payload that does not say the status is: the lead will be read.
+fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
+    if is_copy(&payload._id) {
+        Some("a draft or a version of a release")
+    } else if payload
+        ._type
+        .as_deref()
+        .is_some_and(|document_type| document_type != lead_type)
+    {
+        Some("a document of another type")
+    } else if payload.crm_status.as_deref().is_some_and(|status| status != REQUESTED) {
+        Some("crmStatus is not REQUESTED")
+    } else {
+        None
+    }
+}
+
+/// Strangers can make as many of these as they like, so only each doubling of their number is logged.
+fn refused(state: &State, error: SignatureError) -> HttpResponse {
+    let count = state.metrics.signatures_refused.add() + 1;
+    if count.is_power_of_two() {
+        tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");
+    }
+    let hint = match error {
+        SignatureError::Missing => ": give the webhook a secret, the one in SANITY_WEBHOOK_SECRET",
+        SignatureError::Invalid => ": the webhook's secret must be the one in SANITY_WEBHOOK_SECRET",
+        _ => "",
+    };
+    problem::answer(error.status(), &format!("The webhook is refused: {error}{hint}."))
+}

@@ -1,0 +1,121 @@
+//! The client of Sanity's Content Lake: reads leads, writes results back, and finds leads that still wait.
+//!
+//! All calls go to the live API, never to its CDN, and are over by their deadline. Every lead is read through `/data/doc`,
+//! which is consistent; the query only finds candidates, since its index may lag.
+
+mod answer;
+mod commit;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Interval;
+
+use crate::clock::SharedClock;
+use crate::domain::failure::{CallError, Remote};
+use crate::domain::lead::{LeadId, REQUESTED};
+use crate::outbound::{Answer, Deadline, base_text, send_by};
+
+pub use commit::{CommitError, WriteBack};
+
+/// Since this version queries see published documents by default, and `versions.` documents exist (Sanity's changelog).
+const API_VERSION: &str = "v2025-02-19";
+
+/// What the client is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `https://{project}.api.sanity.io`, or a stand-in.
+    pub api_url: Url,
+    /// The dataset's name.
+    pub dataset: String,
+    /// A robot token that may read and write the leads.
+    pub token: SecretString,
+    /// `_type` of a lead; documents of other types are none.
+    pub lead_type: String,
+}
+
+/// The client. Cheap to share behind an `Arc`.
+pub struct Sanity {
+    http: Client,
+    clock: SharedClock,
+    /// Address, version and `/data`, without a trailing slash.
+    base: String,
+    dataset: String,
+    token: SecretString,
+    lead_type: String,
+    /// Spaces the commits; made by the first, since it needs the runtime.
+    pace: Mutex<Option<Interval>>,
+}
+
+/// Published leads that still ask for a sync, in the order of their ids. `now()` is the Content Lake's own, so that a clock
+/// of ours that is wrong neither hides leads nor shows them early.
+const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _id > $after \
+     && dateTime(_updatedAt) <= dateTime(now()) - $age]|order(_id asc)";
+
+impl Sanity {
+    /// `http` comes from [`crate::outbound::client`].
+    pub fn new(settings: Settings, http: Client, clock: SharedClock) -> Self {
+        Self {
+            http,
+            clock,
+            base: format!("{}/{API_VERSION}/data", base_text(&settings.api_url)),
+            dataset: settings.dataset,
+            token: settings.token,
+            lead_type: settings.lead_type,
+            pace: Mutex::new(None),
+        }
+    }
+
+    /// The ids of at most `limit` published leads that say REQUESTED, that come after `after` in the order of ids, and that
+    /// were last written at least `min_age` ago by Sanity's clock: `GET /data/query/{dataset}` (Sanity's docs, HTTP query).
+    /// A page of fewer than `limit` is the last. The index behind it may lag: each is to be read before it is believed.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn requested(
+        &self,
+        after: Option<&LeadId>,
+        min_age: Duration,
+        limit: usize,
+        deadline: Duration,
+    ) -> Result<Vec<LeadId>, CallError> {
+        let text = |text: &str| Value::from(text).to_string();
+        // Every id is greater than the empty text.
+        let parameters = [
+            ("query", format!("{REQUESTED_LEADS}[0...{limit}]{{_id}}")),
+            ("$type", text(&self.lead_type)),
+            ("$status", text(REQUESTED)),
+            ("$after", text(after.map_or("", LeadId::as_str))),
+            ("$age", Value::from(min_age.as_secs_f64()).to_string()),
+            ("perspective", "published".to_owned()),
+            ("returnQuery", "false".to_owned()),
+        ];
+        let url = format!("{}/query/{}", self.base, self.dataset);
+        let deadline = Deadline::new(&self.clock, deadline);
+        let answer = self.send(self.http.get(url).query(&parameters), &deadline).await?;
+        let body = answer::judge(&answer, &self.dataset)?;
+        let ids = body.get("result").and_then(Value::as_array);
+        let ids = ids.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
+        let ids = ids.iter().filter_map(|lead| lead.get("_id")?.as_str());
+        Ok(ids.filter_map(|id| LeadId::parse(id).ok()).collect())
+    }
+
+    async fn send(&self, request: RequestBuilder, deadline: &Deadline) -> Result<Answer, CallError> {
+        let request = request.bearer_auth(self.token.expose_secret());
+        send_by(request, deadline, Remote::Sanity).await
+    }
+}
+
+fn unreadable(message: &str) -> CallError {
+    CallError::Unknown {
+        code: "UNREADABLE_ANSWER".to_owned(),
+        message: message.to_owned(),
+        retry_after: None,
+    }
+}

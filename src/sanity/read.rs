@@ -1,0 +1,137 @@
+//! Reading leads with all their copies: `GET /data/doc/{dataset}/{ids}?includeAllVersions=true`, which "cuts through any
+//! caching/indexing" (Sanity's docs, HTTP doc).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Sanity, answer, unreadable};
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::lead::{Lead, LeadId, LeadRead};
+use crate::outbound::Deadline;
+
+/// Most bytes of ids in one URL: Sanity takes 15 KB of headers (Sanity's docs, technical limits), many proxies 8 KiB.
+const IDS_IN_URL: usize = 7500;
+
+impl Sanity {
+    /// Reads leads as they are at this moment. Every id asked for is in the answer: a lead that was deleted, unpublished, or
+    /// has another `_type`, has no [`LeadRead::published`]. Many ids take more than one call, so that leads of one answer may
+    /// be of different moments.
+    ///
+    /// # Errors
+    /// [`CallError`]; it is [`PauseKind::Refused`] where the token may not read one of them.
+    pub async fn read(&self, ids: &[LeadId], deadline: Duration) -> Result<BTreeMap<LeadId, LeadRead>, CallError> {
+        let deadline = Deadline::new(&self.clock, deadline);
+        let mut leads: BTreeMap<LeadId, LeadRead> = ids.iter().map(|id| (id.clone(), LeadRead::default())).collect();
+        let distinct: Vec<String> = leads.keys().map(LeadId::to_string).collect();
+        for ids in chunks(&distinct) {
+            let url = format!("{}/doc/{}/{ids}", self.base, self.dataset);
+            let request = self.http.get(url).query(&[("includeAllVersions", "true")]);
+            let answer = self.send(request, &deadline).await?;
+            let body = answer::judge(&answer, &self.dataset)?;
+            sort_in(body, &self.lead_type, &mut leads)?;
+        }
+        Ok(leads)
+    }
+}
+
+/// Joins ids with commas, in texts of at most [`IDS_IN_URL`] bytes. Ids need no escaping.
+fn chunks(ids: &[String]) -> Vec<String> {
+    let mut chunks: Vec<String> = Vec::new();
+    for id in ids {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() + 1 + id.len() <= IDS_IN_URL => {
+                chunk.push(',');
+                chunk.push_str(id);
+            }
+            _ => chunks.push(id.clone()),
+        }
+    }
+    chunks
+}
+
+/// Sorts an answer's documents under the leads they belong to.
+///
+/// `{"documents":[…],"omitted":[{"id","reason":"existence"|"permission"}]}` (source of @sanity/client): what does not exist is
+/// omitted with 200.
+fn sort_in(body: &Value, lead_type: &str, leads: &mut BTreeMap<LeadId, LeadRead>) -> Result<(), CallError> {
+    let documents = body.get("documents").and_then(Value::as_array);
+    let documents = documents.ok_or_else(|| unreadable("Sanity's answer has no documents"))?;
+    let omitted = body
+        .get("omitted")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if omitted.iter().any(|entry| entry["reason"] == "permission") {
+        return Err(CallError::Unavailable(Pause {
+            remote: Remote::Sanity,
+            kind: PauseKind::Refused,
+            code: "permission".to_owned(),
+            message:
+                "SANITY_API_WRITE_TOKEN may not read all leads, their drafts and versions; give it the Editor role"
+                    .to_owned(),
+            retry_after: None,
+        }));
+    }
+    for document in documents.iter().filter_map(Value::as_object) {
+        let Some(id) = document.get("_id").and_then(Value::as_str) else {
+            continue;
+        };
+        let is_lead = document.get("_type").and_then(Value::as_str) == Some(lead_type);
+        let published = published_id(id);
+        let Some(read) = published
+            .as_ref()
+            .and_then(|lead| leads.get_mut(lead))
+            .filter(|_| is_lead)
+        else {
+            continue;
+        };
+        if published.is_some_and(|lead| lead.as_str() == id) {
+            let lead = Lead::from_document(document.clone());
+            read.published = Some(lead.ok_or_else(|| unreadable("a document of Sanity lacks its own fields"))?);
+        } else {
+            read.copies.push(id.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// `X` for `X`, `drafts.X` and `versions.{release}.X`.
+fn published_id(id: &str) -> Option<LeadId> {
+    let rest = id.strip_prefix("drafts.").or_else(|| {
+        let version = id.strip_prefix("versions.")?;
+        version.split_once('.').map(|(_release, rest)| rest)
+    });
+    LeadId::parse(rest.unwrap_or(id)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_split_before_the_url_grows_too_long() {
+        let ids: Vec<String> = (0..100).map(|n| format!("{n:0128}")).collect();
+        let chunks = chunks(&ids);
+        assert_eq!(chunks.len(), 2);
+        assert!(chunks.iter().all(|chunk| chunk.len() <= IDS_IN_URL));
+        assert_eq!(chunks.join(","), ids.join(","));
+        assert!(super::chunks(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_copy_names_the_lead_it_is_of() {
+        let cases = [
+            ("lead-1", Some("lead-1")),
+            ("drafts.lead-1", Some("lead-1")),
+            ("drafts.a.b", Some("a.b")),
+            ("versions.rSpring.lead-1", Some("lead-1")),
+            ("versions.rSpring.a.b", Some("a.b")),
+            ("versions.lead-1", None),
+            ("drafts.drafts.x", None),
+        ];
+        for (id, lead) in cases {
+            assert_eq!(published_id(id).as_ref().map(LeadId::as_str), lead, "{id}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+-- Times are microseconds since 1970. No table holds anything of a lead but ids, states, times, codes and keyed hashes,
+-- and reasons that name fields and never values.
+
+CREATE TABLE sync (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    lead_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    contact_id TEXT,
+    action TEXT,
+    hash TEXT,
+    seen_requests INTEGER,
+    seen_updated_at INTEGER,
+    seen_rev TEXT,
+    tag_not_before INTEGER,
+    synced_at INTEGER,
+    reason TEXT,
+    cancelled_by TEXT,
+    requests INTEGER NOT NULL,
+    by_person INTEGER NOT NULL,
+    requested_updated_at INTEGER,
+    requested_rev TEXT,
+    failures INTEGER NOT NULL DEFAULT 0,
+    waited INTEGER NOT NULL DEFAULT 0,
+    last_failure TEXT,
+    edits INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL,
+    lease INTEGER,
+    lease_until INTEGER,
+    opened_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    finished_at INTEGER
+) STRICT;
+
+-- One active sync a lead.
+CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
+-- What is due.
+CREATE INDEX sync_due ON sync (state, due_at) WHERE finished_at IS NULL;
+-- Who waits for a contact's tag.
+CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
+-- What may be forgotten, and a lead's past.
+CREATE INDEX sync_finished ON sync (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX sync_lead ON sync (lead_id);
+
+-- The history of each sync. Rows are only ever added, and go with their sync.
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    sync_id INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_sync ON event (sync_id);
+
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY,
+    idempotency_key TEXT,
+    lead_id TEXT NOT NULL,
+    rev TEXT,
+    received_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev) WHERE rev IS NOT NULL;
+CREATE INDEX delivery_key ON delivery (lead_id, idempotency_key);
+CREATE INDEX delivery_received ON delivery (received_at);
+
+-- What outlives a lead's syncs.
+CREATE TABLE lead (
+    lead_id TEXT PRIMARY KEY,
+    contact_id TEXT,
+    sent_hash TEXT,
+    synced_at INTEGER,
+    seen_updated_at INTEGER,
+    seen_rev TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
+
+CREATE TABLE breaker (
+    remote TEXT PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    since INTEGER,
+    until INTEGER,
+    code TEXT,
+    message TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counter (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The sealed access token, the organisation's fields, the mark of the last check.
+CREATE TABLE kept (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Access tokens granted: Zoho allows ten in ten minutes.
+CREATE TABLE token_grant (
+    at INTEGER NOT NULL
+) STRICT;

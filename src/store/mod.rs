@@ -1,0 +1,323 @@
+//! The durable truth: deliveries, syncs with their history, what is remembered of leads, breakers. One trait, so that
+//! every story runs the same on either engine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{Notify, broadcast};
+
+use crate::domain::breaker::Breaker;
+use crate::domain::failure::{Pause, Remote};
+use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::retry::RetryPolicy;
+use crate::domain::state::Event;
+use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
+
+pub mod sqlite;
+
+mod migrations;
+
+/// Why the store did not do what it was asked. Nothing of it was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// More waits to be written than the queue holds.
+    #[error("the queue of writes is full")]
+    Busy,
+    /// The store is being closed.
+    #[error("the store is stopping")]
+    Stopping,
+    /// The file system has no room, or a limit on the size of the file is reached.
+    #[error("the disk is full: {0}")]
+    DiskFull(String),
+    /// Anything else the database said.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+/// What became of a request for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// A sync was opened for it.
+    Opened(SyncId),
+    /// It joined the lead's active sync.
+    Joined(SyncId),
+    /// It was seen before and changes nothing.
+    Repeat,
+}
+
+/// One verified webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// `idempotency-key` header: opaque, and not signed.
+    pub key: Option<String>,
+    /// Signed `_id`.
+    pub lead: LeadId,
+    /// Signed `_rev`, where the projection has one that is not empty.
+    pub rev: Option<String>,
+    /// Signed `_updatedAt`, where the projection has one.
+    pub updated_at: Option<Timestamp>,
+}
+
+impl Delivery {
+    /// The revision it was signed for, where the projection says when that was.
+    pub fn revision(&self) -> Option<Revision> {
+        Some(Revision {
+            updated_at: self.updated_at?,
+            rev: self.rev.clone(),
+        })
+    }
+}
+
+/// The three workers' shares of the journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Requested syncs.
+    Upsert,
+    /// Upserted syncs whose delay is over.
+    Tag,
+    /// Tagged and rejected syncs.
+    WriteBack,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Upsert, Self::Tag, Self::WriteBack];
+
+    /// The stable name in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Tag => "tag",
+            Self::WriteBack => "write_back",
+        }
+    }
+
+    /// Labels of the states that belong to the stage.
+    pub fn states(self) -> &'static [&'static str] {
+        match self {
+            Self::Upsert => &["requested"],
+            Self::Tag => &["upserted"],
+            Self::WriteBack => &["tagged", "rejected"],
+        }
+    }
+
+    /// The services the stage cannot do without.
+    pub fn remotes(self) -> &'static [Remote] {
+        match self {
+            Self::Upsert | Self::Tag => &[Remote::Token, Remote::Bigin, Remote::Sanity],
+            Self::WriteBack => &[Remote::Sanity],
+        }
+    }
+}
+
+/// Proof of a claim: changes with every claim, so that a late release of a lost lease changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease(pub i64);
+
+/// A sync that this worker, and no other, works on until it records an outcome or the lease runs out.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The sync as it was when claimed.
+    pub sync: Sync,
+    /// Proof of the claim.
+    pub lease: Lease,
+    /// What is remembered of the lead.
+    pub memory: Memory,
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The claimed syncs, longest due first; empty where nothing is due or a service they need is paused.
+    pub syncs: Vec<Claimed>,
+    /// Where nothing was claimed: when it is worth claiming again, if nothing wakes the worker before.
+    pub next_due: Option<Timestamp>,
+    /// Epochs of the breakers of the stage's services, to go along with a pause.
+    pub epochs: BTreeMap<Remote, i64>,
+}
+
+/// What a worker found out about a claimed sync.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The sync as it was claimed.
+    pub claimed: Claimed,
+    /// What follows.
+    pub effect: Effect,
+    /// Goes into the history as it is: codes, counts and durations, never values.
+    pub note: Option<Value>,
+}
+
+/// What follows from a worker's step for one sync.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// The event happened.
+    Happened(Event),
+    /// It failed and is counted: again later, or given up.
+    Failed(Failure),
+    /// It is put back as it was, due at once, and nothing is counted.
+    Released,
+}
+
+/// A change of a sync's state, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which sync.
+    pub sync: SyncId,
+    /// Whose.
+    pub lead: LeadId,
+    /// Label of its state now.
+    pub state: &'static str,
+}
+
+/// A sync with when it last changed, for the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncView {
+    /// The sync.
+    pub sync: Sync,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+}
+
+/// One line of a sync's history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Timestamp,
+    /// `opened`, `joined`, `retry`, or the label of an [`Event`].
+    pub what: String,
+    /// Codes, counts, durations, sentences.
+    pub detail: Value,
+}
+
+/// Which syncs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those in this state (a label).
+    pub state: Option<String>,
+    /// Only those of this lead.
+    pub lead: Option<LeadId>,
+    /// Only those before this one; the cursor of the page before.
+    pub before: Option<SyncId>,
+}
+
+/// The ledger of promise 1. It balances at any moment:
+/// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
+/// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Ledger {
+    /// Deliveries answered 2xx after they were stored or found to be repeats.
+    pub accepted: u64,
+    /// Those that opened a sync.
+    pub opened_by_webhook: u64,
+    /// Those that joined one.
+    pub joined_by_webhook: u64,
+    /// Those that were seen before.
+    pub repeats: u64,
+    /// Syncs opened by anybody.
+    pub opened: u64,
+    /// Of these, by reconciliation: webhooks that never came.
+    pub opened_by_reconciliation: u64,
+    /// Of these, by a person.
+    pub opened_by_person: u64,
+    /// Ended `SENT`.
+    pub sent: u64,
+    /// Ended `FAILED`.
+    pub failed: u64,
+    /// Ended because the lead was gone.
+    pub lead_deleted: u64,
+    /// Ended because nobody wanted them any more.
+    pub cancelled: u64,
+    /// Not ended yet: counted from the table, not from the counters.
+    pub in_progress: u64,
+}
+
+impl Ledger {
+    /// Whether both sums hold.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.opened_by_webhook + self.joined_by_webhook + self.repeats
+            && self.opened == self.opened_by_webhook + self.opened_by_reconciliation + self.opened_by_person
+            && self.opened == self.sent + self.failed + self.lead_deleted + self.cancelled + self.in_progress
+    }
+}
+
+/// How long the store keeps and leases things.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreSettings {
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// How long a tag waits after an upsert whose reply was lost with the process.
+    pub tag_delay: Duration,
+    /// The pace of retries and pauses.
+    pub retry: RetryPolicy,
+}
+
+/// The store. All times it hands out and compares are its own; see [`Store::now`].
+#[async_trait]
+pub trait Store: Send + std::marker::Sync {
+    /// The store's time, in whole microseconds: what delays, leases and pauses are counted by.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Stores a verified webhook. Returns after it is on disk.
+    async fn accept(&self, delivery: Delivery) -> Result<Accepted, StoreError>;
+
+    /// Opens a sync, or joins the lead's active one. `revision` is the one the asker saw. A request by
+    /// reconciliation never joins: where a sync is active the answer is [`Accepted::Repeat`].
+    async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted, StoreError>;
+
+    /// Claims up to `limit` due syncs of a stage; one only where a breaker asks for a probe.
+    async fn claim(&self, stage: Stage, limit: usize) -> Result<Claim, StoreError>;
+
+    /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. `answered` names the services
+    /// that have just answered, which mends their breakers. An upsert moves the tag of every sync that waits on its contact.
+    async fn record(&self, outcomes: Vec<Outcome>, answered: Vec<Remote>) -> Result<(), StoreError>;
+
+    /// A service takes no work: opens its breaker, if `epoch` is still that of the claim.
+    async fn pause(&self, pause: Pause, epoch: i64, draw: f64) -> Result<(), StoreError>;
+
+    /// Which of the contacts the store knows as some lead's.
+    async fn owners(&self, contacts: Vec<ContactId>) -> Result<BTreeMap<ContactId, LeadId>, StoreError>;
+
+    /// Those of the leads that have no active sync, in the same order.
+    async fn without_sync(&self, leads: Vec<LeadId>) -> Result<Vec<LeadId>, StoreError>;
+
+    /// Resolves when a stage may have work. A wake-up before the call counts.
+    fn woken(&self, stage: Stage) -> &Notify;
+
+    /// Every change of state from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// A page of syncs, newest first.
+    async fn list(&self, filter: Filter, limit: usize) -> Result<Vec<SyncView>, StoreError>;
+
+    /// One sync with its history, oldest line first.
+    async fn sync(&self, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>, StoreError>;
+
+    /// The ledger.
+    async fn ledger(&self) -> Result<Ledger, StoreError>;
+
+    /// The breakers that are not closed.
+    async fn open_breakers(&self) -> Result<Vec<Breaker>, StoreError>;
+
+    /// Whether something can be stored now: writes and commits a row.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// A value kept under a name (the sealed token, the organisation's fields), with the time it was put there.
+    async fn kept(&self, name: &'static str) -> Result<Option<(Vec<u8>, Timestamp)>, StoreError>;
+
+    /// Keeps a value under a name; `None` forgets it.
+    async fn keep(&self, name: &'static str, value: Option<Vec<u8>>) -> Result<(), StoreError>;
+
+    /// Notes that an access token was granted at this time, and forgets grants of more than a day ago.
+    async fn note_grant(&self, at: Timestamp) -> Result<(), StoreError>;
+
+    /// The grants since a time, oldest first.
+    async fn grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, StoreError>;
+
+    /// Forgets up to `limit` finished syncs, with their history, and up to `limit` deliveries that are older than `age`. Returns how many
+    /// rows went; fewer than `limit` means that nothing is left to forget.
+    async fn forget(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
+}

@@ -1,0 +1,298 @@
+//! Rows to values and back, and the statements that write one row.
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use serde_json::{Value, json};
+
+use crate::domain::breaker::{Breaker, Open};
+use crate::domain::failure::Remote;
+use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::record::Action;
+use crate::domain::state::{CancelledBy, Delivered, Seen, State};
+use crate::domain::sync::{Failures, Memory, Requests, Sync, SyncId};
+
+type Result<T> = rusqlite::Result<T>;
+
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+fn corrupt(column: &str, value: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {value} makes no sense").into())
+}
+
+pub(super) fn time(micros: i64) -> Result<Timestamp> {
+    Timestamp::from_microsecond(micros).map_err(|error| corrupt("time", error))
+}
+
+fn time_of(row: &Row<'_>, column: &str) -> Result<Timestamp> {
+    time(row.get(column)?)
+}
+
+fn maybe_time_of(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>> {
+    row.get::<_, Option<i64>>(column)?.map(time).transpose()
+}
+
+fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
+    let text: Option<String> = row.get("contact_id")?;
+    text.map(|id| ContactId::parse(&id).ok_or_else(|| corrupt("contact_id", &id)))
+        .transpose()
+}
+
+fn needed<T>(column: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| corrupt(column, "NULL"))
+}
+
+fn lead_of(row: &Row<'_>) -> Result<LeadId> {
+    let text: String = row.get("lead_id")?;
+    LeadId::parse(&text).map_err(|error| corrupt("lead_id", error))
+}
+
+fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
+    let action: String = row.get("action")?;
+    Ok(Delivered {
+        contact: needed("contact_id", contact_of(row)?)?,
+        action: Action::from_label(&action).ok_or_else(|| corrupt("action", &action))?,
+        hash: row.get("hash")?,
+    })
+}
+
+/// A revision in the columns `<prefix>_updated_at` and `<prefix>_rev`.
+fn revision_of(row: &Row<'_>, prefix: &str) -> Result<Option<Revision>> {
+    let Some(updated_at) = maybe_time_of(row, &format!("{prefix}_updated_at"))? else {
+        return Ok(None);
+    };
+    Ok(Some(Revision {
+        updated_at,
+        rev: row.get(format!("{prefix}_rev").as_str())?,
+    }))
+}
+
+fn updated_at(revision: Option<&Revision>) -> Option<i64> {
+    revision.map(|revision| micros(revision.updated_at))
+}
+
+fn rev(revision: Option<&Revision>) -> Option<&str> {
+    revision.and_then(|revision| revision.rev.as_deref())
+}
+
+fn seen_of(row: &Row<'_>) -> Result<Seen> {
+    Ok(Seen {
+        requests: row.get("seen_requests")?,
+        revision: revision_of(row, "seen")?,
+    })
+}
+
+fn state_of(row: &Row<'_>) -> Result<State> {
+    let label: String = row.get("state")?;
+    Ok(match label.as_str() {
+        "requested" => State::Requested {
+            contact: contact_of(row)?,
+        },
+        "upserted" => State::Upserted {
+            delivered: delivered_of(row)?,
+            seen: seen_of(row)?,
+            tag_not_before: time_of(row, "tag_not_before")?,
+        },
+        "tagged" => State::Tagged {
+            delivered: delivered_of(row)?,
+            seen: seen_of(row)?,
+            synced_at: time_of(row, "synced_at")?,
+        },
+        "rejected" => State::Rejected {
+            reason: row.get("reason")?,
+            contact: contact_of(row)?,
+            seen: seen_of(row)?,
+        },
+        "sent" => State::Sent {
+            delivered: delivered_of(row)?,
+            synced_at: time_of(row, "synced_at")?,
+        },
+        "failed" => State::Failed {
+            reason: row.get("reason")?,
+            contact: contact_of(row)?,
+        },
+        "lead_deleted" => State::LeadDeleted,
+        "cancelled" => {
+            let by: String = row.get("cancelled_by")?;
+            State::Cancelled {
+                by: CancelledBy::from_label(&by).ok_or_else(|| corrupt("cancelled_by", &by))?,
+            }
+        }
+        other => return Err(corrupt("state", other)),
+    })
+}
+
+pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
+    Ok(Sync {
+        id: SyncId(row.get("id")?),
+        lead: lead_of(row)?,
+        state: state_of(row)?,
+        requests: Requests {
+            count: row.get("requests")?,
+            by_person: row.get("by_person")?,
+            revision: revision_of(row, "requested")?,
+        },
+        failures: Failures {
+            count: row.get("failures")?,
+            waited: std::time::Duration::from_micros(row.get("waited")?),
+            last: row.get("last_failure")?,
+        },
+        edits: row.get("edits")?,
+        due_at: time_of(row, "due_at")?,
+        opened_at: time_of(row, "opened_at")?,
+        finished_at: maybe_time_of(row, "finished_at")?,
+    })
+}
+
+pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
+    Ok(Memory {
+        contact: contact_of(row)?,
+        sent_hash: row.get("sent_hash")?,
+        synced_at: maybe_time_of(row, "synced_at")?,
+        seen: revision_of(row, "seen")?,
+    })
+}
+
+pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
+    let label: String = row.get("remote")?;
+    let open = match maybe_time_of(row, "until")? {
+        None => None,
+        Some(until) => Some(Open {
+            since: time_of(row, "since")?,
+            until,
+            code: row.get("code")?,
+            message: row.get("message")?,
+        }),
+    };
+    Ok(Breaker {
+        remote: Remote::from_label(&label).ok_or_else(|| corrupt("remote", &label))?,
+        failures: row.get("failures")?,
+        epoch: row.get("epoch")?,
+        open,
+    })
+}
+
+pub(super) fn memory(conn: &Connection, lead: &LeadId) -> Result<Memory> {
+    let sql = "-- memory()
+        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev FROM lead WHERE lead_id = ?1";
+    let found = conn
+        .prepare_cached(sql)?
+        .query_row([lead.as_str()], memory_of)
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(super) fn remember(conn: &Connection, lead: &LeadId, memory: &Memory) -> Result<()> {
+    let sql = "-- remember()
+        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (lead_id)
+        DO UPDATE SET contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6";
+    conn.prepare_cached(sql)?.execute(params![
+        lead.as_str(),
+        memory.contact.as_ref().map(ContactId::as_str),
+        memory.sent_hash,
+        memory.synced_at.map(micros),
+        updated_at(memory.seen.as_ref()),
+        rev(memory.seen.as_ref()),
+    ])?;
+    Ok(())
+}
+
+/// Writes the whole row of a sync, and gives its lease back.
+pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()> {
+    let sql = "-- save()
+        UPDATE sync SET state = :state, contact_id = :contact_id, action = :action, hash = :hash,
+            seen_requests = :seen_requests, seen_updated_at = :seen_updated_at, seen_rev = :seen_rev, tag_not_before = :tag_not_before,
+            synced_at = :synced_at, reason = :reason, cancelled_by = :cancelled_by, requests = :requests,
+            by_person = :by_person, requested_updated_at = :requested_updated_at, requested_rev = :requested_rev, failures = :failures,
+            waited = :waited, last_failure = :last_failure, edits = :edits, due_at = :due_at,
+            finished_at = :finished_at, changed_at = :now, lease = NULL, lease_until = NULL
+        WHERE id = :id";
+    let state = &sync.state;
+    let delivered = match state {
+        State::Upserted { delivered, .. } | State::Tagged { delivered, .. } | State::Sent { delivered, .. } => {
+            Some(delivered)
+        }
+        _ => None,
+    };
+    let tag_not_before = match state {
+        State::Upserted { tag_not_before, .. } => Some(micros(*tag_not_before)),
+        _ => None,
+    };
+    let synced_at = match state {
+        State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => Some(micros(*synced_at)),
+        _ => None,
+    };
+    let reason = match state {
+        State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    };
+    let seen = state.seen().and_then(|seen| seen.revision.as_ref());
+    let cancelled_by = match state {
+        State::Cancelled { by } => Some(by.label()),
+        _ => None,
+    };
+    conn.prepare_cached(sql)?.execute(named_params! {
+        ":id": sync.id.0,
+        ":state": state.label(),
+        ":contact_id": state.contact().map(ContactId::as_str),
+        ":action": delivered.map(|d| d.action.label()),
+        ":hash": delivered.map(|d| d.hash.as_str()),
+        ":seen_requests": state.seen().map(|seen| seen.requests),
+        ":seen_updated_at": updated_at(seen),
+        ":seen_rev": rev(seen),
+        ":tag_not_before": tag_not_before,
+        ":synced_at": synced_at,
+        ":reason": reason,
+        ":cancelled_by": cancelled_by,
+        ":requests": sync.requests.count,
+        ":by_person": sync.requests.by_person,
+        ":requested_updated_at": updated_at(sync.requests.revision.as_ref()),
+        ":requested_rev": rev(sync.requests.revision.as_ref()),
+        ":failures": sync.failures.count,
+        ":waited": i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
+        ":last_failure": sync.failures.last,
+        ":edits": sync.edits,
+        ":due_at": micros(sync.due_at),
+        ":finished_at": sync.finished_at.map(micros),
+        ":now": micros(now),
+    })?;
+    Ok(())
+}
+
+pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
+    let sql = "-- save_breaker()
+        INSERT INTO breaker (remote, failures, epoch, since, until, code, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT (remote) DO UPDATE SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7";
+    let open = breaker.open.as_ref();
+    conn.prepare_cached(sql)?.execute(params![
+        breaker.remote.label(),
+        breaker.failures,
+        breaker.epoch,
+        open.map(|open| micros(open.since)),
+        open.map(|open| micros(open.until)),
+        open.map(|open| open.code.as_str()),
+        open.map(|open| open.message.as_str()),
+    ])?;
+    Ok(())
+}
+
+/// Adds a line to a sync's history. `detail` is left out where it is null.
+pub(super) fn note(conn: &Connection, sync: SyncId, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+    let sql = "-- note()
+        INSERT INTO event (sync_id, at, what, detail) VALUES (?1, ?2, ?3, ?4)";
+    let detail = if detail.is_null() { json!({}) } else { detail.clone() };
+    conn.prepare_cached(sql)?
+        .execute(params![sync.0, micros(now), what, detail.to_string()])?;
+    Ok(())
+}
+
+/// Adds one to a counter of the ledger.
+pub(super) fn count(conn: &Connection, name: &str) -> Result<()> {
+    let sql = "-- count()
+        INSERT INTO counter (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1";
+    conn.prepare_cached(sql)?.execute([name])?;
+    Ok(())
+}

@@ -1,0 +1,398 @@
+//! What happens inside the transactions: requests come in, syncs are claimed, outcomes are recorded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
+
+use super::rows::{self, micros};
+use super::writer::Txn;
+use crate::clock::after;
+use crate::domain::breaker::Breaker;
+use crate::domain::failure::{Pause, Remote};
+use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::retry::RetryPolicy;
+use crate::domain::state::{Event, State};
+use crate::domain::sync::{Source, Sync, SyncId};
+use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Lease, Outcome, Stage, StoreSettings};
+
+type Result<T> = rusqlite::Result<T>;
+
+pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
+    rows::count(txn.conn, "accepted")?;
+    if is_repeat(txn, delivery)? {
+        rows::count(txn.conn, "repeats")?;
+        return Ok(Accepted::Repeat);
+    }
+    let sql = "-- accept()
+        INSERT INTO delivery (idempotency_key, lead_id, rev, received_at) VALUES (?1, ?2, ?3, ?4)";
+    txn.conn.prepare_cached(sql)?.execute(params![
+        delivery.key,
+        delivery.lead.as_str(),
+        delivery.rev,
+        micros(txn.now)
+    ])?;
+    let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
+    if matches!(accepted, Accepted::Joined(_)) {
+        rows::count(txn.conn, "joined_by_webhook")?;
+    }
+    Ok(accepted)
+}
+
+/// A signed revision tells a repeat by itself; the key is not signed, so it counts only where there is no revision.
+fn is_repeat(txn: &Txn<'_>, delivery: &Delivery) -> Result<bool> {
+    if let Some(rev) = &delivery.rev {
+        let sql = "-- is_repeat()
+            SELECT 1 FROM delivery WHERE lead_id = ?1 AND rev = ?2";
+        txn.conn
+            .prepare_cached(sql)?
+            .exists(params![delivery.lead.as_str(), rev])
+    } else if let Some(key) = &delivery.key {
+        let sql = "-- is_repeat()
+            SELECT 1 FROM delivery WHERE lead_id = ?1 AND idempotency_key = ?2";
+        txn.conn
+            .prepare_cached(sql)?
+            .exists(params![delivery.lead.as_str(), key])
+    } else {
+        Ok(false)
+    }
+}
+
+pub(super) fn request(
+    txn: &mut Txn<'_>,
+    lead: &LeadId,
+    source: Source,
+    revision: Option<Revision>,
+) -> Result<Accepted> {
+    if source == Source::Reconciliation && active(txn, lead)?.is_some() {
+        return Ok(Accepted::Repeat);
+    }
+    open_or_join(txn, lead, source, revision)
+}
+
+fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
+    let sql = "-- active()
+        SELECT * FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
+    txn.conn
+        .prepare_cached(sql)?
+        .query_row([lead.as_str()], rows::sync_of)
+        .optional()
+}
+
+fn open_or_join(txn: &mut Txn<'_>, lead: &LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted> {
+    let detail = json!({ "by": source.label() });
+    if let Some(mut sync) = active(txn, lead)? {
+        sync.join(source, revision);
+        // Not the whole row: a worker may hold the lease.
+        let sql = "-- open_or_join()
+            UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5 WHERE id = ?1";
+        let requests = &sync.requests;
+        txn.conn.prepare_cached(sql)?.execute(params![
+            sync.id.0,
+            requests.count,
+            requests.by_person,
+            requests.revision.as_ref().map(|revision| micros(revision.updated_at)),
+            requests.revision.as_ref().and_then(|revision| revision.rev.as_deref())
+        ])?;
+        rows::note(txn.conn, sync.id, "joined", &detail, txn.now)?;
+        return Ok(Accepted::Joined(sync.id));
+    }
+    let sql = "-- open_or_join()
+        INSERT INTO sync (lead_id, state, requests, by_person, due_at, opened_at, changed_at)
+        VALUES (?1, 'requested', 1, 0, ?2, ?2, ?2)";
+    txn.conn
+        .prepare_cached(sql)?
+        .execute(params![lead.as_str(), micros(txn.now)])?;
+    let sync = Sync::open(
+        SyncId(txn.conn.last_insert_rowid()),
+        lead.clone(),
+        source,
+        revision,
+        txn.now,
+    );
+    rows::save(txn.conn, &sync, txn.now)?;
+    rows::note(txn.conn, sync.id, "opened", &detail, txn.now)?;
+    rows::count(txn.conn, &format!("opened_by_{}", source.label()))?;
+    txn.wake(Stage::Upsert);
+    txn.changed(change_of(&sync));
+    Ok(Accepted::Opened(sync.id))
+}
+
+fn change_of(sync: &Sync) -> Change {
+    Change {
+        sync: sync.id,
+        lead: sync.lead.clone(),
+        state: sync.state.label(),
+    }
+}
+
+/// What the breakers of a stage allow at a moment.
+struct Gate {
+    limit: usize,
+    paused_until: Option<Timestamp>,
+    epochs: BTreeMap<Remote, i64>,
+}
+
+pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Duration, token: Lease) -> Result<Claim> {
+    let gate = gate(txn, stage, limit, lease)?;
+    if gate.paused_until.is_some() {
+        return Ok(Claim {
+            syncs: Vec::new(),
+            next_due: gate.paused_until,
+            epochs: gate.epochs,
+        });
+    }
+    let states = quoted(stage.states());
+    let now = micros(txn.now);
+    let sql = format!(
+        "-- claim()
+        UPDATE sync SET lease = ?1, lease_until = ?2 WHERE id IN (
+            SELECT id FROM sync WHERE finished_at IS NULL AND state IN ({states}) AND due_at <= ?3
+                AND (lease IS NULL OR lease_until <= ?3)
+            ORDER BY due_at, id LIMIT ?4)
+        RETURNING *"
+    );
+    let until = micros(after(txn.now, lease));
+    let mut syncs = txn
+        .conn
+        .prepare_cached(&sql)?
+        .query_map(params![token.0, until, now, gate.limit], rows::sync_of)?
+        .collect::<Result<Vec<Sync>>>()?;
+    // RETURNING promises no order.
+    syncs.sort_by_key(|sync| (sync.due_at, sync.id));
+    let syncs = syncs
+        .into_iter()
+        .map(|sync| {
+            Ok(Claimed {
+                memory: rows::memory(txn.conn, &sync.lead)?,
+                sync,
+                lease: token,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let next_due = if syncs.is_empty() {
+        next_due(txn, &states)?
+    } else {
+        None
+    };
+    Ok(Claim {
+        syncs,
+        next_due,
+        epochs: gate.epochs,
+    })
+}
+
+/// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
+/// open for as long as the probe's lease, so that no other worker probes meanwhile.
+fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Gate> {
+    let mut gate = Gate {
+        limit,
+        paused_until: None,
+        epochs: BTreeMap::new(),
+    };
+    let mut probed = Vec::new();
+    for remote in stage.remotes() {
+        let breaker = breaker(txn, *remote)?;
+        gate.epochs.insert(*remote, breaker.epoch);
+        match &breaker.open {
+            None => {}
+            Some(open) if open.until > txn.now => gate.paused_until = gate.paused_until.max(Some(open.until)),
+            Some(_) => probed.push(breaker),
+        }
+    }
+    if gate.paused_until.is_some() || probed.is_empty() {
+        return Ok(gate);
+    }
+    gate.limit = gate.limit.min(1);
+    let states = quoted(stage.states());
+    if next_due(txn, &states)?.is_some_and(|due| due <= txn.now) {
+        for mut breaker in probed {
+            if let Some(open) = &mut breaker.open {
+                open.until = after(txn.now, lease);
+            }
+            rows::save_breaker(txn.conn, &breaker)?;
+        }
+    }
+    Ok(gate)
+}
+
+fn quoted(labels: &[&str]) -> String {
+    labels
+        .iter()
+        .map(|label| format!("'{label}'"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// When the next sync in one of the states is due, or a lost lease runs out.
+fn next_due(txn: &Txn<'_>, states: &str) -> Result<Option<Timestamp>> {
+    let sql = format!(
+        "-- next_due()
+        SELECT min(max(due_at, coalesce(lease_until, 0))) FROM sync WHERE finished_at IS NULL AND state IN ({states})"
+    );
+    let micros: Option<i64> = txn.conn.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+    micros.map(rows::time).transpose()
+}
+
+pub(super) fn breaker(txn: &Txn<'_>, remote: Remote) -> Result<Breaker> {
+    let sql = "-- breaker()
+        SELECT * FROM breaker WHERE remote = ?1";
+    let found = txn
+        .conn
+        .prepare_cached(sql)?
+        .query_row([remote.label()], rows::breaker_of)
+        .optional()?;
+    Ok(found.unwrap_or_else(|| Breaker::closed(remote)))
+}
+
+pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, policy: &RetryPolicy) -> Result<()> {
+    let mut breaker = breaker(txn, pause.remote)?;
+    if breaker.trip(pause, epoch, policy, draw, txn.now) {
+        rows::save_breaker(txn.conn, &breaker)?;
+    }
+    Ok(())
+}
+
+pub(super) fn record(
+    txn: &mut Txn<'_>,
+    outcomes: &[Outcome],
+    answered: &[Remote],
+    settings: &StoreSettings,
+) -> Result<()> {
+    for remote in answered {
+        let mut breaker = breaker(txn, *remote)?;
+        if breaker.mend() {
+            rows::save_breaker(txn.conn, &breaker)?;
+            for stage in Stage::ALL {
+                txn.wake(stage);
+            }
+        }
+    }
+    for outcome in outcomes {
+        record_one(txn, outcome, settings)?;
+    }
+    Ok(())
+}
+
+fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) -> Result<()> {
+    let sql = "-- record_one()
+        SELECT * FROM sync WHERE id = ?1 AND lease = ?2";
+    let key = params![outcome.claimed.sync.id.0, outcome.claimed.lease.0];
+    let Some(mut sync) = txn.conn.prepare_cached(sql)?.query_row(key, rows::sync_of).optional()? else {
+        tracing::warn!(sync_id = %outcome.claimed.sync.id, "an outcome came after its lease was lost, and is not recorded");
+        return Ok(());
+    };
+    let was = sync.state.label();
+    let detail = outcome.note.clone().unwrap_or(Value::Null);
+    let claimed_requests = outcome.claimed.sync.requests.count;
+    let (what, applied) = match &outcome.effect {
+        Effect::Happened(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
+        Effect::Failed(failure) => (
+            "retry",
+            sync.fail(failure.clone(), claimed_requests, &settings.retry, txn.now),
+        ),
+        Effect::Released => {
+            rows::save(txn.conn, &sync, txn.now)?;
+            wake_for(txn, &sync);
+            return Ok(());
+        }
+    };
+    if let Err(illegal) = applied {
+        // Only a defect of ours can bring this about. The lease runs out and the sync is taken up again.
+        tracing::error!(sync_id = %sync.id, "{illegal}; nothing was changed");
+        return Ok(());
+    }
+    rows::save(txn.conn, &sync, txn.now)?;
+    rows::note(
+        txn.conn,
+        sync.id,
+        what,
+        &with_failure(detail, &outcome.effect, &sync),
+        txn.now,
+    )?;
+    if let Effect::Happened(event) = &outcome.effect {
+        let mut memory = rows::memory(txn.conn, &sync.lead)?;
+        let before = memory.clone();
+        memory.learn(event, &sync);
+        if memory != before {
+            rows::remember(txn.conn, &sync.lead, &memory)?;
+        }
+        if let State::Upserted {
+            delivered,
+            tag_not_before,
+            ..
+        } = &sync.state
+        {
+            move_tags(txn, sync.id, &delivered.contact, *tag_not_before)?;
+        }
+    }
+    if sync.state.is_final() {
+        rows::count(txn.conn, sync.state.label())?;
+    }
+    wake_for(txn, &sync);
+    if sync.state.label() != was {
+        txn.changed(change_of(&sync));
+    }
+    Ok(())
+}
+
+fn with_failure(detail: Value, effect: &Effect, sync: &Sync) -> Value {
+    let mut detail = match detail {
+        Value::Object(map) => map,
+        _ => serde_json::Map::new(),
+    };
+    match effect {
+        Effect::Failed(failure) => {
+            detail.insert("problem".into(), failure.problem.clone().into());
+            detail.insert("attempt".into(), sync.failures.count.into());
+            detail.insert("next_try".into(), sync.due_at.to_string().into());
+        }
+        Effect::Happened(Event::Rejected { reason, .. }) => {
+            detail.insert("reason".into(), reason.clone().into());
+        }
+        Effect::Happened(_) | Effect::Released => {}
+    }
+    Value::Object(detail)
+}
+
+fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
+    let stage = Stage::ALL
+        .into_iter()
+        .find(|stage| stage.states().contains(&sync.state.label()));
+    if let Some(stage) = stage {
+        txn.wake(stage);
+    }
+}
+
+/// The tag's time belongs to the contact: whoever waits for it waits for the latest upsert.
+fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_before: Timestamp) -> Result<()> {
+    let sql = "-- move_tags()
+        UPDATE sync SET tag_not_before = max(tag_not_before, ?3), due_at = max(due_at, ?3)
+        WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
+    txn.conn
+        .prepare_cached(sql)?
+        .execute(params![contact.as_str(), upserted.0, micros(tag_not_before)])?;
+    Ok(())
+}
+
+/// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but a call
+/// it was making may still be under way: the next upsert of those leads waits until it has ended. Which contacts it
+/// may have changed is not known, so every tag waits its delay again.
+pub(super) fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) -> Result<()> {
+    let sql = "-- take_over()
+        SELECT count(*) FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease_until IS NOT NULL";
+    let upserts: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+    if upserts > 0 {
+        let sql = "-- take_over()
+            UPDATE sync SET tag_not_before = max(tag_not_before, ?1), due_at = max(due_at, ?1)
+            WHERE finished_at IS NULL AND state = 'upserted'";
+        conn.execute(sql, [micros(after(now, tag_delay))])?;
+    }
+    let sql = "-- take_over()
+        UPDATE sync SET due_at = iif(state = 'requested', max(due_at, lease_until), due_at), lease = NULL, lease_until = NULL
+        WHERE finished_at IS NULL AND lease IS NOT NULL";
+    conn.execute(sql, [])?;
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! The one thread that writes. It commits whatever has queued up as one transaction, so that a hundred webhooks cost
+//! one flush of the disk, and answers each of them only after that flush.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+use crate::clock::SharedClock;
+use crate::store::{Change, Stage, StoreError};
+
+/// Writes that may wait. A webhook beyond that is told to come again: the queue must not grow without bound while the
+/// disk is slow.
+pub(super) const QUEUE: usize = 4096;
+
+/// Writes that go into one transaction. More would make the first of them wait without saving much.
+const GROUP: usize = 512;
+
+/// What a write may use: the connection inside the transaction, the time, and what is to happen after the commit.
+pub(super) struct Txn<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) now: Timestamp,
+    after: &'a mut AfterCommit,
+}
+
+impl Txn<'_> {
+    /// Wakes the worker of a stage once this is committed.
+    pub(super) fn wake(&mut self, stage: Stage) {
+        self.after.wake[stage as usize] = true;
+    }
+
+    /// Sorts an error, and remembers one that has cost the whole transaction.
+    fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
+        let error = store_error(error);
+        if self.conn.is_autocommit() {
+            self.after.lost.get_or_insert(error.clone());
+        }
+        error
+    }
+
+    /// Tells whoever watches once this is committed.
+    pub(super) fn changed(&mut self, change: Change) {
+        self.after.changes.push(change);
+    }
+}
+
+#[derive(Default)]
+struct AfterCommit {
+    wake: [bool; 3],
+    changes: Vec<Change>,
+    /// SQLite gives up the whole transaction on some errors (disk full); this is the first of them.
+    lost: Option<StoreError>,
+}
+
+/// Whom to tell after a commit.
+#[derive(Clone)]
+pub(super) struct Listeners {
+    pub(super) stages: Arc<[Notify; 3]>,
+    pub(super) changes: broadcast::Sender<Change>,
+}
+
+/// Tells the caller how it ended, after the commit (`None`) or after its failure.
+type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
+/// Does its work, or is told why it cannot.
+type Job = Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Reply + Send>;
+
+/// The queue to the writing thread. Dropping it closes the store.
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(conn: Connection, clock: SharedClock, listeners: Listeners) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+            // A panic inside a job is caught below; one outside would end the thread, and every write would say so.
+            run(&conn, &clock, &listeners, jobs);
+        })?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (job, answer) = job(work);
+        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
+        queue.send(job).await.map_err(|_| StoreError::Stopping)?;
+        answer
+            .await
+            .unwrap_or(Err(StoreError::Failed("a write was abandoned".into())))
+    }
+
+    /// The same, but [`StoreError::Busy`] where the queue is full.
+    pub(super) async fn write_if_room<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (job, answer) = job(work);
+        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
+        queue.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
+        })?;
+        answer
+            .await
+            .unwrap_or(Err(StoreError::Failed("a write was abandoned".into())))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // What is queued is committed first, so that the file is complete when the lock goes.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn job<T, F>(work: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    let (answer, receiver) = oneshot::channel();
+    let job: Job = Box::new(move |txn| {
+        let result = txn.and_then(|txn| savepoint(txn, work).map_err(|error| txn.failed(&error)));
+        Box::new(move |failure: Option<StoreError>| {
+            let result = failure.map_or(result, Err);
+            // The caller may have gone away; what it asked for is done all the same.
+            let _ = answer.send(result);
+        })
+    });
+    (job, receiver)
+}
+
+/// Runs `work` so that its failure undoes it alone and not what else is in the transaction.
+fn savepoint<T>(txn: &mut Txn<'_>, work: impl FnOnce(&mut Txn<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    txn.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
+    let result = work(txn);
+    if result.is_err() && !txn.conn.is_autocommit() {
+        txn.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    }
+    if !txn.conn.is_autocommit() {
+        txn.conn.prepare_cached("RELEASE job")?.execute([])?;
+    }
+    result
+}
+
+fn run(conn: &Connection, clock: &SharedClock, listeners: &Listeners, mut jobs: mpsc::Receiver<Job>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while let Some(first) = jobs.blocking_recv() {
+        group.push(first);
+        while group.len() < GROUP {
+            match jobs.try_recv() {
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
+        }
+        commit_group(conn, clock, listeners, &mut group);
+    }
+}
+
+fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Job>) {
+    let mut after = AfterCommit::default();
+    let mut replies = Vec::with_capacity(group.len());
+    if let Err(error) = conn.execute_batch("BEGIN IMMEDIATE") {
+        after.lost = Some(store_error(&error));
+    }
+    let mut txn = Txn {
+        conn,
+        now: whole_micros(clock.now()),
+        after: &mut after,
+    };
+    for job in group.drain(..) {
+        // What ran after the transaction was lost would be committed by itself and yet be answered with an error.
+        let turn = match txn.after.lost.clone() {
+            Some(lost) => Err(lost),
+            None => Ok(&mut txn),
+        };
+        match catch_unwind(AssertUnwindSafe(|| job(turn))) {
+            Ok(reply) => replies.push(reply),
+            // The job's caller learns it from its answer channel, which the panic has dropped.
+            Err(_) => tracing::error!("a write panicked and was undone"),
+        }
+    }
+    let failure = after
+        .lost
+        .take()
+        .or_else(|| conn.execute_batch("COMMIT").err().map(|error| store_error(&error)));
+    if failure.is_some() && !conn.is_autocommit() {
+        // There is nothing more to be done where even this fails; the next BEGIN will say so.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    if failure.is_none() {
+        tell(listeners, after);
+    }
+    for reply in replies {
+        reply(failure.clone());
+    }
+}
+
+fn tell(listeners: &Listeners, after: AfterCommit) {
+    for (notify, wake) in listeners.stages.iter().zip(after.wake) {
+        if wake {
+            notify.notify_one();
+        }
+    }
+    for change in after.changes {
+        // Nobody may be watching.
+        let _ = listeners.changes.send(change);
+    }
+}
+
+/// Times are stored in microseconds, so they are counted in them: a finer time would come back earlier than it was.
+pub(super) fn whole_micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// Sorts what SQLite says.
+pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull(error.to_string()),
+        // A limit on the size of files, or a broken disk: both show as failed writes.
+        Some(ErrorCode::SystemIoFailure) => StoreError::DiskFull(format!("it cannot be written to ({error})")),
+        _ => StoreError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,35 @@
+//! Logs: to standard error, as text for people or JSON for machines. A sync's number and its lead's id are fields of every
+//! line about it, so that one lead can be followed through all workers. Never logged: names, email addresses, phone
+//! numbers, conversations, tokens, secrets, and bodies of requests and answers.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `json`: `None` is text on a terminal and JSON elsewhere.
+///
+/// # Errors
+/// A sentence where the filter is not one.
+pub fn start(json: Option<bool>, filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        format!("RUST_LOG is {filter:?}, which is not a filter such as info or bigin_sync=debug: {error}")
+    })?;
+    let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start, in a test, keeps the first.
+    let _ = if json {
+        logs.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        logs.with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init()
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        // The message of a panic may quote what it was working on, and that may be a lead.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect: the program panicked at {place}");
+    }));
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The syncs of one step, and what has become of each so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Context, Stepped};
+use crate::chance;
+use crate::clock::until;
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::lead::{LeadId, LeadRead};
+use crate::domain::state::Event;
+use crate::domain::sync::Failure;
+use crate::store::{Claim, Claimed, Effect, Outcome, Stage, StoreError};
+
+/// A claim being worked on. Every claimed sync gets exactly one outcome, all recorded together at the end.
+pub(super) struct Batch<'a> {
+    context: &'a Context,
+    stage: Stage,
+    claimed_at: Timestamp,
+    epochs: BTreeMap<Remote, i64>,
+    answered: BTreeSet<Remote>,
+    pauses: Vec<Pause>,
+    outcomes: Vec<Outcome>,
+}
+
+impl<'a> Batch<'a> {
+    /// Takes the claim apart: the batch, and the syncs to work on.
+    pub(super) fn new(context: &'a Context, stage: Stage, claimed_at: Timestamp, claim: Claim) -> (Self, Vec<Claimed>) {
+        let batch = Self {
+            context,
+            stage,
+            claimed_at,
+            epochs: claim.epochs,
+            answered: BTreeSet::new(),
+            pauses: Vec::new(),
+            outcomes: Vec::with_capacity(claim.syncs.len()),
+        };
+        (batch, claim.syncs)
+    }
+
+    /// An event happened.
+    pub(super) fn happened(&mut self, claimed: Claimed, event: Event) {
+        let sync = &claimed.sync;
+        tracing::info!(sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, event.label());
+        let took = until(self.claimed_at, self.context.clock.now());
+        let mut note = json!({ "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) });
+        if let Event::Upserted { delivered, .. } = &event {
+            note["contact"] = delivered.contact.as_str().into();
+            note["action"] = delivered.action.label().into();
+        }
+        self.outcomes.push(Outcome {
+            claimed,
+            effect: Effect::Happened(event),
+            note: Some(note),
+        });
+    }
+
+    /// The sync failed, which counts.
+    pub(super) fn failed(&mut self, claimed: Claimed, code: &str, problem: String, hint: Option<Duration>) {
+        let sync = &claimed.sync;
+        tracing::warn!(
+            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
+            "sync {} of lead {} failed and is tried again: {problem}", sync.id, sync.lead
+        );
+        let failure = Failure {
+            problem,
+            hint,
+            draw: chance::unit(),
+        };
+        let note = Some(json!({ "worker": self.stage.label(), "code": code }));
+        self.outcomes.push(Outcome {
+            claimed,
+            effect: Effect::Failed(failure),
+            note,
+        });
+    }
+
+    /// The sync is put back and nothing is counted.
+    pub(super) fn release(&mut self, claimed: Claimed) {
+        self.outcomes.push(Outcome {
+            claimed,
+            effect: Effect::Released,
+            note: None,
+        });
+    }
+
+    /// A service takes no work: no sync is at fault.
+    pub(super) fn pause(&mut self, pause: Pause) {
+        if !self.pauses.iter().any(|known| known.remote == pause.remote) {
+            tracing::warn!(remote = pause.remote.label(), code = %pause.code, "work pauses: {pause}");
+            self.pauses.push(pause);
+        }
+    }
+
+    /// A call that was made for all of these failed as a whole. Where that says nothing of any one of them (a read, say),
+    /// an unclear end is the service's trouble like a clear refusal.
+    pub(super) fn call_failed(&mut self, all: Vec<Claimed>, remote: Remote, error: CallError) {
+        match error {
+            CallError::Unavailable(pause) => {
+                self.pause(pause);
+                all.into_iter().for_each(|claimed| self.release(claimed));
+            }
+            CallError::Unknown {
+                code,
+                message,
+                retry_after,
+            } => {
+                self.pause(Pause {
+                    remote,
+                    kind: PauseKind::Down,
+                    code,
+                    message,
+                    retry_after,
+                });
+                all.into_iter().for_each(|claimed| self.release(claimed));
+            }
+            CallError::Refused { code, message } => {
+                for claimed in all {
+                    self.failed(claimed, &code, message.clone(), None);
+                }
+            }
+        }
+    }
+
+    /// A service has just answered a call, whatever it said of the records.
+    pub(super) fn answered(&mut self, remotes: &[Remote]) {
+        self.answered.extend(remotes);
+    }
+
+    /// The deadline for a call sent now; `None` where the lease is as good as over.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.context.deadline(self.claimed_at)
+    }
+
+    /// Reads the leads of the syncs. Where that fails, all of them are settled here and none is returned.
+    pub(super) async fn read(&mut self, syncs: Vec<Claimed>) -> (Vec<Claimed>, BTreeMap<LeadId, LeadRead>) {
+        let leads: Vec<LeadId> = syncs.iter().map(|claimed| claimed.sync.lead.clone()).collect();
+        let Some(deadline) = self.deadline().filter(|_| !leads.is_empty()) else {
+            syncs.into_iter().for_each(|claimed| self.release(claimed));
+            return (Vec::new(), BTreeMap::new());
+        };
+        match self.context.sanity.read(&leads, deadline).await {
+            Ok(reads) => {
+                self.answered(&[Remote::Sanity]);
+                (syncs, reads)
+            }
+            Err(error) => {
+                self.call_failed(syncs, Remote::Sanity, error);
+                (Vec::new(), BTreeMap::new())
+            }
+        }
+    }
+
+    /// Records everything.
+    pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
+        let worked = self.outcomes.len();
+        for pause in &self.pauses {
+            let epoch = self.epochs.get(&pause.remote).copied().unwrap_or_default();
+            self.context.store.pause(pause.clone(), epoch, chance::unit()).await?;
+        }
+        let paused: BTreeSet<Remote> = self.pauses.iter().map(|pause| pause.remote).collect();
+        let answered = self.answered.difference(&paused).copied().collect();
+        self.context.store.record(self.outcomes, answered).await?;
+        Ok(Stepped::Worked(worked))
+    }
+}
+
+/// A lead's read, or that there is nothing of it.
+pub(super) fn read_of(reads: &BTreeMap<LeadId, LeadRead>, claimed: &Claimed) -> LeadRead {
+    reads.get(&claimed.sync.lead).cloned().unwrap_or_default()
+}
+
+/// A service's words with its code, for people.
+pub(super) fn sentence(code: &str, message: &str) -> String {
+    format!("{message} ({code})")
+}

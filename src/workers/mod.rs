@@ -1,0 +1,163 @@
+//! The three workers: each a loop of claim what is due → read the leads → one remote call for the batch → record the
+//! outcomes. Whatever is due the moment a worker is free travels together; nothing waits for a batch to fill.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use tokio::sync::{Mutex, watch};
+
+use crate::bigin::Bigin;
+use crate::clock::{SharedClock, until};
+use crate::domain::failure::Remote;
+use crate::domain::mapping::Mapping;
+use crate::domain::record::Record;
+use crate::metrics::Metrics;
+use crate::sanity::Sanity;
+use crate::store::{Stage, Store, StoreError};
+
+mod batch;
+mod org;
+pub mod reconcile;
+pub mod retention;
+mod send;
+mod tag;
+mod upsert;
+mod write_back;
+
+pub use org::OrgCache;
+
+/// Most syncs of one claim: what one upsert takes.
+pub const BATCH: usize = crate::bigin::BATCH;
+
+/// A call is given up after this, however long the lease.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// How long a worker waits after the store has failed it.
+const AFTER_STORE_FAILURE: Duration = Duration::from_secs(1);
+
+/// What the workers work with.
+pub struct Context {
+    /// The durable truth.
+    pub store: Arc<dyn Store>,
+    /// Where leads go.
+    pub bigin: Bigin,
+    /// Where they come from.
+    pub sanity: Sanity,
+    /// How a lead becomes a record.
+    pub mapping: Mapping,
+    /// What the organisation's fields look like.
+    pub org: OrgCache,
+    /// Turns records into keyed hashes.
+    pub hasher: Hasher,
+    /// A unique custom field that carries the lead's id, if there is one.
+    pub lead_id_field: Option<String>,
+    /// Between an upsert and its tag.
+    pub tag_delay: Duration,
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// Held during every upsert until its outcome is recorded, and by the tag worker from its claim to its answer: so no
+    /// tag is under way while the upsert of another lead may move its time, and no two upserts of one contact overlap.
+    pub contacts: Mutex<()>,
+    /// For how long things took.
+    pub clock: SharedClock,
+    /// What this process has counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// The deadline of a call that is sent now by a worker that claimed at `claimed_at`: two thirds of the lease, at most
+    /// 30 s, and never past the lease. `None` where the lease is as good as over.
+    fn deadline(&self, claimed_at: Timestamp) -> Option<Duration> {
+        let held = until(claimed_at, self.clock.now());
+        let left = self.lease.saturating_sub(held);
+        let deadline = (self.lease * 2 / 3).min(LONGEST_CALL).min(left);
+        (deadline > self.lease / 20).then_some(deadline)
+    }
+}
+
+/// What one step of a worker did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// It worked on this many syncs; there may be more.
+    Worked(usize),
+    /// Nothing was due. It is worth looking again at this time, or when woken.
+    Idle(Option<Timestamp>),
+}
+
+/// One step of a stage's worker.
+///
+/// # Errors
+/// Only the store's. Trouble of the remote services is recorded, not returned.
+pub async fn step(context: &Context, stage: Stage) -> Result<Stepped, StoreError> {
+    match stage {
+        Stage::Upsert => upsert::step(context).await,
+        Stage::Tag => tag::step(context).await,
+        Stage::WriteBack => write_back::step(context).await,
+    }
+}
+
+/// Steps until `stopping` says so: at once while there is work, then when woken or when the next sync is due. A step
+/// that has begun is finished.
+pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        let wait = match step(&context, stage).await {
+            Ok(Stepped::Worked(_)) => continue,
+            Ok(Stepped::Idle(next_due)) => next_due.map(|due| until(context.clock.now(), due)),
+            Err(error) => {
+                tracing::error!(worker = stage.label(), "the store failed: {error}");
+                Some(AFTER_STORE_FAILURE)
+            }
+        };
+        // A wake-up between the claim and this line is kept by the Notify, so none is lost.
+        tokio::select! {
+            () = context.store.woken(stage).notified() => {}
+            () = sleep_or_forever(wait) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+/// Sleeps; without a time, for ever.
+pub async fn sleep_or_forever(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store tell nobody
+/// else anything.
+pub struct Hasher(Hmac<Sha256>);
+
+impl Hasher {
+    /// Derives the key.
+    pub fn new(client_secret: &SecretString) -> Self {
+        let keyed = |key: &[u8]| {
+            // HMAC takes keys of every length.
+            <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| KeyInit::new(&Default::default()))
+        };
+        let mut derive = keyed(client_secret.expose_secret().as_bytes());
+        derive.update(b"bigin-sync record hash v1");
+        Self(keyed(&derive.finalize().into_bytes()))
+    }
+
+    /// 32 hex digits, the same for the same record.
+    pub fn hash(&self, record: &Record) -> String {
+        use std::fmt::Write as _;
+        let mut mac = self.0.clone();
+        mac.update(&record.canonical());
+        let digest = mac.finalize().into_bytes();
+        digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// The services that answered a call which was answered by Bigin.
+const BIGIN_ANSWERED: [Remote; 2] = [Remote::Token, Remote::Bigin];

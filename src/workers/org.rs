@@ -1,0 +1,87 @@
+//! What the organisation's fields look like: read at start and hourly, kept in the store for when Bigin cannot say.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::Context;
+use crate::clock::until;
+use crate::domain::failure::{CallError, PauseKind};
+use crate::domain::record::OrgFields;
+
+/// Fields are added seldom, and a call costs a credit.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// The name it is kept under.
+const KEPT: &str = "org_fields";
+
+/// The fields as they were last read.
+#[derive(Default)]
+pub struct OrgCache(Mutex<Option<Cached>>);
+
+struct Cached {
+    /// `None`: we may not read them, so records are sent as they are.
+    fields: Option<OrgFields>,
+    read_at: Timestamp,
+}
+
+impl Context {
+    /// The organisation's fields; `None` where we have no permission to read them.
+    ///
+    /// # Errors
+    /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
+    pub(super) async fn org_fields(&self, deadline: Duration) -> Result<Option<OrgFields>, CallError> {
+        let mut cached = self.org.0.lock().await;
+        let now = self.clock.now();
+        if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
+            return Ok(cached.fields.clone());
+        }
+        let fields = match self.bigin.fields(deadline).await {
+            Ok(fields) => {
+                self.keep_fields(&fields).await;
+                Some(fields)
+            }
+            Err(CallError::Unavailable(pause)) if pause.kind == PauseKind::Refused && is_permission(&pause.code) => {
+                tracing::warn!(code = %pause.code, "Bigin's fields cannot be read, so leads are sent as they are: {pause}");
+                None
+            }
+            Err(error) => match cached
+                .take()
+                .and_then(|cached| cached.fields)
+                .or(self.kept_fields().await)
+            {
+                Some(fields) => {
+                    tracing::warn!(
+                        code = error.code(),
+                        "Bigin's fields cannot be read, so the ones read last are used"
+                    );
+                    Some(fields)
+                }
+                None => return Err(error),
+            },
+        };
+        *cached = Some(Cached {
+            fields: fields.clone(),
+            read_at: now,
+        });
+        Ok(fields)
+    }
+
+    async fn keep_fields(&self, fields: &OrgFields) {
+        let json = serde_json::to_vec(fields).unwrap_or_default();
+        if let Err(error) = self.store.keep(KEPT, Some(json)).await {
+            tracing::warn!("Bigin's fields could not be kept: {error}");
+        }
+    }
+
+    async fn kept_fields(&self) -> Option<OrgFields> {
+        let (json, _) = self.store.kept(KEPT).await.ok().flatten()?;
+        serde_json::from_slice(&json).ok()
+    }
+}
+
+/// The refusals that say "this, you may not": unlike those of a token, which say "you, not at all".
+pub(super) fn is_permission(code: &str) -> bool {
+    matches!(code, "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED")
+}

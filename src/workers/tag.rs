@@ -1,0 +1,130 @@
+//! Upserted → Tagged: reads the lead once more, and adds the tags to the contacts of those that are as they were sent.
+
+use super::batch::{Batch, read_of, sentence};
+use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
+use crate::domain::decide::{BeforeTag, View, before_tag, stale_upsert};
+use crate::domain::failure::{CallError, ItemError, Remote};
+use crate::domain::lead::{ContactId, LeadRead};
+use crate::domain::record::OrgFields;
+use crate::domain::state::{Event, Seen};
+use crate::store::{Claimed, Stage, StoreError};
+
+/// A contact to be tagged.
+struct Due {
+    claimed: Claimed,
+    contact: ContactId,
+    seen: Seen,
+}
+
+pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
+    let _contacts = context.contacts.lock().await;
+    let claimed_at = context.clock.now();
+    let claim = context.store.claim(Stage::Tag, BATCH).await?;
+    if claim.syncs.is_empty() {
+        return Ok(Stepped::Idle(claim.next_due));
+    }
+    let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
+    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, reads) = batch.read(syncs).await;
+    let mut due = Vec::new();
+    for claimed in syncs {
+        let read = read_of(&reads, &claimed);
+        match judge(context, &claimed, &read, fields.as_ref()) {
+            Ok((contact, seen)) => due.push(Due { claimed, contact, seen }),
+            Err(event) => batch.happened(claimed, event),
+        }
+    }
+    tag(context, &mut batch, due).await;
+    batch.finish().await
+}
+
+/// The organisation's fields, without which a lead cannot be rendered to be compared. Where they are not to be had, all
+/// syncs are settled here.
+pub(super) async fn with_fields(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    syncs: Vec<Claimed>,
+) -> (Vec<Claimed>, Option<OrgFields>) {
+    let Some(deadline) = batch.deadline() else {
+        syncs.into_iter().for_each(|claimed| batch.release(claimed));
+        return (Vec::new(), None);
+    };
+    match context.org_fields(deadline).await {
+        Ok(fields) => (syncs, fields),
+        Err(error) => {
+            batch.call_failed(syncs, Remote::Bigin, error);
+            (Vec::new(), None)
+        }
+    }
+}
+
+/// The contact to tag and what the read saw, or what happens instead.
+fn judge(
+    context: &Context,
+    claimed: &Claimed,
+    read: &LeadRead,
+    fields: Option<&OrgFields>,
+) -> Result<(ContactId, Seen), Event> {
+    let view = View {
+        sync: &claimed.sync,
+        memory: &claimed.memory,
+        read,
+    };
+    let lead = match before_tag(view) {
+        BeforeTag::Tag(lead) => lead,
+        BeforeTag::Settle(event) => return Err(event),
+    };
+    // A lead that no longer renders is a changed lead: the upsert worker says what is wrong with it.
+    let hash = context
+        .render(lead, fields)
+        .map(|record| context.hasher.hash(&record))
+        .unwrap_or_default();
+    if stale_upsert(&claimed.sync, &hash) {
+        return Err(Event::Changed);
+    }
+    let contact = claimed.sync.state.contact().cloned().ok_or(Event::ContactGone)?;
+    Ok((contact, claimed.sync.seen(lead)))
+}
+
+async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) {
+    if due.is_empty() {
+        return;
+    }
+    let Some(deadline) = batch.deadline() else {
+        return due.into_iter().for_each(|due| batch.release(due.claimed));
+    };
+    let contacts: Vec<ContactId> = due.iter().map(|due| due.contact.clone()).collect();
+    match context.bigin.add_tags(&contacts, deadline).await {
+        Ok(results) => {
+            batch.answered(&BIGIN_ANSWERED);
+            for (due, result) in due.into_iter().zip(results) {
+                tagged(context, batch, due, result);
+            }
+        }
+        Err(CallError::Refused { code, message }) => {
+            for due in due {
+                batch.failed(due.claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        // Adding a tag twice does no harm, so an unclear end is simply tried again.
+        Err(error) => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Bigin, error),
+    }
+}
+
+fn tagged(context: &Context, batch: &mut Batch<'_>, due: Due, result: Result<(), ItemError>) {
+    let Due { claimed, seen, .. } = due;
+    match result {
+        Ok(()) => {
+            // Milliseconds, as JavaScript writes times.
+            let now = context.clock.now();
+            let synced_at = jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+            batch.happened(claimed, Event::Tagged { seen, synced_at });
+        }
+        Err(ItemError::Gone) => batch.happened(claimed, Event::ContactGone),
+        Err(ItemError::Refused { reason, .. }) => batch.happened(claimed, Event::Rejected { reason, seen }),
+        Err(ItemError::Later { code }) => {
+            let problem = format!("Bigin could not add the tag ({code})");
+            batch.failed(claimed, &code, problem, None);
+        }
+    }
+}

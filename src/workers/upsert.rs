@@ -1,0 +1,318 @@
+//! Requested → Upserted: reads the leads, renders them, finds out which contacts they are, and sends them together.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::batch::{Batch, read_of, sentence};
+use super::org::is_permission;
+use super::send::{Sent, send};
+use super::tag::with_fields;
+use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
+use crate::bigin::{Found, Upserted};
+use crate::clock::after;
+use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores};
+use crate::domain::failure::{CallError, ItemError, Remote};
+use crate::domain::lead::{ContactId, Lead, LeadRead};
+use crate::domain::mapping::{Rejection, identity};
+use crate::domain::phone;
+use crate::domain::record::{OrgFields, Record};
+use crate::domain::state::{Delivered, Event, Seen};
+use crate::store::{Claimed, Stage, StoreError};
+
+/// A lead that is ready to be sent.
+pub(super) struct Ready {
+    pub(super) claimed: Claimed,
+    /// Not known means: Bigin finds it by the fields of `check`, or makes it.
+    pub(super) contact: Option<ContactId>,
+    pub(super) record: Record,
+    /// The unique fields that the record has a value for, in the order of the check.
+    pub(super) check: Vec<String>,
+    hash: String,
+    seen: Seen,
+    phone: Option<String>,
+}
+
+impl Context {
+    /// The record of a lead, with the lead's id where a field carries it.
+    pub(super) fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+        let mut record = self.mapping.render(lead, fields)?;
+        if let Some(field) = &self.lead_id_field {
+            record.set(field, lead.id.as_str().into());
+        }
+        Ok(record)
+    }
+}
+
+pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
+    let claimed_at = context.clock.now();
+    let claim = context.store.claim(Stage::Upsert, BATCH).await?;
+    if claim.syncs.is_empty() {
+        return Ok(Stepped::Idle(claim.next_due));
+    }
+    let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
+    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, reads) = batch.read(syncs).await;
+    let reads: Vec<(Claimed, LeadRead)> = syncs
+        .into_iter()
+        .map(|claimed| {
+            let read = read_of(&reads, &claimed);
+            (claimed, read)
+        })
+        .collect();
+    let ready = prepare(context, &mut batch, reads, fields.as_ref()).await?;
+    let ready = one_per_identity(&mut batch, ready);
+
+    let contacts = context.contacts.lock().await;
+    let ready = look_up(context, &mut batch, ready).await;
+    for group in groups(ready) {
+        for (ready, sent) in send(context, &mut batch, group).await {
+            settle(context, &mut batch, ready, sent);
+        }
+    }
+    let stepped = batch.finish().await;
+    drop(contacts);
+    stepped
+}
+
+/// Judges and renders the leads; what is settled without a call is settled here.
+async fn prepare(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    reads: Vec<(Claimed, LeadRead)>,
+    fields: Option<&OrgFields>,
+) -> Result<Vec<Ready>, StoreError> {
+    let named = reads
+        .iter()
+        .filter_map(|(_, read)| read.published.as_ref()?.contact.clone())
+        .collect();
+    let owners = context.store.owners(named).await?;
+    let mut ready = Vec::with_capacity(reads.len());
+    for (claimed, read) in reads {
+        let view = View {
+            sync: &claimed.sync,
+            memory: &claimed.memory,
+            read: &read,
+        };
+        let others = |contact: &ContactId| owners.get(contact).is_some_and(|owner| *owner != claimed.sync.lead);
+        let judged = judge(context, view, fields, others);
+        match judged {
+            Ok((contact, record, hash, seen)) => {
+                let check = unique_fields(context, &record, fields);
+                let (_, phone) = identity(&record, context.mapping.phone_region());
+                ready.push(Ready {
+                    claimed,
+                    contact,
+                    record,
+                    check,
+                    hash,
+                    seen,
+                    phone,
+                });
+            }
+            Err(event) => batch.happened(claimed, event),
+        }
+    }
+    Ok(ready)
+}
+
+type Judged = (Option<ContactId>, Record, String, Seen);
+
+fn judge(
+    context: &Context,
+    view: View<'_>,
+    fields: Option<&OrgFields>,
+    others: impl Fn(&ContactId) -> bool,
+) -> Result<Judged, Event> {
+    let lead = match before_upsert(view) {
+        BeforeUpsert::Send(lead) => lead,
+        BeforeUpsert::Settle(event) => return Err(event),
+    };
+    let seen = view.sync.seen(lead);
+    let record = context.render(lead, fields).map_err(|rejection| Event::Rejected {
+        reason: rejection.to_string(),
+        seen: seen.clone(),
+    })?;
+    let hash = context.hasher.hash(&record);
+    if let Some(restored) = restores(view, lead, &hash) {
+        return Err(restored);
+    }
+    Ok((known_contact(view, lead, others), record, hash, seen))
+}
+
+/// The unique fields of the record, by which Bigin can tell that a contact is there already: the lead's id first, then
+/// Email, then what else the organisation lets no two contacts share. Only fields with a value, since Bigin makes a new
+/// contact of a record that lacks one of those named.
+fn unique_fields(context: &Context, record: &Record, fields: Option<&OrgFields>) -> Vec<String> {
+    let own = context.lead_id_field.as_deref();
+    let first = own.into_iter().chain(["Email"]);
+    let others = record
+        .fields()
+        .map(|(name, _)| name)
+        .filter(|name| Some(*name) != own && *name != "Email" && fields.is_some_and(|fields| fields.is_unique(name)));
+    let named = first.chain(others).filter(|name| record.text(name).is_some());
+    named.map(str::to_owned).collect()
+}
+
+/// Two leads with one identity never travel in the same step: the later one is put back, and finds the contact that
+/// the first has made.
+fn one_per_identity(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    let mut taken = BTreeSet::new();
+    let mut kept = Vec::with_capacity(ready.len());
+    for ready in ready {
+        let email = ready
+            .record
+            .text("Email")
+            .map(|email| format!("email {}", email.trim().to_lowercase()));
+        let phone = ready.phone.as_ref().map(|phone| format!("phone {phone}"));
+        let contact = ready.contact.as_ref().map(|contact| format!("contact {contact}"));
+        let identities: Vec<String> = [email, phone, contact].into_iter().flatten().collect();
+        if identities.iter().any(|identity| taken.contains(identity)) {
+            batch.release(ready.claimed);
+        } else {
+            taken.extend(identities);
+            kept.push(ready);
+        }
+    }
+    kept
+}
+
+/// Leads without a unique value are looked up by phone before each upsert, and so also after one whose end is unknown.
+async fn look_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    let region = context.mapping.phone_region();
+    let spellings: Vec<String> = ready
+        .iter()
+        .filter(|ready| ready.contact.is_none() && ready.check.is_empty())
+        .filter_map(|ready| ready.record.text("Phone"))
+        .flat_map(|phone| phone::spellings(phone, region))
+        .collect();
+    if spellings.is_empty() {
+        return ready;
+    }
+    let is_nameless = |ready: &Ready| ready.contact.is_none() && ready.check.is_empty() && ready.phone.is_some();
+    let found = match batch.deadline() {
+        Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
+        None => {
+            ready.into_iter().for_each(|ready| batch.release(ready.claimed));
+            return Vec::new();
+        }
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let (nameless, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_nameless);
+            not_looked_up(batch, nameless, error);
+            return others;
+        }
+    };
+    batch.answered(&BIGIN_ANSWERED);
+    let find = |phone: &str| found.iter().find(|found| has_phone(found, phone, region));
+    ready
+        .into_iter()
+        .map(|mut ready| {
+            if is_nameless(&ready) {
+                ready.contact = ready.phone.as_deref().and_then(find).map(|found| found.contact.clone());
+            }
+            ready
+        })
+        .collect()
+}
+
+fn has_phone(found: &Found, canonical: &str, region: &str) -> bool {
+    found
+        .phones
+        .iter()
+        .any(|phone| phone::canonical(phone, region).as_deref() == Some(canonical))
+}
+
+/// Without the look-up these leads could be doubled, so they wait. A missing permission concerns only them.
+fn not_looked_up(batch: &mut Batch<'_>, nameless: Vec<Ready>, error: CallError) {
+    let nameless: Vec<Claimed> = nameless.into_iter().map(|ready| ready.claimed).collect();
+    match error {
+        CallError::Unavailable(pause) if is_permission(&pause.code) => {
+            for claimed in nameless {
+                let problem = format!(
+                    "The lead has no email address, and Bigin does not let us look it up by phone: give the token the scope ZohoBigin.coql.READ, or set BIGIN_LEAD_ID_FIELD ({})",
+                    pause.code
+                );
+                batch.failed(claimed, &pause.code, problem, None);
+            }
+        }
+        error => batch.call_failed(nameless, Remote::Bigin, error),
+    }
+}
+
+/// One call each: known contacts, and for the others those with the same unique fields.
+fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
+    let mut groups: Vec<Vec<Ready>> = Vec::new();
+    for ready in ready {
+        let same = |group: &&mut Vec<Ready>| {
+            group
+                .first()
+                .is_some_and(|first| match (&first.contact, &ready.contact) {
+                    (Some(_), Some(_)) => true,
+                    (None, None) => first.check == ready.check,
+                    _ => false,
+                })
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(ready),
+            None => groups.push(vec![ready]),
+        }
+    }
+    groups
+}
+
+/// What became of one lead.
+fn settle(context: &Context, batch: &mut Batch<'_>, ready: Ready, sent: Sent) {
+    let Ready {
+        claimed, hash, seen, ..
+    } = ready;
+    match sent {
+        Sent::Judged(Ok(Upserted { contact, action })) => {
+            let delivered = Delivered { contact, action, hash };
+            batch.happened(
+                claimed,
+                Event::Upserted {
+                    delivered,
+                    seen,
+                    tag_not_before: not_before(context),
+                },
+            );
+        }
+        Sent::Judged(Err(ItemError::Gone)) => batch.happened(claimed, Event::ContactGone),
+        Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
+            batch.happened(claimed, Event::Rejected { reason, seen });
+        }
+        Sent::Judged(Err(ItemError::Later { code })) => {
+            let problem = format!("Bigin could not take the lead ({code})");
+            batch.failed(claimed, &code, problem, None);
+        }
+        Sent::Blamed(CallError::Refused { code, message }) => {
+            batch.happened(
+                claimed,
+                Event::Rejected {
+                    reason: sentence(&code, &message),
+                    seen,
+                },
+            );
+        }
+        Sent::Blamed(CallError::Unknown {
+            code,
+            message,
+            retry_after,
+        }) => {
+            batch.failed(claimed, &code, sentence(&code, &message), retry_after);
+        }
+        Sent::Blamed(CallError::Unavailable(pause)) => {
+            batch.pause(pause);
+            batch.release(claimed);
+        }
+        Sent::NotSent => batch.release(claimed),
+    }
+}
+
+/// The delay counts from after the reply.
+fn not_before(context: &Context) -> Timestamp {
+    after(context.clock.now(), context.tag_delay)
+}

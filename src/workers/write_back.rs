@@ -1,0 +1,148 @@
+//! Tagged → Sent, Rejected → Failed: writes the result to the lead, on condition that it is still at the revision read.
+
+use serde_json::{Map, Value};
+
+use super::batch::{Batch, read_of, sentence};
+use super::{BATCH, Context, Stepped};
+use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
+use crate::domain::failure::{CallError, Remote};
+use crate::domain::state::{Event, State};
+use crate::sanity::{CommitError, WriteBack};
+use crate::store::{Claimed, Stage, StoreError};
+
+/// A transaction that loses against others is sent again this often before its leads are put back.
+const CONTENTIONS: usize = 3;
+
+/// A result to be written.
+struct Due {
+    claimed: Claimed,
+    rev: String,
+    copies: Vec<String>,
+    set: Map<String, Value>,
+    unset: &'static [&'static str],
+}
+
+pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
+    let claimed_at = context.clock.now();
+    let claim = context.store.claim(Stage::WriteBack, BATCH).await?;
+    if claim.syncs.is_empty() {
+        return Ok(Stepped::Idle(claim.next_due));
+    }
+    let (mut batch, syncs) = Batch::new(context, Stage::WriteBack, claimed_at, claim);
+    let (syncs, reads) = batch.read(syncs).await;
+    let mut due = Vec::with_capacity(syncs.len());
+    for claimed in syncs {
+        let read = read_of(&reads, &claimed);
+        let view = View {
+            sync: &claimed.sync,
+            memory: &claimed.memory,
+            read: &read,
+        };
+        match before_write_back(view) {
+            BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
+            BeforeWriteBack::Write(lead) => {
+                let (set, unset) = result_of(&claimed.sync.state);
+                due.push(Due {
+                    rev: lead.rev.clone(),
+                    copies: read.copies,
+                    claimed,
+                    set,
+                    unset,
+                });
+            }
+        }
+    }
+    write(context, &mut batch, due).await;
+    batch.finish().await
+}
+
+/// The fields of the lead that carry the result: what they are set to, and which are taken away.
+fn result_of(state: &State) -> (Map<String, Value>, &'static [&'static str]) {
+    let mut set = Map::new();
+    let mut put = |field: &str, value: String| set.insert(field.to_owned(), Value::String(value));
+    if let Some(contact) = state.contact() {
+        put("biginContactId", contact.to_string());
+    }
+    match state {
+        State::Tagged { synced_at, .. } => {
+            put("crmStatus", SENT.to_owned());
+            put("lastSyncedAt", synced_at.to_string());
+            (set, &["crmError"])
+        }
+        State::Rejected { reason, .. } => {
+            put("crmStatus", FAILED.to_owned());
+            put("crmError", reason.clone());
+            (set, &[])
+        }
+        // The stage claims no others.
+        _ => (Map::new(), &[]),
+    }
+}
+
+/// Writes all in one transaction, without those whose lead has changed meanwhile: they are read again.
+async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
+    let mut contentions = 0;
+    while !due.is_empty() {
+        let Some(deadline) = batch.deadline() else {
+            return release(batch, due);
+        };
+        match context.sanity.commit(&writes(&due), deadline).await {
+            Ok(()) => {
+                batch.answered(&[Remote::Sanity]);
+                due.into_iter()
+                    .for_each(|due| batch.happened(due.claimed, Event::WrittenBack));
+                return;
+            }
+            Err(CommitError::Conflict(changed)) if !changed.is_empty() => {
+                batch.answered(&[Remote::Sanity]);
+                let (conflicting, rest): (Vec<_>, Vec<_>) = due
+                    .into_iter()
+                    .enumerate()
+                    .partition(|(index, _)| changed.contains(index));
+                release(batch, conflicting.into_iter().map(|(_, due)| due).collect());
+                due = rest.into_iter().map(|(_, due)| due).collect();
+            }
+            Err(CommitError::Conflict(_) | CommitError::Contention) => {
+                contentions += 1;
+                if contentions >= CONTENTIONS {
+                    return release(batch, due);
+                }
+            }
+            Err(CommitError::Call(CallError::Refused { .. })) if due.len() > 1 => {
+                // The culprit is found by contrast: each half is written by itself.
+                let rest = due.split_off(due.len() / 2);
+                Box::pin(write(context, batch, due)).await;
+                due = rest;
+            }
+            Err(CommitError::Call(error)) => return not_written(batch, due, error),
+        }
+    }
+}
+
+fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
+    due.iter()
+        .map(|due| WriteBack {
+            lead: &due.claimed.sync.lead,
+            rev: &due.rev,
+            copies: &due.copies,
+            set: due.set.clone(),
+            unset: due.unset,
+        })
+        .collect()
+}
+
+fn release(batch: &mut Batch<'_>, due: Vec<Due>) {
+    due.into_iter().for_each(|due| batch.release(due.claimed));
+}
+
+/// After an unclear end the next turn reads the lead again and sees whether the result is there.
+fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
+    match error {
+        CallError::Refused { code, message } => {
+            for due in due {
+                batch.failed(due.claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        error => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Sanity, error),
+    }
+}
