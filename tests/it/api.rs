@@ -1,0 +1,208 @@
+//! The API as people and their dashboards use it.
+
+use std::time::Duration;
+
+use bigin_sync::store::Stage;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{World, answer, client, id, lead, secs, with};
+
+/// Runs the workers while a request waits.
+async fn while_workers_run<T>(world: &World, request: impl Future<Output = T>) -> T {
+    tokio::pin!(request);
+    loop {
+        tokio::select! {
+            answer = &mut request => return answer,
+            () = tokio::time::sleep(Duration::from_millis(5)) => world.pass(secs(5)).await,
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_plans_route_waits_and_answers_as_the_plan_says() {
+    let world = World::with(|settings| settings.send_wait = secs(60)).await;
+    world.sanity.model().seed(lead("Ada")).unwrap();
+    let (status, body) =
+        while_workers_run(&world, world.post("/api/send-to-bigin", json!({ "leadId": id("Ada") }))).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(
+        body,
+        json!({
+            "success": true,
+            "contactId": world.lead_says("Ada", "biginContactId").unwrap(),
+            "action": "insert",
+            "message": "Contact inserted and tagged in Bigin",
+        })
+    );
+    assert_eq!(
+        world.lead_says("Ada", "crmStatus").as_deref(),
+        Some("SENT"),
+        "whatever crmStatus said before"
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_plans_route_says_how_else_it_can_end() {
+    let world = World::with(|settings| settings.send_wait = secs(60)).await;
+    world
+        .sanity
+        .model()
+        .seed(with(lead("Ada"), json!({ "emailAddress": "no address" })))
+        .unwrap();
+    let cases = [
+        (id("Ada"), 422, "Bigin refused Email: not an email address"),
+        (
+            "lead-nobody".to_owned(),
+            404,
+            "There is no published lead with this id.",
+        ),
+    ];
+    for (lead, expected, error) in cases {
+        let (status, body) =
+            while_workers_run(&world, world.post("/api/send-to-bigin", json!({ "leadId": lead }))).await;
+        assert_eq!((status, body["error"].as_str()), (expected, Some(error)));
+    }
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_plans_route_stops_waiting_and_the_lead_is_sent_all_the_same() {
+    let world = World::new().await;
+    world.sanity.model().seed(lead("Ada")).unwrap();
+    let (status, body) = world.post("/api/send-to-bigin", json!({ "leadId": id("Ada") })).await;
+    assert_eq!(status, 202);
+    assert_eq!(
+        (&body["success"], &body["error"]),
+        (&json!(false), &json!("still being sent"))
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_sync_is_opened_listed_and_looked_at() {
+    let world = World::new().await;
+    for name in ["Ada", "Grace", "Edsger"] {
+        world.sanity.model().seed(lead(name)).unwrap();
+        let (status, body) = world.post("/api/syncs", json!({ "leadId": id(name) })).await;
+        assert_eq!((status, &body["state"]), (202, &json!("requested")));
+    }
+    world.run(Stage::Upsert).await;
+    let ids = |body: &Value| {
+        body["syncs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|sync| sync["id"].as_i64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (_, first) = world.get("/api/syncs?limit=2").await;
+    assert_eq!((ids(&first), &first["next"]), (vec![3, 2], &json!(2)));
+    let (_, second) = world.get("/api/syncs?limit=2&before=2").await;
+    assert_eq!((ids(&second), &second["next"]), (vec![1], &Value::Null));
+    assert_eq!(ids(&world.get("/api/syncs?state=upserted").await.1).len(), 3);
+    assert_eq!(ids(&world.get("/api/syncs?state=sent").await.1).len(), 0);
+    assert_eq!(ids(&world.get("/api/syncs?lead=lead-ada").await.1), [1]);
+
+    let (status, sync) = world.get("/api/syncs/1").await;
+    assert_eq!(status, 200);
+    assert_eq!(sync["tagNotBefore"], "2026-11-22T10:00:15Z");
+    assert_eq!(sync["history"][0]["what"], "opened");
+    assert_eq!(sync["history"][1]["detail"]["action"], "insert");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn bad_requests_are_told_what_is_wrong() {
+    let world = World::new().await;
+    let post = |body: Value| world.post("/api/syncs", body);
+    let cases = [
+        (
+            post(json!({ "leadId": "drafts.lead-ada" })).await,
+            400,
+            "not the id of a published document",
+        ),
+        (post(json!({})).await, 400, "\"leadId\""),
+        (post(json!("text")).await, 400, "\"leadId\""),
+        (
+            world.get("/api/syncs?state=lost").await,
+            400,
+            "There is no state \"lost\"",
+        ),
+        (world.get("/api/syncs?limit=many").await, 400, "parameter"),
+        (world.get("/api/syncs?color=red").await, 400, "parameter"),
+        (world.get("/api/syncs/99").await, 404, "no such sync"),
+        (world.get("/api/syncs/first").await, 404, "number"),
+    ];
+    for ((status, body), expected, words) in cases {
+        assert_eq!(status, expected, "{body}");
+        assert!(body["detail"].as_str().unwrap().contains(words), "{body}");
+        assert_eq!(body["error"], body["detail"]);
+    }
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_api_wants_the_admin_token_and_is_off_without_one() {
+    let world = World::new().await;
+    let url = format!("{}/api/syncs", world.url);
+    for token in [
+        None,
+        Some(""),
+        Some("wrong"),
+        Some("invented-admin-token-of-32-letterz"),
+    ] {
+        let request = client().get(&url);
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let (status, body) = answer(request).await;
+        assert_eq!((status, &body["title"]), (401, &json!("Unauthorized")), "{token:?}");
+    }
+    world.finish().await;
+
+    let world = World::with(|settings| settings.admin_token = None).await;
+    let (status, body) = world.call(Method::GET, "/api/syncs", None).await;
+    assert_eq!(status, 404);
+    assert!(body["detail"].as_str().unwrap().contains("ADMIN_TOKEN"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn live_and_ready_are_open_and_name_every_part_in_trouble() {
+    let world = World::new().await;
+    assert_eq!(
+        answer(client().get(format!("{}/livez", world.url))).await,
+        (200, json!({ "status": "alive" }))
+    );
+    let ready = || answer(client().get(format!("{}/readyz", world.url)));
+    assert_eq!(ready().await, (200, json!({ "status": "ready", "degraded": [] })));
+
+    let token = world.bigin.refresh_token().to_string();
+    world.bigin.model().revoke_refresh_token(&token);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let (status, body) = ready().await;
+    assert_eq!(
+        (status, &body["status"]),
+        (200, &json!("degraded")),
+        "webhooks are still stored"
+    );
+    let part = body["degraded"][0].as_str().unwrap();
+    assert!(
+        part.starts_with("token: ") && part.ends_with("(invalid_code)"),
+        "{part}"
+    );
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
+        .unwrap();
+    world.sanity.model().delete(&id("Ada")).unwrap();
+    assert_eq!(world.state("Ada").await, "requested", "and the lead waits");
+}
