@@ -138,6 +138,17 @@ pub struct Claim {
     pub next_due: Option<Timestamp>,
     /// Epochs of the breakers of the stage's services, to go along with a pause.
     pub epochs: BTreeMap<Remote, i64>,
+    /// The services whose breakers let this claim pass as their probe.
+    pub probed: Vec<Remote>,
+}
+
+/// What a step has learned of the remote services.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    /// These have answered a call, which mends their breakers.
+    pub answered: Vec<Remote>,
+    /// These were to be probed, and no call to them was needed: the next claim may probe at once.
+    pub not_asked: Vec<Remote>,
 }
 
 /// What a worker found out about a claimed sync.
@@ -271,9 +282,9 @@ pub trait Store: Send + std::marker::Sync {
     /// Claims up to `limit` due syncs of a stage; one only where a breaker asks for a probe.
     async fn claim(&self, stage: Stage, limit: usize) -> Result<Claim, StoreError>;
 
-    /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. `answered` names the services
-    /// that have just answered, which mends their breakers. An upsert moves the tag of every sync that waits on its contact.
-    async fn record(&self, outcomes: Vec<Outcome>, answered: Vec<Remote>) -> Result<(), StoreError>;
+    /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
+    /// every sync that waits on its contact.
+    async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Result<(), StoreError>;
 
     /// A service takes no work: opens its breaker, if `epoch` is still that of the claim.
     async fn pause(&self, pause: Pause, epoch: i64, draw: f64) -> Result<(), StoreError>;

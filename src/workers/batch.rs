@@ -13,7 +13,7 @@ use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 use crate::domain::lead::{LeadId, LeadRead};
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
-use crate::store::{Claim, Claimed, Effect, Outcome, Stage, StoreError};
+use crate::store::{Claim, Claimed, Effect, Learned, Outcome, Stage, StoreError};
 
 /// A claim being worked on. Every claimed sync gets exactly one outcome, all recorded together at the end.
 pub(super) struct Batch<'a> {
@@ -21,6 +21,7 @@ pub(super) struct Batch<'a> {
     stage: Stage,
     claimed_at: Timestamp,
     epochs: BTreeMap<Remote, i64>,
+    probed: Vec<Remote>,
     answered: BTreeSet<Remote>,
     pauses: Vec<Pause>,
     outcomes: Vec<Outcome>,
@@ -34,6 +35,7 @@ impl<'a> Batch<'a> {
             stage,
             claimed_at,
             epochs: claim.epochs,
+            probed: claim.probed,
             answered: BTreeSet::new(),
             pauses: Vec::new(),
             outcomes: Vec::with_capacity(claim.syncs.len()),
@@ -162,8 +164,11 @@ impl<'a> Batch<'a> {
             self.context.store.pause(pause.clone(), epoch, chance::unit()).await?;
         }
         let paused: BTreeSet<Remote> = self.pauses.iter().map(|pause| pause.remote).collect();
-        let answered = self.answered.difference(&paused).copied().collect();
-        self.context.store.record(self.outcomes, answered).await?;
+        let answered: Vec<Remote> = self.answered.difference(&paused).copied().collect();
+        let untouched = |remote: &Remote| !paused.contains(remote) && !answered.contains(remote);
+        let not_asked = self.probed.iter().copied().filter(untouched).collect();
+        let learned = Learned { answered, not_asked };
+        self.context.store.record(self.outcomes, learned).await?;
         Ok(Stepped::Worked(worked))
     }
 }

@@ -26,19 +26,31 @@ struct Cached {
     read_at: Timestamp,
 }
 
+/// The organisation's fields, and whether Bigin was asked and answered for them.
+pub(super) struct OrgRead {
+    /// `None` where we have no permission to read them.
+    pub(super) fields: Option<OrgFields>,
+    pub(super) answered: bool,
+}
+
 impl Context {
-    /// The organisation's fields; `None` where we have no permission to read them.
+    /// The organisation's fields, as far as they are an hour old at most or Bigin cannot say.
     ///
     /// # Errors
     /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
-    pub(super) async fn org_fields(&self, deadline: Duration) -> Result<Option<OrgFields>, CallError> {
+    pub(super) async fn org_fields(&self, deadline: Duration) -> Result<OrgRead, CallError> {
         let mut cached = self.org.0.lock().await;
         let now = self.clock.now();
         if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
-            return Ok(cached.fields.clone());
+            return Ok(OrgRead {
+                fields: cached.fields.clone(),
+                answered: false,
+            });
         }
+        let mut answered = false;
         let fields = match self.bigin.fields(deadline).await {
             Ok(fields) => {
+                answered = true;
                 self.keep_fields(&fields).await;
                 Some(fields)
             }
@@ -65,7 +77,7 @@ impl Context {
             fields: fields.clone(),
             read_at: now,
         });
-        Ok(fields)
+        Ok(OrgRead { fields, answered })
     }
 
     async fn keep_fields(&self, fields: &OrgFields) {

@@ -50,7 +50,12 @@ pub(super) async fn with_fields(
         return (Vec::new(), None);
     };
     match context.org_fields(deadline).await {
-        Ok(fields) => (syncs, fields),
+        Ok(read) => {
+            if read.answered {
+                batch.answered(&BIGIN_ANSWERED);
+            }
+            (syncs, read.fields)
+        }
         Err(error) => {
             batch.call_failed(syncs, Remote::Bigin, error);
             (Vec::new(), None)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use bigin_sync::app::App;
-use bigin_sync::clock::{Clock, ManualClock, SharedClock};
+use bigin_sync::clock::{ManualClock, SharedClock};
 use bigin_sync::config::{BiginSettings, Layers, SanitySettings, Settings};
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::sync::SyncId;
@@ -412,9 +412,4 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         log_filter: "info".into(),
         mapping: Layers::read(None, None, BTreeMap::new()).mapping(),
     }
-}
-
-/// The time of a world's clock.
-pub fn now(world: &World) -> Timestamp {
-    world.clock.now()
 }

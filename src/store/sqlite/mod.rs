@@ -15,12 +15,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{Notify, broadcast};
 
 use super::{
-    Accepted, Change, Claim, Delivery, Filter, HistoryEntry, Lease, Ledger, Outcome, Stage, Store, StoreError,
+    Accepted, Change, Claim, Delivery, Filter, HistoryEntry, Learned, Lease, Ledger, Outcome, Stage, Store, StoreError,
     StoreSettings, SyncView, migrations,
 };
 use crate::clock::SharedClock;
 use crate::domain::breaker::Breaker;
-use crate::domain::failure::{Pause, Remote};
+use crate::domain::failure::Pause;
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Source, SyncId};
 use rows::micros;
@@ -36,6 +36,9 @@ const WATCHED_CHANGES: usize = 1024;
 
 /// How long to wait for another connection's lock: a backup tool's, since no second writer of ours exists.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// What [`Store::check`] writes: as much as a webhook does, so that one that says "yes" is not wrong about the next.
+const CHECK: usize = 32 * 1024;
 
 /// The embedded store.
 pub struct SqliteStore {
@@ -207,10 +210,10 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn record(&self, outcomes: Vec<Outcome>, answered: Vec<Remote>) -> Result<(), StoreError> {
+    async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Result<(), StoreError> {
         let settings = self.settings;
         self.writer
-            .write(move |txn| work::record(txn, &outcomes, &answered, &settings))
+            .write(move |txn| work::record(txn, &outcomes, &learned, &settings))
             .await
     }
 
@@ -255,7 +258,7 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.writer
-            .write_if_room(|txn| keep(txn.conn, "check", &[], txn.now))
+            .write_if_room(|txn| keep(txn.conn, "check", &[0; CHECK], txn.now))
             .await
     }
 

@@ -16,7 +16,7 @@ use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Lease, Outcome, Stage, StoreSettings};
+use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -133,6 +133,7 @@ struct Gate {
     limit: usize,
     paused_until: Option<Timestamp>,
     epochs: BTreeMap<Remote, i64>,
+    probed: Vec<Remote>,
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Duration, token: Lease) -> Result<Claim> {
@@ -142,6 +143,7 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
             syncs: Vec::new(),
             next_due: gate.paused_until,
             epochs: gate.epochs,
+            probed: Vec::new(),
         });
     }
     let states = quoted(stage.states());
@@ -181,6 +183,7 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
         syncs,
         next_due,
         epochs: gate.epochs,
+        probed: gate.probed,
     })
 }
 
@@ -191,6 +194,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
         limit,
         paused_until: None,
         epochs: BTreeMap::new(),
+        probed: Vec::new(),
     };
     let mut probed = Vec::new();
     for remote in stage.remotes() {
@@ -209,6 +213,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
     let states = quoted(stage.states());
     if next_due(txn, &states)?.is_some_and(|due| due <= txn.now) {
         for mut breaker in probed {
+            gate.probed.push(breaker.remote);
             if let Some(open) = &mut breaker.open {
                 open.until = after(txn.now, lease);
             }
@@ -258,16 +263,23 @@ pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, pol
 pub(super) fn record(
     txn: &mut Txn<'_>,
     outcomes: &[Outcome],
-    answered: &[Remote],
+    learned: &Learned,
     settings: &StoreSettings,
 ) -> Result<()> {
-    for remote in answered {
+    for remote in &learned.answered {
         let mut breaker = breaker(txn, *remote)?;
         if breaker.mend() {
             rows::save_breaker(txn.conn, &breaker)?;
             for stage in Stage::ALL {
                 txn.wake(stage);
             }
+        }
+    }
+    for remote in &learned.not_asked {
+        let mut breaker = breaker(txn, *remote)?;
+        if let Some(open) = &mut breaker.open {
+            open.until = open.until.min(txn.now);
+            rows::save_breaker(txn.conn, &breaker)?;
         }
     }
     for outcome in outcomes {

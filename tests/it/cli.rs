@@ -1,0 +1,72 @@
+//! The command line: what it prints, where, and with which exit code.
+
+use std::process::Command;
+
+use crate::process::{Stage, binary, run};
+
+fn serve_in(folder: &std::path::Path) -> Command {
+    let mut command = binary();
+    command.arg("serve").env_clear().current_dir(folder);
+    command
+}
+
+#[test]
+fn without_settings_it_says_which_are_missing_and_ends_as_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, err) = run(serve_in(folder.path()));
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err, @r"
+    bigin-sync: the settings have 6 faults:
+      - SANITY_PROJECT_ID is missing
+      - SANITY_API_WRITE_TOKEN is missing
+      - SANITY_WEBHOOK_SECRET is missing
+      - BIGIN_CLIENT_ID is missing
+      - BIGIN_CLIENT_SECRET is missing
+      - BIGIN_REFRESH_TOKEN is missing
+    ");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn faults_of_the_file_and_of_the_mapping_come_in_one_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "tag_dealy = \"15s\"\n[mapping]\nEmail = \"{{ emailAddress\"\nPhone = \"{{ phoneNumber|e146 }}\"\n";
+    std::fs::write(folder.path().join("bigin-sync.toml"), text).unwrap();
+    let (code, _, err) = run(serve_in(folder.path()));
+    assert_eq!(code, 2);
+    for words in [
+        "the settings have 9 faults",
+        "unknown key \"tag_dealy\"",
+        "the mapping of Email: ",
+        "the mapping of Phone: ",
+    ] {
+        assert!(err.contains(words), "{words:?} is not in {err}");
+    }
+}
+
+#[test]
+fn help_goes_to_standard_output_and_wrong_usage_is_exit_code_2() {
+    let mut help = binary();
+    help.arg("--help").env_clear();
+    let (code, out, err) = run(help);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("serve") && out.contains("demo"), "{out}");
+    for args in [vec![], vec!["sevre"], vec!["serve", "--prot"]] {
+        let mut command = binary();
+        command.args(args).env_clear();
+        let (code, out, _) = run(command);
+        assert_eq!((code, out.as_str()), (2, ""));
+    }
+}
+
+#[actix_web::test]
+async fn an_address_that_is_taken_is_named() {
+    let stage = Stage::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = serve_in(stage.folder.path());
+    command.envs(&stage.env).env("LISTEN_ADDR", &address);
+    let (code, _, err) = run(command);
+    assert_eq!(code, 1);
+    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+}

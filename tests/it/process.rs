@@ -1,0 +1,277 @@
+//! The real program as a child process, on real time, with nothing of this machine's settings.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigin_sync::clock::{SharedClock, SystemClock};
+use bigin_sync::domain::retry::RetryPolicy;
+use bigin_sync::fake::bigin::FakeBigin;
+use bigin_sync::fake::sanity::FakeSanity;
+use bigin_sync::signature::{self, sign};
+use bigin_sync::store::sqlite::SqliteStore;
+use bigin_sync::store::{Ledger, Store, StoreSettings};
+use serde_json::{Value, json};
+
+use crate::world::{ADMIN_TOKEN, answer, client, no_tag_before_its_time, secs, with};
+
+/// What a program that works does well within.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The delay of these tests.
+pub const TAG_DELAY: Duration = Duration::from_secs(1);
+
+pub fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_bigin-sync"))
+}
+
+/// Both fakes on real time, and a folder for the program.
+pub struct Stage {
+    pub bigin: FakeBigin,
+    pub sanity: FakeSanity,
+    pub folder: tempfile::TempDir,
+    pub env: BTreeMap<String, String>,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let bigin = FakeBigin::start(clock.clone()).await.unwrap();
+        let sanity = FakeSanity::start(clock).await.unwrap();
+        let env = [
+            ("SANITY_PROJECT_ID", sanity.project_id().to_owned()),
+            ("SANITY_API_URL", sanity.url()),
+            ("SANITY_API_WRITE_TOKEN", sanity.token().to_owned()),
+            ("SANITY_WEBHOOK_SECRET", sanity.webhook_secret().to_owned()),
+            ("BIGIN_CLIENT_ID", bigin.client_id().to_string()),
+            ("BIGIN_CLIENT_SECRET", bigin.client_secret().to_string()),
+            ("BIGIN_REFRESH_TOKEN", bigin.refresh_token().to_string()),
+            ("BIGIN_ACCOUNTS_URL", bigin.url()),
+            ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
+            ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
+            ("TAG_DELAY", "1s".to_owned()),
+            ("LEASE_DURATION", "3s".to_owned()),
+            ("RETRY_BASE_DELAY", "50ms".to_owned()),
+            ("RECONCILE_INTERVAL", "0s".to_owned()),
+            ("LOG_FORMAT", "json".to_owned()),
+        ];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self {
+            bigin,
+            sanity,
+            folder: tempfile::tempdir().unwrap(),
+            env,
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = binary();
+        command
+            .arg("serve")
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// Starts the program, and waits until it listens.
+    pub async fn serve(&self) -> Process {
+        self.serve_by(self.command()).await
+    }
+
+    /// The same, behind a shell that first sets limits.
+    pub async fn serve_limited(&self, limits: &str) -> Process {
+        let mut command = Command::new("/bin/sh");
+        let program = env!("CARGO_BIN_EXE_bigin-sync");
+        command.args(["-c", &format!("{limits}; exec '{program}' serve")]);
+        command.env_clear().envs(&self.env).current_dir(self.folder.path());
+        self.serve_by(command).await
+    }
+
+    async fn serve_by(&self, mut command: Command) -> Process {
+        let mut log = std::fs::OpenOptions::new();
+        let log = log
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let started = self.log().len();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut process = Process {
+            child,
+            url: String::new(),
+        };
+        let url = eventually("the program listens", || {
+            assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", self.log());
+            let log = self.log();
+            let lines = log[started..]
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let address = lines
+                .filter_map(|line| line["address"].as_str().map(str::to_owned))
+                .next();
+            async { address }
+        })
+        .await;
+        process.url = format!("http://{url}");
+        self.sanity.set_webhook(&format!("{}/webhooks/sanity", process.url));
+        process
+    }
+
+    /// Publishes a lead that asks to be sent, and delivers the webhook.
+    pub async fn request(&self, lead: Value) {
+        self.sanity
+            .model()
+            .publish(with(lead, json!({ "crmStatus": "REQUESTED" })))
+            .unwrap();
+        self.sanity.deliver_due().await;
+    }
+
+    pub fn says(&self, lead: &str, field: &str) -> Option<String> {
+        self.sanity.model().text(lead, field).map(str::to_owned)
+    }
+
+    /// Waits until the lead says this status.
+    pub async fn until_status(&self, lead: &str, status: &str) {
+        let what = format!("{lead} says {status}");
+        eventually(&what, || async {
+            (self.says(lead, "crmStatus").as_deref() == Some(status)).then_some(())
+        })
+        .await;
+    }
+
+    /// What the program has stored, read after it has ended.
+    pub async fn ledger(&self) -> Ledger {
+        open(&self.folder.path().join("bigin-sync.db")).ledger().await.unwrap()
+    }
+
+    /// What must hold at the end of every one of these stories.
+    pub async fn finish(self) {
+        let ledger = self.ledger().await;
+        assert!(ledger.balances(), "{ledger:?}");
+        assert_eq!(ledger.in_progress, 0, "{ledger:?}");
+        no_tag_before_its_time(&self.bigin.model().changes, TAG_DELAY);
+        let log = self.log();
+        for text in [
+            "example.org",
+            "7700900",
+            "07700 900",
+            "Invented Street",
+            "Tell me more",
+            &self.bigin.refresh_token().to_string(),
+        ] {
+            assert!(!log.contains(text), "{text:?} is in the log: {log}");
+        }
+    }
+}
+
+pub fn open(path: &Path) -> SqliteStore {
+    let retry = RetryPolicy {
+        base_delay: secs(1),
+        max_delay: secs(1),
+        give_up_after: secs(1),
+    };
+    let settings = StoreSettings {
+        lease: secs(3),
+        tag_delay: TAG_DELAY,
+        retry,
+    };
+    SqliteStore::open(path, Arc::new(SystemClock::new()), settings).unwrap()
+}
+
+/// The running program; killed when the test lets go of it.
+pub struct Process {
+    pub child: Child,
+    pub url: String,
+}
+
+impl Process {
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub async fn ended(mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the program ends", || {
+            let status = child.try_wait().unwrap();
+            async move { status }
+        })
+        .await
+    }
+
+    /// Stops it gently, which must end well.
+    pub async fn stop(self) {
+        self.terminate();
+        assert!(self.ended().await.success());
+    }
+
+    /// A signed webhook for a lead of this id; `rev` makes it distinct.
+    pub async fn webhook(&self, stage: &Stage, lead: &str, rev: &str) -> u16 {
+        let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
+        let signature = sign(
+            body.as_bytes(),
+            1_795_000_000_000,
+            stage.sanity.webhook_secret().as_bytes(),
+        );
+        let request = client()
+            .post(format!("{}/webhooks/sanity", self.url))
+            .header(signature::HEADER, signature);
+        answer(request.body(body)).await.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended where the story went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `look` finds something. Real programs take real time, so this is the one place that looks again and again.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let search = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, search).await {
+        Ok(found) => found,
+        Err(_) => panic!("still not so after {PATIENCE:?}: {what}"),
+    }
+}
+
+/// Runs a command that ends by itself; its exit code, standard output and standard error.
+pub fn run(mut command: Command) -> (i32, String, String) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (child.wait().unwrap().code().unwrap(), out, err)
+}

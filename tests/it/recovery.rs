@@ -1,0 +1,312 @@
+//! The real program is killed, stopped, doubled and starved of disk; nothing that was acknowledged is lost.
+
+use std::time::Duration;
+
+use bigin_sync::domain::lead::LeadId;
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
+use bigin_sync::store::{Filter, Store};
+use serde_json::{Value, json};
+
+use crate::process::{Stage, eventually, open, run};
+use crate::world::{answer, client, id, lead, with};
+
+/// A call that is under way for longer than the test.
+const LONG: Duration = Duration::from_secs(30);
+
+/// When the program is killed: the fault that holds it there, and how to see that it is there.
+struct Moment {
+    name: &'static str,
+    hold: fn(&Stage),
+    reached: fn(&Stage) -> bool,
+    lead: fn() -> Value,
+    ends: &'static str,
+}
+
+fn ada() -> Value {
+    lead("Ada")
+}
+
+fn bad() -> Value {
+    with(lead("Ada"), json!({ "emailAddress": "no address" }))
+}
+
+const MOMENTS: [Moment; 8] = [
+    Moment {
+        name: "requested: the lead is being read",
+        hold: |stage| {
+            stage
+                .sanity
+                .model()
+                .faults
+                .fail_next(Kind::Doc, SanityFault::Hang(LONG), 1)
+        },
+        reached: |stage| stage.sanity.model().faults.is_empty(),
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "requested: a token is being granted",
+        hold: |stage| stage.bigin.model().fail_next(CallKind::Token, Fault::Hang(LONG), 1),
+        reached: |stage| stage.bigin.model().faults_left() == 0,
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "requested: the upsert has not reached Bigin",
+        hold: |stage| stage.bigin.model().fail_next(CallKind::Upsert, Fault::Stall(LONG), 1),
+        reached: |stage| stage.bigin.model().faults_left() == 0,
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "requested: the upsert is done and its reply on the way",
+        hold: |stage| stage.bigin.model().fail_next(CallKind::Upsert, Fault::Hang(LONG), 1),
+        reached: |stage| stage.bigin.model().contacts().count() == 1,
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "upserted: the tag waits for its time",
+        hold: |_| {},
+        reached: |stage| stage.bigin.model().contacts().count() == 1,
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "upserted: the tag is there and its reply on the way",
+        hold: |stage| stage.bigin.model().fail_next(CallKind::AddTags, Fault::Hang(LONG), 1),
+        reached: |stage| {
+            stage
+                .bigin
+                .model()
+                .contacts()
+                .any(|(_, contact)| !contact.tags.is_empty())
+        },
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "tagged: the result is written and the reply on the way",
+        hold: |stage| {
+            stage
+                .sanity
+                .model()
+                .faults
+                .fail_next(Kind::Mutate, SanityFault::Hang(LONG), 1)
+        },
+        reached: |stage| stage.says(&id("Ada"), "crmStatus").as_deref() == Some("SENT"),
+        lead: ada,
+        ends: "SENT",
+    },
+    Moment {
+        name: "rejected: the result is written and the reply on the way",
+        hold: |stage| {
+            stage
+                .sanity
+                .model()
+                .faults
+                .fail_next(Kind::Mutate, SanityFault::Hang(LONG), 1)
+        },
+        reached: |stage| stage.says(&id("Ada"), "crmStatus").as_deref() == Some("FAILED"),
+        lead: bad,
+        ends: "FAILED",
+    },
+];
+
+async fn killed_at(moment: &Moment) {
+    let stage = Stage::new().await;
+    (moment.hold)(&stage);
+    let first = stage.serve().await;
+    stage.request((moment.lead)()).await;
+    eventually(moment.name, || async { (moment.reached)(&stage).then_some(()) }).await;
+    first.kill();
+
+    let second = stage.serve().await;
+    stage.until_status(&id("Ada"), moment.ends).await;
+    let filter = format!("{}/api/syncs?state={}", second.url, moment.ends.to_lowercase());
+    eventually("the end is recorded", || async {
+        let (_, page) = answer(client().get(&filter).bearer_auth(crate::world::ADMIN_TOKEN)).await;
+        (page["syncs"].as_array().map(Vec::len) == Some(1)).then_some(())
+    })
+    .await;
+    second.stop().await;
+    let contacts = stage.bigin.model().contacts().count();
+    assert_eq!(contacts, usize::from(moment.ends == "SENT"), "{}", moment.name);
+    let ledger = stage.ledger().await;
+    assert_eq!((ledger.accepted, ledger.opened), (1, 1), "{}", moment.name);
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn killed_in_every_state_and_started_again_it_comes_to_the_same_end() {
+    futures_util::future::join_all(MOMENTS.iter().map(killed_at)).await;
+}
+
+#[actix_web::test]
+async fn five_hundred_acknowledged_deliveries_survive_a_kill_at_the_last_one() {
+    let stage = Stage::new().await;
+    stage.bigin.model().switches.down = true;
+    let process = stage.serve().await;
+    let numbers: Vec<usize> = (0..500).collect();
+    for some in numbers.chunks(50) {
+        let posts = some.iter().map(|number| {
+            let lead = format!("lead-{number}");
+            let (process, stage) = (&process, &stage);
+            async move { process.webhook(stage, &lead, &format!("rev{number}")).await }
+        });
+        let statuses = futures_util::future::join_all(posts).await;
+        assert!(statuses.iter().all(|status| *status == 202), "{statuses:?}");
+    }
+    process.kill();
+
+    let store = open(&stage.folder.path().join("bigin-sync.db"));
+    assert_eq!(store.ledger().await.unwrap().accepted, 500);
+    for number in numbers {
+        let lead = LeadId::parse(&format!("lead-{number}")).unwrap();
+        let filter = Filter {
+            lead: Some(lead),
+            ..Filter::default()
+        };
+        assert_eq!(store.list(filter, 2).await.unwrap().len(), 1, "lead {number}");
+    }
+    drop(store);
+    // Nobody published these leads, so their syncs end as soon as they are read.
+    stage.bigin.model().switches.down = false;
+    let process = stage.serve().await;
+    eventually("all of them have ended", || async {
+        let request = client().get(format!("{}/api/syncs?limit=1&state=requested", process.url));
+        let (_, page) = answer(request.bearer_auth(crate::world::ADMIN_TOKEN)).await;
+        page["syncs"].as_array()?.is_empty().then_some(())
+    })
+    .await;
+    process.stop().await;
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn a_gentle_stop_finishes_the_call_in_flight() {
+    let stage = Stage::new().await;
+    stage
+        .bigin
+        .model()
+        .fail_next(CallKind::Upsert, Fault::Hang(Duration::from_secs(1)), 1);
+    let process = stage.serve().await;
+    stage.request(lead("Ada")).await;
+    eventually("the upsert is under way", || async {
+        (stage.bigin.model().contacts().count() == 1).then_some(())
+    })
+    .await;
+    process.stop().await;
+    let process = stage.serve().await;
+    stage.until_status(&id("Ada"), "SENT").await;
+    process.stop().await;
+    assert_eq!(
+        stage.bigin.model().count(CallKind::Upsert),
+        1,
+        "its outcome was recorded before the end"
+    );
+    assert_eq!(stage.bigin.model().grants(), 1, "the token outlives the process");
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn a_gentle_stop_does_not_wait_for_a_call_that_does_not_end() {
+    let stage = Stage::new().await;
+    stage.bigin.model().fail_next(CallKind::Upsert, Fault::Hang(LONG), 1);
+    let mut stage = stage;
+    stage.env.insert("LEASE_DURATION".into(), "60s".into());
+    let process = stage.serve().await;
+    stage.request(lead("Ada")).await;
+    eventually("the upsert is under way", || async {
+        (stage.bigin.model().contacts().count() == 1).then_some(())
+    })
+    .await;
+    process.terminate();
+    let ended = tokio::time::timeout(Duration::from_secs(10), process.ended()).await;
+    assert!(ended.expect("it ends within ten seconds").success());
+    let store = open(&stage.folder.path().join("bigin-sync.db"));
+    assert_eq!(
+        store.ledger().await.unwrap().in_progress,
+        1,
+        "and its lead is taken up again"
+    );
+}
+
+#[actix_web::test]
+async fn a_second_process_on_the_same_file_is_refused() {
+    let stage = Stage::new().await;
+    let process = stage.serve().await;
+    let mut second = crate::process::binary();
+    second
+        .arg("serve")
+        .env_clear()
+        .envs(&stage.env)
+        .current_dir(stage.folder.path());
+    let (code, out, err) = run(second);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("bigin-sync.db is in use by another bigin-sync"), "{err}");
+    process.stop().await;
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn the_files_are_nobody_elses_business() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new().await;
+    let process = stage.serve().await;
+    stage.request(lead("Ada")).await;
+    for file in ["bigin-sync.db", "bigin-sync.db-wal", "bigin-sync.db.lock"] {
+        let mode = std::fs::metadata(stage.folder.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    stage.until_status(&id("Ada"), "SENT").await;
+    process.stop().await;
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged_is_lost() {
+    let stage = Stage::new().await;
+    stage.bigin.model().switches.down = true;
+    // Files may grow to half a megabyte; a write beyond that fails, instead of ending the process by a signal.
+    let process = stage.serve_limited("ulimit -S -f 1024; trap '' XFSZ").await;
+    let mut acknowledged = 0;
+    let mut refused = 0;
+    for number in 0.. {
+        match process.webhook(&stage, &format!("lead-{number}"), "rev").await {
+            202 => acknowledged += 1,
+            status => {
+                assert_eq!(status, 503);
+                refused += 1;
+            }
+        }
+        if refused == 20 {
+            break;
+        }
+        assert!(number < 5_000, "the limit is never met");
+    }
+    let (status, ready) = answer(client().get(format!("{}/readyz", process.url))).await;
+    assert_eq!(status, 503);
+    assert_eq!(ready["degraded"][0], "store: the disk is full or cannot be written to");
+
+    let pid = rustix::process::Pid::from_child(&process.child);
+    let roomy = rustix::process::Rlimit {
+        current: None,
+        maximum: None,
+    };
+    rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, roomy).unwrap();
+    assert_eq!(
+        process.webhook(&stage, "lead-after", "rev").await,
+        202,
+        "there is room again, without a restart"
+    );
+    process.kill();
+    let store = open(&stage.folder.path().join("bigin-sync.db"));
+    let ledger = store.ledger().await.unwrap();
+    assert!(ledger.balances());
+    assert_eq!(ledger.opened, acknowledged + 1);
+}

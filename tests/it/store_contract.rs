@@ -1,0 +1,396 @@
+//! What every store must do, whatever its engine. The stories of the other files run on it; here is what they cannot
+//! reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock, ManualClock};
+use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::lead::{ContactId, LeadId};
+use bigin_sync::domain::record::Action;
+use bigin_sync::domain::retry::RetryPolicy;
+use bigin_sync::domain::state::{Delivered, Event, State};
+use bigin_sync::domain::sync::{Failure, Source};
+use bigin_sync::store::sqlite::SqliteStore;
+use bigin_sync::store::{
+    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, Stage, Store, StoreError, StoreSettings,
+};
+
+use crate::world::secs;
+
+struct Bench {
+    clock: Arc<ManualClock>,
+    store: SqliteStore,
+    folder: tempfile::TempDir,
+}
+
+fn settings() -> StoreSettings {
+    let retry = RetryPolicy {
+        base_delay: secs(1),
+        max_delay: secs(8),
+        give_up_after: secs(20),
+    };
+    StoreSettings {
+        lease: secs(60),
+        tag_delay: secs(15),
+        retry,
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db"), clock.clone(), settings()).unwrap();
+        Self { clock, store, folder }
+    }
+
+    /// Closes the file as a kill would, without a word to anybody, and opens it again.
+    fn reopen(self) -> Self {
+        let Self { clock, store, folder } = self;
+        drop(store);
+        let store = SqliteStore::open(&folder.path().join("test.db"), clock.clone(), settings()).unwrap();
+        Self { clock, store, folder }
+    }
+
+    async fn open(&self, lead: &str) {
+        let accepted = self.store.accept(delivery(lead, "r1")).await.unwrap();
+        assert!(matches!(accepted, Accepted::Opened(_)));
+    }
+
+    async fn claim_one(&self, stage: Stage) -> Claimed {
+        let mut claim = self.store.claim(stage, 1).await.unwrap();
+        assert_eq!(claim.syncs.len(), 1, "next due at {:?}", claim.next_due);
+        claim.syncs.remove(0)
+    }
+
+    async fn record(&self, claimed: &Claimed, effect: Effect) {
+        let outcome = Outcome {
+            claimed: claimed.clone(),
+            effect,
+            note: None,
+        };
+        self.store.record(vec![outcome], Learned::default()).await.unwrap();
+    }
+
+    async fn upserted(&self, claimed: &Claimed, contact: &str) {
+        let event = Event::Upserted {
+            delivered: Delivered {
+                contact: contact_id(contact),
+                action: Action::Insert,
+                hash: "h".into(),
+            },
+            seen: bigin_sync::domain::state::Seen {
+                requests: claimed.sync.requests.count,
+                revision: None,
+            },
+            tag_not_before: self.clock.now() + secs(15),
+        };
+        self.record(claimed, Effect::Happened(event)).await;
+    }
+
+    async fn state(&self, lead: &str) -> State {
+        let filter = Filter {
+            lead: Some(lead_id(lead)),
+            ..Filter::default()
+        };
+        self.store.list(filter, 1).await.unwrap().remove(0).sync.state
+    }
+}
+
+fn lead_id(lead: &str) -> LeadId {
+    LeadId::parse(lead).unwrap()
+}
+
+fn contact_id(contact: &str) -> ContactId {
+    ContactId::parse(contact).unwrap()
+}
+
+fn delivery(lead: &str, rev: &str) -> Delivery {
+    Delivery {
+        key: None,
+        lead: lead_id(lead),
+        rev: Some(rev.into()),
+        updated_at: None,
+    }
+}
+
+fn pause() -> Pause {
+    Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::RateLimited,
+        code: "TOO_MANY_REQUESTS".into(),
+        message: "too many calls".into(),
+        retry_after: Some(secs(30)),
+    }
+}
+
+#[actix_web::test]
+async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let first = bench.claim_one(Stage::Upsert).await;
+    let none = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    assert!(none.syncs.is_empty());
+    assert_eq!(none.next_due, Some(bench.clock.now() + secs(60)));
+    bench.clock.advance(secs(60));
+    let second = bench.claim_one(Stage::Upsert).await;
+    assert_ne!(first.lease, second.lease);
+}
+
+#[actix_web::test]
+async fn an_outcome_that_comes_after_its_lease_was_lost_changes_nothing() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let late = bench.claim_one(Stage::Upsert).await;
+    bench.clock.advance(secs(60));
+    let current = bench.claim_one(Stage::Upsert).await;
+    bench.record(&late, Effect::Happened(Event::LeadDeleted)).await;
+    assert_eq!(bench.state("a").await.label(), "requested");
+    bench.upserted(&current, "1").await;
+    assert_eq!(bench.state("a").await.label(), "upserted");
+    bench.record(&current, Effect::Happened(Event::LeadDeleted)).await;
+    assert_eq!(
+        bench.state("a").await.label(),
+        "upserted",
+        "and neither does a second outcome"
+    );
+}
+
+#[actix_web::test]
+async fn a_final_state_is_not_recorded_over_a_request_that_came_meanwhile() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    assert!(matches!(
+        bench.store.accept(delivery("a", "r2")).await.unwrap(),
+        Accepted::Joined(_)
+    ));
+    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    assert_eq!(bench.state("a").await.label(), "requested");
+    let again = bench.claim_one(Stage::Upsert).await;
+    bench.record(&again, Effect::Happened(Event::Withdrawn)).await;
+    assert_eq!(bench.state("a").await.label(), "cancelled");
+    assert!(bench.store.ledger().await.unwrap().balances());
+}
+
+#[actix_web::test]
+async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
+    let bench = Bench::new();
+    for lead in ["a", "b", "c"] {
+        bench.open(lead).await;
+    }
+    let a = bench.claim_one(Stage::Upsert).await;
+    let b = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    bench.upserted(&b, "2").await;
+    bench.clock.advance(secs(10));
+    let c = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&c, "1").await;
+    bench.clock.advance(secs(5));
+    let due = bench.store.claim(Stage::Tag, 10).await.unwrap().syncs;
+    assert_eq!(due.iter().map(|due| due.sync.lead.as_str()).collect::<Vec<_>>(), ["b"]);
+    bench.clock.advance(secs(10));
+    assert_eq!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.len(), 2);
+}
+
+#[actix_web::test]
+async fn failures_are_tried_again_later_and_given_up_in_the_end() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let failure = Failure {
+        problem: "no luck".into(),
+        hint: None,
+        draw: 1.0,
+    };
+    let mut waits = Vec::new();
+    loop {
+        let claim = bench.store.claim(Stage::Upsert, 1).await.unwrap();
+        if let Some(claimed) = claim.syncs.first() {
+            bench.record(claimed, Effect::Failed(failure.clone())).await;
+        } else if let Some(due) = claim.next_due {
+            let wait = Duration::try_from(due.duration_since(bench.clock.now())).unwrap();
+            waits.push(wait.as_secs());
+            bench.clock.advance(wait);
+        } else {
+            break;
+        }
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 8]);
+    assert!(matches!(bench.state("a").await, State::Rejected { reason, .. } if reason == "no luck"));
+}
+
+#[actix_web::test]
+async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
+    let bench = Bench::new();
+    for lead in ["a", "b"] {
+        bench.open(lead).await;
+    }
+    let claim = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let epoch = claim.epochs[&Remote::Bigin];
+    let release = |claimed: &Claimed| Outcome {
+        claimed: claimed.clone(),
+        effect: Effect::Released,
+        note: None,
+    };
+    bench.store.pause(pause(), epoch, 0.0).await.unwrap();
+    bench.store.pause(pause(), epoch, 0.0).await.unwrap();
+    bench
+        .store
+        .record(claim.syncs.iter().map(release).collect(), Learned::default())
+        .await
+        .unwrap();
+    let breakers = bench.store.open_breakers().await.unwrap();
+    assert_eq!(
+        (breakers.len(), breakers[0].failures),
+        (1, 1),
+        "the second failure of one epoch is no news"
+    );
+
+    let paused = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    assert_eq!(
+        (paused.syncs.len(), paused.next_due),
+        (0, Some(bench.clock.now() + secs(30)))
+    );
+    bench.clock.advance(secs(30));
+    let probe = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    assert_eq!((probe.syncs.len(), probe.probed), (1, vec![Remote::Bigin]));
+    assert_eq!(
+        bench.store.claim(Stage::Upsert, 10).await.unwrap().syncs.len(),
+        0,
+        "one probe at a time"
+    );
+
+    let learned = Learned {
+        answered: vec![Remote::Bigin],
+        not_asked: vec![],
+    };
+    bench
+        .store
+        .record(vec![release(&probe.syncs[0])], learned)
+        .await
+        .unwrap();
+    assert!(bench.store.open_breakers().await.unwrap().is_empty());
+    assert_eq!(bench.store.claim(Stage::Upsert, 10).await.unwrap().syncs.len(), 2);
+}
+
+#[actix_web::test]
+async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() {
+    let bench = Bench::new();
+    for lead in ["a", "b"] {
+        bench.open(lead).await;
+    }
+    let a = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    bench.clock.advance(secs(15));
+    bench.claim_one(Stage::Tag).await;
+    bench.claim_one(Stage::Upsert).await;
+
+    let bench = bench.reopen();
+    assert!(bench.store.claim(Stage::Upsert, 1).await.unwrap().syncs.is_empty());
+    assert!(bench.store.claim(Stage::Tag, 1).await.unwrap().syncs.is_empty());
+    bench.clock.advance(secs(15));
+    assert_eq!(
+        bench.claim_one(Stage::Tag).await.sync.lead.as_str(),
+        "a",
+        "the upsert may have been of its contact"
+    );
+    bench.clock.advance(secs(45));
+    assert_eq!(bench.claim_one(Stage::Upsert).await.sync.lead.as_str(), "b");
+}
+
+#[actix_web::test]
+async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let a = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    let Bench { clock, store, folder } = bench;
+    let before = clock.now();
+    drop(store);
+    let back = Arc::new(ManualClock::new(before - secs(3600)));
+    let store = SqliteStore::open(&folder.path().join("test.db"), back.clone(), settings()).unwrap();
+    assert_eq!(store.now().await.unwrap(), before);
+    back.advance(secs(15));
+    assert_eq!(
+        store.claim(Stage::Tag, 1).await.unwrap().syncs.len(),
+        1,
+        "and holds none back"
+    );
+}
+
+#[actix_web::test]
+async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
+    let bench = Bench::new();
+    let blocker = rusqlite::Connection::open(bench.folder.path().join("test.db")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let numbers = 0..6000;
+    let accepts = numbers.map(|number| bench.store.accept(delivery(&format!("lead-{number}"), "r")));
+    let answers = async { futures_util::future::join_all(accepts).await };
+    let unblock = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        blocker.execute_batch("ROLLBACK").unwrap();
+    };
+    let (answers, ()) = tokio::join!(answers, unblock);
+    let busy = answers
+        .iter()
+        .filter(|answer| **answer == Err(StoreError::Busy))
+        .count();
+    let stored = answers
+        .iter()
+        .filter(|answer| matches!(answer, Ok(Accepted::Opened(_))))
+        .count();
+    assert_eq!(
+        busy + stored,
+        6000,
+        "{:?}",
+        answers
+            .iter()
+            .find(|answer| matches!(answer, Err(error) if *error != StoreError::Busy))
+    );
+    assert!(busy > 0 && stored >= 4096, "{busy} busy, {stored} stored");
+    assert_eq!(
+        bench.store.ledger().await.unwrap().accepted,
+        u64::try_from(stored).unwrap()
+    );
+}
+
+#[actix_web::test]
+async fn a_person_s_request_joins_and_marks_the_sync() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    bench.store.request(lead_id("a"), Source::Person, None).await.unwrap();
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    assert!(claimed.sync.requests.by_person);
+    assert_eq!(
+        bench
+            .store
+            .request(lead_id("a"), Source::Reconciliation, None)
+            .await
+            .unwrap(),
+        Accepted::Repeat
+    );
+    assert!(bench.store.ledger().await.unwrap().balances());
+}
+
+#[actix_web::test]
+async fn the_ledger_balances_after_every_kind_of_end() {
+    let bench = Bench::new();
+    for (lead, event) in [
+        ("a", Event::LeadDeleted),
+        ("b", Event::Withdrawn),
+        ("c", Event::Cancelled),
+    ] {
+        bench.open(lead).await;
+        let claimed = bench.claim_one(Stage::Upsert).await;
+        bench.record(&claimed, Effect::Happened(event)).await;
+        assert!(bench.store.ledger().await.unwrap().balances());
+    }
+    bench.store.accept(delivery("a", "r1")).await.unwrap();
+    let ledger = bench.store.ledger().await.unwrap();
+    assert_eq!(
+        (ledger.accepted, ledger.repeats, ledger.cancelled, ledger.lead_deleted),
+        (4, 1, 2, 1)
+    );
+    assert!(ledger.balances());
+}
