@@ -150,6 +150,9 @@ impl App {
 
     fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut loops = JoinSet::new();
+        let context = Arc::clone(&self.context);
+        // Not waited for: the upsert worker waits where it needs the answer.
+        tokio::spawn(async move { context.read_org_at_start().await });
         for stage in Stage::ALL {
             let (context, stopping) = (Arc::clone(&self.context), stopping.clone());
             let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
@@ -303,5 +306,38 @@ impl TokenVault for StoreVault {
 
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError> {
         self.0.grants(since).await.map_err(vault_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_or_ends_is_reported_and_started_again() {
+        let metrics = Arc::new(Metrics::default());
+        let starts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (stopping, stopped) = watch::channel(false);
+        let (working, mut works) = tokio::sync::mpsc::channel(1);
+        let counted = Arc::clone(&starts);
+        let make = move |mut stopping: watch::Receiver<bool>| {
+            let (starts, working) = (Arc::clone(&counted), working.clone());
+            async move {
+                match starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                    0 => panic!("a defect"),
+                    1 => {}
+                    _ => {
+                        working.send(()).await.unwrap();
+                        stopping.changed().await.unwrap();
+                    }
+                }
+            }
+        };
+        let supervised = tokio::spawn(supervise("test", Arc::clone(&metrics), stopped, make));
+        works.recv().await.unwrap();
+        assert_eq!(metrics.worker_restarts.get(), 2);
+        stopping.send(true).unwrap();
+        supervised.await.unwrap();
+        assert_eq!(starts.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 }

@@ -26,17 +26,24 @@ pub fn environment() -> BTreeMap<String, String> {
 }
 
 impl Layers {
+    /// The built-in defaults alone: nothing of this machine is read.
+    pub fn defaults() -> Self {
+        let mut layers = Self::default();
+        let defaults = layers.table("the built-in defaults", DEFAULTS);
+        layers.layers = vec![defaults];
+        layers
+    }
+
     /// Reads the files. One that is named must be there; the usual ones are read where they are there.
     pub fn read(config: Option<&Path>, env_file: Option<&Path>, environment: BTreeMap<String, String>) -> Self {
-        let mut layers = Self::default();
+        let mut layers = Self::defaults();
         let file = config.map_or_else(|| PathBuf::from(CONFIG_FILE), Path::to_owned);
         let beside = file.parent().map(|folder| folder.join(".env")).unwrap_or_default();
         let dotenv = env_file.map_or(beside, Path::to_owned);
 
         let dotenv = layers.dotenv(&dotenv, env_file.is_some());
-        let defaults = layers.table("the built-in defaults", DEFAULTS);
         let file = layers.file(&file, config.is_some());
-        layers.layers = vec![environment, dotenv, file, defaults];
+        layers.layers.splice(0..0, [environment, dotenv, file]);
         for layer in &mut layers.layers {
             // An empty value is how containers spell "not set".
             layer.retain(|_, value| !value.is_empty());

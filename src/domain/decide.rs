@@ -73,8 +73,12 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
 }
 
 /// The contact a lead is known to be: by its sync, by the store's memory, or by the lead's own field, unless the store
-/// knows that contact as another lead's (Studio's "Duplicate" copies the field). `others` says which are.
+/// knows that contact as another lead's (Studio's "Duplicate" copies the field) or Bigin has just said that it is gone.
+/// `others` says which contacts are another lead's.
 pub fn known_contact(view: View<'_>, lead: &Lead, others: impl Fn(&ContactId) -> bool) -> Option<ContactId> {
+    if matches!(view.sync.state, State::Requested { afresh: true, .. }) {
+        return None;
+    }
     let ours = view.sync.state.contact().or(view.memory.contact.as_ref());
     let field = || lead.contact.as_ref().filter(|contact| !others(contact));
     ours.or_else(field).cloned()

@@ -14,6 +14,8 @@ pub enum State {
     Requested {
         /// The contact of an earlier round of this sync.
         contact: Option<ContactId>,
+        /// The contact it was is gone from Bigin: a new one is made, whatever the lead's own field says.
+        afresh: bool,
     },
     /// Bigin has the lead's data; the tag waits for its time.
     Upserted {
@@ -213,7 +215,7 @@ impl State {
     /// The contact, where one is known.
     pub fn contact(&self) -> Option<&ContactId> {
         match self {
-            Self::Requested { contact } | Self::Rejected { contact, .. } | Self::Failed { contact, .. } => {
+            Self::Requested { contact, .. } | Self::Rejected { contact, .. } | Self::Failed { contact, .. } => {
                 contact.as_ref()
             }
             Self::Upserted { delivered, .. } | Self::Tagged { delivered, .. } | Self::Sent { delivered, .. } => {
@@ -312,7 +314,10 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             seen,
             synced_at,
         }),
-        (Requested { .. } | Upserted { .. }, Event::ContactGone) => Ok(Requested { contact: None }),
+        (Requested { .. } | Upserted { .. }, Event::ContactGone) => Ok(Requested {
+            contact: None,
+            afresh: true,
+        }),
 
         (
             Upserted {
@@ -328,6 +333,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         }),
         (Upserted { delivered, .. }, Event::Changed) => Ok(Requested {
             contact: Some(delivered.contact),
+            afresh: false,
         }),
         (Upserted { delivered, .. }, Event::Tagged { seen, synced_at }) => Ok(Tagged {
             delivered,
@@ -344,6 +350,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         (Rejected { reason, contact, .. }, Event::WrittenBack) => Ok(State::Failed { reason, contact }),
         (state @ (Tagged { .. } | Rejected { .. }), Event::AskedAgain) => Ok(Requested {
             contact: state.contact().cloned(),
+            afresh: false,
         }),
 
         _ => Err(illegal),

@@ -171,7 +171,10 @@ impl Sync {
         Self {
             id,
             lead,
-            state: State::Requested { contact: None },
+            state: State::Requested {
+                contact: None,
+                afresh: false,
+            },
             requests: Requests {
                 count: 1,
                 by_person: source == Source::Person,
@@ -195,7 +198,11 @@ impl Sync {
         let contact = self.state.contact().cloned();
         let next = state::apply(self.state.clone(), event)?;
         let overtaken = next.is_final() && !cancelled_by_person(&next) && self.requests.count > claimed_requests;
-        self.state = if overtaken { State::Requested { contact } } else { next };
+        self.state = if overtaken {
+            State::Requested { contact, afresh: false }
+        } else {
+            next
+        };
 
         if self.state.is_final() {
             self.finished_at = Some(now);

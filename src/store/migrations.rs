@@ -30,3 +30,35 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_leads_to_the_newest_schema_and_none_is_taken_twice() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn).unwrap();
+        conn.execute("INSERT INTO counter (name, value) VALUES ('sent', 1)", [])
+            .unwrap();
+        migrate(&mut conn).unwrap();
+        let version: usize = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        let kept: u64 = conn
+            .query_row("SELECT value FROM counter", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!((version, kept), (SQLITE.len(), 1));
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.pragma_update(None, "user_version", 99).unwrap();
+        let refused = migrate(&mut conn).unwrap_err();
+        assert!(
+            refused.contains("newer version") && refused.contains("schema 99"),
+            "{refused}"
+        );
+        let version: usize = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 99);
+    }
+}

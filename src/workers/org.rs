@@ -13,6 +13,9 @@ use crate::domain::record::OrgFields;
 /// Fields are added seldom, and a call costs a credit.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
+/// Nobody waits for the read at start.
+const AT_START: Duration = Duration::from_secs(30);
+
 /// The name it is kept under.
 const KEPT: &str = "org_fields";
 
@@ -78,6 +81,13 @@ impl Context {
             read_at: now,
         });
         Ok(OrgRead { fields, answered })
+    }
+
+    /// Reads them before the first lead needs them, so that it does not wait, and so that wrong credentials show at once.
+    pub async fn read_org_at_start(&self) {
+        if let Err(error) = self.org_fields(AT_START).await {
+            tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
+        }
     }
 
     async fn keep_fields(&self, fields: &OrgFields) {

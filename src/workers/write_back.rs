@@ -99,13 +99,21 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
                     .into_iter()
                     .enumerate()
                     .partition(|(index, _)| changed.contains(index));
-                release(batch, conflicting.into_iter().map(|(_, due)| due).collect());
+                // Read again after the pause of a failure: a lead that always conflicts must not keep us busy.
+                for (_, due) in conflicting {
+                    let problem = "The lead changed while its result was being written".to_owned();
+                    batch.failed(due.claimed, "conflict", problem, None);
+                }
                 due = rest.into_iter().map(|(_, due)| due).collect();
             }
             Err(CommitError::Conflict(_) | CommitError::Contention) => {
                 contentions += 1;
                 if contentions >= CONTENTIONS {
-                    return release(batch, due);
+                    for due in due {
+                        let problem = "Sanity was too busy to write the result".to_owned();
+                        batch.failed(due.claimed, "contention", problem, None);
+                    }
+                    return;
                 }
             }
             Err(CommitError::Call(CallError::Refused { .. })) if due.len() > 1 => {

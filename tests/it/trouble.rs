@@ -248,6 +248,24 @@ async fn a_contact_deleted_or_merged_during_the_delay_is_upserted_afresh() {
 }
 
 #[actix_web::test]
+async fn a_contact_that_only_the_lead_remembers_and_that_is_gone_is_made_afresh() {
+    let world = World::new().await;
+    world
+        .request(with(lead("Ada"), json!({ "biginContactId": "7618134000000999999" })))
+        .await;
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.story("Ada").await,
+        ["opened", "contact_gone", "upserted", "tagged", "written_back"]
+    );
+    assert_ne!(
+        world.lead_says("Ada", "biginContactId").as_deref(),
+        Some("7618134000000999999")
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn an_edit_between_the_read_and_the_write_back_is_not_overwritten() {
     let world = World::new().await;
     for name in ["Ada", "Grace"] {

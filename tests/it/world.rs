@@ -410,6 +410,6 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         send_wait: Duration::from_millis(200),
         log_json: None,
         log_filter: "info".into(),
-        mapping: Layers::read(None, None, BTreeMap::new()).mapping(),
+        mapping: Layers::defaults().mapping(),
     }
 }

@@ -32,7 +32,10 @@ fn seen(requests: u32) -> Seen {
 
 fn states() -> Vec<State> {
     vec![
-        State::Requested { contact: None },
+        State::Requested {
+            contact: None,
+            afresh: false,
+        },
         State::Upserted {
             delivered: delivered(),
             seen: seen(1),
@@ -179,12 +182,16 @@ fn a_round_that_starts_anew_keeps_the_contact() {
     };
     let known = Ok(State::Requested {
         contact: Some(contact()),
+        afresh: false,
     });
     assert_eq!(apply(upserted.clone(), Event::Changed), known);
     assert_eq!(apply(tagged, Event::AskedAgain), known);
     assert_eq!(
         apply(upserted, Event::ContactGone),
-        Ok(State::Requested { contact: None })
+        Ok(State::Requested {
+            contact: None,
+            afresh: true
+        })
     );
 }
 

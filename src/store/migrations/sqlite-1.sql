@@ -6,6 +6,7 @@ CREATE TABLE sync (
     lead_id TEXT NOT NULL,
     state TEXT NOT NULL,
     contact_id TEXT,
+    afresh INTEGER NOT NULL DEFAULT 0,
     action TEXT,
     hash TEXT,
     seen_requests INTEGER,
@@ -35,6 +36,8 @@ CREATE TABLE sync (
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
 -- What is due.
 CREATE INDEX sync_due ON sync (state, due_at) WHERE finished_at IS NULL;
+-- Which claims may have been lost.
+CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
 -- Who waits for a contact's tag.
 CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
 -- What may be forgotten, and a lead's past.

@@ -146,16 +146,8 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
             probed: Vec::new(),
         });
     }
-    let states = quoted(stage.states());
     let now = micros(txn.now);
-    let sql = format!(
-        "-- claim()
-        UPDATE sync SET lease = ?1, lease_until = ?2 WHERE id IN (
-            SELECT id FROM sync WHERE finished_at IS NULL AND state IN ({states}) AND due_at <= ?3
-                AND (lease IS NULL OR lease_until <= ?3)
-            ORDER BY due_at, id LIMIT ?4)
-        RETURNING *"
-    );
+    let sql = claim_sql(stage);
     let until = micros(after(txn.now, lease));
     let mut syncs = txn
         .conn
@@ -174,17 +166,32 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let next_due = if syncs.is_empty() {
-        next_due(txn, &states)?
-    } else {
-        None
-    };
+    let next_due = if syncs.is_empty() { next_due(txn, stage)? } else { None };
     Ok(Claim {
         syncs,
         next_due,
         epochs: gate.epochs,
         probed: gate.probed,
     })
+}
+
+/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted.
+fn claim_sql(stage: Stage) -> String {
+    let due = |state: &&str| {
+        format!(
+            "SELECT * FROM (SELECT id, due_at FROM sync
+                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?3 AND (lease IS NULL OR lease_until <= ?3)
+                ORDER BY due_at LIMIT ?4)"
+        )
+    };
+    let due: Vec<String> = stage.states().iter().map(due).collect();
+    format!(
+        "-- claim()
+        UPDATE sync SET lease = ?1, lease_until = ?2
+        WHERE id IN (SELECT id FROM ({}) ORDER BY due_at, id LIMIT ?4)
+        RETURNING *",
+        due.join(" UNION ALL ")
+    )
 }
 
 /// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
@@ -210,8 +217,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
         return Ok(gate);
     }
     gate.limit = gate.limit.min(1);
-    let states = quoted(stage.states());
-    if next_due(txn, &states)?.is_some_and(|due| due <= txn.now) {
+    if next_due(txn, stage)?.is_some_and(|due| due <= txn.now) {
         for mut breaker in probed {
             gate.probed.push(breaker.remote);
             if let Some(open) = &mut breaker.open {
@@ -223,22 +229,23 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
     Ok(gate)
 }
 
-fn quoted(labels: &[&str]) -> String {
-    labels
-        .iter()
-        .map(|label| format!("'{label}'"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// When the next sync in one of the states is due, or a lost lease runs out.
-fn next_due(txn: &Txn<'_>, states: &str) -> Result<Option<Timestamp>> {
-    let sql = format!(
-        "-- next_due()
-        SELECT min(max(due_at, coalesce(lease_until, 0))) FROM sync WHERE finished_at IS NULL AND state IN ({states})"
-    );
-    let micros: Option<i64> = txn.conn.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
-    micros.map(rows::time).transpose()
+/// When the next sync of a stage is due, or a lease that was lost runs out.
+fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
+    let mut next = None;
+    for state in stage.states() {
+        let sql = "-- next_due()
+            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = ?1 AND lease IS NULL ORDER BY due_at LIMIT 1";
+        let due: Option<i64> = txn
+            .conn
+            .prepare_cached(sql)?
+            .query_row([state], |row| row.get(0))
+            .optional()?;
+        let sql = "-- next_due()
+            SELECT min(lease_until) FROM sync WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
+        let lost: Option<i64> = txn.conn.prepare_cached(sql)?.query_row([state], |row| row.get(0))?;
+        next = [next, due, lost].into_iter().flatten().min();
+    }
+    next.map(rows::time).transpose()
 }
 
 pub(super) fn breaker(txn: &Txn<'_>, remote: Remote) -> Result<Breaker> {
