@@ -65,7 +65,9 @@ fn judge_body_error<'a>(answer: &'a Answer, body: &'a Value, said: &str, scope: 
         "TOO_MANY_REQUESTS" => failed(rate_limited(answer, code)),
         "OAUTH_SCOPE_MISMATCH" => failed(not_allowed(
             code,
-            format!("the refresh token lacks the scope {scope}: run `bigin-sync auth` and grant it"),
+            format!(
+                "the refresh token lacks the scope {scope}: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN"
+            ),
         )),
         "NO_PERMISSION" | "AUTHORIZATION_FAILED" => failed(not_allowed(
             code,
@@ -153,7 +155,7 @@ fn failure(answer: &Answer, verdict: Verdict<'_>) -> CallError {
 pub(super) fn token_refused() -> CallError {
     not_allowed(
         "INVALID_TOKEN".to_owned(),
-        "Bigin refuses a fresh access token; the wrong data centre? Check BIGIN_DATA_CENTER, or run `bigin-sync auth`"
+        "Bigin refuses a fresh access token; the wrong data centre? Check BIGIN_DATA_CENTER, or make a new BIGIN_REFRESH_TOKEN"
             .to_owned(),
     )
 }

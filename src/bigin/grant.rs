@@ -32,24 +32,12 @@ pub(super) struct NoGrant {
     pub(super) may_be_granted: bool,
 }
 
-/// A refresh token, from a code that a person made in Zoho's API console.
-#[derive(Debug)]
-pub struct NewRefreshToken {
-    /// To be kept as `BIGIN_REFRESH_TOKEN`.
-    pub refresh_token: SecretString,
-    /// The address of the API, where the answer names one that can be used.
-    pub api_domain: Option<Url>,
-}
-
 #[derive(Serialize)]
 struct Form<'a> {
     grant_type: &'static str,
     client_id: &'a str,
     client_secret: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
+    refresh_token: &'a str,
 }
 
 /// Asks for an access token: `POST {accounts}/oauth/v2/token` with a form (official docs, self-client-refresh-token-usage).
@@ -58,45 +46,10 @@ pub(super) async fn refresh(http: &Client, settings: &Settings, deadline: Durati
         grant_type: "refresh_token",
         client_id: &settings.client_id,
         client_secret: settings.client_secret.expose_secret(),
-        refresh_token: Some(settings.refresh_token.expose_secret()),
-        code: None,
+        refresh_token: settings.refresh_token.expose_secret(),
     };
     let answer = post(http, &settings.accounts_url, &form, deadline).await?;
-    judge(&answer, &settings.accounts_url, "refresh token").map_err(sure)
-}
-
-/// Turns the code of a self client into a refresh token (official docs, self-client-get-access-token). A code works once,
-/// for 3 to 10 minutes. Nothing of the client's state is touched.
-///
-/// # Errors
-/// [`Pause`], with a sentence for people.
-pub async fn exchange(
-    http: &Client,
-    accounts_url: &Url,
-    client_id: &str,
-    client_secret: &SecretString,
-    code: &str,
-    deadline: Duration,
-) -> Result<NewRefreshToken, Pause> {
-    let form = Form {
-        grant_type: "authorization_code",
-        client_id,
-        client_secret: client_secret.expose_secret(),
-        refresh_token: None,
-        code: Some(code),
-    };
-    let answer = post(http, accounts_url, &form, deadline).await.map_err(|no| no.pause)?;
-    let grant = judge(&answer, accounts_url, "code")?;
-    let token = answer.json.as_ref().and_then(|body| token(body, "refresh_token"));
-    let token = token.ok_or_else(|| {
-        let message =
-            "Zoho granted access and no refresh token: generate a new code in the API console's Self Client tab";
-        refused("no_refresh_token", message.to_owned())
-    })?;
-    Ok(NewRefreshToken {
-        refresh_token: SecretString::from(token.to_owned()),
-        api_domain: grant.api_domain,
-    })
+    judge(&answer, &settings.accounts_url).map_err(sure)
 }
 
 async fn post(http: &Client, accounts_url: &Url, form: &Form<'_>, deadline: Duration) -> Result<Answer, NoGrant> {
@@ -126,7 +79,7 @@ fn sure(pause: Pause) -> NoGrant {
 /// `invalid_*` means that the credentials are refused. Any other JSON is a throttle: its text is localised ("Access
 /// Denied", or the like in Chinese) and its status is 200 or 400 (docs of Zoho CRM, token-validity; integrators' reports).
 /// What is not JSON, or comes with 5xx, is no answer of the endpoint.
-fn judge(answer: &Answer, accounts_url: &Url, what: &str) -> Result<Grant, Pause> {
+fn judge(answer: &Answer, accounts_url: &Url) -> Result<Grant, Pause> {
     let body = answer.json.as_ref().filter(|body| body.is_object());
     if let Some(body) = body
         && let Some(token) = token(body, "access_token")
@@ -139,7 +92,7 @@ fn judge(answer: &Answer, accounts_url: &Url, what: &str) -> Result<Grant, Pause
     }
     let error = body.and_then(|body| body.get("error")).and_then(Value::as_str);
     match error.and_then(invalid) {
-        Some(code) => Err(refused(code, what_to_do(code, what, &host(accounts_url)))),
+        Some(code) => Err(refused(code, what_to_do(code, &host(accounts_url)))),
         None if is_throttle(answer.status, body) => Err(throttled(answer, error)),
         None => Err(down(answer, accounts_url)),
     }
@@ -159,13 +112,10 @@ fn invalid(error: &str) -> Option<&str> {
     code.starts_with("invalid_").then_some(code)
 }
 
-fn what_to_do(code: &str, what: &str, host: &str) -> String {
+fn what_to_do(code: &str, host: &str) -> String {
     match code {
-        "invalid_code" if what == "code" => {
-            "the code is refused: it works once and for a few minutes; generate a new one in Zoho's API console".to_owned()
-        }
         "invalid_code" => {
-            "the refresh token is refused (revoked, mistyped, or pushed out by the user's newer ones); run `bigin-sync auth`"
+            "the refresh token is refused (revoked, mistyped, or pushed out by the user's newer ones); make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN"
                 .to_owned()
         }
         "invalid_client" => {
@@ -174,7 +124,7 @@ fn what_to_do(code: &str, what: &str, host: &str) -> String {
         "invalid_client_secret" => {
             format!("the client secret is refused by {host}; check BIGIN_CLIENT_SECRET, which differs per data centre")
         }
-        _ => format!("the credentials are refused by {host}; check them, or run `bigin-sync auth`"),
+        _ => format!("the credentials are refused by {host}; check BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET and BIGIN_REFRESH_TOKEN"),
     }
 }
 
@@ -292,9 +242,7 @@ mod tests {
         ];
         for (status, body, kind, code) in cases {
             let label = format!("{status} {body:?}");
-            let pause = judge(&answer(status, body), &accounts(), "refresh token")
-                .err()
-                .expect(&label);
+            let pause = judge(&answer(status, body), &accounts()).err().expect(&label);
             assert_eq!(
                 (pause.remote, pause.kind, pause.code.as_str()),
                 (Remote::Token, kind, code),
@@ -306,14 +254,13 @@ mod tests {
     #[test]
     fn a_refused_credential_is_named_with_what_to_do() {
         let cases = [
-            ("invalid_code", "refresh token", "run `bigin-sync auth`"),
-            ("invalid_code", "code", "generate a new one"),
-            ("invalid_client", "refresh token", "check BIGIN_CLIENT_ID"),
-            ("invalid_client_secret", "refresh token", "check BIGIN_CLIENT_SECRET"),
-            ("invalid_scope", "refresh token", "run `bigin-sync auth`"),
+            ("invalid_code", "set BIGIN_REFRESH_TOKEN"),
+            ("invalid_client", "check BIGIN_CLIENT_ID"),
+            ("invalid_client_secret", "check BIGIN_CLIENT_SECRET"),
+            ("invalid_scope", "and BIGIN_REFRESH_TOKEN"),
         ];
-        for (code, what, said) in cases {
-            let message = what_to_do(code, what, "accounts.zoho.eu");
+        for (code, said) in cases {
+            let message = what_to_do(code, "accounts.zoho.eu");
             assert!(message.contains(said), "{code}: {message}");
         }
     }
@@ -336,7 +283,7 @@ mod tests {
         ];
         for (body, seconds) in cases {
             let label = body.to_string();
-            let Ok(grant) = judge(&answer(200, Some(body)), &accounts(), "code") else {
+            let Ok(grant) = judge(&answer(200, Some(body)), &accounts()) else {
                 panic!("{label}");
             };
             assert_eq!(grant.lasts, Duration::from_secs(seconds), "{label}");

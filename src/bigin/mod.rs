@@ -29,7 +29,6 @@ use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
 use crate::outbound::{Answer, Deadline, send_by};
 
-pub use grant::{NewRefreshToken, exchange};
 pub use phones::Found;
 pub use token::{TokenVault, VaultError};
 

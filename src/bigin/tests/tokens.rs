@@ -175,7 +175,7 @@ async fn refused_credentials_are_asked_again_and_cost_no_grant() {
     for _ in 0..12 {
         let pause = pause(call(&bigin).await);
         assert_eq!((pause.remote, pause.kind), (Remote::Token, PauseKind::Refused));
-        assert!(pause.message.contains("bigin-sync auth"));
+        assert!(pause.message.contains("BIGIN_REFRESH_TOKEN"));
     }
     assert!(world.vault.grants.lock().unwrap().is_empty());
 }
@@ -231,29 +231,6 @@ async fn the_token_knows_where_it_is_to_be_used() {
     call(&world.bigin_with(settings())).await.unwrap();
     assert_eq!(api.requests("/bigin/v2/coql").len(), 2);
     assert_eq!(world.server.requests("/token").len(), 1);
-}
-
-#[tokio::test]
-async fn a_code_is_exchanged_for_a_refresh_token() {
-    let server = Canned::start(|request| {
-        assert!(
-            request
-                .body
-                .contains("grant_type=authorization_code&client_id=c&client_secret=s&code=1000.x")
-        );
-        Reply::Json(
-            200,
-            json!({"access_token": "a", "refresh_token": "r", "api_domain": "https://www.zohoapis.eu"}),
-        )
-    })
-    .await;
-    let http = crate::outbound::client("test", &[&server.url]).unwrap();
-    let secret = SecretString::from("s".to_owned());
-    let new = crate::bigin::exchange(&http, &server.url, "c", &secret, "1000.x", DEADLINE)
-        .await
-        .unwrap();
-    assert_eq!(secrecy::ExposeSecret::expose_secret(&new.refresh_token), "r");
-    assert_eq!(new.api_domain.unwrap().as_str(), "https://www.zohoapis.eu/");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
