@@ -1,5 +1,7 @@
 //! Upserted → Tagged: reads the lead once more, and adds the tags to the contacts of those that are as they were sent.
 
+use jiff::Timestamp;
+
 use super::batch::{Batch, read_of, sentence};
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::domain::decide::{BeforeTag, View, before_tag, stale_upsert};
@@ -34,7 +36,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
             Err(event) => batch.happened(claimed, event),
         }
     }
-    tag(context, &mut batch, due).await;
+    tag(context, &mut batch, due).await?;
     batch.finish().await
 }
 
@@ -91,19 +93,23 @@ fn judge(
     Ok((contact, claimed.sync.seen(lead)))
 }
 
-async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) {
+async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<(), StoreError> {
     if due.is_empty() {
-        return;
+        return Ok(());
     }
     let Some(deadline) = batch.deadline() else {
-        return due.into_iter().for_each(|due| batch.release(due.claimed));
+        due.into_iter().for_each(|due| batch.release(due.claimed));
+        return Ok(());
     };
     let contacts: Vec<ContactId> = due.iter().map(|due| due.contact.clone()).collect();
     match context.bigin.add_tags(&contacts, deadline).await {
         Ok(results) => {
             batch.answered(&BIGIN_ANSWERED);
+            let now = context.store.now().await?;
+            // Milliseconds, as JavaScript writes times.
+            let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
             for (due, result) in due.into_iter().zip(results) {
-                tagged(context, batch, due, result);
+                tagged(batch, due, result, synced_at);
             }
         }
         Err(CallError::Refused { code, message }) => {
@@ -114,17 +120,13 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) {
         // Adding a tag twice does no harm, so an unclear end is simply tried again.
         Err(error) => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Bigin, error),
     }
+    Ok(())
 }
 
-fn tagged(context: &Context, batch: &mut Batch<'_>, due: Due, result: Result<(), ItemError>) {
+fn tagged(batch: &mut Batch<'_>, due: Due, result: Result<(), ItemError>, synced_at: Timestamp) {
     let Due { claimed, seen, .. } = due;
     match result {
-        Ok(()) => {
-            // Milliseconds, as JavaScript writes times.
-            let now = context.clock.now();
-            let synced_at = jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-            batch.happened(claimed, Event::Tagged { seen, synced_at });
-        }
+        Ok(()) => batch.happened(claimed, Event::Tagged { seen, synced_at }),
         Err(ItemError::Gone) => batch.happened(claimed, Event::ContactGone),
         Err(ItemError::Refused { reason, .. }) => batch.happened(claimed, Event::Rejected { reason, seen }),
         Err(ItemError::Later { code }) => {

@@ -66,8 +66,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let contacts = context.contacts.lock().await;
     let ready = look_up(context, &mut batch, ready).await;
     for group in groups(ready) {
-        for (ready, sent) in send(context, &mut batch, group).await {
-            settle(context, &mut batch, ready, sent);
+        let sent = send(context, &mut batch, group).await;
+        // After the reply, and by the store's time, which is what the due time is compared with.
+        let tag_not_before = after(context.store.now().await?, context.tag_delay);
+        for (ready, sent) in sent {
+            settle(&mut batch, ready, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await;
@@ -264,7 +267,7 @@ fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
 }
 
 /// What became of one lead.
-fn settle(context: &Context, batch: &mut Batch<'_>, ready: Ready, sent: Sent) {
+fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent, tag_not_before: Timestamp) {
     let Ready {
         claimed, hash, seen, ..
     } = ready;
@@ -276,7 +279,7 @@ fn settle(context: &Context, batch: &mut Batch<'_>, ready: Ready, sent: Sent) {
                 Event::Upserted {
                     delivered,
                     seen,
-                    tag_not_before: not_before(context),
+                    tag_not_before,
                 },
             );
         }
@@ -310,9 +313,4 @@ fn settle(context: &Context, batch: &mut Batch<'_>, ready: Ready, sent: Sent) {
         }
         Sent::NotSent => batch.release(claimed),
     }
-}
-
-/// The delay counts from after the reply.
-fn not_before(context: &Context) -> Timestamp {
-    after(context.clock.now(), context.tag_delay)
 }
