@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// A sentence where the filter is not one.
 pub fn start(json: Option<bool>, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // What the web server says of its own threads is of no use to anybody, unless it is asked for by name.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{filter}")).map_err(|error| {
         format!("RUST_LOG is {filter:?}, which is not a filter such as info or bigin_sync=debug: {error}")
     })?;
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
