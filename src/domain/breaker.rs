@@ -1,11 +1,9 @@
 //! A breaker: what we know of a remote service that takes no work from us.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::failure::{Pause, Remote};
-use super::retry::RetryPolicy;
+use super::retry::{RetryPolicy, later};
 
 /// One service's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +70,10 @@ impl Breaker {
     }
 }
 
-fn later(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::failure::PauseKind;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::failure::PauseKind;
 
 /// The token endpoint wants this much silence once it throttles; asking within it prolongs it (Zoho, Kaizen 43).
@@ -44,6 +46,12 @@ impl RetryPolicy {
             PauseKind::Refused | PauseKind::RateLimited | PauseKind::CreditsUsedUp | PauseKind::Down => delay,
         }
     }
+}
+
+/// `now` and `wait` later, or the end of time where there is no such moment.
+pub(super) fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

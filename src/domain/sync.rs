@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lead::{ContactId, Lead, LeadId, Revision};
-use super::retry::RetryPolicy;
+use super::retry::{RetryPolicy, later};
 use super::state::{self, Event, IllegalEvent, Seen, State};
 
 /// The number of a sync; counts up.
@@ -256,8 +256,7 @@ impl Sync {
         self.failures.last = Some(failure.problem);
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
         self.failures.waited = self.failures.waited.saturating_add(wait);
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        self.due_at = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        self.due_at = later(now, wait);
         Ok(())
     }
 
