@@ -469,7 +469,7 @@ impl Reader<'_> {
 }
 
 /// `500ms`, `15s`, `2m`, `24h`, `30d`; a day has 24 hours here.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let span: jiff::Span = text.trim().parse().ok()?;
     let seconds = span
         .total((jiff::Unit::Second, jiff::SpanRelativeTo::days_are_24_hours()))

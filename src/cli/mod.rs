@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod demo;
 mod serve;
 
 /// Carries leads from Sanity into Zoho Bigin and loses none.
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Take webhooks and carry leads, until told to stop
     Serve(Sources),
+    /// See it work on this machine alone: invented leads, both services played, and a process that is killed
+    Demo(demo::Options),
 }
 
 /// Where the settings are.
@@ -60,6 +63,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(sources) => serve::serve(&sources).await,
+            Command::Demo(options) => demo::demo(&options).await,
         }
     });
     // A call that was left to its lease must not hold the process back.

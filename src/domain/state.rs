@@ -14,6 +14,8 @@ pub enum State {
     Requested {
         /// The contact of an earlier round of this sync.
         contact: Option<ContactId>,
+        /// This sync has made that contact, so that a later upsert of it is no "update" to whoever asked.
+        made: bool,
         /// The contact it was is gone from Bigin: a new one is made, whatever the lead's own field says.
         afresh: bool,
     },
@@ -72,7 +74,7 @@ pub enum State {
 pub struct Delivered {
     /// The contact.
     pub contact: ContactId,
-    /// Whether the first upsert of this sync made it or found it.
+    /// Whether this sync made the contact or found it.
     pub action: Action,
     /// Keyed hash of the record that was upserted.
     pub hash: String,
@@ -225,6 +227,22 @@ impl State {
         }
     }
 
+    /// The state of a sync that begins another round, with what is known of the contact.
+    pub(super) fn another_round(&self) -> Self {
+        let (made, afresh) = match self {
+            Self::Requested { made, afresh, .. } => (*made, *afresh),
+            Self::Upserted { delivered, .. } | Self::Tagged { delivered, .. } => {
+                (delivered.action == Action::Insert, false)
+            }
+            _ => (false, false),
+        };
+        Self::Requested {
+            contact: self.contact().cloned(),
+            made,
+            afresh,
+        }
+    }
+
     /// What the last read of this round saw, where there was one.
     pub fn seen(&self) -> Option<&Seen> {
         match self {
@@ -291,17 +309,22 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         }),
 
         (
-            Requested { .. },
+            Requested { contact, made, .. },
             Event::Upserted {
-                delivered,
+                mut delivered,
                 seen,
                 tag_not_before,
             },
-        ) => Ok(Upserted {
-            delivered,
-            seen,
-            tag_not_before,
-        }),
+        ) => {
+            if made && contact.as_ref() == Some(&delivered.contact) {
+                delivered.action = Action::Insert;
+            }
+            Ok(Upserted {
+                delivered,
+                seen,
+                tag_not_before,
+            })
+        }
         (
             Requested { .. },
             Event::Restored {
@@ -316,6 +339,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         }),
         (Requested { .. } | Upserted { .. }, Event::ContactGone) => Ok(Requested {
             contact: None,
+            made: false,
             afresh: true,
         }),
 
@@ -331,10 +355,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             seen,
             tag_not_before: was.max(tag_not_before),
         }),
-        (Upserted { delivered, .. }, Event::Changed) => Ok(Requested {
-            contact: Some(delivered.contact),
-            afresh: false,
-        }),
+        (state @ Upserted { .. }, Event::Changed) => Ok(state.another_round()),
         (Upserted { delivered, .. }, Event::Tagged { seen, synced_at }) => Ok(Tagged {
             delivered,
             seen,
@@ -348,10 +369,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             Event::WrittenBack,
         ) => Ok(State::Sent { delivered, synced_at }),
         (Rejected { reason, contact, .. }, Event::WrittenBack) => Ok(State::Failed { reason, contact }),
-        (state @ (Tagged { .. } | Rejected { .. }), Event::AskedAgain) => Ok(Requested {
-            contact: state.contact().cloned(),
-            afresh: false,
-        }),
+        (state @ (Tagged { .. } | Rejected { .. }), Event::AskedAgain) => Ok(state.another_round()),
 
         _ => Err(illegal),
     }

@@ -173,6 +173,7 @@ impl Sync {
             lead,
             state: State::Requested {
                 contact: None,
+                made: false,
                 afresh: false,
             },
             requests: Requests {
@@ -195,14 +196,10 @@ impl Sync {
     /// [`IllegalEvent`] where the event does not go with the state; nothing has changed then.
     pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
         let unasked_edit = event == Event::Changed && !self.asked_since_read();
-        let contact = self.state.contact().cloned();
+        let another_round = self.state.another_round();
         let next = state::apply(self.state.clone(), event)?;
         let overtaken = next.is_final() && !cancelled_by_person(&next) && self.requests.count > claimed_requests;
-        self.state = if overtaken {
-            State::Requested { contact, afresh: false }
-        } else {
-            next
-        };
+        self.state = if overtaken { another_round } else { next };
 
         if self.state.is_final() {
             self.finished_at = Some(now);

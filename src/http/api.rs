@@ -12,6 +12,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::{State, problem};
+use crate::domain::breaker::Open;
 use crate::domain::lead::LeadId;
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::{Source, SyncId};
@@ -202,4 +203,27 @@ pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, Http
         Ok(Accepted::Repeat) => Err(problem::answer(500, "The request was taken for a repeat.")),
         Err(error) => Err(problem::unavailable(&error)),
     }
+}
+
+/// The ledger of promise 1, whether it balances, and the services that take no work now.
+pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
+    let (ledger, breakers) = match (state.store.ledger().await, state.store.open_breakers().await) {
+        (Ok(ledger), Ok(breakers)) => (ledger, breakers),
+        (Err(error), _) | (_, Err(error)) => return problem::unavailable(&error),
+    };
+    let breakers = breakers.into_iter().filter_map(|breaker| {
+        let Open {
+            since,
+            until,
+            code,
+            message,
+        } = breaker.open?;
+        let remote = breaker.remote.label();
+        Some(json!({ "remote": remote, "since": since, "until": until, "code": code, "message": message }))
+    });
+    HttpResponse::Ok().json(json!({
+        "ledger": ledger,
+        "balances": ledger.balances(),
+        "breakers": breakers.collect::<Vec<_>>(),
+    }))
 }

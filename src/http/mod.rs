@@ -85,6 +85,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(web::resource("/send-to-bigin").post(send::send_to_bigin))
                 .service(web::resource("/syncs").get(api::list).post(api::open))
                 .service(web::resource("/syncs/{id}").get(api::one))
+                .service(web::resource("/health").get(api::health))
                 .default_service(web::to(not_found)),
         )
         .default_service(web::to(not_found));

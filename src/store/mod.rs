@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 
@@ -218,7 +218,7 @@ pub struct Filter {
 /// The ledger of promise 1. It balances at any moment:
 /// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
 /// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     /// Deliveries answered 2xx after they were stored or found to be repeats.
     pub accepted: u64,

@@ -145,6 +145,11 @@ async fn an_edit_during_the_delay_is_upserted_again_before_the_tag() {
     assert_eq!(world.state("Ada").await, "upserted", "upserted again, and waiting anew");
     world.pass(secs(15)).await;
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
+    let (_, sync) = world.get("/api/syncs/1").await;
+    assert_eq!(
+        sync["action"], "insert",
+        "this sync has made the contact, however often it upserted it"
+    );
     assert_eq!(
         world.story("Ada").await,
         ["opened", "upserted", "changed", "upserted", "tagged", "written_back"]

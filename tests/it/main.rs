@@ -2,6 +2,7 @@
 
 mod api;
 mod cli;
+mod demo;
 mod fake_bigin;
 mod fake_sanity;
 mod intake;

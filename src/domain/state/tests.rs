@@ -34,6 +34,7 @@ fn states() -> Vec<State> {
     vec![
         State::Requested {
             contact: None,
+            made: false,
             afresh: false,
         },
         State::Upserted {
@@ -182,6 +183,7 @@ fn a_round_that_starts_anew_keeps_the_contact() {
     };
     let known = Ok(State::Requested {
         contact: Some(contact()),
+        made: true,
         afresh: false,
     });
     assert_eq!(apply(upserted.clone(), Event::Changed), known);
@@ -190,6 +192,7 @@ fn a_round_that_starts_anew_keeps_the_contact() {
         apply(upserted, Event::ContactGone),
         Ok(State::Requested {
             contact: None,
+            made: false,
             afresh: true
         })
     );
@@ -217,5 +220,34 @@ fn a_tag_is_moved_later_and_never_earlier() {
                 tag_not_before: at(expected)
             })
         );
+    }
+}
+
+#[test]
+fn a_contact_that_the_sync_has_made_stays_one_that_it_made() {
+    let upserted = State::Upserted {
+        delivered: delivered(),
+        seen: seen(1),
+        tag_not_before: at(15),
+    };
+    let round = apply(upserted, Event::Changed).unwrap();
+    for (contact_now, expected) in [
+        (contact(), Action::Insert),
+        (ContactId::parse("1").unwrap(), Action::Update),
+    ] {
+        let found = Delivered {
+            contact: contact_now,
+            action: Action::Update,
+            hash: "h2".into(),
+        };
+        let event = Event::Upserted {
+            delivered: found,
+            seen: seen(1),
+            tag_not_before: at(30),
+        };
+        let State::Upserted { delivered, .. } = apply(round.clone(), event).unwrap() else {
+            panic!("it is upserted");
+        };
+        assert_eq!(delivered.action, expected);
     }
 }

@@ -6,6 +6,7 @@ CREATE TABLE sync (
     lead_id TEXT NOT NULL,
     state TEXT NOT NULL,
     contact_id TEXT,
+    made INTEGER NOT NULL DEFAULT 0,
     afresh INTEGER NOT NULL DEFAULT 0,
     action TEXT,
     hash TEXT,

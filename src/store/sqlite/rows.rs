@@ -89,6 +89,7 @@ fn state_of(row: &Row<'_>) -> Result<State> {
     Ok(match label.as_str() {
         "requested" => State::Requested {
             contact: contact_of(row)?,
+            made: row.get("made")?,
             afresh: row.get("afresh")?,
         },
         "upserted" => State::Upserted {
@@ -204,7 +205,7 @@ pub(super) fn remember(conn: &Connection, lead: &LeadId, memory: &Memory) -> Res
 /// Writes the whole row of a sync, and gives its lease back.
 pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()> {
     let sql = "-- save()
-        UPDATE sync SET state = :state, contact_id = :contact_id, afresh = :afresh, action = :action, hash = :hash,
+        UPDATE sync SET state = :state, contact_id = :contact_id, made = :made, afresh = :afresh, action = :action, hash = :hash,
             seen_requests = :seen_requests, seen_updated_at = :seen_updated_at, seen_rev = :seen_rev, tag_not_before = :tag_not_before,
             synced_at = :synced_at, reason = :reason, cancelled_by = :cancelled_by, requests = :requests,
             by_person = :by_person, requested_updated_at = :requested_updated_at, requested_rev = :requested_rev, failures = :failures,
@@ -239,6 +240,7 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
         ":id": sync.id.0,
         ":state": state.label(),
         ":contact_id": state.contact().map(ContactId::as_str),
+        ":made": matches!(state, State::Requested { made: true, .. }),
         ":afresh": matches!(state, State::Requested { afresh: true, .. }),
         ":action": delivered.map(|d| d.action.label()),
         ":hash": delivered.map(|d| d.hash.as_str()),

@@ -385,14 +385,24 @@ fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
     }
 }
 
-/// The tag's time belongs to the contact: whoever waits for it waits for the latest upsert.
+/// The tag's time belongs to the contact: whoever waits for it waits for the latest upsert. Leases stay with their
+/// holders.
 fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_before: Timestamp) -> Result<()> {
     let sql = "-- move_tags()
-        UPDATE sync SET tag_not_before = max(tag_not_before, ?3), due_at = max(due_at, ?3)
-        WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
-    txn.conn
+        SELECT * FROM sync WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
+    let waiting: Vec<Sync> = txn
+        .conn
         .prepare_cached(sql)?
-        .execute(params![contact.as_str(), upserted.0, micros(tag_not_before)])?;
+        .query_map(params![contact.as_str(), upserted.0], rows::sync_of)?
+        .collect::<Result<_>>()?;
+    for mut sync in waiting {
+        if sync.contact_upserted(tag_not_before).is_ok() {
+            let sql = "-- move_tags()
+                UPDATE sync SET tag_not_before = max(tag_not_before, ?2), due_at = ?3 WHERE id = ?1";
+            let moved = params![sync.id.0, micros(tag_not_before), micros(sync.due_at)];
+            txn.conn.prepare_cached(sql)?.execute(moved)?;
+        }
+    }
     Ok(())
 }
 

@@ -1,0 +1,322 @@
+//! What Bigin shows: one contact each, with what the lead says, and no tag too soon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{Evidence, Verdict, counted, text};
+use crate::clock::after;
+use crate::domain::lead::{REQUESTED, is_copy};
+use crate::domain::phone;
+use crate::fake::bigin::{Action, Change, Contact};
+use crate::fake::sanity::{By, Document};
+
+/// The contact that a lead names.
+const CONTACT: &str = "biginContactId";
+
+/// Promise 2.
+pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
+    let mut faults = same_email(evidence);
+    faults.extend(same_phone(evidence));
+    let named: BTreeSet<&str> = evidence
+        .documents
+        .values()
+        .filter_map(|document| text(document, CONTACT))
+        .collect();
+    let made = inserted(evidence);
+    let unnamed: Vec<&str> = made.keys().filter(|id| !named.contains(**id)).copied().collect();
+    // A lead that was deleted or withdrawn on its way has nowhere to name its contact.
+    let nameless = evidence
+        .asked
+        .iter()
+        .filter(|lead| {
+            evidence
+                .documents
+                .get(&lead.id)
+                .is_none_or(|document| text(document, CONTACT).is_none())
+        })
+        .count();
+    if unnamed.len() > nameless {
+        faults.push(format!("contacts were made that are no lead's: {}", unnamed.join(", ")));
+    }
+    let dangling = evidence.asked.iter().filter(|lead| {
+        let contact = evidence
+            .documents
+            .get(&lead.id)
+            .and_then(|document| text(document, CONTACT));
+        contact.is_some_and(|contact| !evidence.contacts.contains_key(contact))
+    });
+    faults.extend(dangling.map(|lead| format!("{} names a contact that is not there", lead.name)));
+    let leads = evidence
+        .asked
+        .iter()
+        .filter_map(|lead| text(evidence.documents.get(&lead.id)?, CONTACT));
+    let (leads, distinct): (Vec<_>, BTreeSet<_>) = leads.map(|contact| (contact, contact)).unzip();
+    let sentence = format!(
+        "{} are {}: {} made, {} found, none twice",
+        counted(leads.len(), "lead"),
+        counted(distinct.len(), "contact"),
+        made.len(),
+        distinct.iter().filter(|contact| !made.contains_key(**contact)).count()
+    );
+    Verdict {
+        promise: "Nothing is doubled",
+        sentence,
+        faults,
+    }
+}
+
+/// Live contacts that a call made: id → when and with what.
+fn inserted(evidence: &Evidence) -> BTreeMap<&str, (Timestamp, &BTreeMap<String, Value>)> {
+    let inserts = evidence.changes.iter().filter_map(|change| match change {
+        Change::Upserted {
+            contact,
+            action: Action::Insert,
+            at,
+            fields,
+            ..
+        } => Some((contact.as_str(), (*at, fields))),
+        _ => None,
+    });
+    inserts.filter(|(id, _)| evidence.contacts.contains_key(*id)).collect()
+}
+
+fn same_email(evidence: &Evidence) -> Vec<String> {
+    let mut holders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (id, contact) in &evidence.contacts {
+        if let Some(email) = contact.text("Email") {
+            holders.entry(email.trim().to_lowercase()).or_default().push(id);
+        }
+    }
+    let doubled = holders.into_values().filter(|ids| ids.len() > 1);
+    doubled
+        .map(|ids| format!("contacts {} have the same email", ids.join(" and ")))
+        .collect()
+}
+
+/// A lead without an email must not get a contact of its own where there was one with its number.
+fn same_phone(evidence: &Evidence) -> Vec<String> {
+    let region = &evidence.rules.region;
+    let number = |contact: &Contact| phone::canonical(contact.text("Phone")?, region);
+    let mut faults = Vec::new();
+    for (id, (at, fields)) in inserted(evidence) {
+        let has = |field: &str| fields.get(field).and_then(Value::as_str);
+        let Some(own) = has("Phone")
+            .and_then(|own| phone::canonical(own, region))
+            .filter(|_| has("Email").is_none())
+        else {
+            continue;
+        };
+        let older = evidence.contacts.iter().find(|(other, contact)| {
+            *other != id && contact.created_at <= at && number(contact).as_ref() == Some(&own)
+        });
+        if let Some((older, _)) = older {
+            faults.push(format!("contact {id} was made though {older} had its phone number"));
+        }
+    }
+    faults
+}
+
+/// Promise 3.
+pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
+    let mut faults = Vec::new();
+    let mut results = 0;
+    for (place, transaction) in evidence.transactions.iter().enumerate() {
+        for change in transaction.documents.iter().filter(|change| !is_copy(&change.id)) {
+            let is_sent = |document: &Option<Document>| {
+                document.as_ref().and_then(|document| text(document, "crmStatus")) == Some("SENT")
+            };
+            if transaction.by == By::Api && is_sent(&change.after) && !is_sent(&change.before) {
+                results += 1;
+                let fault = change
+                    .after
+                    .as_ref()
+                    .and_then(|result| untrue(evidence, place, &change.id, result));
+                faults.extend(fault.map(|fault| format!("{} says SENT, {fault}", name(evidence, &change.id))));
+            }
+        }
+    }
+    let sentence = format!(
+        "{} checked against the contact's fields and tags",
+        counted(results, "result")
+    );
+    Verdict {
+        promise: "SENT is true",
+        sentence,
+        faults,
+    }
+}
+
+fn name<'a>(evidence: &'a Evidence, id: &'a str) -> &'a str {
+    let lead = evidence.asked.iter().find(|lead| lead.id == id);
+    lead.map_or(id, |lead| lead.name.as_str())
+}
+
+/// What is wrong with the `SENT` that the transaction at `place` wrote to lead `id`.
+fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Option<String> {
+    let Some(contact) = text(result, CONTACT) else {
+        return Some("and names no contact".to_owned());
+    };
+    if text(result, "lastSyncedAt").is_none() {
+        return Some("and not since when".to_owned());
+    }
+    let written_at = evidence.transactions.get(place)?.at;
+    let mut tagged_at = None;
+    for tag in &evidence.rules.tags {
+        let Some(at) = last_tag(&evidence.changes, contact, tag, written_at) else {
+            return Some(format!("and its contact had no tag {tag} by then"));
+        };
+        tagged_at = tagged_at.max(Some(at));
+    }
+    let tagged_at = tagged_at.unwrap_or(written_at);
+    let mut sent = upserts(&evidence.changes, contact, tagged_at);
+    let sharing = evidence
+        .documents
+        .iter()
+        .filter(|(id, lead)| !is_copy(id) && text(lead, CONTACT) == Some(contact));
+    if sharing.count() < 2 {
+        sent = sent.split_off(sent.len().saturating_sub(1));
+    }
+    let revisions = read_revisions(evidence, place, id, tagged_at);
+    let lacking = |fields: &BTreeMap<String, Value>, lead: &Document| lacks(fields, lead, &evidence.rules.region);
+    let carried = sent
+        .iter()
+        .any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()));
+    if carried {
+        return None;
+    }
+    match (sent.last(), revisions.last()) {
+        (Some(fields), Some(lead)) => {
+            let field = lacking(fields, lead).unwrap_or("data");
+            Some(format!("but its {field} is not what Bigin was sent"))
+        }
+        (None, _) => Some("but its contact was tagged without having been sent".to_owned()),
+        (_, None) => Some("and was not asked for".to_owned()),
+    }
+}
+
+fn last_tag(changes: &[Change], wanted: &str, name: &str, until: Timestamp) -> Option<Timestamp> {
+    let times = changes.iter().filter_map(|change| match change {
+        Change::Tagged { contact, tag, at, .. } if contact == wanted && tag == name && *at <= until => Some(*at),
+        _ => None,
+    });
+    times.max()
+}
+
+fn upserts<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> Vec<&'a BTreeMap<String, Value>> {
+    let fields = changes.iter().filter_map(|change| match change {
+        Change::Upserted {
+            contact, at, fields, ..
+        } if contact == wanted && *at <= until => Some(fields),
+        _ => None,
+    });
+    fields.collect()
+}
+
+/// The revisions of a lead that the service may have gone by: no older than the newest request before the result, and
+/// not replaced before the lead's last read, which lies at most a glance before the tag.
+fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at: Timestamp) -> Vec<&'a Document> {
+    let mut revisions: Vec<(Timestamp, Option<&Document>)> = Vec::new();
+    for transaction in evidence.transactions.iter().take(place) {
+        for change in transaction.documents.iter().filter(|change| change.id == id) {
+            let status = |document: &Option<Document>| {
+                document
+                    .as_ref()
+                    .and_then(|document| text(document, "crmStatus"))
+                    .map(str::to_owned)
+            };
+            let asked = status(&change.after).as_deref() == Some(REQUESTED)
+                && status(&change.before).as_deref() != Some(REQUESTED);
+            if asked {
+                revisions.clear();
+            }
+            revisions.push((transaction.at, change.after.as_ref()));
+        }
+    }
+    let replaced = revisions.iter().skip(1).map(|(at, _)| *at).chain([Timestamp::MAX]);
+    let current = revisions.iter().zip(replaced);
+    let in_time = current.filter(|(_, replaced)| after(*replaced, evidence.rules.glance) >= tagged_at);
+    in_time.filter_map(|((_, lead), _)| *lead).collect()
+}
+
+/// What an upsert lacks of a lead. Written down anew, without the mapping that the service uses.
+fn lacks(fields: &BTreeMap<String, Value>, lead: &Document, region: &str) -> Option<&'static str> {
+    let sent = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
+    let plain = [
+        ("First_Name", "first name", text(lead, "firstName")),
+        (
+            "Last_Name",
+            "last name",
+            text(lead, "secondName").or(text(lead, "firstName")),
+        ),
+        ("Email", "email", text(lead, "emailAddress")),
+        ("Mailing_Street", "address", text(lead, "address")),
+        ("Mailing_City", "city", text(lead, "city")),
+        ("Mailing_Zip", "postcode", text(lead, "postcode")),
+    ];
+    let differs = plain
+        .into_iter()
+        .find(|(field, _, value)| value.is_some_and(|value| sent(field) != value));
+    if let Some((_, field, _)) = differs {
+        return Some(field);
+    }
+    let number = |text: &str| phone::canonical(text, region).unwrap_or_else(|| text.to_owned());
+    if text(lead, "phoneNumber").is_some_and(|phone| number(phone) != number(sent("Phone"))) {
+        return Some("phone number");
+    }
+    let messages = lead.get("conversationHistory").and_then(Value::as_array);
+    let mut said = messages
+        .into_iter()
+        .flatten()
+        .filter_map(|message| message.get("message")?.as_str());
+    let left_out = said.any(|said| !sent("Description").contains(said.trim()));
+    left_out.then_some("conversation")
+}
+
+/// Promise 4.
+pub(super) fn never_early(evidence: &Evidence) -> Verdict {
+    let mut faults = Vec::new();
+    let mut last: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut gaps: Vec<SignedDuration> = Vec::new();
+    for change in &evidence.changes {
+        match change {
+            Change::Upserted { contact, at, .. } => {
+                last.insert(contact, *at);
+            }
+            Change::Tagged { contact, at, .. } => match last.get(contact.as_str()) {
+                Some(upserted) => gaps.push(at.duration_since(*upserted)),
+                None => faults.push(format!("contact {contact} was tagged and never upserted")),
+            },
+        }
+    }
+    let delay = seconds(evidence.rules.tag_delay);
+    let least = gaps.iter().min().map(|gap| gap.as_secs_f64());
+    let early = gaps
+        .iter()
+        .filter(|gap| gap.as_secs_f64() + seconds(evidence.rules.slack) < delay)
+        .count();
+    if early > 0 {
+        let least = least.unwrap_or_default();
+        faults.push(format!(
+            "{} came earlier than {delay} s after the contact's last upsert, one after {least:.3} s",
+            counted(early, "tag")
+        ));
+    }
+    let sentence = match least {
+        Some(least) => format!(
+            "{}, none earlier than {least:.2} s after the contact's last upsert; {delay} s were promised",
+            counted(gaps.len(), "tag")
+        ),
+        None => "no tag was added".to_owned(),
+    };
+    Verdict {
+        promise: "Never early",
+        sentence,
+        faults,
+    }
+}
+
+fn seconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64()
+}

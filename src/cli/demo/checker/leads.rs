@@ -1,0 +1,174 @@
+//! What Sanity shows: that every lead which was asked for came to its end, and that a bad one disturbed no other.
+
+use super::{Asked, Evidence, Verdict, counted, text};
+use crate::domain::lead::{REQUESTED, is_copy};
+use crate::fake::sanity::{Attempt, By, Change};
+use crate::store::Ledger;
+
+/// Promise 1.
+pub(super) fn nothing_is_lost(evidence: &Evidence) -> Verdict {
+    let mut faults: Vec<String> = evidence
+        .asked
+        .iter()
+        .filter_map(|lead| wrong_end(evidence, lead))
+        .collect();
+    let stuck = evidence.documents.iter().filter(|(id, document)| {
+        !is_copy(id)
+            && text(document, "crmStatus") == Some(REQUESTED)
+            && !evidence.asked.iter().any(|lead| lead.id == **id)
+    });
+    faults.extend(stuck.map(|(id, _)| format!("lead {id} still says {REQUESTED}")));
+    faults.extend(evidence.deliveries.iter().filter_map(refused));
+    match &evidence.ledger {
+        Some(ledger) => faults.extend(wrong_sums(evidence, ledger)),
+        None => faults.push("the service could not be asked for its ledger".to_owned()),
+    }
+    let accepted = evidence
+        .deliveries
+        .iter()
+        .filter(|attempt| is_accepted(attempt))
+        .count();
+    let unanswered = evidence
+        .deliveries
+        .iter()
+        .filter(|attempt| attempt.status.is_none())
+        .count();
+    let sentence = format!(
+        "{} accepted, {unanswered} unanswered: {} came to the right end, and the ledger balances",
+        counted(accepted, "webhook"),
+        counted(evidence.asked.len(), "lead")
+    );
+    Verdict {
+        promise: "Nothing is lost",
+        sentence,
+        faults,
+    }
+}
+
+fn wrong_end(evidence: &Evidence, lead: &Asked) -> Option<String> {
+    let name = &lead.name;
+    match (evidence.documents.get(&lead.id), lead.end) {
+        (None, None) => None,
+        (None, Some(end)) => Some(format!("{name} is gone, and should say {end}")),
+        (Some(_), None) => Some(format!("{name} is there, and should be gone")),
+        (Some(document), Some(end)) => {
+            let status = text(document, "crmStatus").unwrap_or("nothing");
+            (status != end).then(|| format!("{name} says {status} in the end, and should say {end}"))
+        }
+    }
+}
+
+/// Refusals after which Sanity never comes again.
+fn refused(attempt: &Attempt) -> Option<String> {
+    let status = attempt
+        .status
+        .filter(|status| matches!(status, 300..=499) && *status != 429)?;
+    Some(format!(
+        "a webhook for lead {} was refused with {status}",
+        attempt.document
+    ))
+}
+
+/// Answered 2xx, and not because it was none of ours.
+fn is_accepted(attempt: &Attempt) -> bool {
+    let result = attempt
+        .answer
+        .as_ref()
+        .and_then(|answer| answer.get("result")?.as_str());
+    matches!(attempt.status, Some(200..=299)) && result != Some("ignored")
+}
+
+fn wrong_sums(evidence: &Evidence, ledger: &Ledger) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !ledger.balances() {
+        faults.push("the ledger does not balance".to_owned());
+    }
+    if ledger.in_progress > 0 {
+        faults.push(format!("the ledger still has {} syncs in progress", ledger.in_progress));
+    }
+    // One whose answer was lost may have been accepted all the same.
+    let answered = evidence
+        .deliveries
+        .iter()
+        .filter(|attempt| is_accepted(attempt))
+        .count() as u64;
+    let unclear = evidence
+        .deliveries
+        .iter()
+        .filter(|attempt| attempt.status.is_none())
+        .count() as u64;
+    if !(answered..=answered + unclear).contains(&ledger.accepted) {
+        let booked = ledger.accepted;
+        faults.push(format!(
+            "{answered} webhooks were answered as accepted, and the ledger has {booked}"
+        ));
+    }
+    faults
+}
+
+/// Promise 6.
+pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
+    let mut faults = Vec::new();
+    let mut reasons = Vec::new();
+    for change in failures(evidence) {
+        let lead = evidence.asked.iter().find(|lead| lead.id == change.id);
+        let name = lead.map_or(change.id.as_str(), |lead| lead.name.as_str());
+        let reason = change.after.as_ref().and_then(|after| text(after, "crmError"));
+        if lead.is_none_or(|lead| !lead.may_fail) {
+            faults.push(format!("{name} was FAILED, and there was nothing wrong with it"));
+        }
+        match reason {
+            None => faults.push(format!("{name} was FAILED without a reason")),
+            Some(reason) if quotes(change, reason) => {
+                faults.push(format!("the reason given for {name} quotes the lead"));
+            }
+            Some(reason) => reasons.push(format!("\"{reason}\"")),
+        }
+    }
+    let mended = evidence.asked.iter().filter(|lead| {
+        let document = evidence.documents.get(&lead.id);
+        document
+            .is_some_and(|document| text(document, "crmStatus") == Some("SENT") && text(document, "crmError").is_some())
+    });
+    faults.extend(mended.map(|lead| format!("{} says SENT and still has an error", lead.name)));
+    reasons.sort();
+    reasons.dedup();
+    let sentence = match reasons.as_slice() {
+        [] => "no lead was refused".to_owned(),
+        _ => format!("{}, and no other lead failed", reasons.join(", ")),
+    };
+    Verdict {
+        promise: "One bad lead hurts only itself",
+        sentence,
+        faults,
+    }
+}
+
+/// The changes by which a lead came to say `FAILED`.
+fn failures(evidence: &Evidence) -> impl Iterator<Item = &Change> {
+    let by_us = evidence
+        .transactions
+        .iter()
+        .filter(|transaction| transaction.by == By::Api);
+    by_us.flat_map(|transaction| &transaction.documents).filter(|change| {
+        let status =
+            |document: &Option<_>| document.as_ref().and_then(|document| text(document, "crmStatus")) == Some("FAILED");
+        !is_copy(&change.id) && status(&change.after) && !status(&change.before)
+    })
+}
+
+fn quotes(change: &Change, reason: &str) -> bool {
+    let Some(after) = &change.after else { return false };
+    let values = [
+        "firstName",
+        "secondName",
+        "emailAddress",
+        "phoneNumber",
+        "address",
+        "postcode",
+    ];
+    values
+        .iter()
+        .filter_map(|field| text(after, field))
+        .any(|value| reason.contains(value))
+}

@@ -1,0 +1,266 @@
+//! What can be seen while it runs: on a terminal a line for every lead, whose delay counts down; elsewhere a line for
+//! every change.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+
+use super::observe::{Seen, SyncSeen};
+use super::stories::{CROWD, Cast, Lead, others};
+use crate::clock::{SharedClock, until};
+
+const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
+const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:14.cyan/dim} {wide_msg}";
+const GOOD: &str = "{prefix} {wide_msg:.green}";
+const BAD: &str = "{prefix} {wide_msg:.red}";
+
+/// What a row shows that nobody works on.
+const DEAD: &str = "the service is dead";
+
+/// The rows and what they showed last.
+pub(super) struct Progress {
+    clock: SharedClock,
+    started: Timestamp,
+    tag_delay: Duration,
+    bars: Option<MultiProgress>,
+    rows: Mutex<Vec<Row>>,
+}
+
+/// One lead, or the crowd.
+struct Row {
+    leads: Vec<String>,
+    label: String,
+    bar: ProgressBar,
+    /// What it shows before the service knows of it.
+    before: &'static str,
+    shown: Option<Look>,
+}
+
+/// What a row shows, but for the seconds.
+#[derive(Clone, PartialEq)]
+struct Look {
+    template: &'static str,
+    text: String,
+    tag: Option<Timestamp>,
+}
+
+impl Progress {
+    /// Rows for everybody, on a terminal if there is one.
+    pub(super) fn new(cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
+        let is_terminal = std::io::stdout().is_terminal();
+        let bars = is_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout()));
+        Self::with(bars, cast, tag_delay, clock)
+    }
+
+    /// A line for every change, wherever it goes.
+    pub(super) fn lines(cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
+        Self::with(None, cast, tag_delay, clock)
+    }
+
+    fn with(bars: Option<MultiProgress>, cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
+        let mut rows: Vec<Row> = cast
+            .told
+            .iter()
+            .map(|lead| Row::new(&bars, lead.name.clone(), lead.story, std::slice::from_ref(lead)))
+            .collect();
+        rows.push(Row::new(&bars, others(cast.crowd.len()), CROWD, &cast.crowd));
+        Self {
+            started: clock.now(),
+            clock,
+            tag_delay,
+            bars,
+            rows: Mutex::new(rows),
+        }
+    }
+
+    /// Says what happens.
+    pub(super) fn say(&self, what: &str) {
+        self.line(&format!("{what}."));
+    }
+
+    /// Sets what is shown of a lead until the service knows of it.
+    pub(super) fn expect(&self, lead: &str, before: &'static str) {
+        let mut rows = self.rows();
+        for row in rows.iter_mut().filter(|row| row.leads.iter().any(|id| id == lead)) {
+            row.before = before;
+        }
+    }
+
+    /// Shows what the service says.
+    pub(super) fn show(&self, seen: &Seen) {
+        for row in self.rows().iter_mut() {
+            let look = row.look(seen);
+            // That it is dead is said once, for all; and what it said before need not be said again.
+            if self.bars.is_none() && look.text == DEAD {
+                continue;
+            }
+            let news = row.shown.as_ref() != Some(&look);
+            let left = look.tag.map(|tag| until(self.clock.now(), tag));
+            if self.bars.is_some() {
+                row.draw(&look, left, self.tag_delay);
+            } else if news && let Some(text) = row.news(&look, left) {
+                self.line(&text);
+            }
+            row.shown = Some(look);
+        }
+    }
+
+    /// Leaves the rows as they are.
+    pub(super) fn finish(&self) {
+        self.rows().iter().for_each(|row| row.bar.abandon());
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, text: &str) {
+        let since = until(self.started, self.clock.now()).as_secs_f64();
+        let text = format!("{since:5.1} s  {text}");
+        // A line that cannot be written is no reason to stop.
+        let _ = match &self.bars {
+            Some(bars) => bars.println(text),
+            None => writeln!(std::io::stdout(), "{text}"),
+        };
+    }
+}
+
+impl Row {
+    fn new(bars: &Option<MultiProgress>, label: String, story: &str, leads: &[Lead]) -> Self {
+        let bar = ProgressBar::no_length();
+        if let Some(bars) = bars {
+            bars.add(bar.clone());
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_prefix(format!("{label:<20} {story:<26}"));
+        Self {
+            leads: leads.iter().map(|lead| lead.id.clone()).collect(),
+            label,
+            bar,
+            before: "not asked for yet",
+            shown: None,
+        }
+    }
+
+    fn look(&self, seen: &Seen) -> Look {
+        let syncs: Vec<&SyncSeen> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
+        let mut look = match (self.leads.as_slice(), syncs.as_slice()) {
+            ([_], [sync]) => look_of(sync),
+            (_, []) => Look::plain(self.before),
+            _ => look_of_many(&syncs, self.leads.len()),
+        };
+        if !seen.up && !syncs.iter().all(|sync| sync.is_over()) {
+            look.text = DEAD.to_owned();
+            look.template = PLAIN;
+            look.tag = None;
+        }
+        look
+    }
+
+    fn draw(&self, look: &Look, left: Option<Duration>, tag_delay: Duration) {
+        if self.shown.as_ref().is_none_or(|shown| shown.template != look.template)
+            && let Ok(style) = ProgressStyle::with_template(look.template)
+        {
+            self.bar.set_style(style.progress_chars("━╸─"));
+        }
+        match left {
+            Some(left) => {
+                let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                self.bar.set_length(millis(tag_delay));
+                self.bar.set_position(millis(tag_delay.saturating_sub(left)));
+                self.bar
+                    .set_message(format!("{} {:.1} s", look.text, left.as_secs_f64()));
+            }
+            None => self.bar.set_message(look.text.clone()),
+        }
+        self.bar.tick();
+    }
+
+    /// The line for somebody who sees no bars.
+    fn news(&self, look: &Look, left: Option<Duration>) -> Option<String> {
+        self.shown.as_ref().filter(|_| look.text != self.before)?;
+        let label = &self.label;
+        Some(match left {
+            Some(left) => {
+                let moved = self
+                    .shown
+                    .as_ref()
+                    .and_then(|shown| shown.tag)
+                    .is_some_and(|tag| Some(tag) != look.tag);
+                let again = if moved { "put off: " } else { "" };
+                format!("{label}: {again}{} {:.1} s", look.text, left.as_secs_f64())
+            }
+            None => format!("{label}: {}", look.text),
+        })
+    }
+}
+
+impl Look {
+    fn plain(text: impl Into<String>) -> Self {
+        Self {
+            template: PLAIN,
+            text: text.into(),
+            tag: None,
+        }
+    }
+}
+
+fn look_of(sync: &SyncSeen) -> Look {
+    let plain = |text: &str| Look::plain(text);
+    let reason = sync.reason.as_deref().unwrap_or("no reason given");
+    match sync.state.as_str() {
+        "requested" => plain("accepted"),
+        "upserted" => Look {
+            template: COUNTDOWN,
+            text: "in Bigin, tag in".to_owned(),
+            tag: sync.tag_not_before,
+        },
+        "tagged" => plain("tagged"),
+        "rejected" => plain(reason),
+        "sent" => Look {
+            template: GOOD,
+            ..plain("✓ SENT")
+        },
+        "failed" => Look {
+            template: BAD,
+            ..plain(&format!("✗ FAILED: {reason}"))
+        },
+        other => plain(other),
+    }
+}
+
+fn look_of_many(syncs: &[&SyncSeen], all: usize) -> Look {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for sync in syncs {
+        *counts.entry(sync.state.as_str()).or_default() += 1;
+    }
+    let count = |state: &str| counts.get(state).copied().unwrap_or(0);
+    if count("sent") == all {
+        return Look {
+            template: GOOD,
+            ..Look::plain(format!("✓ {all} SENT"))
+        };
+    }
+    if count("upserted") == all {
+        return Look {
+            template: COUNTDOWN,
+            text: "in Bigin, tags in".to_owned(),
+            tag: syncs.iter().filter_map(|sync| sync.tag_not_before).max(),
+        };
+    }
+    let words = [
+        ("requested", "accepted"),
+        ("upserted", "in Bigin"),
+        ("tagged", "tagged"),
+        ("sent", "SENT"),
+        ("failed", "FAILED"),
+    ];
+    let parts = words.iter().filter(|(state, _)| count(state) > 0);
+    let parts: Vec<String> = parts.map(|(state, word)| format!("{} {word}", count(state))).collect();
+    Look::plain(parts.join(", "))
+}

@@ -1,0 +1,95 @@
+//! The demo, run as its user runs it: whatever is in the environment and in the folder, it plays on this machine alone.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// A folder whose settings would lead anywhere but to the stand-ins, if they were read.
+fn poisoned() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        ".env",
+        "BIGIN_CLIENT_ID=evil\nTAG_DELAY=9h\nLISTEN_ADDR=nonsense\nthis is not a line\n",
+    );
+    write(
+        "bigin-sync.toml",
+        "unknown_key = 1\ntag_delay = \"9h\"\n[mapping]\nLast_Name = \"{{ evil\"\n",
+    );
+    folder
+}
+
+fn demo(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bigin-sync"))
+        .arg("demo")
+        .args(arguments)
+        .current_dir(folder)
+        .envs(["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"].map(|name| (name, NOWHERE)))
+        .envs(["BIGIN_ACCOUNTS_URL", "BIGIN_API_DOMAIN", "SANITY_API_URL"].map(|name| (name, NOWHERE)))
+        .env("BIGIN_CLIENT_ID", "evil")
+        .env("BIGIN_TAGS", "evil")
+        .env("SANITY_WEBHOOK_SECRET", "evil")
+        .env("SANITY_API_WRITE_TOKEN_FILE", "/nonexistent/evil")
+        .env("ADMIN_TOKEN", "evil")
+        .env("PORT", "1")
+        .env("LISTEN_ADDR", "192.0.2.1:1")
+        .env("DATABASE_URL", "postgres://evil@127.0.0.1:9/evil")
+        .env("TAG_DELAY", "9h")
+        .env("RUST_LOG", "not=a=filter")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_demo_keeps_every_promise_and_reads_nothing_of_its_user() {
+    let folder = poisoned();
+    let output = demo(folder.path(), &["--tag-delay", "1s", "--leads", "12"]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{report}\n{errors}");
+    assert_eq!(errors, "");
+    let lines = [
+        "SIGKILL: the service is dead, while ",
+        "The service is started again on the same file, and goes on where it was.",
+        "Barnaby Wrenshaw: ✗ FAILED: Bigin refused Email",
+        "Reconciliation has found the two leads whose webhooks never arrived.",
+        "12 others: ✓ 12 SENT",
+        "FAILED, then SENT",
+        "no email, known by phone    SENT               found",
+        "  access tokens                      1                23",
+        "22 opened   = 21 sent + 1 failed + 0 lead deleted + 0 cancelled + 0 in progress",
+        "✓ Nothing is lost",
+        "✓ Nothing is doubled: 21 leads are 20 contacts: 18 made, 2 found, none twice",
+        "✓ SENT is true",
+        "✓ Never early",
+        "✓ Gentle: 1 access token,",
+        "✓ One bad lead hurts only itself",
+        "✓ Quiet about people",
+    ];
+    for line in lines {
+        assert!(report.contains(line), "there is no {line:?} in\n{report}");
+    }
+    assert_eq!(report.matches('✗').count(), 1, "only the bad email is refused");
+    assert!(!report.contains('\u{1b}'), "a pipe shows no colours and no bars");
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "something was written where it was run: {left:?}");
+}
+
+#[test]
+fn a_delay_that_does_not_fit_into_a_minute_is_a_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = demo(folder.path(), &["--tag-delay", "2m"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("the demo takes 1s to 15s, so that it ends within a minute"),
+        "{errors}"
+    );
+}
