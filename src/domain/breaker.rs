@@ -14,6 +14,8 @@ pub struct Breaker {
     pub failures: u32,
     /// Counts up with every trip and every mending. A failure of a call that began in an earlier epoch says nothing new.
     pub epoch: i64,
+    /// How often the service has been found well again: tells whether anybody has succeeded since a failure.
+    pub mended: i64,
     /// Why and how long nothing is sent; `None` while all is well.
     pub open: Option<Open>,
 }
@@ -38,6 +40,7 @@ impl Breaker {
             remote,
             failures: 0,
             epoch: 0,
+            mended: 0,
             open: None,
         }
     }
@@ -66,6 +69,7 @@ impl Breaker {
         }
         self.failures = 0;
         self.epoch += 1;
+        self.mended += 1;
         true
     }
 }

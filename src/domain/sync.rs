@@ -65,6 +65,8 @@ pub struct Failures {
     pub waited: Duration,
     /// What the last one was, for people.
     pub last: Option<String>,
+    /// How often the service had been found well again at the last failure that may have been the service's own.
+    pub suspected_at: Option<i64>,
 }
 
 /// What the store remembers of a lead after its syncs are forgotten.
@@ -240,21 +242,35 @@ impl Sync {
                 requests: claimed_requests,
                 revision: None,
             };
-            return self.apply(
-                Event::Rejected {
-                    reason: failure.problem,
-                    seen,
-                },
-                claimed_requests,
-                now,
-            );
+            let event = Event::Rejected {
+                reason: failure.problem,
+                seen,
+            };
+            return self.apply(event, claimed_requests, now);
         }
+        let wait = self.put_off(failure, policy, now);
+        self.failures.waited = self.failures.waited.saturating_add(wait);
+        Ok(())
+    }
+
+    /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has been
+    /// found well `mended` times so far. It is tried again behind the others, and the wait does not count.
+    pub fn suspect(&mut self, failure: Failure, mended: i64, policy: &RetryPolicy, now: Timestamp) {
+        self.failures.suspected_at = Some(mended);
+        self.put_off(failure, policy, now);
+    }
+
+    /// Whether the sync has failed alone, and others have succeeded since, so that failing again is its own doing.
+    pub fn stands_out(&self, mended: i64) -> bool {
+        self.failures.suspected_at.is_some_and(|then| mended > then)
+    }
+
+    fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.failures.count = self.failures.count.saturating_add(1);
         self.failures.last = Some(failure.problem);
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
-        self.failures.waited = self.failures.waited.saturating_add(wait);
         self.due_at = later(now, wait);
-        Ok(())
+        wait
     }
 
     /// What a read by a worker that has just claimed the sync sees.

@@ -136,8 +136,8 @@ pub struct Claim {
     pub syncs: Vec<Claimed>,
     /// Where nothing was claimed: when it is worth claiming again, if nothing wakes the worker before.
     pub next_due: Option<Timestamp>,
-    /// Epochs of the breakers of the stage's services, to go along with a pause.
-    pub epochs: BTreeMap<Remote, i64>,
+    /// The breakers of the stage's services as the claim found them.
+    pub breakers: BTreeMap<Remote, Breaker>,
     /// The services whose breakers let this claim pass as their probe.
     pub probed: Vec<Remote>,
 }
@@ -169,6 +169,9 @@ pub enum Effect {
     Happened(Event),
     /// It failed and is counted: again later, or given up.
     Failed(Failure),
+    /// The call with it alone failed, which may be its fault or the service's, of which the number says how often it had
+    /// been found well; see [`Sync::suspect`].
+    Suspected(Failure, i64),
     /// It is put back as it was, due at once, and nothing is counted.
     Released,
 }

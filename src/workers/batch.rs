@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::send::InDoubt;
 use super::{Context, Stepped};
 use crate::chance;
 use crate::clock::until;
+use crate::domain::breaker::Breaker;
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 use crate::domain::lead::{LeadId, LeadRead};
 use crate::domain::state::Event;
@@ -20,7 +22,7 @@ pub(super) struct Batch<'a> {
     context: &'a Context,
     stage: Stage,
     claimed_at: Timestamp,
-    epochs: BTreeMap<Remote, i64>,
+    breakers: BTreeMap<Remote, Breaker>,
     probed: Vec<Remote>,
     answered: BTreeSet<Remote>,
     pauses: Vec<Pause>,
@@ -34,7 +36,7 @@ impl<'a> Batch<'a> {
             context,
             stage,
             claimed_at,
-            epochs: claim.epochs,
+            breakers: claim.breakers,
             probed: claim.probed,
             answered: BTreeSet::new(),
             pauses: Vec::new(),
@@ -76,6 +78,40 @@ impl<'a> Batch<'a> {
         self.outcomes.push(Outcome {
             claimed,
             effect: Effect::Failed(failure),
+            note,
+        });
+    }
+
+    /// The call with this sync alone came to an unclear end. Where nothing shows that it is the sync's own doing, the
+    /// service is paused, and the sync stands back behind the others.
+    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: InDoubt) {
+        let InDoubt {
+            code,
+            message,
+            retry_after,
+            others_succeed,
+        } = doubt;
+        let problem = sentence(&code, &message);
+        let mended = self.breakers.get(&Remote::Bigin).map_or(0, |breaker| breaker.mended);
+        if others_succeed || claimed.sync.stands_out(mended) {
+            return self.failed(claimed, &code, problem, retry_after);
+        }
+        let note = Some(json!({ "worker": self.stage.label(), "code": code }));
+        self.pause(Pause {
+            remote: Remote::Bigin,
+            kind: PauseKind::Down,
+            code,
+            message,
+            retry_after,
+        });
+        let failure = Failure {
+            problem,
+            hint: None,
+            draw: chance::unit(),
+        };
+        self.outcomes.push(Outcome {
+            claimed,
+            effect: Effect::Suspected(failure, mended),
             note,
         });
     }
@@ -160,7 +196,7 @@ impl<'a> Batch<'a> {
     pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
         let worked = self.outcomes.len();
         for pause in &self.pauses {
-            let epoch = self.epochs.get(&pause.remote).copied().unwrap_or_default();
+            let epoch = self.breakers.get(&pause.remote).map_or(0, |breaker| breaker.epoch);
             self.context.store.pause(pause.clone(), epoch, chance::unit()).await?;
         }
         let paused: BTreeSet<Remote> = self.pauses.iter().map(|pause| pause.remote).collect();

@@ -1,73 +1,132 @@
 //! One group of leads to Bigin. A group that is refused or dies as a whole is halved until the culprit is alone: a lead
 //! is blamed only where others succeed.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::batch::Batch;
-use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
-use crate::bigin::{Results, Upserted};
+use crate::bigin::Results;
 use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
-use crate::domain::lead::ContactId;
-use crate::domain::record::Record;
 
 /// After this many failed calls in a row without one that succeeds it is not the leads: the whole group and both of
 /// its halves have failed.
 const OUTAGE: usize = 3;
 
 /// What became of one lead of a group.
-pub(super) enum Sent {
+pub(super) enum Sent<R> {
     /// Bigin answered for this very record.
-    Judged(Result<Upserted, ItemError>),
-    /// The call with this lead alone failed.
-    Blamed(CallError),
+    Judged(Result<R, ItemError>),
+    /// The call with this lead alone was refused, and nothing was done.
+    Refused {
+        /// Bigin's code.
+        code: String,
+        /// A sentence for people.
+        message: String,
+    },
+    /// The call with this lead alone came to an unclear end.
+    InDoubt(InDoubt),
     /// It was not sent, or it went along in a call that failed for all: nothing is known against it.
     NotSent,
 }
 
-/// Sends a group, of which either all contacts are known or none is.
-pub(super) async fn send(context: &Context, batch: &mut Batch<'_>, group: Vec<Ready>) -> Vec<(Ready, Sent)> {
-    let mut results: Vec<(Ready, Sent)> = Vec::with_capacity(group.len());
-    let mut waiting = vec![group];
+/// An unclear end.
+pub(super) struct InDoubt {
+    /// Short stable word.
+    pub(super) code: String,
+    /// A sentence for people.
+    pub(super) message: String,
+    /// The least wait Bigin asked for.
+    pub(super) retry_after: Option<Duration>,
+    /// Other leads of the group went through meanwhile.
+    pub(super) others_succeed: bool,
+}
+
+/// What travels in groups: leads to be upserted, contacts to be tagged.
+pub(super) trait Travels: Sized + Send + Sync {
+    /// What Bigin answers for one of them.
+    type Answer: Send;
+
+    /// Whether a part whose call came to an unclear end may be sent again at once.
+    fn may_resend(part: &[Self]) -> bool;
+
+    /// One call for all of a part; one result for each, in order.
+    fn call(
+        context: &Context,
+        part: &[Self],
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Results<Self::Answer>, CallError>> + Send;
+}
+
+/// Sends a group.
+pub(super) async fn send<T: Travels>(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    group: Vec<T>,
+) -> Vec<(T, Sent<T::Answer>)> {
+    let mut results: Vec<(T, Sent<T::Answer>)> = Vec::with_capacity(group.len());
+    // First come, first sent: both halves of a group before a quarter, so that three failures in a row are all of it.
+    let mut waiting = VecDeque::from([group]);
     let mut failures = 0;
-    while let Some(mut part) = waiting.pop() {
+    let mut succeeded = false;
+    while let Some(mut part) = waiting.pop_front() {
         let Some(deadline) = batch.deadline() else {
-            results.extend(part.into_iter().map(|ready| (ready, Sent::NotSent)));
+            results.extend(part.into_iter().map(|item| (item, Sent::NotSent)));
             continue;
         };
-        match call(context, &part, deadline).await {
+        match T::call(context, &part, deadline).await {
             Ok(judged) => {
                 failures = 0;
+                succeeded = true;
                 batch.answered(&BIGIN_ANSWERED);
                 results.extend(part.into_iter().zip(judged.into_iter().map(Sent::Judged)));
             }
             Err(CallError::Unavailable(pause)) => {
                 batch.pause(pause);
                 let all = waiting.drain(..).chain([part]).flatten();
-                results.extend(all.map(|ready| (ready, Sent::NotSent)));
+                results.extend(all.map(|item| (item, Sent::NotSent)));
+            }
+            Err(error) if failures + 1 >= OUTAGE => {
+                batch.pause(outage(error));
+                let all = waiting.drain(..).chain([part]).flatten();
+                results.extend(all.map(|item| (item, Sent::NotSent)));
             }
             Err(error) => {
                 failures += 1;
-                if failures >= OUTAGE {
-                    batch.pause(outage(error));
-                    let all = waiting.drain(..).chain([part]).flatten();
-                    results.extend(all.map(|ready| (ready, Sent::NotSent)));
-                } else if part.len() > 1 && may_be_sent_again(&part, &error) {
+                let refused = matches!(error, CallError::Refused { .. });
+                if part.len() > 1 && (refused || T::may_resend(&part)) {
                     let rest = part.split_off(part.len() / 2);
-                    waiting.push(rest);
-                    waiting.push(part);
+                    waiting.extend([part, rest]);
                 } else {
-                    results.extend(part.into_iter().map(|ready| (ready, Sent::Blamed(error.clone()))));
+                    results.extend(part.into_iter().map(|item| (item, alone(error.clone()))));
                 }
             }
+        }
+    }
+    for (_, sent) in &mut results {
+        if let Sent::InDoubt(doubt) = sent {
+            doubt.others_succeed = succeeded;
         }
     }
     results
 }
 
-/// A record without a unique value would make a second contact if the lost call was carried out after all: it is looked
-/// up first, which its next turn does.
-fn may_be_sent_again(part: &[Ready], error: &CallError) -> bool {
-    let recognised = |ready: &Ready| ready.contact.is_some() || !ready.check.is_empty();
-    matches!(error, CallError::Refused { .. }) || part.iter().all(recognised)
+fn alone<R>(error: CallError) -> Sent<R> {
+    match error {
+        CallError::Refused { code, message } => Sent::Refused { code, message },
+        CallError::Unknown {
+            code,
+            message,
+            retry_after,
+        } => Sent::InDoubt(InDoubt {
+            code,
+            message,
+            retry_after,
+            others_succeed: false,
+        }),
+        // The caller has paused the service already.
+        CallError::Unavailable(_) => Sent::NotSent,
+    }
 }
 
 fn outage(error: CallError) -> Pause {
@@ -86,25 +145,5 @@ fn outage(error: CallError) -> Pause {
         code,
         message,
         retry_after,
-    }
-}
-
-async fn call(
-    context: &Context,
-    part: &[Ready],
-    deadline: std::time::Duration,
-) -> Result<Results<Upserted>, CallError> {
-    let known: Option<Vec<(ContactId, Record)>> = part
-        .iter()
-        .map(|ready| Some((ready.contact.clone()?, ready.record.clone())))
-        .collect();
-    match known {
-        Some(known) => context.bigin.update(&known, deadline).await,
-        None => {
-            let records: Vec<Record> = part.iter().map(|ready| ready.record.clone()).collect();
-            let check = part.first().map(|ready| ready.check.as_slice()).unwrap_or_default();
-            let check: Vec<&str> = check.iter().map(String::as_str).collect();
-            context.bigin.upsert(&records, &check, deadline).await
-        }
     }
 }

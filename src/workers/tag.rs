@@ -1,9 +1,13 @@
 //! Upserted → Tagged: reads the lead once more, and adds the tags to the contacts of those that are as they were sent.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::batch::{Batch, read_of, sentence};
+use super::send::{Sent, Travels, send};
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
+use crate::bigin::Results;
 use crate::domain::decide::{BeforeTag, View, before_tag, stale_upsert};
 use crate::domain::failure::{CallError, ItemError, Remote};
 use crate::domain::lead::{ContactId, LeadRead};
@@ -93,45 +97,49 @@ fn judge(
     Ok((contact, claimed.sync.seen(lead)))
 }
 
+impl Travels for Due {
+    type Answer = ();
+
+    /// Adding a tag twice does no harm.
+    fn may_resend(_: &[Self]) -> bool {
+        true
+    }
+
+    async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<()>, CallError> {
+        let contacts: Vec<ContactId> = part.iter().map(|due| due.contact.clone()).collect();
+        context.bigin.add_tags(&contacts, deadline).await
+    }
+}
+
 async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<(), StoreError> {
     if due.is_empty() {
         return Ok(());
     }
-    let Some(deadline) = batch.deadline() else {
-        due.into_iter().for_each(|due| batch.release(due.claimed));
-        return Ok(());
-    };
-    let contacts: Vec<ContactId> = due.iter().map(|due| due.contact.clone()).collect();
-    match context.bigin.add_tags(&contacts, deadline).await {
-        Ok(results) => {
-            batch.answered(&BIGIN_ANSWERED);
-            let now = context.store.now().await?;
-            // Milliseconds, as JavaScript writes times.
-            let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-            for (due, result) in due.into_iter().zip(results) {
-                tagged(batch, due, result, synced_at);
-            }
-        }
-        Err(CallError::Refused { code, message }) => {
-            for due in due {
-                batch.failed(due.claimed, &code, sentence(&code, &message), None);
-            }
-        }
-        // Adding a tag twice does no harm, so an unclear end is simply tried again.
-        Err(error) => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Bigin, error),
+    let sent = send(context, batch, due).await;
+    let now = context.store.now().await?;
+    // Milliseconds, as JavaScript writes times.
+    let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    for (due, sent) in sent {
+        settle(batch, due, sent, synced_at);
     }
     Ok(())
 }
 
-fn tagged(batch: &mut Batch<'_>, due: Due, result: Result<(), ItemError>, synced_at: Timestamp) {
+fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp) {
     let Due { claimed, seen, .. } = due;
-    match result {
-        Ok(()) => batch.happened(claimed, Event::Tagged { seen, synced_at }),
-        Err(ItemError::Gone) => batch.happened(claimed, Event::ContactGone),
-        Err(ItemError::Refused { reason, .. }) => batch.happened(claimed, Event::Rejected { reason, seen }),
-        Err(ItemError::Later { code }) => {
+    match sent {
+        Sent::Judged(Ok(())) => batch.happened(claimed, Event::Tagged { seen, synced_at }),
+        Sent::Judged(Err(ItemError::Gone)) => batch.happened(claimed, Event::ContactGone),
+        Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
+            batch.happened(claimed, Event::Rejected { reason, seen });
+        }
+        Sent::Judged(Err(ItemError::Later { code })) => {
             let problem = format!("Bigin could not add the tag ({code})");
             batch.failed(claimed, &code, problem, None);
         }
+        // The lead itself is in Bigin, so the tag is tried for as long as anything is.
+        Sent::Refused { code, message } => batch.failed(claimed, &code, sentence(&code, &message), None),
+        Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
+        Sent::NotSent => batch.release(claimed),
     }
 }

@@ -1,15 +1,16 @@
 //! Requested → Upserted: reads the leads, renders them, finds out which contacts they are, and sends them together.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::batch::{Batch, read_of, sentence};
 use super::org::is_permission;
-use super::send::{Sent, send};
+use super::send::{Sent, Travels, send};
 use super::tag::with_fields;
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
-use crate::bigin::{Found, Upserted};
+use crate::bigin::{Found, Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores};
 use crate::domain::failure::{CallError, ItemError, Remote};
@@ -21,13 +22,13 @@ use crate::domain::state::{Delivered, Event, Seen};
 use crate::store::{Claimed, Stage, StoreError};
 
 /// A lead that is ready to be sent.
-pub(super) struct Ready {
-    pub(super) claimed: Claimed,
+struct Ready {
+    claimed: Claimed,
     /// Not known means: Bigin finds it by the fields of `check`, or makes it.
-    pub(super) contact: Option<ContactId>,
-    pub(super) record: Record,
+    contact: Option<ContactId>,
+    record: Record,
     /// The unique fields that the record has a value for, in the order of the check.
-    pub(super) check: Vec<String>,
+    check: Vec<String>,
     hash: String,
     seen: Seen,
     phone: Option<String>,
@@ -267,7 +268,7 @@ fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
 }
 
 /// What became of one lead.
-fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent, tag_not_before: Timestamp) {
+fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_before: Timestamp) {
     let Ready {
         claimed, hash, seen, ..
     } = ready;
@@ -291,26 +292,37 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent, tag_not_before: Times
             let problem = format!("Bigin could not take the lead ({code})");
             batch.failed(claimed, &code, problem, None);
         }
-        Sent::Blamed(CallError::Refused { code, message }) => {
-            batch.happened(
-                claimed,
-                Event::Rejected {
-                    reason: sentence(&code, &message),
-                    seen,
-                },
-            );
+        Sent::Refused { code, message } => {
+            let reason = sentence(&code, &message);
+            batch.happened(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Blamed(CallError::Unknown {
-            code,
-            message,
-            retry_after,
-        }) => {
-            batch.failed(claimed, &code, sentence(&code, &message), retry_after);
-        }
-        Sent::Blamed(CallError::Unavailable(pause)) => {
-            batch.pause(pause);
-            batch.release(claimed);
-        }
+        Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
         Sent::NotSent => batch.release(claimed),
+    }
+}
+
+impl Travels for Ready {
+    type Answer = Upserted;
+
+    /// A record without a unique value would make a second contact if the lost call was carried out after all: it is
+    /// looked up first, which its next turn does.
+    fn may_resend(part: &[Self]) -> bool {
+        part.iter()
+            .all(|ready| ready.contact.is_some() || !ready.check.is_empty())
+    }
+
+    /// Of a group either all contacts are known or none is.
+    async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<Upserted>, CallError> {
+        let known: Option<Vec<(ContactId, Record)>> = part
+            .iter()
+            .map(|ready| Some((ready.contact.clone()?, ready.record.clone())))
+            .collect();
+        if let Some(known) = known {
+            return context.bigin.update(&known, deadline).await;
+        }
+        let records: Vec<Record> = part.iter().map(|ready| ready.record.clone()).collect();
+        let check = part.first().map(|ready| ready.check.as_slice()).unwrap_or_default();
+        let check: Vec<&str> = check.iter().map(String::as_str).collect();
+        context.bigin.upsert(&records, &check, deadline).await
     }
 }

@@ -147,6 +147,34 @@ async fn bad_requests_are_told_what_is_wrong() {
 }
 
 #[actix_web::test]
+async fn health_shows_the_ledger_and_the_services_in_trouble() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    let (status, health) = world.get("/api/health").await;
+    assert_eq!(
+        (status, &health["balances"], &health["breakers"]),
+        (200, &json!(true), &json!([]))
+    );
+    let counted = |name: &str| health["ledger"][name].as_u64();
+    assert_eq!(
+        (counted("accepted"), counted("opened"), counted("sent")),
+        (Some(1), Some(1), Some(1))
+    );
+
+    world.bigin.model().switches.down = true;
+    world.sanity.model().request(&id("Ada")).unwrap();
+    world.deliver().await;
+    world.run_due().await;
+    let (_, health) = world.get("/api/health").await;
+    assert_eq!(health["ledger"]["in_progress"], 1, "{health}");
+    assert_eq!(health["breakers"].as_array().map(Vec::len), Some(1), "{health}");
+    world.bigin.model().switches.down = false;
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn the_api_wants_the_admin_token_and_is_off_without_one() {
     let world = World::new().await;
     let url = format!("{}/api/syncs", world.url);

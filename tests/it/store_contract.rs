@@ -227,7 +227,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         bench.open(lead).await;
     }
     let claim = bench.store.claim(Stage::Upsert, 10).await.unwrap();
-    let epoch = claim.epochs[&Remote::Bigin];
+    let epoch = claim.breakers[&Remote::Bigin].epoch;
     let release = |claimed: &Claimed| Outcome {
         claimed: claimed.clone(),
         effect: Effect::Released,

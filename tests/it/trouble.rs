@@ -192,6 +192,78 @@ async fn the_culprit_of_a_dying_batch_is_found_and_the_others_are_sent() {
 }
 
 #[actix_web::test]
+async fn an_outage_that_only_a_lone_lead_meets_costs_it_nothing() {
+    let world = World::new().await;
+    world.request(lead("Grace")).await;
+    world.run_to_the_end().await;
+    world
+        .bigin
+        .model()
+        .fail_next(CallKind::Upsert, Fault::Html(502), usize::MAX);
+    world
+        .bigin
+        .model()
+        .fail_next(CallKind::Fields, Fault::Html(502), usize::MAX);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    assert_eq!(
+        world.store().open_breakers().await.unwrap().len(),
+        1,
+        "nothing shows that it is the lead"
+    );
+    for _ in 0..72 {
+        world.pass(secs(3600)).await;
+    }
+    assert_eq!(world.sync("Ada").await.sync.failures.waited, Duration::ZERO);
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lone_lead_that_fails_while_others_succeed_is_given_up_in_the_end() {
+    let world = World::new().await;
+    world.bigin.model().switches.poison = Some("Poison".into());
+    world
+        .request(with(lead("Ada"), json!({ "address": "Poison Lane" })))
+        .await;
+    for hour in 0..60 {
+        world.request(lead(&format!("Lead{hour}"))).await;
+        for _ in 0..12 {
+            world.pass(secs(300)).await;
+        }
+    }
+    assert_eq!(world.state("Ada").await, "failed");
+    assert_eq!(
+        world.lead_says("Ada", "crmError").as_deref(),
+        Some("Bigin answered HTTP 500 (INTERNAL_ERROR)")
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 60);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn one_contact_that_cannot_be_tagged_holds_no_other_back() {
+    let world = World::new().await;
+    for name in ["Ada", "Grace", "Edsger", "Barbara"] {
+        world.request(lead(name)).await;
+    }
+    world.run_due().await;
+    let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
+    world.bigin.model().switches.poison = Some(contact);
+    world.pass(secs(15)).await;
+    for name in ["Grace", "Edsger", "Barbara"] {
+        assert_eq!(world.state(name).await, "sent", "{name}");
+    }
+    assert_eq!(world.state("Ada").await, "upserted");
+    world.bigin.model().switches.poison = None;
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn a_lead_that_fails_for_a_day_is_told_why() {
     let world = World::new().await;
     world

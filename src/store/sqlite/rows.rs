@@ -140,6 +140,7 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
             count: row.get("failures")?,
             waited: std::time::Duration::from_micros(row.get("waited")?),
             last: row.get("last_failure")?,
+            suspected_at: row.get("suspected_at")?,
         },
         edits: row.get("edits")?,
         due_at: time_of(row, "due_at")?,
@@ -172,6 +173,7 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
         remote: Remote::from_label(&label).ok_or_else(|| corrupt("remote", &label))?,
         failures: row.get("failures")?,
         epoch: row.get("epoch")?,
+        mended: row.get("mended")?,
         open,
     })
 }
@@ -209,7 +211,7 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
             seen_requests = :seen_requests, seen_updated_at = :seen_updated_at, seen_rev = :seen_rev, tag_not_before = :tag_not_before,
             synced_at = :synced_at, reason = :reason, cancelled_by = :cancelled_by, requests = :requests,
             by_person = :by_person, requested_updated_at = :requested_updated_at, requested_rev = :requested_rev, failures = :failures,
-            waited = :waited, last_failure = :last_failure, edits = :edits, due_at = :due_at,
+            waited = :waited, last_failure = :last_failure, suspected_at = :suspected_at, edits = :edits, due_at = :due_at,
             finished_at = :finished_at, changed_at = :now, lease = NULL, lease_until = NULL
         WHERE id = :id";
     let state = &sync.state;
@@ -258,6 +260,7 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
         ":failures": sync.failures.count,
         ":waited": i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
         ":last_failure": sync.failures.last,
+        ":suspected_at": sync.failures.suspected_at,
         ":edits": sync.edits,
         ":due_at": micros(sync.due_at),
         ":finished_at": sync.finished_at.map(micros),
@@ -268,8 +271,10 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
 
 pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
     let sql = "-- save_breaker()
-        INSERT INTO breaker (remote, failures, epoch, since, until, code, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-        ON CONFLICT (remote) DO UPDATE SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7";
+        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, mended)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (remote) DO UPDATE
+        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, mended = ?8";
     let open = breaker.open.as_ref();
     conn.prepare_cached(sql)?.execute(params![
         breaker.remote.label(),
@@ -279,6 +284,7 @@ pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
         open.map(|open| micros(open.until)),
         open.map(|open| open.code.as_str()),
         open.map(|open| open.message.as_str()),
+        breaker.mended,
     ])?;
     Ok(())
 }

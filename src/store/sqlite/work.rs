@@ -132,7 +132,7 @@ fn change_of(sync: &Sync) -> Change {
 struct Gate {
     limit: usize,
     paused_until: Option<Timestamp>,
-    epochs: BTreeMap<Remote, i64>,
+    breakers: BTreeMap<Remote, Breaker>,
     probed: Vec<Remote>,
 }
 
@@ -142,7 +142,7 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
         return Ok(Claim {
             syncs: Vec::new(),
             next_due: gate.paused_until,
-            epochs: gate.epochs,
+            breakers: gate.breakers,
             probed: Vec::new(),
         });
     }
@@ -170,7 +170,7 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
     Ok(Claim {
         syncs,
         next_due,
-        epochs: gate.epochs,
+        breakers: gate.breakers,
         probed: gate.probed,
     })
 }
@@ -200,13 +200,13 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
     let mut gate = Gate {
         limit,
         paused_until: None,
-        epochs: BTreeMap::new(),
+        breakers: BTreeMap::new(),
         probed: Vec::new(),
     };
     let mut probed = Vec::new();
     for remote in stage.remotes() {
         let breaker = breaker(txn, *remote)?;
-        gate.epochs.insert(*remote, breaker.epoch);
+        gate.breakers.insert(*remote, breaker.clone());
         match &breaker.open {
             None => {}
             Some(open) if open.until > txn.now => gate.paused_until = gate.paused_until.max(Some(open.until)),
@@ -312,6 +312,10 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             "retry",
             sync.fail(failure.clone(), claimed_requests, &settings.retry, txn.now),
         ),
+        Effect::Suspected(failure, mended) => {
+            sync.suspect(failure.clone(), *mended, &settings.retry, txn.now);
+            ("retry", Ok(()))
+        }
         Effect::Released => {
             rows::save(txn.conn, &sync, txn.now)?;
             wake_for(txn, &sync);
@@ -363,7 +367,7 @@ fn with_failure(detail: Value, effect: &Effect, sync: &Sync) -> Value {
         _ => serde_json::Map::new(),
     };
     match effect {
-        Effect::Failed(failure) => {
+        Effect::Failed(failure) | Effect::Suspected(failure, _) => {
             detail.insert("problem".into(), failure.problem.clone().into());
             detail.insert("attempt".into(), sync.failures.count.into());
             detail.insert("next_try".into(), sync.due_at.to_string().into());
