@@ -9,28 +9,28 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub url: Url,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) url: Url,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Request {
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.url.path()
     }
 
-    pub fn query(&self, key: &str) -> Option<String> {
+    pub(crate) fn query(&self, key: &str) -> Option<String> {
         let mut pairs = self.url.query_pairs();
         pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
@@ -39,7 +39,7 @@ impl Request {
 }
 
 /// What is answered.
-pub enum Reply {
+pub(crate) enum Reply {
     Json(u16, Value),
     Text(u16, &'static str),
     /// With one more header.
@@ -49,8 +49,8 @@ pub enum Reply {
 }
 
 /// A server on a port of its own, until it is dropped.
-pub struct Canned {
-    pub url: Url,
+pub(crate) struct Canned {
+    pub(crate) url: Url,
     requests: Arc<Mutex<Vec<Request>>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -62,7 +62,7 @@ impl Drop for Canned {
 }
 
 impl Canned {
-    pub async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +77,7 @@ impl Canned {
     }
 
     /// The requests whose path ends so, in the order they came.
-    pub fn requests(&self, path_end: &str) -> Vec<Request> {
+    pub(crate) fn requests(&self, path_end: &str) -> Vec<Request> {
         let requests = self.requests.lock().unwrap();
         requests
             .iter()

@@ -2,6 +2,9 @@
 //!
 //! `docs/ARCHITECTURE.md` has the map, the invariants and the life of a lead.
 
+// Here and not in Cargo.toml: the crate of the tests exports nothing, so that there every `pub` would be one too many.
+#![warn(unreachable_pub)]
+
 pub mod app;
 pub mod bigin;
 #[cfg(test)]

@@ -253,7 +253,7 @@ impl Inner {
         let kept = Kept {
             access_token: grant.access_token.expose_secret().to_owned(),
             api_domain: grant.api_domain.as_ref().map(Url::to_string),
-            expires_at: after(asked_at, grant.lasts - MARGIN.min(grant.lasts / 2)),
+            expires_at: after(asked_at, grant.lasts.saturating_sub(MARGIN.min(grant.lasts / 2))),
         };
         let Some(api_domain) = self.address(grant.api_domain) else {
             return Err(no_api_domain());

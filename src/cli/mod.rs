@@ -74,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "this is the one place that prints errors")]
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("bigin-sync: {error:#}");
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })

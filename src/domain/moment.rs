@@ -31,6 +31,10 @@ fn from_millis(millis: i64, zone: &TimeZone) -> Option<Zoned> {
 }
 
 /// The whole part of a number that has come through a floating-point type.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the number is checked to be small enough"
+)]
 fn whole(number: f64) -> Option<i64> {
     // Beyond 2^53 a double no longer tells neighbouring integers apart, and no time is that far away.
     (number.abs() < 9e15).then_some(number as i64)

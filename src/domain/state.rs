@@ -270,6 +270,18 @@ impl Event {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The end it brings wherever on the way it happens, if it does.
+    fn ends(&self) -> Option<State> {
+        match self {
+            Self::LeadDeleted => Some(State::LeadDeleted),
+            Self::Withdrawn => Some(State::Cancelled { by: CancelledBy::Lead }),
+            Self::Cancelled => Some(State::Cancelled {
+                by: CancelledBy::Person,
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for State {
@@ -289,19 +301,10 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         state: state.label(),
         event: event.label(),
     };
+    if let Some(end) = event.ends().filter(|_| !state.is_final()) {
+        return Ok(end);
+    }
     match (state, event) {
-        // First, what can happen anywhere on the way.
-        (Requested { .. } | Upserted { .. } | Tagged { .. } | Rejected { .. }, Event::LeadDeleted) => {
-            Ok(State::LeadDeleted)
-        }
-        (Requested { .. } | Upserted { .. } | Tagged { .. } | Rejected { .. }, Event::Withdrawn) => {
-            Ok(State::Cancelled { by: CancelledBy::Lead })
-        }
-        (Requested { .. } | Upserted { .. } | Tagged { .. } | Rejected { .. }, Event::Cancelled) => {
-            Ok(State::Cancelled {
-                by: CancelledBy::Person,
-            })
-        }
         (state @ (Requested { .. } | Upserted { .. }), Event::Rejected { reason, seen }) => Ok(Rejected {
             reason,
             contact: state.contact().cloned(),

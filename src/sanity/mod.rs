@@ -55,7 +55,7 @@ pub struct Sanity {
 
 /// Published leads that still ask for a sync, in the order of their ids. `now()` is the Content Lake's own, so that a clock
 /// of ours that is wrong neither hides leads nor shows them early.
-const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _id > $after \
+pub const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _id > $after \
      && dateTime(_updatedAt) <= dateTime(now()) - $age]|order(_id asc)";
 
 impl Sanity {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::domain::failure::CallError;
-use crate::domain::lead::LeadId;
+use crate::domain::lead::{Lead, LeadId};
 use crate::domain::sync::Source;
 use crate::store::{Accepted, StoreError};
 
@@ -51,7 +51,7 @@ async fn open(context: &Context, candidates: &[LeadId]) -> Result<usize, Reconci
     }
     let mut opened = 0;
     for (id, read) in context.sanity.read(candidates, DEADLINE).await? {
-        let Some(lead) = read.published.filter(|lead| lead.is_requested()) else {
+        let Some(lead) = read.published.filter(Lead::is_requested) else {
             continue;
         };
         let accepted = context

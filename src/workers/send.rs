@@ -27,7 +27,7 @@ pub(super) enum Sent<R> {
     /// The call with this lead alone came to an unclear end.
     InDoubt(InDoubt),
     /// It was not sent, or it went along in a call that failed for all: nothing is known against it.
-    NotSent,
+    Undecided,
 }
 
 /// An unclear end.
@@ -71,7 +71,7 @@ pub(super) async fn send<T: Travels>(
     let mut succeeded = false;
     while let Some(mut part) = waiting.pop_front() {
         let Some(deadline) = batch.deadline() else {
-            results.extend(part.into_iter().map(|item| (item, Sent::NotSent)));
+            results.extend(part.into_iter().map(|item| (item, Sent::Undecided)));
             continue;
         };
         match T::call(context, &part, deadline).await {
@@ -84,12 +84,12 @@ pub(super) async fn send<T: Travels>(
             Err(CallError::Unavailable(pause)) => {
                 batch.pause(pause);
                 let all = waiting.drain(..).chain([part]).flatten();
-                results.extend(all.map(|item| (item, Sent::NotSent)));
+                results.extend(all.map(|item| (item, Sent::Undecided)));
             }
             Err(error) if failures + 1 >= OUTAGE => {
                 batch.pause(outage(error));
                 let all = waiting.drain(..).chain([part]).flatten();
-                results.extend(all.map(|item| (item, Sent::NotSent)));
+                results.extend(all.map(|item| (item, Sent::Undecided)));
             }
             Err(error) => {
                 failures += 1;
@@ -125,7 +125,7 @@ fn alone<R>(error: CallError) -> Sent<R> {
             others_succeed: false,
         }),
         // The caller has paused the service already.
-        CallError::Unavailable(_) => Sent::NotSent,
+        CallError::Unavailable(_) => Sent::Undecided,
     }
 }
 

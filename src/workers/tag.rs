@@ -140,6 +140,6 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
         // The lead itself is in Bigin, so the tag is tried for as long as anything is.
         Sent::Refused { code, message } => batch.failed(claimed, &code, sentence(&code, &message), None),
         Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
-        Sent::NotSent => batch.release(claimed),
+        Sent::Undecided => batch.release(claimed),
     }
 }

@@ -297,7 +297,7 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
-        Sent::NotSent => batch.release(claimed),
+        Sent::Undecided => batch.release(claimed),
     }
 }
 

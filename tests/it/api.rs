@@ -211,7 +211,7 @@ async fn live_and_ready_are_open_and_name_every_part_in_trouble() {
     let ready = || answer(client().get(format!("{}/readyz", world.url)));
     assert_eq!(ready().await, (200, json!({ "status": "ready", "degraded": [] })));
 
-    let token = world.bigin.refresh_token().to_string();
+    let token = world.bigin.refresh_token();
     world.bigin.model().revoke_refresh_token(&token);
     world.request(lead("Ada")).await;
     world.run_due().await;

@@ -218,7 +218,7 @@ async fn a_bad_signature_is_refused_before_anything_is_parsed() {
     let other = sign(body.as_bytes(), timestamp, b"another secret");
     let changed = sign(b"{}", timestamp, secret);
     let spaced = good.replace(",v1", ", v1");
-    let cases: [(&str, Vec<(&str, &str)>, u16); 7] = [
+    let cases: [(_, Vec<(&str, &str)>, _); 7] = [
         ("no header", vec![], 401),
         ("another secret", vec![(signature::HEADER, &other)], 401),
         ("another body", vec![(signature::HEADER, &changed)], 401),

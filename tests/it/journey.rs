@@ -94,11 +94,12 @@ async fn leads_that_wait_at_the_same_moment_share_their_calls() {
     }
     world.deliver().await;
     world.run_to_the_end().await;
-    let model = world.bigin.model();
-    assert_eq!(model.contacts().count(), 100);
-    assert_eq!((model.count(CallKind::Upsert), model.count(CallKind::AddTags)), (1, 1));
-    assert_eq!(model.grants(), 1);
-    drop(model);
+    {
+        let model = world.bigin.model();
+        assert_eq!(model.contacts().count(), 100);
+        assert_eq!((model.count(CallKind::Upsert), model.count(CallKind::AddTags)), (1, 1));
+        assert_eq!(model.grants(), 1);
+    }
     assert_eq!(world.sanity.model().calls_of(Kind::Mutate), 1);
     world.finish().await;
 }
@@ -122,11 +123,12 @@ async fn a_thousand_leads_at_once_cost_few_credits_and_one_token() {
     }
     world.deliver().await;
     world.run_to_the_end().await;
-    let mut model = world.bigin.model();
-    assert_eq!(model.contacts().count(), 1000);
-    assert!(model.credits_used() <= 300, "{} credits", model.credits_used());
-    assert_eq!(model.grants(), 1);
-    drop(model);
+    {
+        let mut model = world.bigin.model();
+        assert_eq!(model.contacts().count(), 1000);
+        assert!(model.credits_used() <= 300, "{} credits", model.credits_used());
+        assert_eq!(model.grants(), 1);
+    }
     assert_eq!(world.ledger().await.sent, 1000);
     world.finish().await;
 }
@@ -169,13 +171,14 @@ async fn a_corrected_email_does_not_make_a_second_contact() {
         .edit(&id("Ada"), json!({ "emailAddress": "ada.right@example.org" }))
         .unwrap();
     world.run_to_the_end().await;
-    let model = world.bigin.model();
-    let emails: Vec<_> = model
-        .contacts()
-        .map(|(_, contact)| contact.text("Email").unwrap().to_owned())
-        .collect();
-    assert_eq!(emails, ["ada.right@example.org"]);
-    drop(model);
+    {
+        let model = world.bigin.model();
+        let emails: Vec<_> = model
+            .contacts()
+            .map(|(_, contact)| contact.text("Email").unwrap().to_owned())
+            .collect();
+        assert_eq!(emails, ["ada.right@example.org"]);
+    }
     world.finish().await;
 }
 

@@ -1,12 +1,21 @@
 //! The tests of the whole package, in one crate so that they are linked once.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails may do so in the plainest way, and so may its helpers"
+)]
+
 mod api;
 mod cli;
 mod demo;
 mod fake_bigin;
 mod fake_sanity;
+mod house_rules;
 mod intake;
 mod journey;
+mod peers;
 mod process;
 mod recovery;
 mod store_contract;

@@ -46,9 +46,9 @@ impl Stage {
             ("SANITY_API_URL", sanity.url()),
             ("SANITY_API_WRITE_TOKEN", sanity.token().to_owned()),
             ("SANITY_WEBHOOK_SECRET", sanity.webhook_secret().to_owned()),
-            ("BIGIN_CLIENT_ID", bigin.client_id().to_string()),
-            ("BIGIN_CLIENT_SECRET", bigin.client_secret().to_string()),
-            ("BIGIN_REFRESH_TOKEN", bigin.refresh_token().to_string()),
+            ("BIGIN_CLIENT_ID", bigin.client_id()),
+            ("BIGIN_CLIENT_SECRET", bigin.client_secret()),
+            ("BIGIN_REFRESH_TOKEN", bigin.refresh_token()),
             ("BIGIN_ACCOUNTS_URL", bigin.url()),
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("LISTEN_ADDR", "127.0.0.1:0".to_owned()),
@@ -116,12 +116,10 @@ impl Stage {
         let url = eventually("the program listens", || {
             assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", self.log());
             let log = self.log();
-            let lines = log[started..]
+            let mut lines = log[started..]
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let address = lines
-                .filter_map(|line| line["address"].as_str().map(str::to_owned))
-                .next();
+            let address = lines.find_map(|line| line["address"].as_str().map(str::to_owned));
             async { address }
         })
         .await;
@@ -170,7 +168,7 @@ impl Stage {
             "07700 900",
             "Invented Street",
             "Tell me more",
-            &self.bigin.refresh_token().to_string(),
+            &self.bigin.refresh_token(),
         ] {
             assert!(!log.contains(text), "{text:?} is in the log: {log}");
         }

@@ -307,11 +307,7 @@ impl World {
             let model = self.sanity.model();
             model.documents().map(|document| json!(document)).collect()
         };
-        let mut personal: Vec<String> = vec![
-            "Tell me more".into(),
-            "Example".into(),
-            self.bigin.refresh_token().to_string(),
-        ];
+        let mut personal: Vec<String> = vec!["Tell me more".into(), "Example".into(), self.bigin.refresh_token()];
         for document in documents {
             for field in ["emailAddress", "phoneNumber", "firstName"] {
                 personal.extend(
@@ -387,9 +383,9 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
             accounts_url: bigin.url().parse().unwrap(),
             api_domain: bigin.url().parse().unwrap(),
             api_domain_is_set: false,
-            client_id: bigin.client_id().to_string(),
-            client_secret: bigin.client_secret().to_string().into(),
-            refresh_token: bigin.refresh_token().to_string().into(),
+            client_id: bigin.client_id(),
+            client_secret: bigin.client_secret().into(),
+            refresh_token: bigin.refresh_token().into(),
             tags: vec!["DBR_Dashboard_Import".into()],
             lead_id_field: None,
             max_concurrency: 4,

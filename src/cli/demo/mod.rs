@@ -139,7 +139,7 @@ impl Stage {
         let lake = self.sanity.model();
         let settled = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
         let mut leads = self.cast.all();
-        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(|sync| sync.is_over())
+        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(observe::SyncSeen::is_over)
     }
 }
 
@@ -213,6 +213,10 @@ fn judged(verdicts: &[Verdict]) -> anyhow::Result<()> {
     }
 }
 
+#[expect(
+    clippy::print_stderr,
+    reason = "what went wrong is for people, beside the report on standard output"
+)]
 fn show_log(log: &Log) {
     let tail = log.tail();
     if !tail.is_empty() {

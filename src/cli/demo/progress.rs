@@ -65,9 +65,9 @@ impl Progress {
         let mut rows: Vec<Row> = cast
             .told
             .iter()
-            .map(|lead| Row::new(&bars, lead.name.clone(), lead.story, std::slice::from_ref(lead)))
+            .map(|lead| Row::new(bars.as_ref(), lead.name.clone(), lead.story, std::slice::from_ref(lead)))
             .collect();
-        rows.push(Row::new(&bars, others(cast.crowd.len()), CROWD, &cast.crowd));
+        rows.push(Row::new(bars.as_ref(), others(cast.crowd.len()), CROWD, &cast.crowd));
         Self {
             started: clock.now(),
             clock,
@@ -130,7 +130,7 @@ impl Progress {
 }
 
 impl Row {
-    fn new(bars: &Option<MultiProgress>, label: String, story: &str, leads: &[Lead]) -> Self {
+    fn new(bars: Option<&MultiProgress>, label: String, story: &str, leads: &[Lead]) -> Self {
         let bar = ProgressBar::no_length();
         if let Some(bars) = bars {
             bars.add(bar.clone());

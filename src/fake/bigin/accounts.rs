@@ -97,7 +97,7 @@ impl Accounts {
 
     fn made(&mut self, what: &str) -> String {
         self.made += 1;
-        format!("1000.{what}{:08x}.{:08x}", self.made, !self.made as u32)
+        format!("1000.{what}{:08x}.{:08x}", self.made, !self.made & 0xffff_ffff)
     }
 
     fn grant(&mut self, refresh_token: &str, now: Timestamp) -> String {

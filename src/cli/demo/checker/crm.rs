@@ -291,7 +291,7 @@ pub(super) fn never_early(evidence: &Evidence) -> Verdict {
         }
     }
     let delay = seconds(evidence.rules.tag_delay);
-    let least = gaps.iter().min().map(|gap| gap.as_secs_f64());
+    let least = gaps.iter().min().map(SignedDuration::as_secs_f64);
     let early = gaps
         .iter()
         .filter(|gap| gap.as_secs_f64() + seconds(evidence.rules.slack) < delay)

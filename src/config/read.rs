@@ -1,0 +1,256 @@
+//! What each setting must look like.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::{BiginSettings, Layers, SanitySettings, parse_duration};
+
+/// Zoho's data centres for Bigin: name, accounts server, API domain (official docs, multi-dc).
+const DATA_CENTERS: [(&str, &str, &str); 8] = [
+    ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
+    ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
+    ("in", "https://accounts.zoho.in", "https://www.zohoapis.in"),
+    ("au", "https://accounts.zoho.com.au", "https://www.zohoapis.com.au"),
+    ("cn", "https://accounts.zoho.com.cn", "https://www.zohoapis.com.cn"),
+    ("jp", "https://accounts.zoho.jp", "https://www.zohoapis.jp"),
+    ("sa", "https://accounts.zoho.sa", "https://www.zohoapis.sa"),
+    ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
+];
+
+/// Reads settings one by one, and notes every fault on the way.
+pub(super) struct Reader<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    fn maybe(&mut self, name: &str) -> Option<String> {
+        match self.layers.get(name) {
+            Ok(value) => value,
+            Err(fault) => {
+                self.fault(fault);
+                None
+            }
+        }
+    }
+
+    /// A setting that must be there; all that have a default are.
+    pub(super) fn text(&mut self, name: &str) -> String {
+        let faults = self.faults.len();
+        let value = self.maybe(name);
+        if value.is_none() && self.faults.len() == faults {
+            self.fault(format!("{name} is missing"));
+        }
+        value.unwrap_or_default()
+    }
+
+    fn secret(&mut self, name: &str) -> SecretString {
+        self.text(name).into()
+    }
+
+    pub(super) fn duration(&mut self, name: &str, least: Duration) -> Duration {
+        let text = self.text(name);
+        match parse_duration(&text) {
+            Some(duration) if duration >= least => duration,
+            Some(_) => {
+                self.fault(format!("{name} is {text:?}, and must be {least:?} at least"));
+                least
+            }
+            None if text.is_empty() => least,
+            None => {
+                self.fault(format!(
+                    "{name} is {text:?}, which is not a duration such as 500ms, 15s, 2m or 24h"
+                ));
+                least
+            }
+        }
+    }
+
+    pub(super) fn maybe_url(&mut self, name: &str) -> Option<Url> {
+        let text = self.maybe(name)?;
+        match text.trim_end_matches('/').parse::<Url>() {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            _ => {
+                self.fault(format!("{name} is {text:?}, which is not an http or https address"));
+                None
+            }
+        }
+    }
+
+    fn url_or(&mut self, name: &str, default: &str) -> Url {
+        // The second default only stands in where a fault has been noted; nothing starts with it.
+        #[expect(clippy::expect_used, reason = "a constant address parses")]
+        let stand_in = || Url::parse("http://localhost").expect("a constant address parses");
+        self.maybe_url(name)
+            .unwrap_or_else(|| default.parse().unwrap_or_else(|_| stand_in()))
+    }
+
+    pub(super) fn sanity(&mut self) -> SanitySettings {
+        let project = self.text("SANITY_PROJECT_ID");
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if !project.chars().all(legal) {
+            self.fault(format!(
+                "SANITY_PROJECT_ID is {project:?}, and may have letters, digits and '-' only"
+            ));
+        }
+        let dataset = self.text("SANITY_DATASET");
+        if !dataset.chars().all(|c| legal(c) || c == '_') {
+            self.fault(format!(
+                "SANITY_DATASET is {dataset:?}, and may have letters, digits, '-' and '_' only"
+            ));
+        }
+        let max_age = self
+            .maybe("SANITY_WEBHOOK_MAX_AGE")
+            .map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
+        SanitySettings {
+            api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
+            dataset,
+            token: self.secret("SANITY_API_WRITE_TOKEN"),
+            webhook_secret: self.secret("SANITY_WEBHOOK_SECRET"),
+            webhook_secret_previous: self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS").map(SecretString::from),
+            webhook_max_age: max_age,
+            lead_type: self.text("SANITY_LEAD_TYPE"),
+        }
+    }
+
+    pub(super) fn bigin(&mut self) -> BiginSettings {
+        let name = self.text("BIGIN_DATA_CENTER").to_lowercase();
+        let found = DATA_CENTERS.iter().find(|(center, _, _)| *center == name);
+        if found.is_none() {
+            let names: Vec<_> = DATA_CENTERS.iter().map(|(center, _, _)| *center).collect();
+            self.fault(format!(
+                "BIGIN_DATA_CENTER is {name:?}, and must be one of {}",
+                names.join(" ")
+            ));
+        }
+        let (_, accounts, api) = found.unwrap_or(&DATA_CENTERS[0]);
+        let api_domain = self.maybe_url("BIGIN_API_DOMAIN");
+        BiginSettings {
+            accounts_url: self.url_or("BIGIN_ACCOUNTS_URL", accounts),
+            api_domain_is_set: api_domain.is_some(),
+            api_domain: api_domain.unwrap_or_else(|| self.url_or("", api)),
+            client_id: self.text("BIGIN_CLIENT_ID"),
+            client_secret: self.secret("BIGIN_CLIENT_SECRET"),
+            refresh_token: self.secret("BIGIN_REFRESH_TOKEN"),
+            tags: self.tags(),
+            lead_id_field: self.lead_id_field(),
+            max_concurrency: self.max_concurrency(),
+        }
+    }
+
+    /// Bigin's rules for tags (official CRM docs, create-tag): 25 characters, no comma and no angle brackets.
+    fn tags(&mut self) -> Vec<String> {
+        let text = self.text("BIGIN_TAGS");
+        let tags: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect();
+        for tag in &tags {
+            if tag.chars().count() > 25 || tag.contains(['<', '>']) {
+                self.fault(format!(
+                    "BIGIN_TAGS has {tag:?}: a tag has 25 characters at most, and no '<' or '>'"
+                ));
+            }
+        }
+        if tags.is_empty() && !text.is_empty() {
+            self.fault("BIGIN_TAGS names no tag".into());
+        }
+        tags
+    }
+
+    fn lead_id_field(&mut self) -> Option<String> {
+        let field = self.maybe("BIGIN_LEAD_ID_FIELD")?;
+        if !field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            self.fault(format!(
+                "BIGIN_LEAD_ID_FIELD is {field:?}, which is not a field's API name such as Lead_ID"
+            ));
+        }
+        Some(field)
+    }
+
+    fn max_concurrency(&mut self) -> usize {
+        let text = self.text("BIGIN_MAX_CONCURRENCY");
+        match text.parse() {
+            Ok(calls @ 1..=100) => calls,
+            _ => {
+                self.fault(format!(
+                    "BIGIN_MAX_CONCURRENCY is {text:?}, and must be a number from 1 to 100"
+                ));
+                1
+            }
+        }
+    }
+
+    pub(super) fn time_zone(&mut self) -> TimeZone {
+        let name = self.text("TIME_ZONE");
+        TimeZone::get(&name).unwrap_or_else(|_| {
+            self.fault(format!(
+                "TIME_ZONE is {name:?}, which is not a time zone such as Europe/London"
+            ));
+            TimeZone::UTC
+        })
+    }
+
+    pub(super) fn database(&mut self) -> PathBuf {
+        let url = self.text("DATABASE_URL");
+        if let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
+            if path.is_empty() {
+                self.fault(
+                    "DATABASE_URL names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db".into(),
+                );
+            }
+            return PathBuf::from(path);
+        }
+        // The address itself may hold a password.
+        self.fault("DATABASE_URL must be sqlite:// and a path; PostgreSQL is not there yet".into());
+        PathBuf::new()
+    }
+
+    pub(super) fn listen(&mut self) -> SocketAddr {
+        let port = self.layers.port();
+        let text = match (&port, self.layers.is_set("LISTEN_ADDR")) {
+            (Some(port), false) => format!("0.0.0.0:{port}"),
+            _ => self.text("LISTEN_ADDR"),
+        };
+        text.parse().unwrap_or_else(|_| {
+            self.fault(format!(
+                "LISTEN_ADDR is {text:?}, which is not an address and port such as 127.0.0.1:8080"
+            ));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    pub(super) fn admin_token(&mut self, listen: &SocketAddr) -> Option<SecretString> {
+        let token = self.maybe("ADMIN_TOKEN")?;
+        if token.chars().count() < 32 && !listen.ip().is_loopback() {
+            self.fault(
+                "ADMIN_TOKEN is shorter than 32 characters, and the server listens beyond this machine: make one with `openssl rand -hex 24`"
+                    .into(),
+            );
+        }
+        Some(token.into())
+    }
+
+    pub(super) fn log_json(&mut self) -> Option<bool> {
+        match self.text("LOG_FORMAT").as_str() {
+            "auto" => None,
+            "json" => Some(true),
+            "text" => Some(false),
+            other => {
+                self.fault(format!("LOG_FORMAT is {other:?}, and must be auto, text or json"));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Rust sources as the rules of the house see them: paths, words and lengths, with what is a test told from what is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::Command;
+
+use proc_macro2::{Delimiter, Ident, Spacing, TokenStream, TokenTree};
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+
+/// A Rust file, parsed.
+pub(super) struct Source {
+    /// From the root of the repository.
+    pub(super) path: String,
+    pub(super) text: String,
+    /// `["http", "api"]` of `src/http/api.rs`; empty for files outside `src`.
+    pub(super) module: Vec<String>,
+    file: syn::File,
+    /// Lines of items under `#[cfg(test)]`, those of a file that is declared so included.
+    pub(super) tests: Vec<RangeInclusive<usize>>,
+}
+
+/// A path as it is written, with the lists in braces taken apart.
+pub(super) struct Written {
+    pub(super) line: usize,
+    pub(super) segments: Vec<String>,
+}
+
+impl Source {
+    fn parse(path: &str, text: &str) -> Self {
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let tests = file
+            .items
+            .iter()
+            .filter(|item| is_test(item))
+            .map(|item| lines(item.span()))
+            .collect();
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            module: module_of(path),
+            file,
+            tests,
+        }
+    }
+
+    pub(super) fn top(&self) -> Option<&str> {
+        self.module.first().map(String::as_str)
+    }
+
+    /// Whether it is part of the program, and not of its tests.
+    pub(super) fn is_program(&self) -> bool {
+        !self.module.is_empty() && !self.is_test_line(1)
+    }
+
+    pub(super) fn is_test_line(&self, line: usize) -> bool {
+        self.module.is_empty() || self.tests.iter().any(|lines| lines.contains(&line))
+    }
+
+    /// How many of these lines are neither blank nor a comment.
+    pub(super) fn lines_of_code(&self, lines: RangeInclusive<usize>) -> usize {
+        let numbered = (1..).zip(self.text.lines().map(str::trim_start));
+        let counts = |line: &str| !line.is_empty() && !line.starts_with("//");
+        numbered
+            .filter(|(number, line)| lines.contains(number) && counts(line))
+            .count()
+    }
+
+    /// Modules declared here under `#[cfg(test)]`, whose files are tests.
+    fn test_modules(&self) -> impl Iterator<Item = Vec<String>> {
+        let declared = self.file.items.iter().filter(|item| is_test(item));
+        declared.filter_map(|item| match item {
+            syn::Item::Mod(item) if item.content.is_none() => {
+                let parent = if self.module == ["lib"] { &[][..] } else { &self.module };
+                Some([parent, &[item.ident.to_string()]].concat())
+            }
+            _ => None,
+        })
+    }
+
+    /// What of ours the program's code imports or names, and on which line, from the root of the crate.
+    pub(super) fn imports(&self) -> Vec<(usize, Vec<String>)> {
+        let resolved = self.paths().into_iter().filter_map(|path| {
+            let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
+            let target = match path.segments.first()?.as_str() {
+                "crate" | "bigin_sync" => path.segments[1..].to_vec(),
+                "super" => {
+                    let parent = &self.module[..self.module.len().saturating_sub(supers)];
+                    [parent, &path.segments[supers..]].concat()
+                }
+                _ => return None,
+            };
+            Some((path.line, target))
+        });
+        resolved.collect()
+    }
+
+    /// Every path in the program's code. Those in modules inside the file are taken as if they stood outside, which is so
+    /// for `crate::` and crates; the house writes no such modules but for tests.
+    pub(super) fn paths(&self) -> Vec<Written> {
+        let mut paths = Vec::new();
+        self.walk(&mut |tokens, at, _| {
+            let line = tokens[at].span().start().line;
+            let TokenTree::Ident(_) = &tokens[at] else { return };
+            let goes_on = at >= 2 && is_colons(tokens, at - 2);
+            // `a::b` and `<T>::b` go on with their colons; `::std::fs` begins with them.
+            let before = at.checked_sub(3).and_then(|at| tokens.get(at));
+            let begins = match before {
+                Some(TokenTree::Ident(ident)) => ident == "use",
+                before => !is_punct(before, '>'),
+            };
+            let is_member = at > 0 && is_punct(tokens.get(at - 1), '.');
+            if !self.is_test_line(line) && !is_member && (!goes_on || begins) {
+                let segments = path_at(tokens, at);
+                paths.extend(segments.into_iter().map(|segments| Written { line, segments }));
+            }
+        });
+        paths
+    }
+
+    pub(super) fn idents(&self) -> impl Iterator<Item = Ident> {
+        let mut idents = Vec::new();
+        self.walk(&mut |tokens, at, _| idents.extend(as_ident(tokens.get(at)).cloned()));
+        idents
+            .into_iter()
+            .filter(|ident| !self.is_test_line(ident.span().start().line))
+    }
+
+    /// Visits every token, with its neighbours and its place among them, and whether a fault there is excused.
+    pub(super) fn walk(&self, visit: &mut dyn FnMut(&[TokenTree], usize, bool)) {
+        let tokens: TokenStream = self.text.parse().unwrap();
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        walk(&tokens, false, visit);
+    }
+}
+
+pub(super) fn walk(tokens: &[TokenTree], excused: bool, visit: &mut dyn FnMut(&[TokenTree], usize, bool)) {
+    let mut next = excused;
+    for (at, token) in tokens.iter().enumerate() {
+        visit(tokens, at, next);
+        if let TokenTree::Group(group) = token {
+            let inside: Vec<TokenTree> = group.stream().into_iter().collect();
+            walk(&inside, next, visit);
+            next |= is_attribute(tokens, at) && excuses(&inside);
+        }
+        // An attribute holds for the statement or item behind it.
+        if is_punct(Some(token), ';') || is_group(Some(token), Delimiter::Brace) {
+            next = excused;
+        }
+    }
+}
+
+/// `expect(clippy::unwrap_used, …)`, or the same of `expect_used`, with a reason.
+fn excuses(attribute: &[TokenTree]) -> bool {
+    let (true, Some(TokenTree::Group(group))) = (is_ident(attribute.first(), "expect"), attribute.get(1)) else {
+        return false;
+    };
+    let text = group.to_string();
+    (text.contains("unwrap_used") || text.contains("expect_used")) && text.contains("reason")
+}
+
+pub(super) fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
+    let before = |by: usize| at.checked_sub(by).and_then(|at| tokens.get(at));
+    is_group(tokens.get(at), Delimiter::Bracket)
+        && (is_punct(before(1), '#') || is_punct(before(1), '!') && is_punct(before(2), '#'))
+}
+
+/// The path that begins at `at`; several where it ends in a list in braces.
+fn path_at(tokens: &[TokenTree], mut at: usize) -> Vec<Vec<String>> {
+    let mut segments = Vec::new();
+    while let Some(ident) = as_ident(tokens.get(at)) {
+        segments.push(ident.to_string());
+        if !is_colons(tokens, at + 1) {
+            return vec![segments];
+        }
+        at += 3;
+    }
+    let Some(TokenTree::Group(group)) = tokens.get(at).filter(|token| is_group(Some(token), Delimiter::Brace)) else {
+        // `::*`, or the arguments of a type.
+        return vec![segments];
+    };
+    let inside: Vec<TokenTree> = group.stream().into_iter().collect();
+    let parts = inside.split(|token| is_punct(Some(token), ','));
+    let parts = parts.filter(|part| !part.is_empty()).flat_map(|part| path_at(part, 0));
+    parts.map(|part| [segments.as_slice(), &part].concat()).collect()
+}
+
+fn as_ident(token: Option<&TokenTree>) -> Option<&Ident> {
+    match token {
+        Some(TokenTree::Ident(ident)) => Some(ident),
+        _ => None,
+    }
+}
+
+pub(super) fn is_ident(token: Option<&TokenTree>, text: &str) -> bool {
+    as_ident(token).is_some_and(|ident| ident == text)
+}
+
+pub(super) fn is_punct(token: Option<&TokenTree>, text: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == text)
+}
+
+pub(super) fn is_group(token: Option<&TokenTree>, delimiter: Delimiter) -> bool {
+    matches!(token, Some(TokenTree::Group(group)) if group.delimiter() == delimiter)
+}
+
+fn is_colons(tokens: &[TokenTree], at: usize) -> bool {
+    let joint = matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.spacing() == Spacing::Joint);
+    joint && is_punct(tokens.get(at), ':') && is_punct(tokens.get(at + 1), ':')
+}
+
+/// Whether an item stands under `#[cfg(test)]`.
+fn is_test(item: &syn::Item) -> bool {
+    let attributes = match item {
+        syn::Item::Const(item) => &item.attrs,
+        syn::Item::Enum(item) => &item.attrs,
+        syn::Item::Fn(item) => &item.attrs,
+        syn::Item::Impl(item) => &item.attrs,
+        syn::Item::Mod(item) => &item.attrs,
+        syn::Item::Struct(item) => &item.attrs,
+        syn::Item::Use(item) => &item.attrs,
+        _ => return false,
+    };
+    attributes.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
+        _ => false,
+    })
+}
+
+fn lines(span: proc_macro2::Span) -> RangeInclusive<usize> {
+    span.start().line..=span.end().line
+}
+
+/// Name, first line and lines between the braces of every function with a body.
+pub(super) fn functions(source: &Source) -> Vec<(String, usize, RangeInclusive<usize>)> {
+    struct Functions(Vec<(String, usize, RangeInclusive<usize>)>);
+    impl Functions {
+        fn push(&mut self, signature: &syn::Signature, body: &syn::Block) {
+            let body = lines(body.span());
+            let between = body.start() + 1..=body.end().saturating_sub(1);
+            self.0
+                .push((signature.ident.to_string(), signature.span().start().line, between));
+        }
+    }
+    impl<'ast> Visit<'ast> for Functions {
+        fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+            self.push(&function.sig, &function.block);
+            visit::visit_item_fn(self, function);
+        }
+        fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+            self.push(&function.sig, &function.block);
+            visit::visit_impl_item_fn(self, function);
+        }
+        fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+            if let Some(body) = &function.default {
+                self.push(&function.sig, body);
+            }
+            visit::visit_trait_item_fn(self, function);
+        }
+    }
+    let mut functions = Functions(Vec::new());
+    functions.visit_file(&source.file);
+    functions.0
+}
+
+fn module_of(path: &str) -> Vec<String> {
+    let Some(path) = path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else {
+        return Vec::new();
+    };
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// Parses files, and marks those as tests that another declares so.
+pub(super) fn sources<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Source> {
+    let mut sources: Vec<Source> = texts
+        .into_iter()
+        .map(|(path, text)| Source::parse(path, text))
+        .collect();
+    let tests: Vec<Vec<String>> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        if tests.iter().any(|test| source.module.starts_with(test)) {
+            source.tests = vec![1..=source.text.lines().count().max(1)];
+        }
+    }
+    sources
+}
+
+pub(super) fn of_this_package() -> Vec<Source> {
+    let texts = texts();
+    let texts = texts.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+    sources(texts.filter(|(path, _)| Path::new(path).extension().is_some_and(|extension| extension == "rs")))
+}
+
+/// The tracked files that are text. Where there is no git, every file that is not built or fetched.
+pub(super) fn texts() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let git = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
+    let listed = git
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .unwrap_or_default();
+    let mut paths: BTreeSet<String> = listed
+        .split('\0')
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if paths.is_empty() {
+        files_below(root, root, &mut paths);
+    } else {
+        // A source that is not tracked yet is compiled all the same.
+        files_below(root, &root.join("src"), &mut paths);
+        files_below(root, &root.join("tests"), &mut paths);
+    }
+    let read = |path: String| Some((std::fs::read_to_string(root.join(&path)).ok()?, path));
+    paths
+        .into_iter()
+        .filter_map(read)
+        .map(|(text, path)| (path, text))
+        .collect()
+}
+
+fn files_below(root: &Path, folder: &Path, paths: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !["target", ".git", "node_modules", "__pycache__"].contains(&name) {
+                files_below(root, &path, paths);
+            }
+        } else {
+            paths.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
