@@ -102,6 +102,8 @@ impl App {
             admin_token: settings.admin_token.clone(),
             send_wait: settings.send_wait,
             metrics,
+            checking: tokio::sync::Mutex::new(()),
+            stopping: watch::Sender::new(false),
         };
         Ok(Self {
             context: Arc::new(context),
@@ -118,8 +120,7 @@ impl App {
     /// # Errors
     /// The server cannot listen, or has ended by itself.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (stopping, stopped) = watch::channel(false);
-        let mut loops = self.start(&stopped);
+        let mut loops = self.start(&self.http.stopping.subscribe());
         let server = http::serve(self.http.clone(), listener).context("the server cannot start")?;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
@@ -128,8 +129,7 @@ impl App {
             ended = &mut server => Some(ended),
         };
         tracing::info!("stopping: no more webhooks are taken, calls in flight are finished");
-        // Nobody listening is fine: the loops may have ended.
-        let _ = stopping.send(true);
+        self.http.stopping.send_replace(true);
         let drain = async {
             if ended.is_none() {
                 handle.stop(true).await;

@@ -165,13 +165,14 @@ fn listed(faults: &[String]) -> String {
 }
 
 impl Settings {
-    /// Reads the settings from their layers. `check_mapping` lists what is wrong with the templates.
+    /// Reads the settings from their layers. `check_rest` lists what is wrong with the templates, and with whatever else the
+    /// caller has read.
     ///
     /// # Errors
     /// [`Faults`] lists all of them, so that one start is enough to mend them.
     pub fn load(
         layers: &Layers,
-        check_mapping: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
+        check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
     ) -> Result<Self, Faults> {
         let mut read = Reader {
             layers,
@@ -204,7 +205,10 @@ impl Settings {
         for name in ["PUBLIC_URL", "CORS_ORIGIN", "SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
             read.maybe_url(name);
         }
-        read.faults.extend(check_mapping(
+        for name in ["ALERT_URL", "HEARTBEAT_URL"] {
+            read.secret_url(name);
+        }
+        read.faults.extend(check_rest(
             &settings.mapping,
             &settings.time_zone,
             &settings.phone_region,
@@ -235,10 +239,14 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// Reads a file of settings' secrets: one line, whose line break does not count.
+/// Reads a file of settings' secrets: one line, whose line break does not count. An empty one is a fault: somebody meant
+/// to give a secret, and an empty one is either no protection or an unset setting in disguise.
 pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("the file is empty".to_owned()),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -104,23 +104,31 @@ impl Deadline {
 }
 
 /// Builds the client for the service at `bases`. `user_agent` goes along with every request. The environment's proxies
-/// are honoured, but never for addresses of this machine.
+/// are honoured, unless one of the addresses is of this machine: no proxy leads there.
 ///
 /// # Errors
 /// Where the TLS backend cannot be set up, which only a broken build does.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that builds a client")]
 pub fn client(user_agent: &str, bases: &[&Url]) -> Result<Client, reqwest::Error> {
+    build(user_agent, bases.iter().all(|base| !is_loopback(base)))
+}
+
+/// Builds a client for addresses of this machine.
+///
+/// # Errors
+/// As for [`client`].
+pub fn local_client(user_agent: &str) -> Result<Client, reqwest::Error> {
+    build(user_agent, false)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that builds a client")]
+fn build(user_agent: &str, may_use_proxy: bool) -> Result<Client, reqwest::Error> {
     // A second call finds the provider installed, which is what we want.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .filter_map(|der| reqwest::Certificate::from_der(der).ok());
     let builder = Client::builder();
-    let builder = if bases.iter().all(|base| is_loopback(base)) {
-        builder.no_proxy()
-    } else {
-        builder
-    };
+    let builder = if may_use_proxy { builder } else { builder.no_proxy() };
     builder
         .user_agent(user_agent)
         .tls_certs_only(roots)

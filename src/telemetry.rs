@@ -6,18 +6,25 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// What the web server says of its own threads, and of requests that are no HTTP, each an error to it: anybody who finds
+/// the port can make as many as they like. Both are only for those who ask for them by name.
+const QUIET: &str = "actix_http=off,actix_server=warn";
+
 /// Starts logging. `json`: `None` is text on a terminal and JSON elsewhere.
 ///
 /// # Errors
 /// A sentence where the filter is not one.
 pub fn start(json: Option<bool>, filter: &str) -> Result<(), String> {
-    // What the web server says of its own threads is of no use to anybody, unless it is asked for by name.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{filter}")).map_err(|error| {
+    // The later of two directives for one target wins, so that RUST_LOG has the last word.
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| {
         format!("RUST_LOG is {filter:?}, which is not a filter such as info or bigin_sync=debug: {error}")
     })?;
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would be told on standard error with a macro that panics where that cannot be written to: a full disk, or a
+        // collector of logs that has gone. A line that is lost must not take the service with it.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second start, in a test, keeps the first.
     let _ = if json {

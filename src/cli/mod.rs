@@ -2,6 +2,7 @@
 //! usage, which wrong settings are.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,8 +75,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "this is the one place that prints errors")]
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("bigin-sync: {error:#}");
+    // Not `eprintln!`, which panics where standard error is closed: the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "bigin-sync: {error:#}");
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }

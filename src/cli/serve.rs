@@ -16,13 +16,11 @@ use crate::telemetry;
 pub(super) async fn serve(sources: &Sources) -> anyhow::Result<()> {
     let layers = Layers::read(sources.config.as_deref(), sources.env_file.as_deref(), environment());
     let (json, filter) = log_settings(&layers);
-    telemetry::start(json, &filter).map_err(Usage)?;
+    let log_fault = telemetry::start(json, &filter).err();
     let settings = Settings::load(&layers, |templates, zone, region| {
         let faults = Mapping::new(templates, zone.clone(), region).err().unwrap_or_default();
-        faults
-            .into_iter()
-            .map(|fault| format!("the mapping of {fault}"))
-            .collect()
+        let faults = faults.into_iter().map(|fault| format!("the mapping of {fault}"));
+        log_fault.into_iter().chain(faults).collect()
     })
     .map_err(|faults| Usage(faults.to_string()))?;
 

@@ -9,7 +9,7 @@ use super::{DEFAULTS, PLAIN, SECRETS, read_secret};
 const CONFIG_FILE: &str = "bigin-sync.toml";
 
 /// Settings as text, by name in capitals, and what could not be read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Layers {
     /// The first has the last word: environment, `.env`, file, defaults.
     layers: Vec<BTreeMap<String, String>>,
@@ -103,22 +103,31 @@ impl Layers {
         if !named && !path.exists() {
             return BTreeMap::new();
         }
-        let read = dotenvy::from_path_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        match read {
-            Ok(pairs) => pairs.into_iter().collect(),
-            Err(dotenvy::Error::LineParse(_, position)) => {
-                // The line itself may hold a secret.
-                self.faults.push(format!(
-                    "{} has a line that is not NAME=value, near character {position} of it",
-                    path.display()
-                ));
-                BTreeMap::new()
-            }
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
             Err(error) => {
                 self.faults.push(format!("{} cannot be read: {error}", path.display()));
-                BTreeMap::new()
+                return BTreeMap::new();
+            }
+        };
+        // Some editors put a mark before the first character.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let mut settings = BTreeMap::new();
+        for pair in dotenvy::from_read_iter(text.as_bytes()) {
+            match pair {
+                Ok((name, value)) => {
+                    settings.insert(name, value);
+                }
+                Err(error) => self.faults.push(bad_line(path, text, &error)),
             }
         }
+        for (number, name) in substituted(text) {
+            self.faults.push(format!(
+                "{} has a '$' in {name}, line {number}, which would be replaced by something else: put the value between single quotes",
+                path.display()
+            ));
+        }
+        settings
     }
 
     fn file(&mut self, path: &Path, named: bool) -> BTreeMap<String, String> {
@@ -181,11 +190,46 @@ impl Layers {
     }
 }
 
+/// Names the line of `.env` that cannot be read, and not its text, which may hold a secret.
+fn bad_line(path: &Path, text: &str, error: &dotenvy::Error) -> String {
+    let dotenvy::Error::LineParse(bad, _) = error else {
+        return format!("{} cannot be read", path.display());
+    };
+    // What the parser calls the line may be its value only, and go on over the next lines where a quote is not closed.
+    let first = bad.lines().next().unwrap_or_default().trim_end();
+    let found = text.lines().position(|line| line.trim_end().ends_with(first));
+    let place = match found.filter(|_| !first.is_empty()) {
+        Some(at) => format!(", line {}", at + 1),
+        None => String::new(),
+    };
+    format!(
+        "{} has a line that is not NAME=value{place}: a value with spaces, quotes or '#' goes between single quotes",
+        path.display()
+    )
+}
+
+/// Settings of ours in which `.env` would put the value of another variable, or nothing, in place of `$` and what follows:
+/// a secret with a `$` would silently be another one.
+fn substituted(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter_map(|(at, line)| {
+        let (name, value) = line.split_once('=')?;
+        let name = name.trim().trim_start_matches("export ").trim();
+        let ours = name == "PORT" || is_setting(name);
+        let quoted = value.trim_start().starts_with('\'');
+        let plain = value.replace("\\$", "");
+        (ours && !quoted && plain.contains('$')).then_some((at + 1, name))
+    })
+}
+
+/// Whether this is the name of a setting, in capitals.
+fn is_setting(name: &str) -> bool {
+    let secret = name.strip_suffix("_FILE").unwrap_or(name);
+    PLAIN.contains(&name) || SECRETS.contains(&secret)
+}
+
 fn is_known(key: &str) -> bool {
-    let name = key.to_uppercase();
     let lower = key.chars().all(|c| !c.is_uppercase());
-    let secret = name.strip_suffix("_FILE").unwrap_or(&name);
-    lower && (PLAIN.contains(&name.as_str()) || SECRETS.contains(&secret))
+    lower && is_setting(&key.to_uppercase())
 }
 
 fn as_text(value: &toml::Value) -> Option<String> {

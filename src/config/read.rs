@@ -53,8 +53,21 @@ impl Reader<'_> {
         value.unwrap_or_default()
     }
 
-    fn secret(&mut self, name: &str) -> SecretString {
-        self.text(name).into()
+    /// A secret that a program made.
+    fn token(&mut self, name: &str) -> SecretString {
+        let token = self.text(name);
+        self.check_token(name, &token);
+        token.into()
+    }
+
+    /// A space or a line break comes along when a token is copied. No header takes it, so that every call would fail as if
+    /// the service could not be reached, and every caller would be turned away.
+    fn check_token(&mut self, name: &str, token: &str) {
+        if !token.bytes().all(|c| c.is_ascii_graphic()) {
+            self.fault(format!(
+                "{name} has a space, a line break or a character beyond ASCII in it, which no token has"
+            ));
+        }
     }
 
     pub(super) fn duration(&mut self, name: &str, least: Duration) -> Duration {
@@ -77,12 +90,33 @@ impl Reader<'_> {
 
     pub(super) fn maybe_url(&mut self, name: &str) -> Option<Url> {
         let text = self.maybe(name)?;
-        match text.trim_end_matches('/').parse::<Url>() {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
-            _ => {
+        // Paths are put behind it, and it is shown in logs: so nothing but a place may be in it. It is not quoted, since
+        // what stands before an '@' may be a password.
+        match address(&text) {
+            Some(url) if url.query().is_some() || url.fragment().is_some() => {
+                self.fault(format!("{name} must end with its path: no '?' and no '#'"));
+                None
+            }
+            Some(url) if !url.username().is_empty() || url.password().is_some() => {
+                self.fault(format!("{name} must have no user name and no password in it"));
+                None
+            }
+            Some(url) => Some(url),
+            None if text.contains('@') => {
+                self.fault(format!("{name} is not an http or https address"));
+                None
+            }
+            None => {
                 self.fault(format!("{name} is {text:?}, which is not an http or https address"));
                 None
             }
+        }
+    }
+
+    /// An address that is a secret itself, so that it is never quoted.
+    pub(super) fn secret_url(&mut self, name: &str) {
+        if self.maybe(name).is_some_and(|text| address(&text).is_none()) {
+            self.fault(format!("{name} is not an http or https address"));
         }
     }
 
@@ -108,15 +142,26 @@ impl Reader<'_> {
                 "SANITY_DATASET is {dataset:?}, and may have letters, digits, '-' and '_' only"
             ));
         }
-        let max_age = self
-            .maybe("SANITY_WEBHOOK_MAX_AGE")
-            .map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
+        let max_age = self.maybe("SANITY_WEBHOOK_MAX_AGE");
+        let max_age = max_age.map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
+        let token = self.token("SANITY_API_WRITE_TOKEN");
+        let webhook_secret = self.text("SANITY_WEBHOOK_SECRET");
+        let previous = self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS");
+        // Spaces are kept, since people think these up; a line break cannot be typed into Sanity's form.
+        for (name, secret) in [
+            ("SANITY_WEBHOOK_SECRET", Some(&webhook_secret)),
+            ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
+        ] {
+            if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
+                self.fault(format!("{name} has a line break in it, which no webhook's secret has"));
+            }
+        }
         SanitySettings {
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
             dataset,
-            token: self.secret("SANITY_API_WRITE_TOKEN"),
-            webhook_secret: self.secret("SANITY_WEBHOOK_SECRET"),
-            webhook_secret_previous: self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS").map(SecretString::from),
+            token,
+            webhook_secret: webhook_secret.into(),
+            webhook_secret_previous: previous.map(SecretString::from),
             webhook_max_age: max_age,
             lead_type: self.text("SANITY_LEAD_TYPE"),
         }
@@ -139,8 +184,8 @@ impl Reader<'_> {
             api_domain_is_set: api_domain.is_some(),
             api_domain: api_domain.unwrap_or_else(|| self.url_or("", api)),
             client_id: self.text("BIGIN_CLIENT_ID"),
-            client_secret: self.secret("BIGIN_CLIENT_SECRET"),
-            refresh_token: self.secret("BIGIN_REFRESH_TOKEN"),
+            client_secret: self.token("BIGIN_CLIENT_SECRET"),
+            refresh_token: self.token("BIGIN_REFRESH_TOKEN"),
             tags: self.tags(),
             lead_id_field: self.lead_id_field(),
             max_concurrency: self.max_concurrency(),
@@ -210,6 +255,11 @@ impl Reader<'_> {
                     "DATABASE_URL names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db".into(),
                 );
             }
+            // SQLite would keep the first in memory, where a restart loses what was acknowledged, and take the second for
+            // the beginning of a name.
+            if path == ":memory:" || path.contains('?') {
+                self.fault("DATABASE_URL must be sqlite:// and the path of a file, without parameters".into());
+            }
             return PathBuf::from(path);
         }
         // The address itself may hold a password.
@@ -224,15 +274,19 @@ impl Reader<'_> {
             _ => self.text("LISTEN_ADDR"),
         };
         text.parse().unwrap_or_else(|_| {
-            self.fault(format!(
-                "LISTEN_ADDR is {text:?}, which is not an address and port such as 127.0.0.1:8080"
-            ));
+            self.fault(match port {
+                Some(port) if !self.layers.is_set("LISTEN_ADDR") => {
+                    format!("PORT is {port:?}, and must be a number up to 65535")
+                }
+                _ => format!("LISTEN_ADDR is {text:?}, which is not an address and port such as 127.0.0.1:8080"),
+            });
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
 
     pub(super) fn admin_token(&mut self, listen: &SocketAddr) -> Option<SecretString> {
         let token = self.maybe("ADMIN_TOKEN")?;
+        self.check_token("ADMIN_TOKEN", &token);
         if token.chars().count() < 32 && !listen.ip().is_loopback() {
             self.fault(
                 "ADMIN_TOKEN is shorter than 32 characters, and the server listens beyond this machine: make one with `openssl rand -hex 24`"
@@ -253,4 +307,9 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn address(text: &str) -> Option<Url> {
+    let url: Url = text.trim_end_matches('/').parse().ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }

@@ -5,6 +5,8 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::State;
+use crate::domain::breaker::Open;
+use crate::domain::failure::Remote;
 use crate::store::StoreError;
 
 pub(super) async fn livez() -> HttpResponse {
@@ -14,7 +16,9 @@ pub(super) async fn livez() -> HttpResponse {
 /// 503 only where webhooks cannot be stored: with a remote service in trouble they still are, and must keep coming.
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let mut degraded = Vec::new();
+    let one_at_a_time = state.checking.lock().await;
     let stored = state.store.check().await;
+    drop(one_at_a_time);
     if let Err(error) = &stored {
         degraded.push(format!("store: {}", without_path(error)));
     }
@@ -22,7 +26,7 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
         let open = breakers
             .into_iter()
             .filter_map(|breaker| breaker.open.map(|open| (breaker.remote, open)));
-        degraded.extend(open.map(|(remote, open)| format!("{}: {} ({})", remote.label(), open.message, open.code)));
+        degraded.extend(open.map(|(remote, open)| trouble(remote, &open)));
     }
     let restarts = state.metrics.worker_restarts.get();
     if restarts > 0 {
@@ -40,6 +44,19 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().json(body)
+    }
+}
+
+/// `bigin: refresh token rejected (invalid_code); run …`: the part as people know it, what is wrong, and what to do.
+fn trouble(remote: Remote, open: &Open) -> String {
+    // Access tokens are Bigin's too, to everybody but us.
+    let part = match remote {
+        Remote::Token | Remote::Bigin => "bigin",
+        Remote::Sanity => "sanity",
+    };
+    match open.message.split_once("; ") {
+        Some((what, to_do)) => format!("{part}: {what} ({}); {to_do}", open.code),
+        None => format!("{part}: {} ({})", open.message, open.code),
     }
 }
 

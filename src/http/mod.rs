@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, Route, guard, web};
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
@@ -36,6 +37,10 @@ pub struct State {
     pub send_wait: Duration,
     /// What this process has counted.
     pub metrics: Arc<Metrics>,
+    /// Held while `/readyz` tries to store something, so that whoever asks often takes no room from the webhooks.
+    pub checking: tokio::sync::Mutex<()>,
+    /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
+    pub stopping: watch::Sender<bool>,
 }
 
 /// A head of a request that takes longer than this to arrive is given up.
@@ -75,17 +80,42 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/webhooks/sanity")
                 .post(webhook::receive)
-                .default_service(web::to(method_not_allowed)),
+                .default_service(only("POST")),
         )
-        .service(web::resource("/livez").get(health::livez))
-        .service(web::resource("/readyz").get(health::readyz))
+        .service(
+            web::resource("/livez")
+                .route(get().to(health::livez))
+                .default_service(only("GET, HEAD")),
+        )
+        .service(
+            web::resource("/readyz")
+                .route(get().to(health::readyz))
+                .default_service(only("GET, HEAD")),
+        )
         .service(
             web::scope("/api")
                 .wrap(actix_web::middleware::from_fn(api::authorize))
-                .service(web::resource("/send-to-bigin").post(send::send_to_bigin))
-                .service(web::resource("/syncs").get(api::list).post(api::open))
-                .service(web::resource("/syncs/{id}").get(api::one))
-                .service(web::resource("/health").get(api::health))
+                .service(
+                    web::resource("/send-to-bigin")
+                        .post(send::send_to_bigin)
+                        .default_service(only("POST")),
+                )
+                .service(
+                    web::resource("/syncs")
+                        .route(get().to(api::list))
+                        .post(api::open)
+                        .default_service(only("GET, HEAD, POST")),
+                )
+                .service(
+                    web::resource("/syncs/{id}")
+                        .route(get().to(api::one))
+                        .default_service(only("GET, HEAD")),
+                )
+                .service(
+                    web::resource("/health")
+                        .route(get().to(api::health))
+                        .default_service(only("GET, HEAD")),
+                )
                 .default_service(web::to(not_found)),
         )
         .default_service(web::to(not_found));
@@ -95,6 +125,12 @@ async fn not_found() -> HttpResponse {
     problem::answer(404, "There is nothing at this address.")
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    problem::answer(405, "Webhooks come by POST.")
+/// GET, and HEAD, which monitors like to ask with; the server leaves the body out by itself.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// Answers the methods that an address does not take, and names those it does.
+fn only(methods: &'static str) -> Route {
+    web::to(move || async move { problem::method_not_allowed(methods) })
 }

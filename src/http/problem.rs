@@ -26,6 +26,14 @@ pub(super) fn answer(status: u16, detail: &str) -> HttpResponse {
         .body(body.to_string())
 }
 
+/// The address is there, and takes other methods.
+pub(super) fn method_not_allowed(methods: &'static str) -> HttpResponse {
+    let mut response = answer(405, &format!("This address takes {methods} only."));
+    let value = actix_web::http::header::HeaderValue::from_static(methods);
+    response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+    response
+}
+
 /// Nothing could be stored or read: come again.
 pub(super) fn unavailable(error: &StoreError) -> HttpResponse {
     let detail = match error {
@@ -34,6 +42,11 @@ pub(super) fn unavailable(error: &StoreError) -> HttpResponse {
         StoreError::DiskFull(_) => "The disk is full or cannot be written to, so nothing can be stored.",
         StoreError::Failed(_) => "The database failed, so nothing can be stored.",
     };
+    come_again(detail)
+}
+
+/// What was asked is good, and may work in a moment.
+pub(super) fn come_again(detail: &str) -> HttpResponse {
     let mut response = answer(503, detail);
     let value = actix_web::http::header::HeaderValue::from_static(RETRY_AFTER);
     response
@@ -43,18 +56,17 @@ pub(super) fn unavailable(error: &StoreError) -> HttpResponse {
 }
 
 pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
-    let status = if matches!(
+    let response = if matches!(
         error,
         JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. }
     ) {
-        413
+        answer(413, "The body is larger than 64 KiB.")
     } else {
-        400
+        answer(
+            400,
+            "The body must be JSON (Content-Type: application/json) with a text \"leadId\".",
+        )
     };
-    let response = answer(
-        status,
-        "The body must be JSON (Content-Type: application/json) with a text \"leadId\".",
-    );
     InternalError::from_response(error, response).into()
 }
 

@@ -22,11 +22,17 @@ pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<St
         Ok(id) => id,
         Err(response) => return response,
     };
-    let end = tokio::time::timeout(state.send_wait, wait_for_end(&state, id, &mut changes)).await;
+    let mut stopping = state.stopping.subscribe();
+    let end = tokio::select! {
+        end = wait_for_end(&state, id, &mut changes) => Some(end),
+        () = tokio::time::sleep(state.send_wait) => None,
+        // The lead goes on after the restart; only this connection cannot.
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    };
     match end {
-        Ok(Ok(state)) => ended(&state),
-        Ok(Err(response)) => response,
-        Err(_) => HttpResponse::Accepted().json(json!({
+        Some(Ok(state)) => ended(&state),
+        Some(Err(response)) => response,
+        None => HttpResponse::Accepted().json(json!({
             "success": false,
             "error": "still being sent",
             "message": "The lead is still being sent; its crmStatus will say how it ended.",

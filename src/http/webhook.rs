@@ -27,7 +27,7 @@ struct Payload {
     _type: Option<String>,
     _rev: Option<String>,
     #[serde(rename = "_updatedAt")]
-    updated_at: Option<Timestamp>,
+    updated_at: Option<String>,
     #[serde(rename = "crmStatus")]
     crm_status: Option<String>,
 }
@@ -37,29 +37,22 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
         Ok(Ok(Ok(body))) => body,
         Ok(Err(_)) => return problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection."),
         // The connection broke off or dawdles. Coming again may help.
-        Ok(Ok(Err(_))) | Err(_) => return problem::answer(503, "The body did not arrive whole. Try again."),
+        Ok(Ok(Err(_))) | Err(_) => return problem::come_again("The body did not arrive whole. Try again."),
     };
     let headers = request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
     if let Err(error) = signature::verify(headers, &body, &state.secrets, state.max_age, state.clock.now()) {
         return refused(&state, error);
     }
-    let payload: Payload = match serde_json::from_slice(&body) {
-        Ok(payload) => payload,
-        Err(_) => {
-            return problem::answer(
-                400,
-                "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
-            );
-        }
+    let Some(payload) = parse(&body) else {
+        return malformed(
+            "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
+        );
     };
     if let Some(reason) = ignored(&payload, &state.lead_type) {
         return HttpResponse::Ok().json(json!({ "result": "ignored", "reason": reason }));
     }
     let Ok(lead) = LeadId::parse(&payload._id) else {
-        return problem::answer(
-            400,
-            "The _id is not that of a document: check the webhook's projection.",
-        );
+        return malformed("The _id is not that of a document: check the webhook's projection.");
     };
     let key = request
         .headers()
@@ -70,7 +63,8 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
         key: key.filter(|key| !key.is_empty()),
         lead,
         rev: payload._rev.filter(|rev| !rev.is_empty()),
-        updated_at: payload.updated_at,
+        // A hint for when two requests cross. One that is no time is as good as none; a 4xx would lose the request.
+        updated_at: payload.updated_at.and_then(|at| at.parse::<Timestamp>().ok()),
     };
     store(&state, delivery).await
 }
@@ -92,6 +86,19 @@ async fn store(state: &State, delivery: Delivery) -> HttpResponse {
             problem::unavailable(&error)
         }
     }
+}
+
+/// An object with what matters in it. An array of the same texts would parse too, in whatever order they have.
+fn parse(body: &[u8]) -> Option<Payload> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(body).ok()).flatten()
+}
+
+/// Sanity does not come again after this, so that a lead may be left behind: whoever keeps the webhook has to know. It was
+/// signed, so that strangers cannot fill the log with it.
+fn malformed(detail: &str) -> HttpResponse {
+    tracing::warn!("a signed webhook was refused: {detail}");
+    problem::answer(400, detail)
 }
 
 /// Why a good webhook is none of ours, if it is not. A payload that does not say the status is: the lead will be read.

@@ -48,7 +48,15 @@ impl<'a> Batch<'a> {
     /// An event happened.
     pub(super) fn happened(&mut self, claimed: Claimed, event: Event) {
         let sync = &claimed.sync;
-        tracing::info!(sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, event.label());
+        match &event {
+            // The reason names fields and no values, and is what whoever reads the log wants to know.
+            Event::Rejected { reason, .. } => tracing::warn!(
+                sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: rejected: {reason}", sync.id, sync.lead
+            ),
+            _ => tracing::info!(
+                sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, event.label()
+            ),
+        }
         let took = until(self.claimed_at, self.context.clock.now());
         let mut note = json!({ "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) });
         if let Event::Upserted { delivered, .. } = &event {

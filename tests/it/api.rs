@@ -223,7 +223,7 @@ async fn live_and_ready_are_open_and_name_every_part_in_trouble() {
     );
     let part = body["degraded"][0].as_str().unwrap();
     assert!(
-        part.starts_with("token: ") && part.ends_with("(invalid_code)"),
+        part.starts_with("bigin: refresh token rejected (invalid_code); "),
         "{part}"
     );
     world

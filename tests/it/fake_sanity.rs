@@ -25,7 +25,7 @@ impl Lake {
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00.5Z".parse().unwrap()));
         let fake = FakeSanity::start(clock.clone()).await.unwrap();
-        let client = outbound::client("tests", &[]).unwrap();
+        let client = outbound::local_client("tests").unwrap();
         Self { fake, clock, client }
     }
 

@@ -10,6 +10,7 @@
 mod api;
 mod cli;
 mod demo;
+mod edges;
 mod fake_bigin;
 mod fake_sanity;
 mod house_rules;
@@ -18,6 +19,7 @@ mod journey;
 mod peers;
 mod process;
 mod recovery;
+
 mod store_contract;
 mod trouble;
 mod world;

@@ -199,7 +199,7 @@ impl Service {
         let serving = tokio::spawn(app.run(listener, async { stopped.await.unwrap_or_default() }));
         Self {
             url,
-            client: outbound::client("Sanity.io webhook delivery", &[]).unwrap(),
+            client: outbound::local_client("Sanity.io webhook delivery").unwrap(),
             stop,
             serving,
             _remotes: (bigin, sanity),

@@ -358,8 +358,7 @@ fn listen(app: &App) -> (String, ServerHandle) {
 }
 
 pub fn client() -> reqwest::Client {
-    let loopback = "http://127.0.0.1".parse().unwrap();
-    bigin_sync::outbound::client("a test", &[&loopback]).unwrap()
+    bigin_sync::outbound::local_client("a test").unwrap()
 }
 
 pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {

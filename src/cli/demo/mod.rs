@@ -170,7 +170,7 @@ async fn run(options: &Options, log: &Log, end: &OnceCell<Vec<Verdict>>) -> anyh
     let _deliveries = Deliveries::start(Arc::clone(&stage.sanity));
 
     let api = Api {
-        client: outbound::client("bigin-sync demo", &[])?,
+        client: outbound::local_client("bigin-sync demo")?,
         url: service.url(),
         token: ADMIN_TOKEN.to_owned(),
     };

@@ -63,7 +63,7 @@ impl FakeSanity {
             config.app_data(data.clone());
             routes::configure(config);
         })?;
-        let client = outbound::client("Sanity.io webhook delivery", &[]).map_err(io::Error::other)?;
+        let client = outbound::local_client("Sanity.io webhook delivery").map_err(io::Error::other)?;
         Ok(Self {
             shared,
             server,

@@ -61,7 +61,7 @@ pub enum OpenError {
     )]
     InUse(PathBuf),
     /// The file or its folder cannot be read or written.
-    #[error("the database {path} cannot be opened: {source}")]
+    #[error("the database {path} cannot be opened")]
     Io {
         /// Which file.
         path: PathBuf,
