@@ -84,7 +84,7 @@ impl App {
             lead_id_field: settings.bigin.lead_id_field.clone(),
             tag_delay: settings.tag_delay,
             lease: settings.lease_duration,
-            contacts: tokio::sync::Mutex::new(()),
+            contacts: tokio::sync::Mutex::new(false),
             clock: SharedClock::clone(&clock),
             metrics: Arc::clone(&metrics),
             store: Arc::clone(&store),

@@ -25,8 +25,7 @@ fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
     let Some(lead) = &view.read.published else {
         return Err(Event::LeadDeleted);
     };
-    let has_result = matches!(lead.crm_status.as_deref(), Some(SENT | FAILED));
-    let overwritten = has_result && view.sync.has_unread_request(view.memory);
+    let overwritten = view.sync.is_overwritten(lead, view.memory);
     if lead.is_requested() || view.sync.requests.by_person || overwritten {
         Ok(lead)
     } else {
@@ -67,7 +66,7 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
             action: super::record::Action::Update,
             hash: hash.to_owned(),
         },
-        seen: view.sync.seen(lead),
+        seen: view.sync.seen(lead, view.memory),
         synced_at,
     })
 }
@@ -103,10 +102,15 @@ pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
 
 /// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
 pub fn stale_upsert(sync: &Sync, hash: &str) -> bool {
-    let State::Upserted { delivered, .. } = &sync.state else {
-        return false;
-    };
-    delivered.hash != hash && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
+    !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
+}
+
+/// Whether the lead renders (`hash`) to what was upserted.
+pub fn is_as_upserted(sync: &Sync, hash: &str) -> bool {
+    match &sync.state {
+        State::Upserted { delivered, .. } => delivered.hash == hash,
+        _ => true,
+    }
 }
 
 /// What the write-back worker does.

@@ -30,6 +30,26 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The same failure as the whole service's.
+    pub fn into_pause(self, remote: Remote) -> Pause {
+        let (code, message, retry_after) = match self {
+            Self::Unavailable(pause) => return pause,
+            Self::Unknown {
+                code,
+                message,
+                retry_after,
+            } => (code, message, retry_after),
+            Self::Refused { code, message } => (code, message, None),
+        };
+        Pause {
+            remote,
+            kind: PauseKind::Down,
+            code,
+            message,
+            retry_after,
+        }
+    }
+
     /// The short stable word for logs, history and metrics.
     pub fn code(&self) -> &str {
         match self {

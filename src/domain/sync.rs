@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::decide::{FAILED, SENT};
 use super::lead::{ContactId, Lead, LeadId, Revision};
 use super::retry::{RetryPolicy, later};
 use super::state::{self, Event, IllegalEvent, Seen, State};
@@ -78,7 +79,7 @@ pub struct Memory {
     pub sent_hash: Option<String>,
     /// What we last wrote to `lastSyncedAt`.
     pub synced_at: Option<Timestamp>,
-    /// The newest revision whose data a sync has carried.
+    /// The newest revision that has been read for its requests, or that a finished sync was asked for.
     pub seen: Option<Revision>,
 }
 
@@ -98,15 +99,25 @@ impl Memory {
             State::Sent { delivered, synced_at } => {
                 self.sent_hash = Some(delivered.hash.clone());
                 self.synced_at = Some(*synced_at);
+                self.answers(sync.requests.revision.clone());
             }
-            // What was sent last is no longer what Bigin has, or no longer the lead's last result.
-            State::Upserted { .. } | State::Failed { .. } => self.sent_hash = None,
+            State::Failed { .. } => {
+                self.sent_hash = None;
+                self.answers(sync.requests.revision.clone());
+            }
+            // What was sent last is no longer what Bigin has.
+            State::Upserted { .. } => self.sent_hash = None,
             State::Requested { .. }
             | State::Tagged { .. }
             | State::Rejected { .. }
             | State::LeadDeleted
             | State::Cancelled { .. } => {}
         }
+    }
+
+    /// The lead carries the result of all requests up to this one.
+    fn answers(&mut self, requested: Option<Revision>) {
+        self.seen = Revision::later(self.seen.take(), requested);
     }
 }
 
@@ -159,9 +170,13 @@ impl Sync {
             .is_some_and(|seen| seen.requests < self.requests.count)
     }
 
-    /// Whether a request was signed for a revision later than any that a sync has read. If the lead carries a result by
-    /// now, our own write-back has overwritten that request.
-    pub fn has_unread_request(&self, memory: &Memory) -> bool {
+    /// Whether the lead carries a result that our own write-back has put over a request of this sync.
+    pub fn is_overwritten(&self, lead: &Lead, memory: &Memory) -> bool {
+        matches!(lead.crm_status.as_deref(), Some(SENT | FAILED)) && self.has_unread_request(memory)
+    }
+
+    /// Whether a request was signed for a revision later than any that a sync has read.
+    fn has_unread_request(&self, memory: &Memory) -> bool {
         match (&self.requests.revision, &memory.seen) {
             (Some(requested), Some(seen)) => requested.may_follow(seen),
             _ => false,
@@ -274,10 +289,13 @@ impl Sync {
     }
 
     /// What a read by a worker that has just claimed the sync sees.
-    pub fn seen(&self, lead: &Lead) -> Seen {
+    ///
+    /// A revision in which our own result has overwritten the request does not count as read: the request would look
+    /// carried out to the next worker, which would take the result for a withdrawal.
+    pub fn seen(&self, lead: &Lead, memory: &Memory) -> Seen {
         Seen {
             requests: self.requests.count,
-            revision: Some(lead.revision()),
+            revision: (!self.is_overwritten(lead, memory)).then(|| lead.revision()),
         }
     }
 }

@@ -149,6 +149,8 @@ pub struct Learned {
     pub answered: Vec<Remote>,
     /// These were to be probed, and no call to them was needed: the next claim may probe at once.
     pub not_asked: Vec<Remote>,
+    /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
+    pub unknown_upsert: bool,
 }
 
 /// What a worker found out about a claimed sync.
@@ -172,7 +174,7 @@ pub enum Effect {
     /// The call with it alone failed, which may be its fault or the service's, of which the number says how often it had
     /// been found well; see [`Sync::suspect`].
     Suspected(Failure, i64),
-    /// It is put back as it was, due at once, and nothing is counted.
+    /// It is put back as it was, due at once but after whatever else is due, and nothing is counted.
     Released,
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Batch<'a> {
     probed: Vec<Remote>,
     answered: BTreeSet<Remote>,
     pauses: Vec<Pause>,
+    unknown_upsert: bool,
     outcomes: Vec<Outcome>,
 }
 
@@ -40,6 +41,7 @@ impl<'a> Batch<'a> {
             probed: claim.probed,
             answered: BTreeSet::new(),
             pauses: Vec::new(),
+            unknown_upsert: false,
             outcomes: Vec::with_capacity(claim.syncs.len()),
         };
         (batch, claim.syncs)
@@ -47,6 +49,11 @@ impl<'a> Batch<'a> {
 
     /// An event happened.
     pub(super) fn happened(&mut self, claimed: Claimed, event: Event) {
+        self.happened_with(claimed, event, None);
+    }
+
+    /// An event happened, and the history is to say something more of it.
+    pub(super) fn happened_with(&mut self, claimed: Claimed, event: Event, remark: Option<&str>) {
         let sync = &claimed.sync;
         match &event {
             // The reason names fields and no values, and is what whoever reads the log wants to know.
@@ -59,6 +66,9 @@ impl<'a> Batch<'a> {
         }
         let took = until(self.claimed_at, self.context.clock.now());
         let mut note = json!({ "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) });
+        if let Some(remark) = remark {
+            note[remark] = true.into();
+        }
         if let Event::Upserted { delivered, .. } = &event {
             note["contact"] = delivered.contact.as_str().into();
             note["action"] = delivered.action.label().into();
@@ -141,34 +151,16 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// A call that was made for all of these failed as a whole. Where that says nothing of any one of them (a read, say),
-    /// an unclear end is the service's trouble like a clear refusal.
+    /// An upsert may have been carried out, and of which contact is not known.
+    pub(super) fn unknown_upsert(&mut self) {
+        self.unknown_upsert = true;
+    }
+
+    /// A call that was made for all of these failed as a whole, and says nothing of any one of them (a read, say): it is
+    /// the service's trouble, whether it ended unclearly or was refused.
     pub(super) fn call_failed(&mut self, all: Vec<Claimed>, remote: Remote, error: CallError) {
-        match error {
-            CallError::Unavailable(pause) => {
-                self.pause(pause);
-                all.into_iter().for_each(|claimed| self.release(claimed));
-            }
-            CallError::Unknown {
-                code,
-                message,
-                retry_after,
-            } => {
-                self.pause(Pause {
-                    remote,
-                    kind: PauseKind::Down,
-                    code,
-                    message,
-                    retry_after,
-                });
-                all.into_iter().for_each(|claimed| self.release(claimed));
-            }
-            CallError::Refused { code, message } => {
-                for claimed in all {
-                    self.failed(claimed, &code, message.clone(), None);
-                }
-            }
-        }
+        self.pause(error.into_pause(remote));
+        all.into_iter().for_each(|claimed| self.release(claimed));
     }
 
     /// A service has just answered a call, whatever it said of the records.
@@ -211,7 +203,11 @@ impl<'a> Batch<'a> {
         let answered: Vec<Remote> = self.answered.difference(&paused).copied().collect();
         let untouched = |remote: &Remote| !paused.contains(remote) && !answered.contains(remote);
         let not_asked = self.probed.iter().copied().filter(untouched).collect();
-        let learned = Learned { answered, not_asked };
+        let learned = Learned {
+            answered,
+            not_asked,
+            unknown_upsert: self.unknown_upsert,
+        };
         self.context.store.record(self.outcomes, learned).await?;
         Ok(Stepped::Worked(worked))
     }

@@ -61,7 +61,9 @@ pub struct Context {
     pub lease: Duration,
     /// Held during every upsert until its outcome is recorded, and by the tag worker from its claim to its answer: so no
     /// tag is under way while the upsert of another lead may move its time, and no two upserts of one contact overlap.
-    pub contacts: Mutex<()>,
+    /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
+    /// panicked: no tag may be added before all of them have been moved.
+    pub contacts: Mutex<bool>,
     /// For how long things took.
     pub clock: SharedClock,
     /// What this process has counted.

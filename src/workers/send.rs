@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
-use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, ItemError, Remote};
 
 /// After this many failed calls in a row without one that succeeds it is not the leads: the whole group and both of
 /// its halves have failed.
@@ -58,23 +58,26 @@ pub(super) trait Travels: Sized + Send + Sync {
     ) -> impl Future<Output = Result<Results<Self::Answer>, CallError>> + Send;
 }
 
-/// Sends a group.
+/// Sends a group. Also returns whether a call came to an unclear end, so that it may have been carried out.
 pub(super) async fn send<T: Travels>(
     context: &Context,
     batch: &mut Batch<'_>,
     group: Vec<T>,
-) -> Vec<(T, Sent<T::Answer>)> {
+) -> (Vec<(T, Sent<T::Answer>)>, bool) {
     let mut results: Vec<(T, Sent<T::Answer>)> = Vec::with_capacity(group.len());
     // First come, first sent: both halves of a group before a quarter, so that three failures in a row are all of it.
     let mut waiting = VecDeque::from([group]);
     let mut failures = 0;
     let mut succeeded = false;
+    let mut unclear = false;
     while let Some(mut part) = waiting.pop_front() {
         let Some(deadline) = batch.deadline() else {
             results.extend(part.into_iter().map(|item| (item, Sent::Undecided)));
             continue;
         };
-        match T::call(context, &part, deadline).await {
+        let answer = T::call(context, &part, deadline).await;
+        unclear |= matches!(answer, Err(CallError::Unknown { .. }));
+        match answer {
             Ok(judged) => {
                 failures = 0;
                 succeeded = true;
@@ -87,7 +90,7 @@ pub(super) async fn send<T: Travels>(
                 results.extend(all.map(|item| (item, Sent::Undecided)));
             }
             Err(error) if failures + 1 >= OUTAGE => {
-                batch.pause(outage(error));
+                batch.pause(error.into_pause(Remote::Bigin));
                 let all = waiting.drain(..).chain([part]).flatten();
                 results.extend(all.map(|item| (item, Sent::Undecided)));
             }
@@ -108,7 +111,7 @@ pub(super) async fn send<T: Travels>(
             doubt.others_succeed = succeeded;
         }
     }
-    results
+    (results, unclear)
 }
 
 fn alone<R>(error: CallError) -> Sent<R> {
@@ -126,24 +129,5 @@ fn alone<R>(error: CallError) -> Sent<R> {
         }),
         // The caller has paused the service already.
         CallError::Unavailable(_) => Sent::Undecided,
-    }
-}
-
-fn outage(error: CallError) -> Pause {
-    let (code, message, retry_after) = match error {
-        CallError::Unavailable(pause) => return pause,
-        CallError::Unknown {
-            code,
-            message,
-            retry_after,
-        } => (code, message, retry_after),
-        CallError::Refused { code, message } => (code, message, None),
-    };
-    Pause {
-        remote: Remote::Bigin,
-        kind: PauseKind::Down,
-        code,
-        message,
-        retry_after,
     }
 }

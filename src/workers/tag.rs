@@ -8,22 +8,32 @@ use super::batch::{Batch, read_of, sentence};
 use super::send::{Sent, Travels, send};
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
-use crate::domain::decide::{BeforeTag, View, before_tag, stale_upsert};
+use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, stale_upsert};
 use crate::domain::failure::{CallError, ItemError, Remote};
 use crate::domain::lead::{ContactId, LeadRead};
 use crate::domain::record::OrgFields;
 use crate::domain::state::{Event, Seen};
-use crate::store::{Claimed, Stage, StoreError};
+use crate::store::{Claimed, Learned, Stage, StoreError};
 
 /// A contact to be tagged.
 struct Due {
     claimed: Claimed,
     contact: ContactId,
     seen: Seen,
+    /// The lead has been edited since, more often than the tag waits for.
+    edited: bool,
 }
 
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
-    let _contacts = context.contacts.lock().await;
+    let mut unrecorded = context.contacts.lock().await;
+    if *unrecorded {
+        let learned = Learned {
+            unknown_upsert: true,
+            ..Learned::default()
+        };
+        context.store.record(Vec::new(), learned).await?;
+        *unrecorded = false;
+    }
     let claimed_at = context.clock.now();
     let claim = context.store.claim(Stage::Tag, BATCH).await?;
     if claim.syncs.is_empty() {
@@ -36,7 +46,12 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     for claimed in syncs {
         let read = read_of(&reads, &claimed);
         match judge(context, &claimed, &read, fields.as_ref()) {
-            Ok((contact, seen)) => due.push(Due { claimed, contact, seen }),
+            Ok((contact, seen, edited)) => due.push(Due {
+                claimed,
+                contact,
+                seen,
+                edited,
+            }),
             Err(event) => batch.happened(claimed, event),
         }
     }
@@ -69,13 +84,13 @@ pub(super) async fn with_fields(
     }
 }
 
-/// The contact to tag and what the read saw, or what happens instead.
+/// The contact to tag, what the read saw and whether the lead has been edited; or what happens instead.
 fn judge(
     context: &Context,
     claimed: &Claimed,
     read: &LeadRead,
     fields: Option<&OrgFields>,
-) -> Result<(ContactId, Seen), Event> {
+) -> Result<(ContactId, Seen, bool), Event> {
     let view = View {
         sync: &claimed.sync,
         memory: &claimed.memory,
@@ -94,7 +109,8 @@ fn judge(
         return Err(Event::Changed);
     }
     let contact = claimed.sync.state.contact().cloned().ok_or(Event::ContactGone)?;
-    Ok((contact, claimed.sync.seen(lead)))
+    let edited = !is_as_upserted(&claimed.sync, &hash);
+    Ok((contact, claimed.sync.seen(lead, &claimed.memory), edited))
 }
 
 impl Travels for Due {
@@ -115,7 +131,7 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
     if due.is_empty() {
         return Ok(());
     }
-    let sent = send(context, batch, due).await;
+    let (sent, _) = send(context, batch, due).await;
     let now = context.store.now().await?;
     // Milliseconds, as JavaScript writes times.
     let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
@@ -126,9 +142,14 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
 }
 
 fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp) {
-    let Due { claimed, seen, .. } = due;
+    let Due {
+        claimed, seen, edited, ..
+    } = due;
     match sent {
-        Sent::Judged(Ok(())) => batch.happened(claimed, Event::Tagged { seen, synced_at }),
+        Sent::Judged(Ok(())) => {
+            let remark = edited.then_some("edits_not_carried");
+            batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
+        }
         Sent::Judged(Err(ItemError::Gone)) => batch.happened(claimed, Event::ContactGone),
         Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
             batch.happened(claimed, Event::Rejected { reason, seen });

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::batch::{Batch, read_of, sentence};
 use super::org::is_permission;
-use super::send::{Sent, Travels, send};
+use super::send::{InDoubt, Sent, Travels, send};
 use super::tag::with_fields;
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::{Found, Results, Upserted};
@@ -31,6 +31,8 @@ struct Ready {
     check: Vec<String>,
     hash: String,
     seen: Seen,
+    /// What a contact must have to be the lead's: the number in canonical form. Text that is no possible number may be
+    /// anybody's, so it counts only once an upsert of the lead may have been carried out.
     phone: Option<String>,
 }
 
@@ -38,7 +40,8 @@ impl Context {
     /// The record of a lead, with the lead's id where a field carries it.
     pub(super) fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
         let mut record = self.mapping.render(lead, fields)?;
-        if let Some(field) = &self.lead_id_field {
+        let own = self.lead_id_field.as_ref();
+        if let Some(field) = own.filter(|own| fields.is_none_or(|fields| fields.writable(own).is_some())) {
             record.set(field, lead.id.as_str().into());
         }
         Ok(record)
@@ -64,19 +67,26 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let ready = prepare(context, &mut batch, reads, fields.as_ref()).await?;
     let ready = one_per_identity(&mut batch, ready);
 
-    let contacts = context.contacts.lock().await;
+    let mut unrecorded = context.contacts.lock().await;
+    if *unrecorded {
+        batch.unknown_upsert();
+    }
+    *unrecorded = true;
     let ready = look_up(context, &mut batch, ready).await;
     for group in groups(ready) {
-        let sent = send(context, &mut batch, group).await;
+        let (sent, unclear) = send(context, &mut batch, group).await;
+        if unclear {
+            batch.unknown_upsert();
+        }
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
         for (ready, sent) in sent {
             settle(&mut batch, ready, sent, tag_not_before);
         }
     }
-    let stepped = batch.finish().await;
-    drop(contacts);
-    stepped
+    let stepped = batch.finish().await?;
+    *unrecorded = false;
+    Ok(stepped)
 }
 
 /// Judges and renders the leads; what is settled without a call is settled here.
@@ -103,7 +113,15 @@ async fn prepare(
         match judged {
             Ok((contact, record, hash, seen)) => {
                 let check = unique_fields(context, &record, fields);
-                let (_, phone) = identity(&record, context.mapping.phone_region());
+                let (_, canonical) = identity(&record, context.mapping.phone_region());
+                let retried = claimed.sync.failures.count > 0;
+                let as_spelled = || {
+                    record
+                        .text("Phone")
+                        .filter(|_| retried)
+                        .map(|text| text.trim().to_owned())
+                };
+                let phone = canonical.or_else(as_spelled);
                 ready.push(Ready {
                     claimed,
                     contact,
@@ -132,7 +150,7 @@ fn judge(
         BeforeUpsert::Send(lead) => lead,
         BeforeUpsert::Settle(event) => return Err(event),
     };
-    let seen = view.sync.seen(lead);
+    let seen = view.sync.seen(lead, view.memory);
     let record = context.render(lead, fields).map_err(|rejection| Event::Rejected {
         reason: rejection.to_string(),
         seen: seen.clone(),
@@ -148,7 +166,8 @@ fn judge(
 /// Email, then what else the organisation lets no two contacts share. Only fields with a value, since Bigin makes a new
 /// contact of a record that lacks one of those named.
 fn unique_fields(context: &Context, record: &Record, fields: Option<&OrgFields>) -> Vec<String> {
-    let own = context.lead_id_field.as_deref();
+    let is_unique = |name: &str| fields.is_none_or(|fields| fields.is_unique(name));
+    let own = context.lead_id_field.as_deref().filter(|own| is_unique(own));
     let first = own.into_iter().chain(["Email"]);
     let others = record
         .fields()
@@ -222,11 +241,14 @@ async fn look_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) ->
         .collect()
 }
 
-fn has_phone(found: &Found, canonical: &str, region: &str) -> bool {
+fn has_phone(found: &Found, phone: &str, region: &str) -> bool {
     found
         .phones
         .iter()
-        .any(|phone| phone::canonical(phone, region).as_deref() == Some(canonical))
+        .any(|theirs| match phone::canonical(theirs, region) {
+            Some(number) => number == phone,
+            None => theirs.trim() == phone,
+        })
 }
 
 /// Without the look-up these leads could be doubled, so they wait. A missing permission concerns only them.
@@ -242,7 +264,32 @@ fn not_looked_up(batch: &mut Batch<'_>, nameless: Vec<Ready>, error: CallError) 
                 batch.failed(claimed, &pause.code, problem, None);
             }
         }
-        error => batch.call_failed(nameless, Remote::Bigin, error),
+        // Queries alone may be in trouble; then the other leads must go on.
+        CallError::Unknown {
+            code,
+            message,
+            retry_after,
+        } => {
+            for claimed in nameless {
+                let (code, message) = (code.clone(), message.clone());
+                batch.in_doubt(
+                    claimed,
+                    InDoubt {
+                        code,
+                        message,
+                        retry_after,
+                        others_succeed: false,
+                    },
+                );
+            }
+        }
+        // A number of one of them may have spoilt the query.
+        CallError::Refused { code, message } => {
+            for claimed in nameless {
+                batch.failed(claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        error @ CallError::Unavailable(_) => batch.call_failed(nameless, Remote::Bigin, error),
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         match before_write_back(view) {
             BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
             BeforeWriteBack::Write(lead) => {
-                let (set, unset) = result_of(&claimed.sync.state);
+                let (set, unset) = result_of(&claimed);
                 due.push(Due {
                     rev: lead.rev.clone(),
                     copies: read.copies,
@@ -57,10 +57,12 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 }
 
 /// The fields of the lead that carry the result: what they are set to, and which are taken away.
-fn result_of(state: &State) -> (Map<String, Value>, &'static [&'static str]) {
+fn result_of(claimed: &Claimed) -> (Map<String, Value>, &'static [&'static str]) {
+    let state = &claimed.sync.state;
     let mut set = Map::new();
     let mut put = |field: &str, value: String| set.insert(field.to_owned(), Value::String(value));
-    if let Some(contact) = state.contact() {
+    // A lead that is refused before its upsert may have a contact from an earlier sync.
+    if let Some(contact) = state.contact().or(claimed.memory.contact.as_ref()) {
         put("biginContactId", contact.to_string());
     }
     match state {

@@ -18,6 +18,7 @@ mod intake;
 mod journey;
 mod peers;
 mod process;
+mod promises;
 mod recovery;
 
 mod store_contract;

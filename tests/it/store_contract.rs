@@ -263,7 +263,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
 
     let learned = Learned {
         answered: vec![Remote::Bigin],
-        not_asked: vec![],
+        ..Learned::default()
     };
     bench
         .store

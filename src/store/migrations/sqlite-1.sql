@@ -45,6 +45,8 @@ CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
 -- What may be forgotten, and a lead's past.
 CREATE INDEX sync_finished ON sync (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX sync_lead ON sync (lead_id);
+-- The pages of the API.
+CREATE INDEX sync_state ON sync (state);
 
 -- The history of each sync. Rows are only ever added, and go with their sync.
 CREATE TABLE event (

@@ -22,11 +22,14 @@ fn view_of(row: &Row<'_>) -> Result<SyncView> {
 }
 
 pub(super) fn list(conn: &Connection, filter: &Filter, limit: usize) -> Result<Vec<SyncView>> {
-    let sql = "-- list()
-        SELECT * FROM sync
-        WHERE (:state IS NULL OR state = :state) AND (:lead IS NULL OR lead_id = :lead) AND (:before IS NULL OR id < :before)
-        ORDER BY id DESC LIMIT :limit";
-    let mut statement = conn.prepare_cached(sql)?;
+    // Only the conditions there are, so that each has its index: `:lead IS NULL OR …` would look at every sync.
+    let state = filter.state.as_ref().map_or(":state IS NULL", |_| "state = :state");
+    let lead = filter.lead.as_ref().map_or(":lead IS NULL", |_| "lead_id = :lead");
+    let sql = format!(
+        "-- list()
+        SELECT * FROM sync WHERE {state} AND {lead} AND (:before IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(
         named_params! {
             ":state": filter.state,

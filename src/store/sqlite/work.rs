@@ -287,7 +287,14 @@ pub(super) fn record(
         if let Some(open) = &mut breaker.open {
             open.until = open.until.min(txn.now);
             rows::save_breaker(txn.conn, &breaker)?;
+            // Those who met the breaker meanwhile sleep until the probe's lease runs out.
+            for stage in Stage::ALL {
+                txn.wake(stage);
+            }
         }
+    }
+    if learned.unknown_upsert {
+        move_all_tags(txn.conn, after(txn.now, settings.tag_delay))?;
     }
     for outcome in outcomes {
         record_one(txn, outcome, settings)?;
@@ -317,6 +324,9 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             ("retry", Ok(()))
         }
         Effect::Released => {
+            // To the end of the queue: what is put back again and again must hold up nobody, and the next probe must not
+            // be the one that failed.
+            sync.due_at = sync.due_at.max(txn.now);
             rows::save(txn.conn, &sync, txn.now)?;
             wake_for(txn, &sync);
             return Ok(());
@@ -410,6 +420,15 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
     Ok(())
 }
 
+/// After an upsert of which nobody knows which contact it changed, if any.
+fn move_all_tags(conn: &Connection, tag_not_before: Timestamp) -> Result<()> {
+    let sql = "-- move_all_tags()
+        UPDATE sync SET tag_not_before = max(tag_not_before, ?1), due_at = max(due_at, ?1)
+        WHERE finished_at IS NULL AND state = 'upserted'";
+    conn.prepare_cached(sql)?.execute([micros(tag_not_before)])?;
+    Ok(())
+}
+
 /// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but a call
 /// it was making may still be under way: the next upsert of those leads waits until it has ended. Which contacts it
 /// may have changed is not known, so every tag waits its delay again.
@@ -418,10 +437,7 @@ pub(super) fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) 
         SELECT count(*) FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease_until IS NOT NULL";
     let upserts: i64 = conn.query_row(sql, [], |row| row.get(0))?;
     if upserts > 0 {
-        let sql = "-- take_over()
-            UPDATE sync SET tag_not_before = max(tag_not_before, ?1), due_at = max(due_at, ?1)
-            WHERE finished_at IS NULL AND state = 'upserted'";
-        conn.execute(sql, [micros(after(now, tag_delay))])?;
+        move_all_tags(conn, after(now, tag_delay))?;
     }
     let sql = "-- take_over()
         UPDATE sync SET due_at = iif(state = 'requested', max(due_at, lease_until), due_at), lease = NULL, lease_until = NULL

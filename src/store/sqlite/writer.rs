@@ -192,7 +192,11 @@ fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, g
         match catch_unwind(AssertUnwindSafe(|| job(turn))) {
             Ok(reply) => replies.push(reply),
             // The job's caller learns it from its answer channel, which the panic has dropped.
-            Err(_) => tracing::error!("a write panicked and was undone"),
+            Err(_) => {
+                // There is no savepoint where the panic came before or after it, and nothing to undo then.
+                let undone = conn.execute_batch("ROLLBACK TO job; RELEASE job");
+                tracing::error!(undone = undone.is_ok(), "a write panicked");
+            }
         }
     }
     let failure = after
@@ -235,5 +239,37 @@ pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
         // A limit on the size of files, or a broken disk: both show as failed writes.
         Some(ErrorCode::SystemIoFailure) => StoreError::DiskFull(format!("it cannot be written to ({error})")),
         _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[tokio::test]
+    async fn a_write_that_panics_is_undone_and_costs_the_others_nothing() {
+        let conn = Connection::open(Path::new(":memory:")).unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let (changes, _) = broadcast::channel(1);
+        let listeners = Listeners {
+            stages: Arc::new(std::array::from_fn(|_| Notify::new())),
+            changes,
+        };
+        let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners).unwrap();
+        let insert = |n: i64| move |txn: &mut Txn<'_>| txn.conn.execute("INSERT INTO t VALUES (?1)", [n]);
+        let panics = writer.write::<(), _>(move |txn| {
+            insert(2)(txn)?;
+            panic!("on purpose");
+        });
+        let (first, panicked, last) = tokio::join!(writer.write(insert(1)), panics, writer.write(insert(3)));
+        assert!(first.is_ok() && panicked.is_err() && last.is_ok());
+        let sum = writer.write(|txn| {
+            txn.conn
+                .query_row("SELECT sum(n) FROM t", [], |row| row.get::<_, i64>(0))
+        });
+        assert_eq!(sum.await, Ok(4));
     }
 }

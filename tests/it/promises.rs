@@ -1,0 +1,453 @@
+//! Promises and rules in the corners where they were once not kept.
+
+use std::time::Duration;
+
+use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::state::State;
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
+use bigin_sync::store::{Learned, Stage};
+use bigin_sync::workers::{self, Stepped};
+use serde_json::json;
+
+use crate::world::{World, id, lead, secs, with};
+
+/// At most this many steps of all workers; whether they came to rest.
+async fn rests_within(world: &World, steps: usize) -> bool {
+    for _ in 0..steps {
+        let mut worked = false;
+        for stage in Stage::ALL {
+            let stepped = workers::step(&world.app.context, stage).await.unwrap();
+            worked |= matches!(stepped, Stepped::Worked(_));
+        }
+        if !worked {
+            return true;
+        }
+    }
+    false
+}
+
+#[actix_web::test]
+async fn a_contact_deleted_after_its_lead_was_sent_is_made_afresh_on_the_next_request() {
+    for merged in [false, true] {
+        let world = World::new().await;
+        world.request(lead("Ada")).await;
+        world.run_to_the_end().await;
+        let contact = world.lead_says("Ada", "biginContactId").unwrap();
+        {
+            let mut model = world.bigin.model();
+            if merged {
+                let into = model.add_contact([("Last_Name".to_owned(), json!("Other"))].into());
+                model.merge_contact(&contact, &into);
+            } else {
+                model.delete_contact(&contact);
+            }
+        }
+        world.clock.advance(secs(60));
+        world.sanity.model().request(&id("Ada")).unwrap();
+        world.deliver().await;
+        assert!(
+            rests_within(&world, 20).await,
+            "the id on the lead is tried again and again"
+        );
+        world.run_to_the_end().await;
+        assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+        assert_ne!(world.lead_says("Ada", "biginContactId"), Some(contact));
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_request_that_the_write_back_overwrote_is_carried_to_its_tag() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    world.clock.advance(secs(1));
+    let id = id("Ada");
+    let withdrawn = json!({ "crmStatus": "NOT_SENT", "postcode": "SO14 0AA" });
+    world.sanity.model().edit(&id, withdrawn).unwrap();
+    world.sanity.model().request(&id).unwrap();
+    // The Content Lake counts `_updatedAt` in seconds: the write-back falls into a later one than the request.
+    world.clock.advance(secs(1));
+    world.run(Stage::WriteBack).await;
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.story("Ada").await,
+        ["opened", "upserted", "tagged", "written_back"]
+    );
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
+    assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn one_contact_that_bigin_chokes_on_holds_back_no_other_tag() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    for number in 0..10 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.run_due().await;
+    let ada = world
+        .bigin
+        .model()
+        .contact_by_email("ada@example.org")
+        .unwrap()
+        .0
+        .to_owned();
+    world.bigin.model().switches.poison = Some(ada);
+    world.pass(secs(15)).await;
+    for number in 0..10 {
+        assert_eq!(world.state(&format!("Lead{number}")).await, "sent", "Lead{number}");
+    }
+    assert_eq!(
+        world.sync("Ada").await.sync.failures.count,
+        1,
+        "only the culprit is blamed"
+    );
+    world.bigin.model().switches.poison = None;
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 11);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_tag_call_that_is_refused_as_a_whole_blames_only_the_contact_it_is_refused_for_alone() {
+    let world = World::new().await;
+    for number in 0..8 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.run_due().await;
+    let refused = Fault::BodyError {
+        status: 400,
+        code: "INVALID_DATA".into(),
+        message: "the request is not valid".into(),
+    };
+    world.bigin.model().fail_next(CallKind::AddTags, refused, 1);
+    world.pass(secs(15)).await;
+    assert_eq!(world.ledger().await.sent, 8);
+    world.finish().await;
+}
+
+fn bigins_api_is_down(world: &World) {
+    let kinds = [
+        CallKind::Upsert,
+        CallKind::Update,
+        CallKind::AddTags,
+        CallKind::Fields,
+        CallKind::Coql,
+    ];
+    for kind in kinds {
+        world.bigin.model().fail_next(kind, Fault::Html(503), usize::MAX);
+    }
+}
+
+#[actix_web::test]
+async fn an_outage_of_bigins_api_costs_a_lone_lead_no_attempt() {
+    let world = World::new().await;
+    // The fields are known and a token is there, as they are when a service has been running.
+    world.request(lead("Grace")).await;
+    world.run_to_the_end().await;
+    bigins_api_is_down(&world);
+    world.request(lead("Ada")).await;
+    for _ in 0..60 {
+        world.pass(secs(3600)).await;
+    }
+    let sync = world.sync("Ada").await.sync;
+    assert_eq!(
+        (sync.state.label(), sync.failures.waited),
+        ("requested", Duration::ZERO)
+    );
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_outage_of_bigins_api_is_probed_by_one_call_at_a_time_with_pauses_between() {
+    let world = World::new().await;
+    world.request(lead("Grace")).await;
+    world.run_to_the_end().await;
+    bigins_api_is_down(&world);
+    for number in 0..40 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.run_due().await;
+    let before = world.bigin.model().count(CallKind::Upsert);
+    world.pass(secs(2)).await;
+    let calls = world.bigin.model().count(CallKind::Upsert) - before;
+    assert!(calls <= 2, "{calls} calls within two seconds of an outage");
+    for number in 0..40 {
+        assert_eq!(
+            world.sync(&format!("Lead{number}")).await.sync.failures.waited,
+            Duration::ZERO
+        );
+    }
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 41);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_upsert_whose_reply_was_lost_moves_the_tag_of_its_contact() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(Duration::from_millis(14_800));
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    let same = json!({ "emailAddress": "ada@example.org", "phoneNumber": null });
+    world.request(with(lead("Grace"), same)).await;
+    world.run_due().await;
+    world.pass(Duration::from_millis(200)).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    // Says that no tag came sooner than the delay after the latest upsert of its contact.
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_upsert_that_could_not_be_recorded_moves_the_tag_of_its_contact() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(14));
+    let same = json!({ "emailAddress": "ada@example.org", "phoneNumber": null });
+    world.request(with(lead("Grace"), same)).await;
+    world.bigin.model().switches.latency = Duration::from_millis(300);
+    let blocker = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
+    let block = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    };
+    let (stepped, ()) = tokio::join!(workers::step(&world.app.context, Stage::Upsert), block);
+    assert!(
+        stepped.is_err(),
+        "another program holds the file for longer than we wait"
+    );
+    blocker.execute_batch("ROLLBACK").unwrap();
+    world.bigin.model().switches.latency = Duration::ZERO;
+    world.pass(secs(1)).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lost_reply_makes_no_second_contact_of_a_lead_whose_phone_is_no_possible_number() {
+    for phone in ["12345", "07700 900 1234"] {
+        let world = World::new().await;
+        world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+        let nameless = json!({ "emailAddress": null, "phoneNumber": phone });
+        world.request(with(lead("Ada"), nameless)).await;
+        world.run_to_the_end().await;
+        assert_eq!(world.bigin.model().contacts().count(), 1, "{phone}");
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_lead_id_field_that_is_not_unique_is_no_duplicate_check() {
+    let world = World::with(|settings| settings.bigin.lead_id_field = Some("Lead_ID".into())).await;
+    world.bigin.model().add_field("Lead_ID", "Lead ID", "text", 255, false);
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_write_back_that_never_wins_is_tried_again_later_and_not_at_once() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world
+        .sanity
+        .model()
+        .faults
+        .fail_next(Kind::Mutate, SanityFault::Conflict, usize::MAX);
+    world.clock.advance(secs(15));
+    let rested = rests_within(&world, 20).await;
+    let commits = world.sanity.model().calls_of(Kind::Mutate);
+    assert!(rested, "{commits} commits in one moment, without an end");
+    world.sanity.model().faults.clear();
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn many_leads_with_one_phone_hold_back_no_other() {
+    let world = World::new().await;
+    for number in 0..150 {
+        let same = json!({ "phoneNumber": "07700 900999" });
+        world.request(with(lead(&format!("Lead{number}")), same)).await;
+    }
+    world.clock.advance(Duration::from_millis(1));
+    world.request(lead("Ada")).await;
+    for _ in 0..4 {
+        workers::step(&world.app.context, Stage::Upsert).await.unwrap();
+        world.clock.advance(Duration::from_millis(1));
+    }
+    assert_eq!(world.state("Ada").await, "upserted");
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 151);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_look_up_that_keeps_failing_holds_back_no_lead_that_needs_none() {
+    let world = World::new().await;
+    world
+        .bigin
+        .model()
+        .fail_next(CallKind::Coql, Fault::Html(502), usize::MAX);
+    world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
+    world.run_due().await;
+    world.clock.advance(Duration::from_millis(1));
+    world.request(lead("Grace")).await;
+    for _ in 0..20 {
+        world.pass(secs(10)).await;
+    }
+    assert_eq!(world.state("Grace").await, "sent");
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_probe_that_asked_nobody_wakes_the_others() {
+    let world = World::new().await;
+    world.bigin.model().switches.down = true;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(3600));
+    let store = world.store();
+    let probe = store.claim(Stage::Upsert, 1).await.unwrap();
+    assert_eq!(probe.syncs.len(), 1);
+    // The others find the breaker held by the probe, and sleep until its lease runs out.
+    let held = store.claim(Stage::Tag, 1).await.unwrap();
+    assert!(held.next_due.is_some());
+    let learned = Learned {
+        not_asked: probe.probed.clone(),
+        ..Learned::default()
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(10), store.woken(Stage::Tag).notified()).await;
+    store.record(vec![], learned).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), store.woken(Stage::Tag).notified())
+        .await
+        .expect("the tag worker is told that it may probe");
+}
+
+#[actix_web::test]
+async fn a_failed_lead_names_the_contact_that_the_store_remembers() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    let contact = world.lead_says("Ada", "biginContactId");
+    world.clock.advance(secs(60));
+    let broken = json!({ "emailAddress": "no address", "biginContactId": null });
+    world.sanity.model().edit(&id("Ada"), broken).unwrap();
+    world.sanity.model().request(&id("Ada")).unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
+    assert_eq!(world.lead_says("Ada", "biginContactId"), contact);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_history_says_that_the_tag_no_longer_waited_for_edits() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    for round in 0..4 {
+        let edit = json!({ "postcode": format!("PO{round} 1AA") });
+        world.sanity.model().edit(&id("Ada"), edit).unwrap();
+        world.pass(secs(15)).await;
+    }
+    let sync = world.sync("Ada").await.sync;
+    assert_eq!(sync.state.label(), "sent");
+    let history = world.history(sync.id).await;
+    let tagged = history.iter().find(|entry| entry.what == "tagged").unwrap();
+    assert_eq!(tagged.detail["edits_not_carried"], json!(true), "{tagged:?}");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_contact_that_this_sync_made_is_said_to_be_inserted_also_after_an_edit() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "postcode": "SO14 0AA" }))
+        .unwrap();
+    world.run_to_the_end().await;
+    let State::Sent { delivered, .. } = world.sync("Ada").await.sync.state else {
+        panic!("not sent");
+    };
+    assert_eq!(delivered.action.label(), "insert");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_refusal_of_the_fields_is_no_leads_fault() {
+    let world = World::new().await;
+    let refused = Fault::BodyError {
+        status: 400,
+        code: "INVALID_DATA".into(),
+        message: "no".into(),
+    };
+    world.bigin.model().fail_next(CallKind::Fields, refused, 1);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    assert_eq!(world.sync("Ada").await.sync.failures.count, 0);
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_refused_read_of_many_leads_is_no_leads_fault() {
+    let world = World::new().await;
+    world
+        .sanity
+        .model()
+        .faults
+        .fail_next(Kind::Doc, SanityFault::Status(400), 1);
+    for name in ["Ada", "Grace"] {
+        world.request(lead(name)).await;
+    }
+    world.run_due().await;
+    for name in ["Ada", "Grace"] {
+        assert_eq!(world.sync(name).await.sync.failures.count, 0);
+    }
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_person_s_request_joined_by_a_withdrawal_is_still_carried_out() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let ada = LeadId::parse(&id("Ada")).unwrap();
+    let person = bigin_sync::domain::sync::Source::Person;
+    world.store().request(ada, person, None).await.unwrap();
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
+        .unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
