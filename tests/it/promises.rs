@@ -451,3 +451,167 @@ async fn a_person_s_request_joined_by_a_withdrawal_is_still_carried_out() {
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     world.finish().await;
 }
+
+#[actix_web::test]
+async fn a_draft_published_with_other_data_is_sent_and_not_restored() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
+    world.run_to_the_end().await;
+    world.clock.advance(secs(3600));
+    let edited = json!({ "postcode": "SO14 0AA", "_rev": null, "_updatedAt": null, "_createdAt": null });
+    world.sanity.model().publish(with(stale, edited)).unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.story("Ada").await,
+        ["opened", "upserted", "tagged", "written_back"]
+    );
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_person_s_request_is_carried_out_even_where_a_stale_draft_would_be_restored() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
+    world.run_to_the_end().await;
+    world.clock.advance(secs(3600));
+    let again = json!({ "_rev": null, "_updatedAt": null, "_createdAt": null });
+    world.sanity.model().publish(with(stale, again)).unwrap();
+    let ada = LeadId::parse(&id("Ada")).unwrap();
+    let person = bigin_sync::domain::sync::Source::Person;
+    world.store().request(ada, person, None).await.unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_result_that_sanity_refuses_for_days_is_written_in_the_end() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world
+        .sanity
+        .model()
+        .faults
+        .fail_next(Kind::Mutate, SanityFault::Status(400), usize::MAX);
+    for _ in 0..600 {
+        world.pass(secs(300)).await;
+    }
+    assert_eq!(world.state("Ada").await, "tagged");
+    assert!(world.sanity.model().calls_of(Kind::Mutate) > 300, "it goes on trying");
+    world.sanity.model().faults.clear();
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_write_back_whose_reply_was_lost_is_recognised_and_the_sync_ends_as_it_says() {
+    for (email, ends) in [("ada@example.org", "sent"), ("no address", "failed")] {
+        let world = World::new().await;
+        world
+            .sanity
+            .model()
+            .faults
+            .fail_next(Kind::Mutate, SanityFault::LostReply, 1);
+        world.request(with(lead("Ada"), json!({ "emailAddress": email }))).await;
+        world.run_to_the_end().await;
+        assert_eq!(world.state("Ada").await, ends);
+        assert_eq!(
+            world.sanity.model().calls_of(Kind::Mutate),
+            1,
+            "{ends}: it is not written twice"
+        );
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_edit_that_was_asked_for_is_carried_also_after_three_that_were_not() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let edit = |zip: &str| {
+        let edited = json!({ "postcode": zip, "crmStatus": "NOT_SENT" });
+        world.sanity.model().edit(&id("Ada"), edited).unwrap();
+    };
+    for round in 0..3 {
+        let unasked = json!({ "postcode": format!("PO{round} 1AA") });
+        world.sanity.model().edit(&id("Ada"), unasked).unwrap();
+        world.pass(secs(15)).await;
+    }
+    edit("SO14 0AA");
+    world.sanity.model().request(&id("Ada")).unwrap();
+    world.pass(secs(15)).await;
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
+    // The request began a new count of edits.
+    let unasked = json!({ "postcode": "SO15 0AA" });
+    world.sanity.model().edit(&id("Ada"), unasked).unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO15 0AA"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn leads_without_email_whose_reply_was_lost_together_are_looked_up_before_any_is_sent_again() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    for (name, phone) in [("Ada", "07700 900123"), ("Grace", "07700 900456")] {
+        let nameless = json!({ "emailAddress": null, "phoneNumber": phone });
+        world.request(with(lead(name), nameless)).await;
+    }
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn two_leads_with_one_email_never_share_a_call() {
+    let world = World::new().await;
+    world.sanity.model().webhooks.lose_next(2);
+    let same = json!({ "emailAddress": "ADA@example.org", "phoneNumber": null });
+    world.request(with(lead("Ada"), json!({ "phoneNumber": null }))).await;
+    world.request(with(lead("Grace"), same)).await;
+    world.clock.advance(secs(31));
+    workers::reconcile::round(&world.app.context, secs(30)).await.unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(most_records(&world, CallKind::Upsert), 1);
+    assert_eq!(world.bigin.model().contacts().count(), 1);
+
+    // Their emails part, and the contact they share does not.
+    for name in ["Ada", "Grace"] {
+        let ada = json!({ "emailAddress": format!("{name}.new@example.org") });
+        world.sanity.model().edit(&id(name), ada).unwrap();
+        world.sanity.model().request(&id(name)).unwrap();
+    }
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(most_records(&world, CallKind::Update), 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn two_leads_without_email_and_with_one_phone_become_one_contact() {
+    let world = World::new().await;
+    for (name, phone) in [("Ada", "07700 900123"), ("Grace", "+44 7700 900123")] {
+        let nameless = json!({ "emailAddress": null, "phoneNumber": phone });
+        world.request(with(lead(name), nameless)).await;
+    }
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+/// The most records of one call of a kind.
+fn most_records(world: &World, kind: CallKind) -> usize {
+    let model = world.bigin.model();
+    let calls = model.calls.iter().filter(|call| call.kind == kind);
+    calls.map(|call| call.records).max().unwrap_or_default()
+}

@@ -13,6 +13,7 @@ use crate::world::{World, id, lead, secs, with};
 async fn ends_sent(world: World, label: &str) {
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"), "{label}");
+    assert_eq!(world.state("Ada").await, "sent", "{label}");
     assert_eq!(world.bigin.model().contacts().count(), 1, "{label}");
     world.finish().await;
 }
