@@ -152,7 +152,11 @@ impl App {
         let mut loops = JoinSet::new();
         let context = Arc::clone(&self.context);
         // Not waited for: the upsert worker waits where it needs the answer.
-        tokio::spawn(async move { context.read_org_at_start().await });
+        tokio::spawn(async move {
+            if let Err(error) = context.read_org_at_start().await {
+                tracing::warn!("what was learned of Bigin at start could not be stored: {error}");
+            }
+        });
         for stage in Stage::ALL {
             let (context, stopping) = (Arc::clone(&self.context), stopping.clone());
             let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);

@@ -137,8 +137,20 @@ pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
         return BeforeWriteBack::Settle(Event::WrittenBack);
     }
     match standing(view) {
+        Ok(lead) if is_edited_since_refused(view.sync, lead) => BeforeWriteBack::Settle(Event::Changed),
         Ok(lead) => BeforeWriteBack::Write(lead),
         Err(event) => BeforeWriteBack::Settle(event),
+    }
+}
+
+/// Whether the lead was edited after the read for which it was refused, so that the reason may no longer be true.
+fn is_edited_since_refused(sync: &Sync, lead: &Lead) -> bool {
+    match &sync.state {
+        State::Rejected { seen, .. } => {
+            let refused = seen.revision.as_ref();
+            sync.edits < MOST_EDIT_ROUNDS && refused.is_some_and(|refused| *refused != lead.revision())
+        }
+        _ => false,
     }
 }
 

@@ -139,7 +139,7 @@ pub enum Event {
         /// What `lastSyncedAt` said, and will say again.
         synced_at: Timestamp,
     },
-    /// The mapped data is not what was upserted: it is upserted again before the tag.
+    /// The lead is not what was upserted, or what was refused: it is upserted again before the tag or the result.
     Changed,
     /// The contact was deleted or merged in Bigin.
     ContactGone,
@@ -358,7 +358,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             seen,
             tag_not_before: was.max(tag_not_before),
         }),
-        (state @ Upserted { .. }, Event::Changed) => Ok(state.another_round()),
+        (state @ (Upserted { .. } | Rejected { .. }), Event::Changed) => Ok(state.another_round()),
         (Upserted { delivered, .. }, Event::Tagged { seen, synced_at }) => Ok(Tagged {
             delivered,
             seen,

@@ -315,6 +315,9 @@ pub trait Store: Send + std::marker::Sync {
     /// The ledger.
     async fn ledger(&self) -> Result<Ledger, StoreError>;
 
+    /// The breaker of a service, open or closed.
+    async fn breaker(&self, remote: Remote) -> Result<Breaker, StoreError>;
+
     /// The breakers that are not closed.
     async fn open_breakers(&self) -> Result<Vec<Breaker>, StoreError>;
 

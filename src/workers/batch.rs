@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::send::InDoubt;
+use super::send::Doubt;
 use super::{Context, Stepped};
 use crate::chance;
 use crate::clock::until;
@@ -100,18 +100,28 @@ impl<'a> Batch<'a> {
         });
     }
 
-    /// The call with this sync alone came to an unclear end. Where nothing shows that it is the sync's own doing, the
-    /// service is paused, and the sync stands back behind the others.
-    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: InDoubt) {
-        let InDoubt {
+    /// Whether a sync whose call failed alone is to blame: others go through now, or have since it last failed.
+    pub(super) fn is_to_blame(&self, claimed: &Claimed, doubt: &Doubt) -> bool {
+        doubt.others_succeed || claimed.sync.stands_out(self.mended())
+    }
+
+    /// How often Bigin has been found well again.
+    fn mended(&self) -> i64 {
+        self.breakers.get(&Remote::Bigin).map_or(0, |breaker| breaker.mended)
+    }
+
+    /// The call with this sync alone failed. Where nothing shows that it is the sync's own doing, the service is paused,
+    /// and the sync stands back behind the others.
+    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt) {
+        let is_to_blame = self.is_to_blame(&claimed, &doubt);
+        let Doubt {
             code,
             message,
             retry_after,
-            others_succeed,
+            ..
         } = doubt;
         let problem = sentence(&code, &message);
-        let mended = self.breakers.get(&Remote::Bigin).map_or(0, |breaker| breaker.mended);
-        if others_succeed || claimed.sync.stands_out(mended) {
+        if is_to_blame {
             return self.failed(claimed, &code, problem, retry_after);
         }
         let note = Some(json!({ "worker": self.stage.label(), "code": code }));
@@ -127,11 +137,8 @@ impl<'a> Batch<'a> {
             hint: None,
             draw: chance::unit(),
         };
-        self.outcomes.push(Outcome {
-            claimed,
-            effect: Effect::Suspected(failure, mended),
-            note,
-        });
+        let effect = Effect::Suspected(failure, self.mended());
+        self.outcomes.push(Outcome { claimed, effect, note });
     }
 
     /// The sync is put back and nothing is counted.

@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod retention;
 mod send;
 mod tag;
+mod unasked;
 mod upsert;
 mod write_back;
 

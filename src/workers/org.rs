@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use super::Context;
+use super::{BIGIN_ANSWERED, Context};
 use crate::clock::until;
 use crate::domain::failure::{CallError, PauseKind};
 use crate::domain::record::OrgFields;
+use crate::store::StoreError;
 
 /// Fields are added seldom, and a call costs a credit.
 const FRESH: Duration = Duration::from_secs(60 * 60);
@@ -84,9 +85,21 @@ impl Context {
     }
 
     /// Reads them before the first lead needs them, so that it does not wait, and so that wrong credentials show at once.
-    pub async fn read_org_at_start(&self) {
-        if let Err(error) = self.org_fields(AT_START).await {
-            tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
+    /// A process that is started again and again asks no service that wants to be left alone.
+    ///
+    /// # Errors
+    /// The store's. Bigin's trouble is recorded.
+    pub async fn read_org_at_start(&self) -> Result<(), StoreError> {
+        let Some(breakers) = self.unless_paused(&BIGIN_ANSWERED).await? else {
+            return Ok(());
+        };
+        match self.org_fields(AT_START).await {
+            Ok(read) if read.answered => self.has_heard(&breakers).await,
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
+                self.has_failed(&breakers, &error).await
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Context;
-use crate::domain::failure::CallError;
+use crate::domain::failure::{CallError, Remote};
 use crate::domain::lead::{Lead, LeadId};
 use crate::domain::sync::Source;
 use crate::store::{Accepted, StoreError};
@@ -25,11 +25,25 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
 }
 
-/// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed.
+/// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. While Sanity wants to
+/// be left alone there is none.
 ///
 /// # Errors
 /// [`ReconcileError`]; the next round begins anew.
 pub async fn round(context: &Context, min_age: Duration) -> Result<usize, ReconcileError> {
+    let Some(breakers) = context.unless_paused(&[Remote::Sanity]).await? else {
+        return Ok(0);
+    };
+    let found = pages(context, min_age).await;
+    match &found {
+        Ok(_) => context.has_heard(&breakers).await?,
+        Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, error).await?,
+        Err(ReconcileError::Store(_)) => {}
+    }
+    found
+}
+
+async fn pages(context: &Context, min_age: Duration) -> Result<usize, ReconcileError> {
     let mut opened = 0;
     let mut last: Option<LeadId> = None;
     loop {

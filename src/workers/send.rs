@@ -17,27 +17,22 @@ const OUTAGE: usize = 3;
 pub(super) enum Sent<R> {
     /// Bigin answered for this very record.
     Judged(Result<R, ItemError>),
-    /// The call with this lead alone was refused, and nothing was done.
-    Refused {
-        /// Bigin's code.
-        code: String,
-        /// A sentence for people.
-        message: String,
-    },
-    /// The call with this lead alone came to an unclear end.
-    InDoubt(InDoubt),
+    /// The call with this lead alone failed.
+    Alone(Doubt),
     /// It was not sent, or it went along in a call that failed for all: nothing is known against it.
     Undecided,
 }
 
-/// An unclear end.
-pub(super) struct InDoubt {
+/// A failed call with one lead alone, whose fault or the service's it may be.
+pub(super) struct Doubt {
     /// Short stable word.
     pub(super) code: String,
     /// A sentence for people.
     pub(super) message: String,
     /// The least wait Bigin asked for.
     pub(super) retry_after: Option<Duration>,
+    /// The call was refused for what was in it, and nothing was done; else its end is not known.
+    pub(super) refused: bool,
     /// Other leads of the group went through meanwhile.
     pub(super) others_succeed: bool,
 }
@@ -107,7 +102,7 @@ pub(super) async fn send<T: Travels>(
         }
     }
     for (_, sent) in &mut results {
-        if let Sent::InDoubt(doubt) = sent {
+        if let Sent::Alone(doubt) = sent {
             doubt.others_succeed = succeeded;
         }
     }
@@ -115,19 +110,32 @@ pub(super) async fn send<T: Travels>(
 }
 
 fn alone<R>(error: CallError) -> Sent<R> {
-    match error {
-        CallError::Refused { code, message } => Sent::Refused { code, message },
-        CallError::Unknown {
-            code,
-            message,
-            retry_after,
-        } => Sent::InDoubt(InDoubt {
-            code,
-            message,
-            retry_after,
-            others_succeed: false,
-        }),
+    match Doubt::of(error) {
+        Some(doubt) => Sent::Alone(doubt),
         // The caller has paused the service already.
-        CallError::Unavailable(_) => Sent::Undecided,
+        None => Sent::Undecided,
+    }
+}
+
+impl Doubt {
+    /// `None` where it is plainly the service.
+    pub(super) fn of(error: CallError) -> Option<Self> {
+        let refused = matches!(error, CallError::Refused { .. });
+        let (code, message, retry_after) = match error {
+            CallError::Refused { code, message } => (code, message, None),
+            CallError::Unknown {
+                code,
+                message,
+                retry_after,
+            } => (code, message, retry_after),
+            CallError::Unavailable(_) => return None,
+        };
+        Some(Self {
+            code,
+            message,
+            retry_after,
+            refused,
+            others_succeed: false,
+        })
     }
 }

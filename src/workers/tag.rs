@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, read_of, sentence};
+use super::batch::{Batch, read_of};
 use super::send::{Sent, Travels, send};
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
@@ -158,9 +158,8 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             let problem = format!("Bigin could not add the tag ({code})");
             batch.failed(claimed, &code, problem, None);
         }
-        // The lead itself is in Bigin, so the tag is tried for as long as anything is.
-        Sent::Refused { code, message } => batch.failed(claimed, &code, sentence(&code, &message), None),
-        Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
+        // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
+        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt),
         Sent::Undecided => batch.release(claimed),
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::batch::{Batch, read_of, sentence};
 use super::org::is_permission;
-use super::send::{InDoubt, Sent, Travels, send};
+use super::send::{Doubt, Sent, Travels, send};
 use super::tag::with_fields;
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::{Found, Results, Upserted};
@@ -265,22 +265,12 @@ fn not_looked_up(batch: &mut Batch<'_>, nameless: Vec<Ready>, error: CallError) 
             }
         }
         // Queries alone may be in trouble; then the other leads must go on.
-        CallError::Unknown {
-            code,
-            message,
-            retry_after,
-        } => {
+        error @ CallError::Unknown { .. } => {
             for claimed in nameless {
-                let (code, message) = (code.clone(), message.clone());
-                batch.in_doubt(
-                    claimed,
-                    InDoubt {
-                        code,
-                        message,
-                        retry_after,
-                        others_succeed: false,
-                    },
-                );
+                match Doubt::of(error.clone()) {
+                    Some(doubt) => batch.in_doubt(claimed, doubt),
+                    None => batch.release(claimed),
+                }
             }
         }
         // A number of one of them may have spoilt the query.
@@ -339,11 +329,11 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
             let problem = format!("Bigin could not take the lead ({code})");
             batch.failed(claimed, &code, problem, None);
         }
-        Sent::Refused { code, message } => {
-            let reason = sentence(&code, &message);
+        Sent::Alone(doubt) if doubt.refused && batch.is_to_blame(&claimed, &doubt) => {
+            let reason = sentence(&doubt.code, &doubt.message);
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
-        Sent::InDoubt(doubt) => batch.in_doubt(claimed, doubt),
+        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt),
         Sent::Undecided => batch.release(claimed),
     }
 }

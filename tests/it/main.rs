@@ -20,7 +20,7 @@ mod peers;
 mod process;
 mod promises;
 mod recovery;
-
+mod simulator;
 mod store_contract;
 mod trouble;
 mod world;

@@ -1,7 +1,7 @@
 //! Whether the promises were kept: judged from what the stand-ins saw and hold, from the ledger, and from what the service
 //! has written down. Pure, so that a made-up journal can show each promise broken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::fake::bigin::{Call, Change, Contact};
@@ -25,6 +25,8 @@ pub struct Evidence {
     pub deliveries: Vec<Attempt>,
     /// Bigin's contacts that are neither deleted nor merged, by id.
     pub contacts: BTreeMap<String, Contact>,
+    /// Contacts that people deleted or merged into others.
+    pub removed: BTreeSet<String>,
     /// What calls did to contacts, oldest first.
     pub changes: Vec<Change>,
     /// Every call to Bigin, oldest first.
@@ -55,6 +57,8 @@ pub struct Rules {
     pub most_in_flight: usize,
     /// Leads that waited at the same moment, so that some call must have carried as many.
     pub together: usize,
+    /// Leads without an email are recognised by their phone, since no field of Bigin carries their ids.
+    pub by_phone: bool,
     /// The region of phone numbers without a country code.
     pub region: String,
 }

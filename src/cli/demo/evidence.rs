@@ -1,5 +1,6 @@
 //! Takes down what the stand-ins hold and saw, and what the service has written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(super) async fn collect(stage: &Stage, api: &Api, folder: &Path, log: &Log) 
             .contacts()
             .map(|(id, contact)| (id.to_owned(), contact.clone()))
             .collect(),
+        removed: BTreeSet::new(),
         changes: crm.changes.clone(),
         calls: crm.calls.clone(),
         grants: crm.grants(),
@@ -63,6 +65,7 @@ fn rules(stage: &Stage) -> Rules {
         // Sanity delivers one webhook after the other, and on a slow disk each takes a while: not all of the crowd are
         // there when a call leaves, but some are.
         together: (stage.cast.crowd.len() / 4).clamp(1, 10),
+        by_phone: true,
         region: "GB".to_owned(),
     }
 }

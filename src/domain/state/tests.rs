@@ -97,7 +97,7 @@ fn events() -> Vec<Event> {
 }
 
 /// State label, event label, and the label of what follows; every pair that is not here is illegal.
-const LEGAL: [(&str, &str, &str); 25] = [
+const LEGAL: [(&str, &str, &str); 26] = [
     ("requested", "upserted", "upserted"),
     ("requested", "restored", "tagged"),
     ("requested", "contact_gone", "requested"),
@@ -118,6 +118,7 @@ const LEGAL: [(&str, &str, &str); 25] = [
     ("tagged", "lead_deleted", "lead_deleted"),
     ("tagged", "withdrawn", "cancelled"),
     ("tagged", "cancelled", "cancelled"),
+    ("rejected", "changed", "requested"),
     ("rejected", "asked_again", "requested"),
     ("rejected", "written_back", "failed"),
     ("rejected", "lead_deleted", "lead_deleted"),

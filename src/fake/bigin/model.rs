@@ -29,6 +29,8 @@ pub struct Model {
     pub calls: Vec<Call>,
     /// Everything that happened to contacts through calls, in order; only ever added to.
     pub changes: Vec<Change>,
+    /// The faults that have struck, in order.
+    pub struck: Vec<(CallKind, Fault)>,
     /// The `api_domain` that token answers name; the fake's own address unless a test changes it.
     pub api_domain: String,
     pub(super) clock: SharedClock,
@@ -77,6 +79,7 @@ impl Model {
             switches: Switches::default(),
             calls: Vec::new(),
             changes: Vec::new(),
+            struck: Vec::new(),
             api_domain,
             clock,
             accounts: Accounts::new(),
@@ -236,7 +239,9 @@ impl Model {
         self.faults.retain(|(_, _, times)| *times > 0);
         let (_, fault, times) = self.faults.iter_mut().find(|(of, ..)| *of == kind)?;
         *times -= 1;
-        Some(fault.clone())
+        let fault = fault.clone();
+        self.struck.push((kind, fault.clone()));
+        Some(fault)
     }
 
     pub(super) fn next_id(&mut self) -> String {

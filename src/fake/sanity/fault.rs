@@ -47,7 +47,11 @@ pub enum RetryAfter {
 
 /// Faults that wait for their request, in the order they were asked for.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Planned>);
+pub struct Faults {
+    planned: Vec<Planned>,
+    /// Those that have struck, in order.
+    pub struck: Vec<(Kind, Fault)>,
+}
 
 #[derive(Debug)]
 struct Planned {
@@ -59,27 +63,28 @@ struct Planned {
 impl Faults {
     /// Lets the next `times` requests of a kind fail.
     pub fn fail_next(&mut self, kind: Kind, fault: Fault, times: usize) {
-        self.0.push(Planned { kind, fault, times });
+        self.planned.push(Planned { kind, fault, times });
     }
 
     /// Forgets the faults nobody has met.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.planned.clear();
     }
 
     /// Whether a fault still waits for its request.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.planned.is_empty()
     }
 
     pub(super) fn take(&mut self, kind: Kind) -> Option<Fault> {
         let planned = self
-            .0
+            .planned
             .iter_mut()
             .find(|planned| planned.kind == kind && planned.times > 0)?;
         planned.times -= 1;
         let fault = planned.fault.clone();
-        self.0.retain(|planned| planned.times > 0);
+        self.planned.retain(|planned| planned.times > 0);
+        self.struck.push((kind, fault.clone()));
         Some(fault)
     }
 }

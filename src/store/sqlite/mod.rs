@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clock::SharedClock;
 use crate::domain::breaker::Breaker;
-use crate::domain::failure::Pause;
+use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Source, SyncId};
 use rows::micros;
@@ -250,6 +250,10 @@ impl Store for SqliteStore {
 
     async fn ledger(&self) -> Result<Ledger, StoreError> {
         self.read(views::ledger).await
+    }
+
+    async fn breaker(&self, remote: Remote) -> Result<Breaker, StoreError> {
+        self.read(move |conn| rows::breaker(conn, remote)).await
     }
 
     async fn open_breakers(&self) -> Result<Vec<Breaker>, StoreError> {

@@ -158,6 +158,17 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
     })
 }
 
+/// A service's breaker; a closed one where none is stored.
+pub(super) fn breaker(conn: &Connection, remote: Remote) -> Result<Breaker> {
+    let sql = "-- breaker()
+        SELECT * FROM breaker WHERE remote = ?1";
+    let found = conn
+        .prepare_cached(sql)?
+        .query_row([remote.label()], breaker_of)
+        .optional()?;
+    Ok(found.unwrap_or_else(|| Breaker::closed(remote)))
+}
+
 pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
     let label: String = row.get("remote")?;
     let open = match maybe_time_of(row, "until")? {

@@ -205,7 +205,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
     };
     let mut probed = Vec::new();
     for remote in stage.remotes() {
-        let breaker = breaker(txn, *remote)?;
+        let breaker = rows::breaker(txn.conn, *remote)?;
         gate.breakers.insert(*remote, breaker.clone());
         match &breaker.open {
             None => {}
@@ -250,19 +250,8 @@ fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
     next.map(rows::time).transpose()
 }
 
-pub(super) fn breaker(txn: &Txn<'_>, remote: Remote) -> Result<Breaker> {
-    let sql = "-- breaker()
-        SELECT * FROM breaker WHERE remote = ?1";
-    let found = txn
-        .conn
-        .prepare_cached(sql)?
-        .query_row([remote.label()], rows::breaker_of)
-        .optional()?;
-    Ok(found.unwrap_or_else(|| Breaker::closed(remote)))
-}
-
 pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, policy: &RetryPolicy) -> Result<()> {
-    let mut breaker = breaker(txn, pause.remote)?;
+    let mut breaker = rows::breaker(txn.conn, pause.remote)?;
     if breaker.trip(pause, epoch, policy, draw, txn.now) {
         rows::save_breaker(txn.conn, &breaker)?;
     }
@@ -276,7 +265,7 @@ pub(super) fn record(
     settings: &StoreSettings,
 ) -> Result<()> {
     for remote in &learned.answered {
-        let mut breaker = breaker(txn, *remote)?;
+        let mut breaker = rows::breaker(txn.conn, *remote)?;
         if breaker.mend() {
             rows::save_breaker(txn.conn, &breaker)?;
             for stage in Stage::ALL {
@@ -285,7 +274,7 @@ pub(super) fn record(
         }
     }
     for remote in &learned.not_asked {
-        let mut breaker = breaker(txn, *remote)?;
+        let mut breaker = rows::breaker(txn.conn, *remote)?;
         if let Some(open) = &mut breaker.open {
             open.until = open.until.min(txn.now);
             rows::save_breaker(txn.conn, &breaker)?;

@@ -18,7 +18,9 @@ const CONTACT: &str = "biginContactId";
 /// Promise 2.
 pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
     let mut faults = same_email(evidence);
-    faults.extend(same_phone(evidence));
+    if evidence.rules.by_phone {
+        faults.extend(same_phone(evidence));
+    }
     let named: BTreeSet<&str> = evidence
         .documents
         .values()
@@ -45,7 +47,7 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
             .documents
             .get(&lead.id)
             .and_then(|document| text(document, CONTACT));
-        contact.is_some_and(|contact| !evidence.contacts.contains_key(contact))
+        contact.is_some_and(|contact| !evidence.contacts.contains_key(contact) && !evidence.removed.contains(contact))
     });
     faults.extend(dangling.map(|lead| format!("{} names a contact that is not there", lead.name)));
     let leads = evidence
@@ -98,7 +100,6 @@ fn same_email(evidence: &Evidence) -> Vec<String> {
 /// A lead without an email must not get a contact of its own where there was one with its number.
 fn same_phone(evidence: &Evidence) -> Vec<String> {
     let region = &evidence.rules.region;
-    let number = |contact: &Contact| phone::canonical(contact.text("Phone")?, region);
     let mut faults = Vec::new();
     for (id, (at, fields)) in inserted(evidence) {
         let has = |field: &str| fields.get(field).and_then(Value::as_str);
@@ -109,13 +110,31 @@ fn same_phone(evidence: &Evidence) -> Vec<String> {
             continue;
         };
         let older = evidence.contacts.iter().find(|(other, contact)| {
-            *other != id && contact.created_at <= at && number(contact).as_ref() == Some(&own)
+            let had = || phone_at(evidence, other, contact, at).and_then(|phone| phone::canonical(phone, region));
+            *other != id && contact.created_at <= at && had().as_ref() == Some(&own)
         });
         if let Some((older, _)) = older {
             faults.push(format!("contact {id} was made though {older} had its phone number"));
         }
     }
     faults
+}
+
+/// The phone that a contact had at a time, as far as is known: what people typed in is seen only where no call has
+/// changed it.
+fn phone_at<'a>(evidence: &'a Evidence, id: &str, contact: &'a Contact, time: Timestamp) -> Option<&'a str> {
+    let writes = evidence.changes.iter().filter_map(|change| match change {
+        Change::Upserted {
+            contact, at, fields, ..
+        } if contact == id => Some((*at, fields.get("Phone")?.as_str()?)),
+        _ => None,
+    });
+    let (before, later): (Vec<_>, Vec<_>) = writes.partition(|(at, _)| *at <= time);
+    match before.last() {
+        Some((_, phone)) => Some(phone),
+        None if later.is_empty() => contact.text("Phone"),
+        None => None,
+    }
 }
 
 /// Promise 3.
@@ -171,11 +190,7 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
     }
     let tagged_at = tagged_at.unwrap_or(written_at);
     let mut sent = upserts(&evidence.changes, contact, tagged_at);
-    let sharing = evidence
-        .documents
-        .iter()
-        .filter(|(id, lead)| !is_copy(id) && text(lead, CONTACT) == Some(contact));
-    if sharing.count() < 2 {
+    if !is_shared(evidence, id, contact) {
         sent = sent.split_off(sent.len().saturating_sub(1));
     }
     let revisions = read_revisions(evidence, place, id, tagged_at);
@@ -194,6 +209,35 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
         (None, _) => Some("but its contact was tagged without having been sent".to_owned()),
         (_, None) => Some("and was not asked for".to_owned()),
     }
+}
+
+/// Whether another lead has ever had this contact, or what Bigin or the service would have found it by.
+fn is_shared(evidence: &Evidence, id: &str, contact: &str) -> bool {
+    let marks = |lead: &Document| {
+        let phone = text(lead, "phoneNumber").and_then(|phone| phone::canonical(phone, &evidence.rules.region));
+        [
+            text(lead, CONTACT).map(str::to_owned),
+            text(lead, "emailAddress").map(str::to_lowercase),
+            phone,
+        ]
+    };
+    let mut own = BTreeSet::from([contact.to_owned()]);
+    let mut others = BTreeSet::new();
+    for change in evidence
+        .transactions
+        .iter()
+        .flat_map(|transaction| &transaction.documents)
+    {
+        if let Some(lead) = change.after.as_ref().filter(|_| !is_copy(&change.id)) {
+            let marks = marks(lead).into_iter().flatten();
+            if change.id == id {
+                own.extend(marks)
+            } else {
+                others.extend(marks)
+            }
+        }
+    }
+    !own.is_disjoint(&others)
 }
 
 fn last_tag(changes: &[Change], wanted: &str, name: &str, until: Timestamp) -> Option<Timestamp> {

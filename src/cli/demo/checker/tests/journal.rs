@@ -1,6 +1,6 @@
 //! A small journal of one lead, in which every promise is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -121,6 +121,7 @@ pub(super) fn kept() -> Evidence {
             most_grants: 1,
             most_in_flight: 4,
             together: 1,
+            by_phone: true,
             region: "GB".to_owned(),
         },
         asked: vec![Asked {
@@ -135,6 +136,7 @@ pub(super) fn kept() -> Evidence {
             transaction(17, By::Api, Some(requested), Some(sent())),
         ],
         deliveries: vec![attempt(0, Some(202), "opened")],
+        removed: BTreeSet::new(),
         contacts: BTreeMap::from([("7001".to_owned(), contact(1, fields("ada@example.org")))]),
         changes: vec![upserted(1, "7001", Action::Insert), tagged(16, "7001")],
         calls: vec![call(CallKind::Token, 0, 0), call(CallKind::Upsert, 1, 1)],

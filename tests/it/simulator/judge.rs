@@ -1,0 +1,190 @@
+//! What must hold after a run, whatever happened in it: the promises by the checker of the demo, and that every lead says
+//! in the end what people last wanted of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules, Trace};
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::Document;
+use serde_json::Value;
+
+use super::cast::{PRIVATE, names};
+use super::people::{self, Wanted, is_bad};
+use super::plan::Plan;
+use super::play::{Played, TAG_DELAY};
+use crate::world::ADMIN_TOKEN;
+
+/// Two clocks began at the machine's time, each read by itself.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// What is wrong, a sentence each.
+pub fn judge(plan: &Plan, played: &Played) -> Vec<String> {
+    let evidence = evidence(plan, played);
+    let verdicts = checker::judge(&evidence);
+    let mut faults: Vec<String> = verdicts
+        .into_iter()
+        .flat_map(|verdict| {
+            verdict
+                .faults
+                .into_iter()
+                .map(move |fault| format!("{}: {fault}", verdict.promise))
+        })
+        .collect();
+    let mut rivals = rivals(&evidence);
+    if was_refused_as_a_whole(played) {
+        rivals.extend(played.people.asked.keys().cloned());
+    }
+    for (id, asked) in &played.people.asked {
+        let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
+        if !is_wanted(asked, status, rivals.contains(id)) {
+            faults.push(format!("{id} says {status:?} in the end, after {asked:?}"));
+        }
+    }
+    if played.disturbed > 0 {
+        faults.push(format!(
+            "the token endpoint was asked {} times while it wanted silence",
+            played.disturbed
+        ));
+    }
+    faults
+}
+
+/// Bigin refused a call for its content once, and would have taken the same the next time: the lead that was alone in it
+/// may have been blamed.
+fn was_refused_as_a_whole(played: &Played) -> bool {
+    let crm = played.stage.bigin.model();
+    crm.struck
+        .iter()
+        .any(|(kind, fault)| *kind != CallKind::AddTags && matches!(fault, Fault::BodyError { .. }))
+}
+
+fn is_wanted(asked: &people::Asked, status: Option<&str>, rival: bool) -> bool {
+    let sent = Some("SENT");
+    let failed = Some("FAILED");
+    let by_result = match (asked.was_bad, asked.was_good) {
+        (true, false) => status == failed,
+        (false, _) if !rival => status == sent,
+        _ => status == sent || status == failed,
+    };
+    match &asked.wanted {
+        Wanted::Gone => status.is_none(),
+        Wanted::Sent => by_result,
+        Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || asked.by_person => {
+            status == Some(wanted) || status == sent || status == failed
+        }
+        Wanted::Status(wanted) => status == Some(wanted),
+    }
+}
+
+fn text<'a>(document: &'a Document, field: &str) -> &'a str {
+    document.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Leads that had an email which another lead had at some time: Bigin may refuse the one for the other's sake.
+fn rivals(evidence: &Evidence) -> BTreeSet<String> {
+    let mut holders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for change in evidence
+        .transactions
+        .iter()
+        .flat_map(|transaction| &transaction.documents)
+    {
+        if let Some(after) = &change.after {
+            let id = change.id.rsplit('.').next().unwrap_or_default();
+            holders.entry(text(after, "emailAddress")).or_default().insert(id);
+        }
+    }
+    holders.remove("");
+    let shared = holders.into_values().filter(|leads| leads.len() > 1).flatten();
+    shared.map(str::to_owned).collect()
+}
+
+fn evidence(plan: &Plan, played: &Played) -> Evidence {
+    let traces = traces(played);
+    let stage = &played.stage;
+    let was_refused = was_refused_as_a_whole(played);
+    let tokens = [stage.bigin.client_secret(), stage.bigin.refresh_token()];
+    let crm = stage.bigin.model();
+    let lake = stage.sanity.model();
+    let id = |document: &Document| text(document, "_id").to_owned();
+    let documents: BTreeMap<String, Document> = lake
+        .documents()
+        .map(|document| (id(document), document.clone()))
+        .collect();
+    let bad: BTreeSet<&str> = lake
+        .transactions
+        .iter()
+        .flat_map(|transaction| &transaction.documents)
+        .filter(|change| change.after.as_ref().is_some_and(is_bad))
+        .map(|change| change.id.as_str())
+        .collect();
+    let token_faults = crm.struck.iter().filter(|(kind, _)| *kind == CallKind::Token).count();
+    let drops = played.seen.get("tokens are dropped").copied().unwrap_or(0);
+    let secrets = [
+        stage.sanity.token(),
+        stage.sanity.webhook_secret(),
+        "1000.a0000",
+        ADMIN_TOKEN,
+    ];
+    let open = PRIVATE.into_iter().chain(names()).map(str::to_owned);
+    let secrets = secrets.map(str::to_owned).into_iter().chain(tokens);
+    let mut evidence = Evidence {
+        rules: Rules {
+            tag_delay: TAG_DELAY,
+            slack: SLACK,
+            glance: Duration::from_millis(if plan.profile.slow { 4_000 } else { 1_500 }),
+            tags: vec!["DBR_Dashboard_Import".to_owned()],
+            // A grant may have been lost with its answer, or with the process that got it.
+            most_grants: (1 + drops + token_faults + played.kills).min(9),
+            // The calls of a killed process go on for a while beside those of the next.
+            most_in_flight: if played.kills > 0 { 8 } else { 4 },
+            together: 0,
+            by_phone: !plan.profile.lead_id_field,
+            region: "GB".to_owned(),
+        },
+        asked: Vec::new(),
+        transactions: lake.transactions.clone(),
+        deliveries: lake.deliveries.clone(),
+        contacts: crm
+            .contacts()
+            .map(|(id, contact)| (id.to_owned(), contact.clone()))
+            .collect(),
+        removed: played.people.removed.clone(),
+        changes: crm.changes.clone(),
+        calls: crm.calls.clone(),
+        grants: crm.grants(),
+        ledger: Some(played.ledger),
+        traces,
+        private: open.chain(secrets).collect(),
+        documents,
+    };
+    let rivals = rivals(&evidence);
+    let asked = played.people.asked.keys().map(|id| Asked {
+        id: id.clone(),
+        name: id.clone(),
+        // What it has to say is judged here, since it depends on what people did.
+        end: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
+            "SENT" => "SENT",
+            "FAILED" => "FAILED",
+            _ => "NOT_SENT",
+        }),
+        may_fail: was_refused || bad.contains(id.as_str()) || rivals.contains(id),
+    });
+    evidence.asked = asked.collect();
+    evidence
+}
+
+fn traces(played: &Played) -> Vec<Trace> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(played.stage.folder.path()).unwrap() {
+        files.extend(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let trace = |name: &str, bytes: Vec<u8>| Trace {
+        name: name.to_owned(),
+        bytes,
+    };
+    vec![
+        trace("the log or the database", files),
+        trace("answers", played.answers.clone().into_bytes()),
+    ]
+}

@@ -1,0 +1,367 @@
+//! What will happen in one run, drawn from its seed and nothing else: the same seed gives the same schedule.
+
+use std::time::Duration;
+
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use super::cast::Cast;
+
+/// Everything happens within this time; then all is mended, and the service gets as long as it needs.
+const SCENE: u64 = 3_500;
+
+/// A whole run.
+#[derive(Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub profile: Profile,
+    pub cast: Cast,
+    /// When, in milliseconds, and what; in this order.
+    pub acts: Vec<(u64, Act)>,
+}
+
+/// What holds from the beginning to the end.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// `BIGIN_LEAD_ID_FIELD` is set, so that every lead has a unique value.
+    pub lead_id_field: bool,
+    /// No upsert comes to an unclear end: nothing is killed, and no reply is lost.
+    pub calm: bool,
+    /// Emails and numbers may be corrected. Without a lead's id in Bigin, a correction between an upsert whose reply was
+    /// lost and the next try hides the contact that it made; see `docs/RELIABILITY.md`.
+    pub corrections: bool,
+    /// Some answers take longer than a call may.
+    pub slow: bool,
+    /// One lead makes every call it is in end in 500.
+    pub poison: bool,
+    /// How the fake answers where the sources disagree.
+    pub mixed_status: u16,
+    pub all_failed_status: u16,
+    pub throttle_status: u16,
+    pub tags_as_objects: bool,
+    pub query_lag: Duration,
+}
+
+/// Something that people, the network or the services do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    Request(usize),
+    RequestByPerson(usize),
+    Withdraw(usize),
+    Delete(usize),
+    Unpublish(usize),
+    Edit(usize, Value),
+    Spoil(usize),
+    Mend(usize),
+    Draft(usize),
+    PublishDraft(usize),
+    PublishStale(usize),
+    Version(usize),
+    Duplicate(usize),
+    DeleteContact(usize),
+    MergeContact(usize),
+    LoseWebhook,
+    RepeatWebhook,
+    OldWebhookAgain,
+    LateWebhooks,
+    Reorder(bool),
+    Bigin(CallKind, Fault),
+    Sanity(Kind, SanityFault),
+    BiginDown(bool),
+    SanityDown(bool),
+    NoCredits(bool),
+    Crowded(bool),
+    NoScope(CallKind, bool),
+    DropTokens,
+    Latency(u64),
+    Kill(Kill),
+    Stop,
+}
+
+/// A SIGKILL, and the time until the next start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kill {
+    pub when: When,
+    pub then_after: u64,
+    pub down_for: u64,
+}
+
+/// The moment of a kill.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum When {
+    Now,
+    Bigin(CallKind),
+    Sanity(Kind),
+    Webhook,
+}
+
+impl Plan {
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice(StdRng::seed_from_u64(seed));
+        let profile = dice.profile();
+        let cast = Cast::of(&mut dice, &profile);
+        let mut acts = Vec::new();
+        let rush = dice.up_to(1_200);
+        for lead in 0..cast.leads.len() {
+            // Many ask at the same moment, as they do after an import.
+            let at = if dice.chance(0.5) { rush } else { dice.up_to(1_700) };
+            acts.push((at, Act::Request(lead)));
+        }
+        for _ in 0..dice.between(6, 24) {
+            let at = dice.up_to(SCENE);
+            acts.extend(dice.human(&profile, cast.leads.len(), at));
+        }
+        for _ in 0..dice.between(3, 14) {
+            let at = dice.up_to(SCENE);
+            let fault = dice.fault(&profile);
+            if matches!(fault, Act::Bigin(CallKind::Token, _)) {
+                // Else nobody would ask for a token.
+                acts.push((at, Act::DropTokens));
+            }
+            acts.push((at, fault));
+        }
+        for _ in 0..dice.up_to(4) {
+            let at = dice.up_to(SCENE - 600);
+            let lasting = dice.between(50, 600);
+            let (on, off) = dice.switch(&profile);
+            acts.extend([(at, on), (at + lasting, off)]);
+        }
+        for _ in 0..if profile.calm { 0 } else { dice.up_to(4) } {
+            let at = dice.between(100, SCENE);
+            acts.push((at, Act::Kill(dice.kill())));
+            acts.push((at + dice.up_to(600), Act::LateWebhooks));
+        }
+        if dice.chance(0.2) {
+            acts.push((dice.between(100, SCENE), Act::Stop));
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            profile,
+            cast,
+            acts,
+        }
+    }
+}
+
+/// Draws.
+pub struct Dice(StdRng);
+
+impl Dice {
+    pub fn chance(&mut self, chance: f64) -> bool {
+        self.0.random_bool(chance)
+    }
+
+    /// From `least` to `most`, both included.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0.random_range(least..=most)
+    }
+
+    pub fn up_to(&mut self, most: u64) -> u64 {
+        self.between(0, most)
+    }
+
+    pub fn index(&mut self, len: usize) -> usize {
+        self.0.random_range(0..len)
+    }
+
+    pub fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
+        all.choose(&mut self.0).unwrap().clone()
+    }
+
+    fn profile(&mut self) -> Profile {
+        let lead_id_field = self.chance(0.4);
+        let calm = self.chance(0.2);
+        Profile {
+            lead_id_field,
+            calm,
+            corrections: lead_id_field || calm,
+            slow: !calm && self.chance(0.25),
+            poison: self.chance(0.15),
+            mixed_status: self.one_of(&[200, 202, 207]),
+            all_failed_status: self.one_of(&[400, 202]),
+            throttle_status: self.one_of(&[400, 200]),
+            tags_as_objects: self.chance(0.5),
+            query_lag: Duration::from_millis(self.up_to(300)),
+        }
+    }
+
+    /// Something that people do, and what they do about it later.
+    fn human(&mut self, profile: &Profile, leads: usize, at: u64) -> Vec<(u64, Act)> {
+        let lead = self.index(leads);
+        let number = self.between(100, 999);
+        let later = at + self.between(50, 1_200);
+        let acts = match self.up_to(19) {
+            0..=2 => vec![Act::Request(lead)],
+            3 => vec![Act::RequestByPerson(lead)],
+            4 => vec![Act::Withdraw(lead)],
+            5 => return vec![(at, Act::Withdraw(lead)), (later, Act::Request(lead))],
+            6 => vec![self.one_of(&[Act::Delete(lead), Act::Unpublish(lead)])],
+            7 | 8 => vec![Act::Edit(lead, json!({ "postcode": format!("EX{number} 1EX") }))],
+            9 => vec![Act::Edit(lead, json!({ "city": format!("Exampleton {number}") }))],
+            10 if profile.corrections => {
+                let email = format!("corrected.{lead}.{number}@example.org");
+                vec![Act::Edit(lead, json!({ "emailAddress": email }))]
+            }
+            11 if profile.corrections => {
+                let phone = format!("07700 901{number}");
+                vec![Act::Edit(lead, json!({ "phoneNumber": phone }))]
+            }
+            12 => {
+                return vec![
+                    (at, Act::Spoil(lead)),
+                    (later, Act::Mend(lead)),
+                    (later, Act::Request(lead)),
+                ];
+            }
+            13 => vec![Act::Mend(lead), Act::Request(lead)],
+            14 => return vec![(at, Act::Draft(lead)), (later, Act::PublishDraft(lead))],
+            15 => vec![Act::PublishStale(lead)],
+            16 => vec![self.one_of(&[Act::Version(lead), Act::Draft(lead), Act::Duplicate(lead)])],
+            17 | 18 => return vec![(later, self.one_of(&[Act::DeleteContact(lead), Act::MergeContact(lead)]))],
+            _ => vec![self.one_of(&[Act::LoseWebhook, Act::RepeatWebhook, Act::OldWebhookAgain])],
+        };
+        acts.into_iter().map(|act| (at, act)).collect()
+    }
+
+    fn fault(&mut self, profile: &Profile) -> Act {
+        if self.chance(0.4) {
+            let kind = self.one_of(&[Kind::Doc, Kind::Mutate, Kind::Mutate, Kind::Query]);
+            return Act::Sanity(kind, self.one_of(&sanity_faults(profile, kind)));
+        }
+        let kinds = [
+            CallKind::Token,
+            CallKind::Upsert,
+            CallKind::Upsert,
+            CallKind::Update,
+            CallKind::Update,
+            CallKind::AddTags,
+            CallKind::AddTags,
+            CallKind::Fields,
+            CallKind::Coql,
+        ];
+        let kind = self.one_of(&kinds);
+        Act::Bigin(kind, self.one_of(&bigin_faults(profile, kind)))
+    }
+
+    fn switch(&mut self, profile: &Profile) -> (Act, Act) {
+        match self.up_to(6) {
+            0 => (Act::BiginDown(true), Act::BiginDown(false)),
+            1 => (Act::SanityDown(true), Act::SanityDown(false)),
+            2 => (Act::NoCredits(true), Act::NoCredits(false)),
+            3 => (Act::Crowded(true), Act::Crowded(false)),
+            4 => {
+                let kind = self.one_of(&[CallKind::Upsert, CallKind::AddTags, CallKind::Coql, CallKind::Fields]);
+                (Act::NoScope(kind, true), Act::NoScope(kind, false))
+            }
+            5 => (Act::Reorder(true), Act::Reorder(false)),
+            _ if profile.calm => (Act::Latency(30), Act::Latency(0)),
+            _ => (Act::DropTokens, Act::Latency(self.up_to(80))),
+        }
+    }
+
+    fn kill(&mut self) -> Kill {
+        let moments = [
+            When::Now,
+            When::Bigin(CallKind::Token),
+            When::Bigin(CallKind::Upsert),
+            When::Bigin(CallKind::Update),
+            When::Bigin(CallKind::AddTags),
+            When::Sanity(Kind::Doc),
+            When::Sanity(Kind::Mutate),
+            When::Sanity(Kind::Mutate),
+            When::Webhook,
+        ];
+        Kill {
+            when: self.one_of(&moments),
+            then_after: self.up_to(30),
+            // A call that is under way takes up to the latency, and must not be applied in the next life.
+            down_for: self.between(120, 500),
+        }
+    }
+}
+
+/// What may befall a call to Bigin or to the accounts server.
+pub fn bigin_faults(profile: &Profile, kind: CallKind) -> Vec<Fault> {
+    let mut faults = vec![
+        Fault::Status(500),
+        Fault::Html(502),
+        Fault::NoReply,
+        Fault::RateLimited { retry_after: None },
+        Fault::RateLimited { retry_after: Some(1) },
+    ];
+    let record_error = |code: &str| Fault::RecordError {
+        nth: 0,
+        code: code.to_owned(),
+        field: None,
+    };
+    match kind {
+        CallKind::Token => {
+            faults.truncate(3);
+            faults.extend([
+                Fault::TokenError("invalid_code".to_owned()),
+                Fault::TokenError("invalid_client".to_owned()),
+                Fault::TokenThrottled,
+            ]);
+        }
+        CallKind::Upsert | CallKind::Update | CallKind::AddTags => faults.extend([
+            record_error("RECORD_LOCKED"),
+            record_error("INTERNAL_ERROR"),
+            Fault::RecordLocked,
+            Fault::BodyError {
+                status: 400,
+                code: "INVALID_DATA".to_owned(),
+                message: "invalid data".to_owned(),
+            },
+        ]),
+        _ => {}
+    }
+    if profile.calm {
+        // The work is done late, and the service waits for it.
+        faults.push(Fault::Stall(Duration::from_millis(200)));
+        faults.retain(|fault| !matches!(fault, Fault::Status(_) | Fault::Html(_) | Fault::NoReply));
+    } else {
+        faults.extend([
+            Fault::LostReply,
+            Fault::LostReply,
+            Fault::Hang(Duration::from_millis(150)),
+        ]);
+    }
+    if profile.slow {
+        faults.push(Fault::Hang(Duration::from_millis(2_600)));
+    }
+    faults
+}
+
+/// What may befall a call to Sanity.
+pub fn sanity_faults(profile: &Profile, kind: Kind) -> Vec<SanityFault> {
+    let mut faults = vec![
+        SanityFault::Status(500),
+        SanityFault::Status(401),
+        SanityFault::Html(503),
+        SanityFault::NoReply,
+        SanityFault::LostReply,
+        SanityFault::Hang(Duration::from_millis(100)),
+        SanityFault::RateLimited(None),
+        SanityFault::RateLimited(Some(RetryAfter::Seconds(1))),
+        SanityFault::RateLimited(Some(RetryAfter::Date(Duration::from_secs(1)))),
+    ];
+    if kind == Kind::Mutate {
+        faults.extend([SanityFault::Conflict, SanityFault::LostReply]);
+    }
+    if profile.slow {
+        faults.push(SanityFault::Hang(Duration::from_millis(2_600)));
+    }
+    faults
+}
+
+#[test]
+fn a_seed_gives_one_schedule_and_another_seed_another() {
+    assert_eq!(Plan::of(7).acts, Plan::of(7).acts);
+    assert_eq!(Plan::of(7).cast.leads, Plan::of(7).cast.leads);
+    assert_ne!(Plan::of(7).acts, Plan::of(8).acts);
+}
