@@ -21,5 +21,7 @@ pub mod outbound;
 pub mod sanity;
 pub mod signature;
 pub mod store;
+#[cfg(test)]
+mod strange;
 pub mod telemetry;
 pub mod workers;

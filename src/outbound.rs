@@ -172,8 +172,48 @@ pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Resul
     Ok(Answer {
         status,
         retry_after,
-        json: serde_json::from_slice(&body).ok(),
+        json: json(&body),
     })
+}
+
+/// The JSON of a body. Half of a character that an escape stands for (`"\ud83d"`, which JavaScript makes where it cuts a
+/// text inside an emoji) is no reason to refuse the whole answer, and every other lead in it.
+fn json(body: &[u8]) -> Option<Value> {
+    let strict = serde_json::from_slice(body);
+    strict
+        .or_else(|_| serde_json::from_slice(&with_whole_characters(body)))
+        .ok()
+}
+
+/// Puts U+FFFD where an escape stands for half a character.
+fn with_whole_characters(body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(place) = rest.iter().position(|byte| *byte == b'\\') {
+        let (before, escape) = rest.split_at(place);
+        let (written, taken) = match (escaped(escape), escape.get(6..).and_then(escaped)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => (&escape[..12], 12),
+            (Some(0xd800..0xe000), _) => (&br"\ufffd"[..], 6),
+            _ => {
+                let taken = escape.len().min(2);
+                (&escape[..taken], taken)
+            }
+        };
+        whole.extend_from_slice(before);
+        whole.extend_from_slice(written);
+        rest = &escape[taken..];
+    }
+    whole.extend_from_slice(rest);
+    whole
+}
+
+/// The UTF-16 unit that a text begins with the escape of.
+fn escaped(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(br"\u")?.get(..4)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    // from_str_radix would take a sign.
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// Like [`send`], with what is left until `deadline`. Nothing is sent when nothing is left.
@@ -262,6 +302,8 @@ pub fn base_url(text: &str) -> Result<Url, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -281,6 +323,26 @@ mod tests {
                 expected.map(Duration::from_secs),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn half_a_character_spoils_no_answer() {
+        let cases = [
+            (r#"["a\ud83dz"]"#, Some("a\u{fffd}z")),
+            (r#"["\ude00"]"#, Some("\u{fffd}")),
+            (r#"["\ud83d\ud83d\ude00"]"#, Some("\u{fffd}😀")),
+            (r#"["\uD83D\uDE00"]"#, Some("😀")),
+            (r#"["\\ud83d \"\ud83d"]"#, Some("\\ud83d \"\u{fffd}")),
+            (r#"["\ud83d\n\u00e9"]"#, Some("\u{fffd}\né")),
+            (r#"["\u+123"]"#, None),
+            (r#"["\ud83"]"#, None),
+            (r#"["\ud83d\"#, None),
+            ("<html>", None),
+        ];
+        for (body, expected) in cases {
+            let read = json(body.as_bytes());
+            assert_eq!(read.as_ref().and_then(|read| read[0].as_str()), expected, "{body}");
         }
     }
 
@@ -306,6 +368,32 @@ mod tests {
         assert_eq!(plain("ABCDE"), Some("ABCDE"));
         for other in ["", "ABCDEF", "abc", "A B", "Ä"] {
             assert_eq!(plain(other), None, "{other:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::strange::config())]
+
+        #[test]
+        fn retry_after_is_read_from_whatever_a_server_says(value in "[0-9]{1,25}|[A-Za-z0-9:, +-]{0,32}|.{0,20}", date in ".{0,20}") {
+            let read = parse_retry_after(&value, Some(&date));
+            let seconds = value.trim().parse().ok().map(Duration::from_secs);
+            prop_assert!(seconds.is_none() || read == seconds);
+        }
+
+        #[test]
+        fn an_answer_is_read_whatever_halves_of_characters_are_in_it(
+            units in prop::collection::vec(prop_oneof![any::<u16>(), 0xd800..0xe000u16], 0..12),
+        ) {
+            let escapes: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+            let body = format!("\"{escapes}\"");
+            prop_assert_eq!(json(body.as_bytes()), Some(Value::from(String::from_utf16_lossy(&units))));
+        }
+
+        #[test]
+        fn no_body_is_too_strange(body in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u'), Just(b'd')], 0..40)) {
+            let strict: Option<Value> = serde_json::from_slice(&body).ok();
+            prop_assert!(strict.is_none() || json(&body) == strict);
         }
     }
 }

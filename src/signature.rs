@@ -482,6 +482,30 @@ mod tests {
         }
 
         #[test]
+        fn a_header_is_good_only_where_it_is_to_the_letter_what_a_secret_makes_of_the_body(
+            body in "[a-z]{1,4}", at in timestamps(), by in 0..3usize,
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0..7u8, any::<u8>()), 0..4),
+        ) {
+            let ours = ["current", "previous"];
+            let mut header = sign(body.as_bytes(), at, ["current", "previous", "another"][by].as_bytes()).into_bytes();
+            for (place, edit, byte) in edits {
+                let place = place.index(header.len());
+                match edit {
+                    0 => header[place] = byte,
+                    1 => header.insert(place, byte),
+                    2 if header.len() > 1 => drop(header.remove(place)),
+                    3 => header.truncate(place.max(1)),
+                    4 => header.push(b' '),
+                    5 => header.insert(0, b' '),
+                    _ => header.extend_from_within(place..),
+                }
+            }
+            let good = ours.iter().any(|secret| sign(body.as_bytes(), at, secret.as_bytes()).as_bytes() == header);
+            let answer = verify([header.as_slice()], body.as_bytes(), &secrets(ours[0], Some(ours[1])), None, Timestamp::MAX);
+            prop_assert_eq!(answer.is_ok(), good);
+        }
+
+        #[test]
         fn a_key_of_any_length_is_fitted_as_hmac_has_it(secret in prop::collection::vec(any::<u8>(), 0..200)) {
             let theirs = Hmac::<Sha256>::new_from_slice(&secret).unwrap().chain_update("x").finalize();
             prop_assert_eq!(keyed(&secret).chain_update("x").finalize(), theirs);

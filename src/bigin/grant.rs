@@ -185,9 +185,33 @@ pub(super) fn api_domain(text: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::json;
 
     use super::*;
+    use crate::strange::{answers, tells};
+
+    const KEYS: &[&str] = &[
+        "access_token",
+        "error",
+        "api_domain",
+        "expires_in",
+        "expires_in_sec",
+        "status",
+    ];
+
+    const TEXTS: &[&str] = &[
+        "1000.invented",
+        "invalid_code",
+        "invalid_client",
+        "Access Denied",
+        "https://www.zohoapis.eu",
+        "http://www.zohoapis.eu",
+        "http://127.0.0.1:1",
+        "3600",
+        "",
+    ];
 
     fn answer(status: u16, json: Option<Value>) -> Answer {
         Answer {
@@ -303,6 +327,34 @@ mod tests {
         ];
         for (text, usable) in cases {
             assert_eq!(api_domain(text).is_some(), usable, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(crate::strange::config())]
+
+        #[test]
+        fn there_is_a_grant_only_where_there_is_a_token((status, json) in answers(KEYS, TEXTS), domain in select(TEXTS)) {
+            let mut json = json;
+            if let Some(Value::Object(parts)) = &mut json {
+                parts.insert("api_domain".to_owned(), domain.into());
+            }
+            let said = json.clone().unwrap_or_default();
+            let token = said.get("access_token").and_then(Value::as_str);
+            let fits = token.filter(|token| !token.is_empty() && token.bytes().all(|c| c.is_ascii_graphic()));
+            match judge(&answer(status, json), &accounts()) {
+                Ok(grant) => {
+                    prop_assert_eq!(Some(grant.access_token.expose_secret()), fits);
+                    prop_assert!(grant.lasts <= Duration::from_secs(3600));
+                    prop_assert!(grant.api_domain.is_none_or(|url| url.scheme() == "https" || is_loopback(&url)));
+                }
+                Err(pause) => {
+                    prop_assert!(fits.is_none());
+                    prop_assert_eq!(pause.remote, Remote::Token);
+                    let shown = format!("{pause:?}");
+                    prop_assert!(!tells(&shown) && !shown.contains("1000."));
+                }
+            }
         }
     }
 }

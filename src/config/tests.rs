@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -205,4 +206,16 @@ fn a_mapping_of_the_file_goes_over_the_default_one() {
     let mapping = load_in(folder.path(), environment(&[])).unwrap().mapping;
     assert_eq!(mapping.get("Title").map(String::as_str), Some("{{ jobTitle }}"));
     assert!(mapping.contains_key("Last_Name") && !mapping.contains_key("Phone"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whole_seconds_are_read_as_such_and_no_text_is_too_strange(
+        seconds in 0..10_000_000u64, text in "[-+0-9. dhmsu]{0,14}|P[0-9DTHMSY.-]{0,12}|.{0,12}",
+    ) {
+        prop_assert_eq!(parse_duration(&format!("{seconds}s")), Some(Duration::from_secs(seconds)));
+        let _ = parse_duration(&text);
+    }
 }

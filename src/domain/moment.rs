@@ -42,6 +42,7 @@ fn whole(number: f64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -96,6 +97,30 @@ mod tests {
         for (label, value, expected) in rows {
             let read = moment(&value, &zone).map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
             assert_eq!(read.as_deref(), expected, "{label}");
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[-+0-9]{1,20}".prop_map(Value::from),
+            "-?[0-9]{4,6}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}(:[0-9]{2})?)?)?"
+                .prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_read_as_a_time_is_read_as_the_same_time_again(value in anything(), zone in "Europe/London|Pacific/Apia|UTC") {
+            let zone = TimeZone::get(&zone).unwrap();
+            if let Some(at) = moment(&value, &zone) {
+                prop_assert_eq!(moment(&json!(at.timestamp().to_string()), &zone), Some(at));
+            }
         }
     }
 }

@@ -251,6 +251,12 @@ impl Sync {
         policy: &RetryPolicy,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
+        if self.state.is_final() {
+            return Err(IllegalEvent {
+                state: self.state.label(),
+                event: "tried again",
+            });
+        }
         let result_is_known = matches!(self.state, State::Tagged { .. } | State::Rejected { .. });
         if self.failures.waited >= policy.give_up_after && !result_is_known {
             let seen = Seen {
@@ -269,8 +275,12 @@ impl Sync {
     }
 
     /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has been
-    /// found well `mended` times so far. It is tried again behind the others, and the wait does not count.
+    /// found well `mended` times so far. It is tried again behind the others, and the wait does not count. One that has
+    /// ended is above suspicion.
     pub fn suspect(&mut self, failure: Failure, mended: i64, policy: &RetryPolicy, now: Timestamp) {
+        if self.state.is_final() {
+            return;
+        }
         self.failures.suspected_at = Some(mended);
         self.put_off(failure, policy, now);
     }
@@ -284,7 +294,11 @@ impl Sync {
         self.failures.count = self.failures.count.saturating_add(1);
         self.failures.last = Some(failure.problem);
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
-        self.due_at = later(now, wait);
+        // Another lead's upsert may have moved the tag since this sync was claimed.
+        self.due_at = match &self.state {
+            State::Upserted { tag_not_before, .. } => later(now, wait).max(*tag_not_before),
+            _ => later(now, wait),
+        };
         wait
     }
 
@@ -308,3 +322,6 @@ fn cancelled_by_person(state: &State) -> bool {
         }
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,3 +131,6 @@ fn refused(state: &State, error: SignatureError) -> HttpResponse {
     };
     problem::answer(error.status(), &format!("The webhook is refused: {error}{hint}."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,13 @@ fn published_id(id: &str) -> Option<LeadId> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::json;
+
     use super::*;
+    use crate::domain::lead::is_copy;
+    use crate::strange;
 
     #[test]
     fn ids_are_split_before_the_url_grows_too_long() {
@@ -132,6 +138,79 @@ mod tests {
         ];
         for (id, lead) in cases {
             assert_eq!(published_id(id).as_ref().map(LeadId::as_str), lead, "{id}");
+        }
+    }
+
+    const KEYS: &[&str] = &[
+        "documents",
+        "omitted",
+        "_id",
+        "_type",
+        "_rev",
+        "_updatedAt",
+        "reason",
+        "crmStatus",
+        "biginContactId",
+    ];
+
+    const TEXTS: &[&str] = &[
+        "a",
+        "b",
+        "drafts.a",
+        "versions.r1.b",
+        "drafts.versions.a",
+        "dbrLead",
+        "page",
+        "2026-11-22T09:00:00Z",
+        "permission",
+        "existence",
+        "REQUESTED",
+    ];
+
+    /// Documents that have most of what a document has, and some that have not.
+    fn bodies() -> impl Strategy<Value = Value> {
+        let document = (select(TEXTS), select(TEXTS), strange::json(KEYS, TEXTS)).prop_map(|(id, kind, mut other)| {
+            if let Some(parts) = other.as_object_mut() {
+                let own = [
+                    ("_id", id),
+                    ("_type", kind),
+                    ("_rev", "r1"),
+                    ("_updatedAt", "2026-11-22T09:00:00Z"),
+                ];
+                for (key, text) in own {
+                    parts.entry(key).or_insert_with(|| text.into());
+                }
+            }
+            other
+        });
+        let documents = prop::collection::vec(document, 0..6);
+        let framed = documents.prop_map(|documents| json!({ "documents": documents }));
+        prop_oneof![4 => framed, 1 => strange::json(KEYS, TEXTS)]
+    }
+
+    proptest! {
+        #![proptest_config(strange::config())]
+
+        #[test]
+        fn a_lead_gets_its_own_document_and_its_own_copies_and_no_other(body in bodies()) {
+            let ids = ["a", "b"].map(|id| LeadId::parse(id).unwrap());
+            let mut leads: BTreeMap<_, _> = ids.into_iter().map(|id| (id, LeadRead::default())).collect();
+            match sort_in(&body, "dbrLead", &mut leads) {
+                Ok(()) => prop_assert!(body["documents"].is_array()),
+                Err(error) => {
+                    let shown = format!("{error} {error:?}");
+                    prop_assert!(!strange::tells(&shown), "{}", shown);
+                }
+            }
+            prop_assert_eq!(leads.len(), 2);
+            for (id, read) in leads {
+                if let Some(lead) = read.published {
+                    prop_assert_eq!((&lead.id, lead.document_type.as_str()), (&id, "dbrLead"));
+                }
+                let mut copies = read.copies.iter();
+                let end = format!(".{id}");
+                prop_assert!(copies.all(|copy| is_copy(copy) && copy.ends_with(&end)), "{:?}", read.copies);
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of the Sanity client: a table of answers, and calls to a server that answers canned text.
 
+mod strange;
+
 use std::sync::Arc;
 
 use reqwest::StatusCode;

@@ -22,5 +22,6 @@ mod promises;
 mod recovery;
 mod simulator;
 mod store_contract;
+mod store_model;
 mod trouble;
 mod world;

@@ -195,6 +195,56 @@ async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
 }
 
 #[actix_web::test]
+async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_new_time() {
+    let bench = Bench::new();
+    for lead in ["a", "b"] {
+        bench.open(lead).await;
+    }
+    let a = bench.claim_one(Stage::Upsert).await;
+    let b = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    bench.clock.advance(secs(15));
+    let tag = bench.claim_one(Stage::Tag).await;
+    bench.upserted(&b, "1").await;
+    let failure = Failure {
+        problem: "no luck".into(),
+        hint: None,
+        draw: 1.0,
+    };
+    bench.record(&tag, Effect::Failed(failure)).await;
+    bench.clock.advance(secs(14));
+    assert!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.is_empty());
+    bench.clock.advance(secs(1));
+    assert_eq!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.len(), 2);
+}
+
+#[actix_web::test]
+async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let a = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    bench.clock.advance(secs(15));
+    bench.claim_one(Stage::Tag).await;
+    bench.clock.advance(secs(50));
+    let learned = Learned {
+        unknown_upsert: true,
+        ..Learned::default()
+    };
+    bench.store.record(Vec::new(), learned).await.unwrap();
+    bench.clock.advance(secs(10));
+    bench.store.pause(pause(), 0, 0.0).await.unwrap();
+    let learned = Learned {
+        not_asked: vec![Remote::Bigin],
+        ..Learned::default()
+    };
+    bench.store.record(Vec::new(), learned).await.unwrap();
+    let claim = bench.store.claim(Stage::Tag, 10).await.unwrap();
+    assert_eq!(claim.next_due, Some(bench.clock.now() + secs(5)));
+    assert!(claim.probed.is_empty(), "no probe is spent on nothing");
+}
+
+#[actix_web::test]
 async fn failures_are_tried_again_later_and_given_up_in_the_end() {
     let bench = Bench::new();
     bench.open("a").await;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod strange;
 mod tokens;
 
 use std::collections::BTreeSet;

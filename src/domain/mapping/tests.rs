@@ -350,8 +350,18 @@ fn any_document() -> impl Strategy<Value = Json> {
     prop::collection::btree_map(keys, any_json(), 0..9).prop_map(|parts| Json::Object(Map::from_iter(parts)))
 }
 
+/// A share of the cases that are asked for: each takes long.
+fn config(share: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    ProptestConfig {
+        cases: asked.cases / share,
+        failure_persistence: None,
+        ..asked
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(config(4))]
 
     #[test]
     fn any_lead_makes_the_same_record_twice_and_never_a_blank(document in any_document(), gated: bool) {
@@ -369,5 +379,28 @@ proptest! {
             }
             prop_assert!(length(record.text("Description").unwrap_or_default()) <= 32_000);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(16))]
+
+    #[test]
+    fn no_lead_is_too_large_and_none_too_deep(
+        sizes in prop::collection::vec(0..40_000usize, 6), messages in 0..200usize, depth in 1..100usize, gated: bool,
+    ) {
+        thread_local!(static MAPPING: Mapping = default_mapping());
+        let text = |size: usize| json!("Zoë ☃ 🎉".chars().cycle().take(size).collect::<String>());
+        let deep = (0..depth).fold(json!("deep"), |inner, _| json!([{ "message": inner }]));
+        let message = json!({"from": "ai", "timestamp": deep, "message": text(sizes[0] / 100)});
+        let document = json!({
+            "firstName": "Ada", "secondName": text(sizes[1]), "address": text(sizes[2]), "city": text(sizes[3]),
+            "contactStatus": text(sizes[4]), "postcode": deep,
+            "conversationHistory": if messages == 0 { text(sizes[5]) } else { json!(vec![message; messages]) },
+        });
+        let fields = org(&[("Last_Name", "text", Some(80), false), ("Description", "textarea", Some(32_000), false)]);
+        let record = MAPPING.with(|mapping| mapping.render(&lead(document), gated.then_some(&fields)));
+        let record = record.map_err(|rejection| TestCaseError::fail(rejection.to_string()))?;
+        prop_assert!(length(record.text("Description").unwrap_or_default()) <= 32_000);
     }
 }

@@ -223,7 +223,7 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
             synced_at = :synced_at, reason = :reason, cancelled_by = :cancelled_by, requests = :requests,
             by_person = :by_person, requested_updated_at = :requested_updated_at, requested_rev = :requested_rev, failures = :failures,
             waited = :waited, last_failure = :last_failure, suspected_at = :suspected_at, edits = :edits, due_at = :due_at,
-            finished_at = :finished_at, changed_at = :now, lease = NULL, lease_until = NULL
+            finished_at = :finished_at, changed_at = iif(state = :state, changed_at, :now), lease = NULL, lease_until = NULL
         WHERE id = :id";
     let state = &sync.state;
     let delivered = match state {

@@ -242,7 +242,7 @@ fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
             .query_row([state], |row| row.get(0))
             .optional()?;
         let sql = "-- next_due()
-            SELECT min(lease_until) FROM sync INDEXED BY sync_leased
+            SELECT min(max(lease_until, due_at)) FROM sync INDEXED BY sync_leased
             WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
         let lost: Option<i64> = txn.conn.prepare_cached(sql)?.query_row([state], |row| row.get(0))?;
         next = [next, due, lost].into_iter().flatten().min();

@@ -1,0 +1,278 @@
+//! The store as a few lists in memory: what [`Store`](bigin_sync::store::Store) promises, without a thought for speed,
+//! disk or concurrency. What an event makes of a sync is the domain's and tested there; here is who is due, what a lease
+//! is worth, what is a repeat, which tags move, and what is counted.
+
+use std::collections::BTreeMap;
+
+use bigin_sync::domain::breaker::Breaker;
+use bigin_sync::domain::failure::{Pause, Remote};
+use bigin_sync::domain::lead::{LeadId, Revision};
+use bigin_sync::domain::state::State;
+use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
+use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
+use jiff::Timestamp;
+
+mod views;
+
+pub struct Model {
+    pub now: Timestamp,
+    pub syncs: Vec<Row>,
+    pub memories: BTreeMap<LeadId, Memory>,
+    pub ledger: Ledger,
+    settings: StoreSettings,
+    breakers: BTreeMap<Remote, Breaker>,
+    deliveries: Vec<(Delivery, Timestamp)>,
+    last_id: i64,
+}
+
+/// A sync with all that is kept beside it.
+pub struct Row {
+    pub sync: Sync,
+    pub lease: Option<(Lease, Timestamp)>,
+    pub changed_at: Timestamp,
+    pub history: Vec<(Timestamp, String)>,
+}
+
+/// What a claim must bring.
+pub struct Expected {
+    pub syncs: Vec<(Sync, Memory)>,
+    pub next_due: Option<Timestamp>,
+    pub breakers: BTreeMap<Remote, Breaker>,
+    pub probed: Vec<Remote>,
+}
+
+impl Row {
+    pub fn is_active(&self) -> bool {
+        self.sync.finished_at.is_none()
+    }
+
+    /// From when on it can be claimed, unless its lease is given back before.
+    fn claimable_at(&self) -> Timestamp {
+        let lease_until = self.lease.map_or(Timestamp::MIN, |(_, until)| until);
+        self.sync.due_at.max(lease_until)
+    }
+}
+
+impl Model {
+    pub fn new(now: Timestamp, settings: StoreSettings) -> Self {
+        let breakers = Remote::ALL.map(|remote| (remote, Breaker::closed(remote)));
+        Self {
+            now,
+            syncs: Vec::new(),
+            memories: BTreeMap::new(),
+            ledger: Ledger::default(),
+            settings,
+            breakers: breakers.into(),
+            deliveries: Vec::new(),
+            last_id: 0,
+        }
+    }
+
+    // --- What comes in ------------------------------------------------------------------------------------------------
+
+    pub fn accept(&mut self, delivery: &Delivery) -> Accepted {
+        self.ledger.accepted += 1;
+        let same = |seen: &Delivery| match (&delivery.rev, &delivery.key) {
+            (Some(rev), _) => seen.rev.as_ref() == Some(rev),
+            (None, Some(key)) => seen.key.as_ref() == Some(key),
+            (None, None) => false,
+        };
+        let mut of_lead = self.deliveries.iter().filter(|(seen, _)| seen.lead == delivery.lead);
+        if of_lead.any(|(seen, _)| same(seen)) {
+            self.ledger.repeats += 1;
+            return Accepted::Repeat;
+        }
+        self.deliveries.push((delivery.clone(), self.now));
+        let accepted = self.open_or_join(&delivery.lead, Source::Webhook, delivery.revision());
+        if matches!(accepted, Accepted::Joined(_)) {
+            self.ledger.joined_by_webhook += 1;
+        }
+        accepted
+    }
+
+    pub fn request(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
+        if source == Source::Reconciliation && self.active(lead).is_some() {
+            return Accepted::Repeat;
+        }
+        self.open_or_join(lead, source, revision)
+    }
+
+    fn open_or_join(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
+        let now = self.now;
+        if let Some(row) = self.active(lead) {
+            row.sync.join(source, revision);
+            row.history.push((now, "joined".into()));
+            return Accepted::Joined(row.sync.id);
+        }
+        self.last_id += 1;
+        let id = SyncId(self.last_id);
+        self.syncs.push(Row {
+            sync: Sync::open(id, lead.clone(), source, revision, now),
+            lease: None,
+            changed_at: now,
+            history: vec![(now, "opened".into())],
+        });
+        self.ledger.opened += 1;
+        *match source {
+            Source::Webhook => &mut self.ledger.opened_by_webhook,
+            Source::Reconciliation => &mut self.ledger.opened_by_reconciliation,
+            Source::Person => &mut self.ledger.opened_by_person,
+        } += 1;
+        Accepted::Opened(id)
+    }
+
+    pub fn active(&mut self, lead: &LeadId) -> Option<&mut Row> {
+        self.syncs
+            .iter_mut()
+            .find(|row| row.is_active() && row.sync.lead == *lead)
+    }
+
+    // --- What is claimed ----------------------------------------------------------------------------------------------
+
+    /// `lease` is the one that the claimed syncs get.
+    pub fn claim(&mut self, stage: Stage, limit: usize, lease: Lease) -> Expected {
+        let of_stage = |row: &&mut Row| row.is_active() && stage.states().contains(&row.sync.state.label());
+        let breakers: BTreeMap<_, _> = stage.remotes().iter().map(|r| (*r, self.breakers[r].clone())).collect();
+        let pauses = breakers.iter().filter_map(|(r, b)| Some((*r, b.open.as_ref()?.until)));
+        let (waited_out, pausing): (Vec<_>, Vec<_>) = pauses.partition(|(_, until)| *until <= self.now);
+        let mut expected = Expected {
+            syncs: Vec::new(),
+            next_due: pausing.iter().map(|(_, until)| *until).max(),
+            breakers,
+            probed: Vec::new(),
+        };
+        if expected.next_due.is_some() {
+            return expected;
+        }
+        let limit = if waited_out.is_empty() { limit } else { 1 };
+        let mut queue: Vec<&mut Row> = self.syncs.iter_mut().filter(of_stage).collect();
+        queue.sort_by_key(|row| (row.sync.due_at, row.sync.id));
+        let next_due = queue.iter().map(|row| row.claimable_at()).min();
+        let until = self.now + self.settings.lease;
+        for row in queue
+            .into_iter()
+            .filter(|row| row.claimable_at() <= self.now)
+            .take(limit)
+        {
+            row.lease = Some((lease, until));
+            let memory = self.memories.get(&row.sync.lead).cloned().unwrap_or_default();
+            expected.syncs.push((row.sync.clone(), memory));
+        }
+        if expected.syncs.is_empty() {
+            expected.next_due = next_due;
+            return expected;
+        }
+        for (remote, _) in waited_out {
+            expected.probed.push(remote);
+            self.open(remote, |open_until| *open_until = until);
+        }
+        expected
+    }
+
+    // --- What is recorded ---------------------------------------------------------------------------------------------
+
+    pub fn record(&mut self, outcomes: &[Outcome], learned: &Learned) {
+        for remote in &learned.answered {
+            self.breaker(*remote).mend();
+        }
+        let now = self.now;
+        for remote in &learned.not_asked {
+            self.open(*remote, |until| *until = now.min(*until));
+        }
+        if learned.unknown_upsert {
+            self.move_tags(now + self.settings.tag_delay, |_| true);
+        }
+        for outcome in outcomes {
+            self.record_one(outcome);
+        }
+    }
+
+    fn record_one(&mut self, outcome: &Outcome) {
+        let (id, lease) = (outcome.claimed.sync.id, outcome.claimed.lease);
+        let holds = |row: &&mut Row| row.sync.id == id && row.lease.is_some_and(|(held, _)| held == lease);
+        let (now, retry) = (self.now, &self.settings.retry);
+        let Some(row) = self.syncs.iter_mut().find(holds) else {
+            return;
+        };
+        let requests = outcome.claimed.sync.requests.count;
+        let was = row.sync.state.label();
+        let (what, applied) = match &outcome.effect {
+            Effect::Happened(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
+            Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
+            Effect::Suspected(failure, mended) => {
+                row.sync.suspect(failure.clone(), *mended, retry, now);
+                (Some("retry"), Ok(()))
+            }
+            Effect::Released => {
+                row.sync.due_at = row.sync.due_at.max(now);
+                (None, Ok(()))
+            }
+        };
+        if applied.is_err() {
+            return;
+        }
+        row.lease = None;
+        row.history.extend(what.map(|what| (now, what.to_owned())));
+        if row.sync.state.label() != was {
+            row.changed_at = now;
+        }
+        let sync = row.sync.clone();
+        if let Effect::Happened(event) = &outcome.effect {
+            self.memories.entry(sync.lead.clone()).or_default().learn(event, &sync);
+        }
+        match &sync.state {
+            State::Upserted {
+                delivered,
+                tag_not_before,
+                ..
+            } if matches!(outcome.effect, Effect::Happened(_)) => {
+                self.move_tags(*tag_not_before, |other| {
+                    other.id != id && other.state.contact() == Some(&delivered.contact)
+                });
+            }
+            State::Sent { .. } => self.ledger.sent += 1,
+            State::Failed { .. } => self.ledger.failed += 1,
+            State::LeadDeleted => self.ledger.lead_deleted += 1,
+            State::Cancelled { .. } => self.ledger.cancelled += 1,
+            _ => {}
+        }
+    }
+
+    fn move_tags(&mut self, tag_not_before: Timestamp, of: impl Fn(&Sync) -> bool) {
+        for row in self.syncs.iter_mut().filter(|row| of(&row.sync)) {
+            // Whatever does not wait for its tag has none to move.
+            let _ = row.sync.contact_upserted(tag_not_before);
+        }
+    }
+
+    // --- Breakers and restarts ------------------------------------------------------------------------
+
+    pub fn pause(&mut self, pause: &Pause, epoch: i64, draw: f64) {
+        let (now, retry) = (self.now, self.settings.retry);
+        self.breaker(pause.remote).trip(pause, epoch, &retry, draw, now);
+    }
+
+    pub fn breaker(&mut self, remote: Remote) -> &mut Breaker {
+        self.breakers.entry(remote).or_insert_with(|| Breaker::closed(remote))
+    }
+
+    fn open(&mut self, remote: Remote, change: impl Fn(&mut Timestamp)) {
+        if let Some(open) = &mut self.breaker(remote).open {
+            change(&mut open.until);
+        }
+    }
+
+    /// The process ends in the middle of whatever it does, and another takes over.
+    pub fn restart(&mut self) {
+        let is_upserting = |row: &Row| row.lease.is_some() && matches!(row.sync.state, State::Requested { .. });
+        if self.syncs.iter().any(is_upserting) {
+            self.move_tags(self.now + self.settings.tag_delay, |_| true);
+        }
+        for row in &mut self.syncs {
+            if is_upserting(row) {
+                row.sync.due_at = row.claimable_at();
+            }
+            row.lease = None;
+        }
+    }
+}

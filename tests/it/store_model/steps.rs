@@ -1,0 +1,275 @@
+//! What may be asked of a store, in random order: few leads, few contacts and few revisions, so that they meet.
+
+use std::time::Duration;
+
+use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
+use bigin_sync::domain::record::Action;
+use bigin_sync::domain::state::{Delivered, Event, Seen, State};
+use bigin_sync::domain::sync::{Failure, Source, Sync};
+use bigin_sync::store::{Claimed, Delivery, Effect, Learned, Outcome, Stage};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+
+use super::model::Model;
+use crate::world::secs;
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    Accept(Delivery),
+    Request(LeadId, Source, Option<Revision>),
+    Claim(Stage, usize),
+    Record { picks: Vec<Pick>, learned: Learned },
+    Pause { pause: Pause, late: bool, draw: f64 },
+    Advance(u64),
+    Restart,
+    Forget(u64, usize),
+}
+
+/// Which of the held claims gets an outcome, and which one.
+#[derive(Debug, Clone)]
+pub struct Pick {
+    claim: Index,
+    /// The claim is held on to, so that its lease is lost when it gets another outcome.
+    hold: bool,
+    kind: Kind,
+    event: Index,
+    details: Details,
+    failure: Failure,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Legal,
+    /// Any event at all, which may be illegal.
+    Any,
+    Failed,
+    Suspected,
+    Released,
+}
+
+/// What the events are filled with.
+#[derive(Debug, Clone)]
+struct Details {
+    delivered: Delivered,
+    revision: Option<Revision>,
+    tag_delay: Duration,
+}
+
+pub fn leads() -> Vec<LeadId> {
+    ["ada", "bob", "cy", "dee"]
+        .map(|lead| LeadId::parse(lead).unwrap())
+        .into()
+}
+
+pub fn contacts() -> Vec<ContactId> {
+    ["1", "2"].map(|contact| ContactId::parse(contact).unwrap()).into()
+}
+
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + second).unwrap()
+}
+
+fn revisions() -> impl Strategy<Value = Option<Revision>> {
+    let rev = prop::option::of(select(vec!["r1".to_owned(), "r2".to_owned()]));
+    let revision = (0..3i64, rev).prop_map(|(second, rev)| Revision {
+        updated_at: moment(second),
+        rev,
+    });
+    prop::option::of(revision)
+}
+
+fn deliveries() -> impl Strategy<Value = Delivery> {
+    let key = prop::option::of(select(vec!["k1".to_owned(), "k2".to_owned(), "k3".to_owned()]));
+    let rev = prop::option::weighted(0.8, (0..30u8).prop_map(|rev| format!("r{rev}")));
+    let updated_at = prop::option::of((0..9i64).prop_map(moment));
+    (select(leads()), key, rev, updated_at).prop_map(|(lead, key, rev, updated_at)| Delivery {
+        key,
+        lead,
+        rev,
+        updated_at,
+    })
+}
+
+/// Waits are halved and doubled from whole seconds, so that a draw of one of these makes whole microseconds.
+fn draws() -> impl Strategy<Value = f64> {
+    select(vec![0.0, 0.5, 1.0])
+}
+
+fn hints() -> impl Strategy<Value = Option<Duration>> {
+    prop::option::weighted(0.2, (0..40u64).prop_map(secs))
+}
+
+fn pauses() -> impl Strategy<Value = Pause> {
+    let kinds = vec![PauseKind::Down, PauseKind::RateLimited, PauseKind::Refused];
+    let kinds = prop_oneof![9 => select(kinds), 1 => Just(PauseKind::TokenThrottled)];
+    (select(Remote::ALL.to_vec()), kinds, hints()).prop_map(|(remote, kind, retry_after)| Pause {
+        remote,
+        kind,
+        code: "HTTP 503".into(),
+        message: "no answer".into(),
+        retry_after,
+    })
+}
+
+fn learned() -> impl Strategy<Value = Learned> {
+    let some = || subsequence(Remote::ALL.to_vec(), 0..=3);
+    let none = Just(Vec::new());
+    let not_asked = prop_oneof![4 => none, 1 => some()];
+    (some(), not_asked, prop::bool::weighted(0.05)).prop_map(|(answered, not_asked, unknown_upsert)| Learned {
+        answered,
+        not_asked,
+        unknown_upsert,
+    })
+}
+
+fn picks() -> impl Strategy<Value = Pick> {
+    let kind = prop_oneof![
+        12 => Just(Kind::Legal),
+        2 => Just(Kind::Any),
+        3 => Just(Kind::Failed),
+        1 => Just(Kind::Suspected),
+        1 => Just(Kind::Released),
+    ];
+    let failure = (hints(), draws()).prop_map(|(hint, draw)| Failure {
+        problem: "no luck".into(),
+        hint,
+        draw,
+    });
+    let delivered = (select(contacts()), select(Action::ALL.to_vec()), "h[12]");
+    let delivered = delivered.prop_map(|(contact, action, hash)| Delivered { contact, action, hash });
+    let details = (delivered, revisions(), (0..30u64).prop_map(secs));
+    let details = details.prop_map(|(delivered, revision, tag_delay)| Details {
+        delivered,
+        revision,
+        tag_delay,
+    });
+    let which = (any::<Index>(), prop::bool::weighted(0.2), kind, any::<Index>());
+    (which, details, failure).prop_map(|((claim, hold, kind, event), details, failure)| Pick {
+        claim,
+        hold,
+        kind,
+        event,
+        details,
+        failure,
+    })
+}
+
+/// Half a hundred steps. A store that several processes share knows no restart.
+pub fn steps(restarts: bool) -> impl Strategy<Value = Vec<Step>> {
+    // Webhooks come as deliveries: the ledger counts them there.
+    let sources = vec![Source::Reconciliation, Source::Person];
+    let request = (select(leads()), select(sources), revisions()).prop_map(|(l, s, r)| Step::Request(l, s, r));
+    let claim = (select(Stage::ALL.to_vec()), 1..4usize).prop_map(|(stage, limit)| Step::Claim(stage, limit));
+    let record = (prop::collection::vec(picks(), 1..4), learned());
+    let record = record.prop_map(|(picks, learned)| Step::Record { picks, learned });
+    let pause = (pauses(), prop::bool::weighted(0.2), draws());
+    let pause = pause.prop_map(|(pause, late, draw)| Step::Pause { pause, late, draw });
+    let advance = prop_oneof![3 => 1..16u64, 1 => 16..60u64].prop_map(Step::Advance);
+    let forget = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::Forget(age, limit));
+    let step = prop_oneof![
+        5 => deliveries().prop_map(Step::Accept),
+        4 => request,
+        10 => claim,
+        9 => record,
+        1 => pause,
+        5 => advance,
+        u32::from(restarts) => Just(Step::Restart),
+        1 => forget,
+    ];
+    prop::collection::vec(step, 1..100)
+}
+
+impl Pick {
+    /// The outcome of one of the claims that are held; `None` where none is.
+    pub fn outcome(&self, held: &mut Vec<Claimed>, model: &Model) -> Option<Outcome> {
+        if held.is_empty() {
+            return None;
+        }
+        let place = self.claim.index(held.len());
+        let claimed = if self.hold {
+            held[place].clone()
+        } else {
+            held.remove(place)
+        };
+        let effect = match self.kind {
+            Kind::Legal | Kind::Any => Effect::Happened(self.event(&claimed.sync, model.now)),
+            Kind::Failed => Effect::Failed(self.failure.clone()),
+            Kind::Suspected => Effect::Suspected(self.failure.clone(), claimed.lease.0 % 3),
+            Kind::Released => Effect::Released,
+        };
+        Some(Outcome {
+            claimed,
+            effect,
+            note: None,
+        })
+    }
+
+    /// Mostly what leads on; the ends that cut a journey short are rarer.
+    fn event(&self, sync: &Sync, now: Timestamp) -> Event {
+        let events = self.events(sync, now);
+        let legal = match (self.kind, &sync.state) {
+            (Kind::Any, _) => &events[..],
+            (_, State::Requested { .. }) => &events[..8],
+            (_, State::Upserted { .. }) => &events[6..14],
+            _ => &events[11..],
+        };
+        self.event.get(legal).clone()
+    }
+
+    fn events(&self, sync: &Sync, now: Timestamp) -> [Event; 17] {
+        let Details {
+            delivered,
+            revision,
+            tag_delay,
+        } = &self.details;
+        let delivered = || delivered.clone();
+        let seen = || Seen {
+            requests: sync.requests.count,
+            revision: revision.clone(),
+        };
+        let upserted = || Event::Upserted {
+            delivered: delivered(),
+            seen: seen(),
+            tag_not_before: now + *tag_delay,
+        };
+        let restored = Event::Restored {
+            delivered: delivered(),
+            seen: seen(),
+            synced_at: now,
+        };
+        let rejected = Event::Rejected {
+            reason: "Bigin refused Email: not an email address".into(),
+            seen: seen(),
+        };
+        let tagged = || Event::Tagged {
+            seen: seen(),
+            synced_at: now,
+        };
+        [
+            // What a requested sync takes,
+            Event::Withdrawn,
+            upserted(),
+            upserted(),
+            upserted(),
+            upserted(),
+            restored,
+            // it and an upserted one,
+            rejected,
+            Event::ContactGone,
+            // an upserted one,
+            tagged(),
+            tagged(),
+            Event::Changed,
+            // everyone,
+            Event::Cancelled,
+            Event::Withdrawn,
+            Event::LeadDeleted,
+            // and one whose result is known.
+            Event::WrittenBack,
+            Event::WrittenBack,
+            Event::AskedAgain,
+        ]
+    }
+}
