@@ -24,4 +24,5 @@ mod simulator;
 mod store_contract;
 mod store_model;
 mod trouble;
+mod truth;
 mod world;

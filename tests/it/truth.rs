@@ -1,0 +1,358 @@
+//! `SENT` is true: whatever people do to a lead at whatever moment of its journey, it says in the end what they last
+//! wanted, and Bigin has what it said then.
+
+use std::time::Duration;
+
+use bigin_sync::domain::lead::REQUESTED;
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::{By, Fault as SanityFault, Kind};
+use bigin_sync::store::Stage;
+use bigin_sync::workers;
+use serde_json::{Value, json};
+
+use crate::process::eventually;
+use crate::world::{World, id, lead, secs, with};
+
+/// How long an answer is held back, so that something can happen meanwhile.
+const HELD: Duration = Duration::from_millis(300);
+
+/// Every moment of a journey, in its order.
+const MOMENTS: [Moment; 9] = [
+    Moment::BeforeTheUpsert,
+    Moment::AfterTheFirstRead,
+    Moment::DuringTheUpsert,
+    Moment::InTheDelay,
+    Moment::DuringTheTag,
+    Moment::BeforeTheWriteBack,
+    Moment::BetweenTheLastReadAndTheWriteBack,
+    Moment::WhenWrittenAndNotYetRecorded,
+    Moment::AfterTheEnd,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Moment {
+    BeforeTheUpsert,
+    AfterTheFirstRead,
+    DuringTheUpsert,
+    InTheDelay,
+    DuringTheTag,
+    BeforeTheWriteBack,
+    BetweenTheLastReadAndTheWriteBack,
+    WhenWrittenAndNotYetRecorded,
+    AfterTheEnd,
+}
+
+/// What a journey waits for when something comes in between.
+#[derive(Clone, Copy)]
+enum Held {
+    Read,
+    Bigin(CallKind),
+    Commit,
+}
+
+impl Held {
+    fn hold(self, world: &World) {
+        match self {
+            Self::Read => world
+                .sanity
+                .model()
+                .faults
+                .fail_next(Kind::Doc, SanityFault::Hang(HELD), 1),
+            Self::Bigin(kind) => world.bigin.model().fail_next(kind, Fault::Hang(HELD), 1),
+            Self::Commit => world
+                .sanity
+                .model()
+                .faults
+                .fail_next(Kind::Mutate, SanityFault::Hang(HELD), 1),
+        }
+    }
+
+    fn calls(self, world: &World) -> usize {
+        match self {
+            Self::Read => world.sanity.model().calls_of(Kind::Doc),
+            Self::Bigin(kind) => world.bigin.model().count(kind),
+            Self::Commit => world
+                .sanity
+                .model()
+                .transactions
+                .iter()
+                .filter(|transaction| transaction.by == By::Api)
+                .count(),
+        }
+    }
+}
+
+impl Moment {
+    /// The step that it lies before, where it lies between two.
+    fn before(self) -> Option<Stage> {
+        match self {
+            Self::BeforeTheUpsert => Some(Stage::Upsert),
+            Self::InTheDelay => Some(Stage::Tag),
+            Self::BeforeTheWriteBack => Some(Stage::WriteBack),
+            _ => None,
+        }
+    }
+
+    /// The step that it lies in, and the answer that has to be held back.
+    fn within(self) -> Option<(Stage, Held)> {
+        match self {
+            Self::AfterTheFirstRead => Some((Stage::Upsert, Held::Read)),
+            Self::DuringTheUpsert => Some((Stage::Upsert, Held::Bigin(CallKind::Upsert))),
+            Self::DuringTheTag => Some((Stage::Tag, Held::Bigin(CallKind::AddTags))),
+            Self::BetweenTheLastReadAndTheWriteBack => Some((Stage::WriteBack, Held::Read)),
+            Self::WhenWrittenAndNotYetRecorded => Some((Stage::WriteBack, Held::Commit)),
+            _ => None,
+        }
+    }
+}
+
+/// Lets a requested lead travel, does something to it at the moment, and lets it travel on to its end.
+async fn at(moment: Moment, world: &World, act: impl Fn(&World)) {
+    for stage in Stage::ALL {
+        if moment.before() == Some(stage) {
+            act(world);
+            world.deliver().await;
+        }
+        if stage == Stage::Tag {
+            world.clock.advance(secs(15));
+        }
+        match moment.within() {
+            Some((within, held)) if within == stage => interfere(world, stage, held, &act).await,
+            _ => world.run(stage).await,
+        }
+    }
+    if moment == Moment::AfterTheEnd {
+        // Two revisions of one second are told apart by nobody but the Content Lake.
+        world.clock.advance(secs(1));
+        act(world);
+        world.deliver().await;
+    }
+    world.run_to_the_end().await;
+}
+
+/// One step, with something done to the lead while an answer is held back.
+async fn interfere(world: &World, stage: Stage, held: Held, act: impl Fn(&World)) {
+    held.hold(world);
+    let before = held.calls(world);
+    let something = async {
+        eventually("the call is under way", || async {
+            (held.calls(world) > before).then_some(())
+        })
+        .await;
+        act(world);
+        world.deliver().await;
+    };
+    let (stepped, ()) = tokio::join!(workers::step(&world.app.context, stage), something);
+    stepped.unwrap();
+}
+
+fn edit(world: &World, fields: Value) {
+    world.sanity.model().edit(&id("Ada"), fields).unwrap();
+}
+
+#[actix_web::test]
+async fn a_lead_asked_for_again_at_any_moment_is_sent_as_it_was_then() {
+    for moment in MOMENTS {
+        let world = World::new().await;
+        world.request(lead("Ada")).await;
+        at(moment, &world, |world| {
+            // Only a change into REQUESTED is a request.
+            edit(world, json!({ "crmStatus": "NOT_SENT", "postcode": "SO14 0AA" }));
+            edit(world, json!({ "crmStatus": REQUESTED }));
+        })
+        .await;
+        assert_eq!(
+            world.lead_says("Ada", "crmStatus").as_deref(),
+            Some("SENT"),
+            "{moment:?}"
+        );
+        assert_eq!(
+            world.contact_says("Ada", "Mailing_Zip").as_deref(),
+            Some("SO14 0AA"),
+            "{moment:?}"
+        );
+        assert_eq!(world.bigin.model().contacts().count(), 1, "{moment:?}");
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_request_that_changes_nothing_is_answered_too_whenever_it_comes() {
+    for moment in MOMENTS {
+        let world = World::new().await;
+        world.request(lead("Ada")).await;
+        at(moment, &world, |world| {
+            edit(world, json!({ "crmStatus": "NOT_SENT" }));
+            edit(world, json!({ "crmStatus": REQUESTED }));
+        })
+        .await;
+        assert_eq!(
+            world.lead_says("Ada", "crmStatus").as_deref(),
+            Some("SENT"),
+            "{moment:?}"
+        );
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_lead_withdrawn_at_any_moment_stays_withdrawn() {
+    for moment in MOMENTS {
+        let world = World::new().await;
+        world.request(lead("Ada")).await;
+        at(moment, &world, |world| edit(world, json!({ "crmStatus": "NOT_SENT" }))).await;
+        assert_eq!(
+            world.lead_says("Ada", "crmStatus").as_deref(),
+            Some("NOT_SENT"),
+            "{moment:?}"
+        );
+        let was_sent = moment >= Moment::WhenWrittenAndNotYetRecorded;
+        let expected = if was_sent { "sent" } else { "cancelled" };
+        assert_eq!(world.state("Ada").await, expected, "{moment:?}");
+        let is_tagged = world
+            .bigin
+            .model()
+            .contacts()
+            .any(|(_, contact)| !contact.tags.is_empty());
+        assert_eq!(is_tagged, moment >= Moment::DuringTheTag, "{moment:?}");
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_lead_that_goes_away_at_any_moment_ends_its_sync_and_is_not_brought_back() {
+    for moment in MOMENTS {
+        for deleted in [true, false] {
+            let world = World::new().await;
+            world.request(lead("Ada")).await;
+            at(moment, &world, |world| {
+                let mut lake = world.sanity.model();
+                let gone = if deleted {
+                    lake.delete(&id("Ada"))
+                } else {
+                    lake.unpublish(&id("Ada"))
+                };
+                gone.unwrap();
+            })
+            .await;
+            assert!(world.sanity.model().document(&id("Ada")).is_none(), "{moment:?}");
+            let was_sent = moment >= Moment::WhenWrittenAndNotYetRecorded;
+            let expected = if was_sent { "sent" } else { "lead_deleted" };
+            assert_eq!(world.state("Ada").await, expected, "{moment:?}");
+            world.finish().await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_email_corrected_at_any_moment_before_the_tag_is_carried_and_makes_no_second_contact() {
+    for moment in MOMENTS.into_iter().filter(|moment| *moment < Moment::DuringTheTag) {
+        let world = World::new().await;
+        world.request(lead("Ada")).await;
+        at(moment, &world, |world| {
+            edit(world, json!({ "emailAddress": "ada.byron@example.org" }))
+        })
+        .await;
+        let crm = world.bigin.model();
+        let emails: Vec<_> = crm
+            .contacts()
+            .map(|(_, contact)| contact.text("Email").unwrap().to_owned())
+            .collect();
+        assert_eq!(emails, ["ada.byron@example.org"], "{moment:?}");
+        drop(crm);
+        world.finish().await;
+    }
+}
+
+/// A lead whose email Bigin refuses.
+fn bad() -> Value {
+    with(lead("Ada"), json!({ "emailAddress": "ada@example,org" }))
+}
+
+#[actix_web::test]
+async fn a_lead_mended_before_its_failure_is_written_goes_round_and_is_sent() {
+    for (stage, held) in [
+        (Stage::Upsert, Held::Bigin(CallKind::Upsert)),
+        (Stage::WriteBack, Held::Read),
+    ] {
+        let world = World::new().await;
+        world.request(bad()).await;
+        if stage == Stage::WriteBack {
+            world.run(Stage::Upsert).await;
+        }
+        interfere(&world, stage, held, |world| {
+            edit(world, json!({ "emailAddress": "ada@example.org" }))
+        })
+        .await;
+        world.run_to_the_end().await;
+        assert_eq!(
+            world.lead_says("Ada", "crmStatus").as_deref(),
+            Some("SENT"),
+            "in {stage:?}"
+        );
+        assert_eq!(world.lead_says("Ada", "crmError"), None);
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_bad_lead_that_is_edited_again_and_again_is_told_in_the_end() {
+    let world = World::new().await;
+    world.request(bad()).await;
+    for round in 0..10 {
+        world.run(Stage::Upsert).await;
+        edit(&world, json!({ "postcode": format!("SO14 {round}AA") }));
+        world.run(Stage::WriteBack).await;
+        if world.lead_says("Ada", "crmStatus").as_deref() == Some("FAILED") {
+            assert_eq!(round, 3);
+            return world.finish().await;
+        }
+    }
+    panic!("the lead is never told");
+}
+
+#[actix_web::test]
+async fn a_stale_draft_is_sent_and_not_restored_where_bigin_has_later_data() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
+    world.run_to_the_end().await;
+    world.clock.advance(secs(60));
+    edit(&world, json!({ "postcode": "SO14 0AA", "crmStatus": REQUESTED }));
+    world.deliver().await;
+    world.run_due().await;
+    edit(&world, json!({ "crmStatus": "NOT_SENT" }));
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "cancelled");
+
+    world.sanity.model().publish(stale).unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("PO16 7GZ"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_stale_draft_is_sent_and_not_restored_where_the_last_result_was_failed() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
+    world.run_to_the_end().await;
+    world.clock.advance(secs(60));
+    edit(
+        &world,
+        json!({ "firstName": null, "secondName": null, "crmStatus": REQUESTED }),
+    );
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "failed");
+
+    world.sanity.model().publish(stale).unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.story("Ada").await,
+        ["opened", "upserted", "tagged", "written_back"]
+    );
+    world.finish().await;
+}
