@@ -5,10 +5,10 @@
 //! Nothing is sent once nothing is left. A call dropped half way may still be carried out by Bigin.
 
 mod answer;
+mod coql;
 mod fields;
 mod grant;
 mod item;
-mod phones;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
 use crate::outbound::{Answer, Deadline, send_by};
 
-pub use phones::Found;
+pub use coql::{Bare, Found};
 pub use token::{TokenVault, VaultError};
 
 use token::{Token, Tokens};

@@ -20,6 +20,7 @@ use crate::sanity::Sanity;
 use crate::store::{Stage, Store, StoreError};
 
 mod batch;
+mod look_up;
 mod org;
 pub mod reconcile;
 pub mod retention;

@@ -6,34 +6,33 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::{Batch, read_of, sentence};
-use super::org::is_permission;
-use super::send::{Doubt, Sent, Travels, send};
+use super::look_up::{is_bare, look_up, name};
+use super::send::{Sent, Travels, send};
 use super::tag::with_fields;
-use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
-use crate::bigin::{Found, Results, Upserted};
+use super::{BATCH, Context, Stepped};
+use crate::bigin::{Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores};
-use crate::domain::failure::{CallError, ItemError, Remote};
+use crate::domain::failure::{CallError, ItemError};
 use crate::domain::lead::{ContactId, Lead, LeadRead};
 use crate::domain::mapping::{Rejection, identity};
-use crate::domain::phone;
 use crate::domain::record::{OrgFields, Record};
 use crate::domain::state::{Delivered, Event, Seen};
 use crate::store::{Claimed, Stage, StoreError};
 
 /// A lead that is ready to be sent.
-struct Ready {
-    claimed: Claimed,
+pub(super) struct Ready {
+    pub(super) claimed: Claimed,
     /// Not known means: Bigin finds it by the fields of `check`, or makes it.
-    contact: Option<ContactId>,
-    record: Record,
+    pub(super) contact: Option<ContactId>,
+    pub(super) record: Record,
     /// The unique fields that the record has a value for, in the order of the check.
-    check: Vec<String>,
+    pub(super) check: Vec<String>,
     hash: String,
     seen: Seen,
     /// What a contact must have to be the lead's: the number in canonical form. Text that is no possible number may be
     /// anybody's, so it counts only once an upsert of the lead may have been carried out.
-    phone: Option<String>,
+    pub(super) phone: Option<String>,
 }
 
 impl Context {
@@ -72,7 +71,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         batch.unknown_upsert();
     }
     *unrecorded = true;
-    let ready = look_up(context, &mut batch, ready).await;
+    let ready = look_up(context, &mut batch, ready).await?;
     for group in groups(ready) {
         let (sent, unclear) = send(context, &mut batch, group).await;
         if unclear {
@@ -189,7 +188,8 @@ fn one_per_identity(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
             .map(|email| format!("email {}", email.trim().to_lowercase()));
         let phone = ready.phone.as_ref().map(|phone| format!("phone {phone}"));
         let contact = ready.contact.as_ref().map(|contact| format!("contact {contact}"));
-        let identities: Vec<String> = [email, phone, contact].into_iter().flatten().collect();
+        let name = is_bare(&ready).then(|| format!("name {:?}", name(&ready.record)));
+        let identities: Vec<String> = [email, phone, contact, name].into_iter().flatten().collect();
         if identities.iter().any(|identity| taken.contains(identity)) {
             batch.release(ready.claimed);
         } else {
@@ -198,89 +198,6 @@ fn one_per_identity(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
         }
     }
     kept
-}
-
-/// Leads without a unique value are looked up by phone before each upsert, and so also after one whose end is unknown.
-async fn look_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
-    let region = context.mapping.phone_region();
-    let spellings: Vec<String> = ready
-        .iter()
-        .filter(|ready| ready.contact.is_none() && ready.check.is_empty())
-        .filter_map(|ready| ready.record.text("Phone"))
-        .flat_map(|phone| phone::spellings(phone, region))
-        .collect();
-    if spellings.is_empty() {
-        return ready;
-    }
-    let is_nameless = |ready: &Ready| ready.contact.is_none() && ready.check.is_empty() && ready.phone.is_some();
-    let found = match batch.deadline() {
-        Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
-        None => {
-            ready.into_iter().for_each(|ready| batch.release(ready.claimed));
-            return Vec::new();
-        }
-    };
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => {
-            let (nameless, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_nameless);
-            not_looked_up(batch, nameless, error);
-            return others;
-        }
-    };
-    batch.answered(&BIGIN_ANSWERED);
-    let find = |phone: &str| found.iter().find(|found| has_phone(found, phone, region));
-    ready
-        .into_iter()
-        .map(|mut ready| {
-            if is_nameless(&ready) {
-                ready.contact = ready.phone.as_deref().and_then(find).map(|found| found.contact.clone());
-            }
-            ready
-        })
-        .collect()
-}
-
-fn has_phone(found: &Found, phone: &str, region: &str) -> bool {
-    found
-        .phones
-        .iter()
-        .any(|theirs| match phone::canonical(theirs, region) {
-            Some(number) => number == phone,
-            None => theirs.trim() == phone,
-        })
-}
-
-/// Without the look-up these leads could be doubled, so they wait. A missing permission concerns only them.
-fn not_looked_up(batch: &mut Batch<'_>, nameless: Vec<Ready>, error: CallError) {
-    let nameless: Vec<Claimed> = nameless.into_iter().map(|ready| ready.claimed).collect();
-    match error {
-        CallError::Unavailable(pause) if is_permission(&pause.code) => {
-            for claimed in nameless {
-                let problem = format!(
-                    "The lead has no email address, and Bigin does not let us look it up by phone: give the token the scope ZohoBigin.coql.READ, or set BIGIN_LEAD_ID_FIELD ({})",
-                    pause.code
-                );
-                batch.failed(claimed, &pause.code, problem, None);
-            }
-        }
-        // Queries alone may be in trouble; then the other leads must go on.
-        error @ CallError::Unknown { .. } => {
-            for claimed in nameless {
-                match Doubt::of(error.clone()) {
-                    Some(doubt) => batch.in_doubt(claimed, doubt),
-                    None => batch.release(claimed),
-                }
-            }
-        }
-        // A number of one of them may have spoilt the query.
-        CallError::Refused { code, message } => {
-            for claimed in nameless {
-                batch.failed(claimed, &code, sentence(&code, &message), None);
-            }
-        }
-        error @ CallError::Unavailable(_) => batch.call_failed(nameless, Remote::Bigin, error),
-    }
 }
 
 /// One call each: known contacts, and for the others those with the same unique fields.

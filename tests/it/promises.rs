@@ -8,7 +8,7 @@ use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
 use bigin_sync::store::{Learned, Stage};
 use bigin_sync::workers::{self, Stepped};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, id, lead, secs, with};
 
@@ -248,6 +248,51 @@ async fn a_lost_reply_makes_no_second_contact_of_a_lead_whose_phone_is_no_possib
         assert_eq!(world.bigin.model().contacts().count(), 1, "{phone}");
         world.finish().await;
     }
+}
+
+/// A lead that says nothing of itself but its name, which is the same for all of them.
+fn bare(of: &str) -> Value {
+    let same = json!({ "firstName": "Ada", "emailAddress": null, "phoneNumber": null });
+    with(lead(of), same)
+}
+
+#[actix_web::test]
+async fn a_lost_reply_makes_no_second_contact_of_a_lead_with_nothing_but_a_name() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.request(bare("Ada")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn two_leads_with_one_name_and_nothing_else_become_two_contacts_also_after_a_lost_reply() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.request(bare("Ada")).await;
+    world.request(bare("Grace")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_ne!(
+        world.lead_says("Ada", "biginContactId"),
+        world.lead_says("Grace", "biginContactId")
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn somebody_else_of_the_same_name_who_was_there_before_is_left_alone() {
+    let world = World::new().await;
+    let somebody = [("First_Name", "Ada"), ("Last_Name", "Example")];
+    let somebody = somebody.map(|(field, text)| (field.to_owned(), text.into()));
+    let there = world.bigin.model().add_contact(somebody.into());
+    world.clock.advance(secs(3_600));
+    world.request(bare("Ada")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.changes_of(&there), Vec::<&str>::new());
+    world.finish().await;
 }
 
 #[actix_web::test]

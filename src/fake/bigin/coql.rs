@@ -1,6 +1,7 @@
 //! A small honest part of COQL: `select … from Contacts where … [limit n]`, without the search index's lag (Zoho CRM
 //! docs, search-records: "To fetch records without any delay, use the Query API").
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::model::{Contact, Model};
@@ -22,7 +23,7 @@ pub(super) fn query(model: &Model, request: &Request) -> Reply {
     let Some(text) = text else {
         return Reply::refusal(400, "MANDATORY_NOT_FOUND", json!({"api_name": "select_query"}));
     };
-    let known = |name: &String| name == "id" || model.field(name).is_some();
+    let known = |name: &String| name == "id" || name == "Created_Time" || model.field(name).is_some();
     let parsed = tokens(text).and_then(|tokens| Parser { tokens, at: 0 }.query());
     let Some(query) = parsed.filter(|query| query.names().into_iter().all(known)) else {
         return Reply::refusal(400, "SYNTAX_ERROR", json!({}));
@@ -51,6 +52,10 @@ struct Query {
 enum Condition {
     /// The field has one of the values.
     In(String, Vec<String>),
+    /// The field is empty.
+    IsNull(String),
+    /// A time, at this one or later.
+    Since(String, Timestamp),
     And(Box<Condition>, Box<Condition>),
     Or(Box<Condition>, Box<Condition>),
 }
@@ -79,6 +84,9 @@ impl Condition {
         match self {
             Self::And(left, right) => left.holds(model, id, contact) && right.holds(model, id, contact),
             Self::Or(left, right) => left.holds(model, id, contact) || right.holds(model, id, contact),
+            Self::IsNull(field) => value_of(model, contact, field).is_null(),
+            // The one time that a query may ask for here.
+            Self::Since(_, since) => contact.created_at >= *since,
             Self::In(field, values) if field == "id" => values.iter().any(|value| value == id),
             Self::In(field, values) => {
                 let own = value_of(model, contact, field);
@@ -90,7 +98,7 @@ impl Condition {
 
     fn collect_names<'a>(&'a self, names: &mut Vec<&'a String>) {
         match self {
-            Self::In(field, _) => names.push(field),
+            Self::In(field, _) | Self::IsNull(field) | Self::Since(field, _) => names.push(field),
             Self::And(left, right) | Self::Or(left, right) => {
                 left.collect_names(names);
                 right.collect_names(names);
@@ -112,7 +120,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     while let Some(c) = chars.next() {
         match c {
             ' ' | '\n' | '\t' => {}
-            '(' | ')' | ',' | '=' => tokens.push(Token::Sign(c)),
+            '(' | ')' | ',' | '=' | '>' => tokens.push(Token::Sign(c)),
             '\'' => tokens.push(Token::Text(literal(&mut chars)?)),
             _ if c.is_ascii_alphanumeric() => {
                 let mut word = String::from(c);
@@ -196,6 +204,15 @@ impl Parser {
             return Some(inner);
         }
         let field = self.name()?;
+        if self.sign('>').is_some() {
+            self.sign('=')?;
+            let since = self.value()?.parse().ok()?;
+            return (field == "Created_Time").then_some(Condition::Since(field, since));
+        }
+        if self.keyword("is").is_some() {
+            self.keyword("null")?;
+            return Some(Condition::IsNull(field));
+        }
         if self.sign('=').is_some() {
             return Some(Condition::In(field, vec![self.value()?]));
         }

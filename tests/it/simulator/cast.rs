@@ -48,7 +48,7 @@ impl Cast {
             poisonous: None,
         };
         for _ in 0..dice.between(4, 14) {
-            let lead = cast.lead(dice, profile);
+            let lead = cast.lead(dice);
             cast.leads.push(lead);
         }
         if profile.poison {
@@ -59,7 +59,7 @@ impl Cast {
         cast
     }
 
-    fn lead(&mut self, dice: &mut Dice, profile: &Profile) -> Value {
+    fn lead(&mut self, dice: &mut Dice) -> Value {
         let number = self.leads.len();
         let (first, second) = (dice.one_of(&FIRST), dice.one_of(&SECOND));
         let email = format!("{first}.{number}@example.org").to_lowercase();
@@ -99,7 +99,7 @@ impl Cast {
             }
             (7, _) => lead["emailAddress"] = email.replace('.', ",").into(),
             (8, _) => lead["firstName"] = first.repeat(5).into(),
-            (9, _) if profile.lead_id_field || profile.calm => {
+            (9, _) => {
                 without(&mut lead, "emailAddress");
                 without(&mut lead, "phoneNumber");
             }

@@ -1,9 +1,10 @@
-//! Finding contacts by phone through COQL, which has no index lag (docs of Zoho CRM, search-records: "To fetch records
+//! Finding contacts through COQL, which has no index lag (docs of Zoho CRM, search-records: "To fetch records
 //! without any delay, use the Query API").
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +26,26 @@ impl std::fmt::Debug for Found {
     /// Leaves the numbers out: they are personal data.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Found")
+            .field("contact", &self.contact)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A contact that has neither email nor phone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bare {
+    /// The contact.
+    pub contact: ContactId,
+    /// Empty where it has none.
+    pub first_name: String,
+    /// Every contact has one.
+    pub last_name: String,
+}
+
+impl std::fmt::Debug for Bare {
+    /// Leaves the names out: they are personal data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bare")
             .field("contact", &self.contact)
             .finish_non_exhaustive()
     }
@@ -64,28 +85,62 @@ impl Bigin {
         spellings.dedup();
         let mut found = BTreeMap::new();
         for chunk in spellings.chunks(VALUES) {
-            let query = query(chunk);
-            let body = QueryBody { select_query: &query };
             let left = deadline.saturating_sub(until(started, self.clock.now()));
-            let answer = self
-                .ask(left, |base| self.http.post(format!("{base}/bigin/v2/coql")).json(&body))
-                .await?;
-            let Some(body) = answer::body(&answer, SCOPE)? else {
-                continue;
-            };
-            let rows = body.get("data").and_then(Value::as_array);
-            let rows = rows.ok_or_else(|| unreadable("Bigin's answer to a query has no rows"))?;
-            for row in rows {
-                let contact = item::contact_id(row).ok_or_else(|| unreadable("a row of Bigin's answer has no id"))?;
-                found.insert(contact, phones(row));
+            for row in self.rows(&by_phone(chunk), left).await? {
+                found.insert(contact_of(&row)?, phones(&row));
             }
         }
         let found = found.into_iter().map(|(contact, phones)| Found { contact, phones });
         Ok(found.collect())
     }
+
+    /// Finds the contacts that have neither email nor phone and were made at `since` or later. Of more than 200 the first
+    /// 200 are returned.
+    ///
+    /// # Errors
+    /// [`CallError`]; a missing scope is `OAUTH_SCOPE_MISMATCH`. The call changes nothing.
+    pub async fn find_bare(&self, since: Timestamp, deadline: Duration) -> Result<Vec<Bare>, CallError> {
+        let rows = self.rows(&bare_since(since), deadline).await?;
+        let text = |row: &Value, field: &str| row.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let bare = rows.iter().map(|row| {
+            Ok(Bare {
+                contact: contact_of(row)?,
+                first_name: text(row, "First_Name"),
+                last_name: text(row, "Last_Name"),
+            })
+        });
+        bare.collect()
+    }
+
+    async fn rows(&self, query: &str, deadline: Duration) -> Result<Vec<Value>, CallError> {
+        let body = QueryBody { select_query: query };
+        let answer = self
+            .ask(deadline, |base| {
+                self.http.post(format!("{base}/bigin/v2/coql")).json(&body)
+            })
+            .await?;
+        let Some(body) = answer::body(&answer, SCOPE)? else {
+            return Ok(Vec::new());
+        };
+        let rows = body.get("data").and_then(Value::as_array);
+        rows.cloned()
+            .ok_or_else(|| unreadable("Bigin's answer to a query has no rows"))
+    }
 }
 
-fn query(spellings: &[&str]) -> String {
+fn contact_of(row: &Value) -> Result<ContactId, CallError> {
+    item::contact_id(row).ok_or_else(|| unreadable("a row of Bigin's answer has no id"))
+}
+
+/// `is null` and times like this one are in the docs of Zoho CRM (COQL overview); more than two criteria want brackets.
+fn bare_since(since: Timestamp) -> String {
+    let since = since.strftime("%Y-%m-%dT%H:%M:%S+00:00");
+    format!(
+        "select id, First_Name, Last_Name from Contacts where ((Email is null and Phone is null) and (Mobile is null and Created_Time >= '{since}')) limit {ROWS}"
+    )
+}
+
+fn by_phone(spellings: &[&str]) -> String {
     let values: Vec<String> = spellings.iter().map(|text| format!("'{text}'")).collect();
     let values = values.join(",");
     format!("select id, Phone, Mobile from Contacts where Phone in ({values}) or Mobile in ({values}) limit {ROWS}")
@@ -121,9 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn a_query_for_bare_contacts_has_nothing_of_a_lead_in_it() {
+        assert_eq!(
+            bare_since("2026-11-22T10:00:00.5Z".parse().unwrap()),
+            "select id, First_Name, Last_Name from Contacts where ((Email is null and Phone is null) and (Mobile is null and Created_Time >= '2026-11-22T10:00:00+00:00')) limit 200"
+        );
+    }
+
+    #[test]
     fn a_query_asks_for_both_numbers() {
         assert_eq!(
-            query(&["+44", "044"]),
+            by_phone(&["+44", "044"]),
             "select id, Phone, Mobile from Contacts where Phone in ('+44','044') or Mobile in ('+44','044') limit 200"
         );
     }

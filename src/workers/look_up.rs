@@ -1,0 +1,188 @@
+//! Finds the contacts of leads without a unique value, so that a lost reply makes no second one: by phone, or, where a lead
+//! has none, among the contacts that were made since it was asked for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::batch::{Batch, sentence};
+use super::org::is_permission;
+use super::send::Doubt;
+use super::upsert::Ready;
+use super::{BIGIN_ANSWERED, Context};
+use crate::bigin::{Bare, Found};
+use crate::domain::failure::{CallError, Remote};
+use crate::domain::lead::ContactId;
+use crate::domain::phone;
+use crate::domain::record::Record;
+use crate::store::{Claimed, StoreError};
+
+/// By how much Bigin's clock may be behind ours.
+const SKEW: Duration = Duration::from_secs(10 * 60);
+
+/// Leads without a unique value are looked up before each upsert, and so also after one whose end is unknown. Those that
+/// cannot be are settled here.
+pub(super) async fn look_up(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+) -> Result<Vec<Ready>, StoreError> {
+    let ready = by_phone(context, batch, ready).await;
+    among_the_latest(context, batch, ready).await
+}
+
+/// Nothing tells whose contact it is.
+fn is_unknown(ready: &Ready) -> bool {
+    ready.contact.is_none() && ready.check.is_empty()
+}
+
+/// Not even a phone does.
+pub(super) fn is_bare(ready: &Ready) -> bool {
+    is_unknown(ready) && ready.record.text("Phone").is_none()
+}
+
+/// First and last name, as Bigin keeps them.
+pub(super) fn name(record: &Record) -> (&str, &str) {
+    let text = |field| record.text(field).unwrap_or_default().trim();
+    (text("First_Name"), text("Last_Name"))
+}
+
+async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    let region = context.mapping.phone_region();
+    let spellings: Vec<String> = ready
+        .iter()
+        .filter(|ready| is_unknown(ready))
+        .filter_map(|ready| ready.record.text("Phone"))
+        .flat_map(|phone| phone::spellings(phone, region))
+        .collect();
+    if spellings.is_empty() {
+        return ready;
+    }
+    let has_phone = |ready: &Ready| is_unknown(ready) && ready.phone.is_some();
+    let found = match batch.deadline() {
+        Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
+        None => return put_back(batch, ready),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return without(batch, ready, has_phone, error),
+    };
+    batch.answered(&BIGIN_ANSWERED);
+    let find = |phone: &str| found.iter().find(|found| is_theirs(found, phone, region));
+    ready
+        .into_iter()
+        .map(|mut ready| {
+            if has_phone(&ready) {
+                ready.contact = ready.phone.as_deref().and_then(find).map(|found| found.contact.clone());
+            }
+            ready
+        })
+        .collect()
+}
+
+fn is_theirs(found: &Found, phone: &str, region: &str) -> bool {
+    found
+        .phones
+        .iter()
+        .any(|theirs| match phone::canonical(theirs, region) {
+            Some(number) => number == phone,
+            None => theirs.trim() == phone,
+        })
+}
+
+/// A contact of the lead's name, with nothing else to tell it by, that was made since the lead was asked for and is no
+/// other lead's, was made by a call whose reply was lost.
+async fn among_the_latest(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+) -> Result<Vec<Ready>, StoreError> {
+    let asked = ready
+        .iter()
+        .filter(|ready| is_bare(ready))
+        .map(|ready| ready.claimed.sync.opened_at);
+    let Some(since) = asked.min() else {
+        return Ok(ready);
+    };
+    let found = match batch.deadline() {
+        Some(deadline) => {
+            let since = since.saturating_sub(SKEW).unwrap_or(since);
+            context.bigin.find_bare(since, deadline).await
+        }
+        None => return Ok(put_back(batch, ready)),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Ok(without(batch, ready, is_bare, error)),
+    };
+    batch.answered(&BIGIN_ANSWERED);
+    let owned = context
+        .store
+        .owners(found.iter().map(|bare| bare.contact.clone()).collect())
+        .await?;
+    let mut taken: BTreeSet<ContactId> = owned.into_keys().collect();
+    let mut find = |record: &Record| {
+        let is_theirs = |bare: &&Bare| (bare.first_name.trim(), bare.last_name.trim()) == name(record);
+        let contact = found
+            .iter()
+            .filter(is_theirs)
+            .map(|bare| bare.contact.clone())
+            .find(|contact| !taken.contains(contact))?;
+        taken.insert(contact.clone());
+        Some(contact)
+    };
+    let with_contact = |mut ready: Ready| {
+        if is_bare(&ready) {
+            ready.contact = find(&ready.record);
+        }
+        ready
+    };
+    Ok(ready.into_iter().map(with_contact).collect())
+}
+
+fn put_back(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    ready.into_iter().for_each(|ready| batch.release(ready.claimed));
+    Vec::new()
+}
+
+/// Without the look-up those who need it could be doubled, so they wait; the others go on.
+fn without(
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+    needs_it: impl Fn(&Ready) -> bool,
+    error: CallError,
+) -> Vec<Ready> {
+    let (waiting, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(needs_it);
+    not_looked_up(batch, waiting.into_iter().map(|ready| ready.claimed).collect(), error);
+    others
+}
+
+/// A missing permission concerns only them.
+fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError) {
+    match error {
+        CallError::Unavailable(pause) if is_permission(&pause.code) => {
+            for claimed in waiting {
+                let problem = format!(
+                    "The lead has no email address, and Bigin does not let us look it up: give the token the scope ZohoBigin.coql.READ, or set BIGIN_LEAD_ID_FIELD ({})",
+                    pause.code
+                );
+                batch.failed(claimed, &pause.code, problem, None);
+            }
+        }
+        // Queries alone may be in trouble; then the other leads must go on.
+        error @ CallError::Unknown { .. } => {
+            for claimed in waiting {
+                match Doubt::of(error.clone()) {
+                    Some(doubt) => batch.in_doubt(claimed, doubt),
+                    None => batch.release(claimed),
+                }
+            }
+        }
+        // A number of one of them may have spoilt the query.
+        CallError::Refused { code, message } => {
+            for claimed in waiting {
+                batch.failed(claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        error @ CallError::Unavailable(_) => batch.call_failed(waiting, Remote::Bigin, error),
+    }
+}
