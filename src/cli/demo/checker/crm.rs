@@ -258,9 +258,13 @@ fn upserts<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> Vec<&'a
     fields.collect()
 }
 
-/// The revisions of a lead that the service may have gone by: no older than the newest request before the result, and
-/// not replaced before the lead's last read, which lies at most a glance before the tag.
+/// The revisions of a lead that the service may have gone by: no older than the newest request that it had heard of before
+/// the result, and not replaced before the lead's last read, which lies at most a glance before the tag.
 fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at: Timestamp) -> Vec<&'a Document> {
+    let written_at = evidence
+        .transactions
+        .get(place)
+        .map_or(Timestamp::MAX, |result| result.at);
     let mut revisions: Vec<(Timestamp, Option<&Document>)> = Vec::new();
     for transaction in evidence.transactions.iter().take(place) {
         for change in transaction.documents.iter().filter(|change| change.id == id) {
@@ -272,7 +276,7 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
             };
             let asked = status(&change.after).as_deref() == Some(REQUESTED)
                 && status(&change.before).as_deref() != Some(REQUESTED);
-            if asked {
+            if asked && was_heard(evidence, id, transaction.at, written_at) {
                 revisions.clear();
             }
             revisions.push((transaction.at, change.after.as_ref()));
@@ -282,6 +286,15 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
     let current = revisions.iter().zip(replaced);
     let in_time = current.filter(|(_, replaced)| after(*replaced, evidence.rules.glance) >= tagged_at);
     in_time.filter_map(|((_, lead), _)| *lead).collect()
+}
+
+/// Whether a webhook told the service of a request made at `asked_at`.
+fn was_heard(evidence: &Evidence, id: &str, asked_at: Timestamp, until: Timestamp) -> bool {
+    let mut told = evidence
+        .deliveries
+        .iter()
+        .filter(|attempt| attempt.document == id && matches!(attempt.status, Some(200..=299)));
+    told.any(|attempt| attempt.at >= asked_at && attempt.at <= until)
 }
 
 /// What an upsert lacks of a lead. Written down anew, without the mapping that the service uses.

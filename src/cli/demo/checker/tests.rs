@@ -190,10 +190,32 @@ fn sent_with_data_older_than_the_newest_request_is_untrue() {
             evidence
                 .transactions
                 .insert(1, transaction(16, By::Studio, Some(idle), Some(again)));
+            hear_of_another(evidence, 16);
         },
         "SENT is true",
         fault,
     );
+}
+
+#[test]
+fn a_request_that_the_service_never_heard_of_makes_no_result_untrue() {
+    let unheard = |evidence: &mut Evidence| {
+        let idle = lead("new@example.org", json!({"crmStatus": "NOT_SENT"}));
+        let again = lead("new@example.org", json!({}));
+        evidence
+            .transactions
+            .insert(1, transaction(16, By::Studio, Some(idle), Some(again)));
+    };
+    assert_eq!(broken(unheard), []);
+}
+
+/// A second webhook, booked as it should be.
+fn hear_of_another(evidence: &mut Evidence, second: i64) {
+    evidence.deliveries.push(attempt(second, Some(202), "joined"));
+    if let Some(ledger) = &mut evidence.ledger {
+        ledger.accepted += 1;
+        ledger.joined_by_webhook += 1;
+    }
 }
 
 #[test]
