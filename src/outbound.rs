@@ -302,9 +302,13 @@ pub fn base_url(text: &str) -> Result<Url, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::canned::{Canned, Reply};
+    use crate::clock::ManualClock;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -360,6 +364,50 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_on_the_same_host_and_nowhere_else() {
+        let stranger = Canned::start(|_| Reply::Text(200, "{}")).await;
+        let elsewhere: &str = format!("location: {}", stranger.url).leak();
+        let server = Canned::start(move |request| match request.path() {
+            "/moved" => Reply::Headed(307, "location: /here", Value::Null),
+            "/away" => Reply::Headed(307, elsewhere, Value::Null),
+            _ => Reply::Text(200, "{}"),
+        })
+        .await;
+        let client = client("a test", &[&server.url]).unwrap();
+        let get = |path: &str| client.get(server.url.join(path).unwrap()).bearer_auth("hush");
+        let moved = send(get("/moved"), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(moved.status, StatusCode::OK);
+        let away = send(get("/away"), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(away.status, StatusCode::TEMPORARY_REDIRECT);
+        assert!(stranger.requests("").is_empty(), "the token must not travel there");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_its_end() {
+        let endless: &str = "x".repeat(MAX_ANSWER + 1).leak();
+        let server = Canned::start(move |_| Reply::Text(200, endless)).await;
+        let client = client("a test", &[&server.url]).unwrap();
+        let answer = send(client.get(server.url.clone()), Duration::from_secs(60)).await;
+        assert_eq!(answer.err(), Some(NoAnswer::TOO_LARGE));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_once_the_deadline_is_over() {
+        let server = Canned::start(|_| Reply::Text(200, "{}")).await;
+        let client = client("a test", &[&server.url]).unwrap();
+        let manual = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let clock: SharedClock = manual.clone();
+        let deadline = Deadline::new(&clock, Duration::from_secs(5));
+        manual.advance(Duration::from_secs(5));
+        let error = send_by(client.get(server.url.clone()), &deadline, Remote::Bigin).await;
+        assert_eq!(
+            error.err().map(|error| error.code().to_owned()),
+            Some("not sent".to_owned())
+        );
+        assert!(server.requests("").is_empty());
     }
 
     #[test]

@@ -442,6 +442,13 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_read_up_to_the_last_whole_number_that_has_a_double() {
+        let decode = |digits: &str| Signature::decode(format!("t={digits},v1=x").as_bytes());
+        assert_eq!(decode("9007199254740991").unwrap().timestamp_ms, 9_007_199_254_740_991);
+        assert_eq!(decode("9007199254740992"), Err(SignatureError::Invalid));
+    }
+
+    #[test]
     fn secrets_do_not_show_in_a_log() {
         let shown = format!("{:?}", secrets("s3cr3t-key", Some("s3cr3t-old")));
         assert!(!shown.contains("s3cr3t"), "{shown}");

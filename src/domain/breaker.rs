@@ -107,6 +107,7 @@ mod tests {
         }
         assert!(breaker.mend());
         assert!(!breaker.mend());
+        assert_eq!(breaker.mended, 1, "the second answer was no news");
         assert!(breaker.trip(&down(), 4, &POLICY, 1.0, now));
         assert_eq!(breaker.failures, 1);
     }

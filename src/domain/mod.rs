@@ -12,3 +12,6 @@ pub mod record;
 pub mod retry;
 pub mod state;
 pub mod sync;
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,17 @@ mod tests {
                 json!("1753610400000"),
                 Some("2025-07-27 11:00:00"),
             ),
+            (
+                "eleven digits as text",
+                json!("10000000000"),
+                Some("1970-04-26 18:46:40"),
+            ),
+            ("ten digits are no time in milliseconds", json!("1753610400"), None),
+            (
+                "eight digits are a date",
+                json!("20250727"),
+                Some("2025-07-27 00:00:00"),
+            ),
             ("words", json!("yesterday"), None),
             ("empty", json!(""), None),
             ("out of range", json!(i64::MAX), None),

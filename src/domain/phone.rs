@@ -191,11 +191,23 @@ mod tests {
             ("only zeros", "0000000000", None),
             ("only a plus", "+", None),
             ("words", "none given", None),
+            ("a number and a word", "07700 900123 Jo", None),
+            ("a plus in the middle", "07700+900123", None),
+            ("two pluses", "++44 7700 900123", None),
+            ("two pluses apart", "+44 +7700 900123", None),
+            ("a plus at the end", "07700 900123+", None),
             ("empty", "", None),
         ];
         for (label, text, expected) in rows {
             assert_eq!(canonical(text, "GB").as_deref(), expected, "{label}");
         }
+    }
+
+    #[test]
+    fn a_number_may_be_spelled_in_64_bytes_and_no_more() {
+        let spread = |length: usize| format!("07700{}900123", " ".repeat(length - 11));
+        assert_eq!(canonical(&spread(64), "GB").as_deref(), Some("+447700900123"));
+        assert_eq!(canonical(&spread(65), "GB"), None);
     }
 
     #[test]

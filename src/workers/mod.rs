@@ -73,14 +73,18 @@ pub struct Context {
 }
 
 impl Context {
-    /// The deadline of a call that is sent now by a worker that claimed at `claimed_at`: two thirds of the lease, at most
-    /// 30 s, and never past the lease. `None` where the lease is as good as over.
+    /// The deadline of a call that is sent now by a worker that claimed at `claimed_at`.
     fn deadline(&self, claimed_at: Timestamp) -> Option<Duration> {
-        let held = until(claimed_at, self.clock.now());
-        let left = self.lease.saturating_sub(held);
-        let deadline = (self.lease * 2 / 3).min(LONGEST_CALL).min(left);
-        (deadline > self.lease / 20).then_some(deadline)
+        deadline(self.lease, until(claimed_at, self.clock.now()))
     }
+}
+
+/// The deadline of a call under a lease that has been held for so long: two thirds of the lease, at most 30 s, and never
+/// past the lease. `None` where the lease is as good as over.
+fn deadline(lease: Duration, held: Duration) -> Option<Duration> {
+    let left = lease.saturating_sub(held);
+    let deadline = (lease * 2 / 3).min(LONGEST_CALL).min(left);
+    (left > lease / 20).then_some(deadline)
 }
 
 /// What one step of a worker did.
@@ -165,3 +169,6 @@ impl Hasher {
 
 /// The services that answered a call which was answered by Bigin.
 const BIGIN_ANSWERED: [Remote; 2] = [Remote::Token, Remote::Bigin];
+
+#[cfg(test)]
+mod tests;

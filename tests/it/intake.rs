@@ -254,6 +254,8 @@ async fn a_bad_signature_is_refused_before_anything_is_parsed() {
             if expected == 400 { "Bad Request" } else { "Unauthorized" }
         );
     }
+    let (status, _) = post_with(&world, b"no JSON".to_vec(), &[(signature::HEADER, &good)], None).await;
+    assert_eq!(status, 401, "whether it can be parsed is not looked at");
     assert_eq!(world.ledger().await.accepted, 0);
     world.finish().await;
 }

@@ -8,11 +8,13 @@
 )]
 
 mod api;
+mod break_list;
 mod cli;
 mod demo;
 mod edges;
 mod fake_bigin;
 mod fake_sanity;
+mod guards;
 mod house_rules;
 mod intake;
 mod journey;

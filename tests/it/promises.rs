@@ -1,11 +1,12 @@
 //! Promises and rules in the corners where they were once not kept.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::state::State;
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
+use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
 use bigin_sync::store::{Learned, Stage};
 use bigin_sync::workers::{self, Stepped};
 use serde_json::{Value, json};
@@ -267,18 +268,23 @@ async fn a_lost_reply_makes_no_second_contact_of_a_lead_with_nothing_but_a_name(
 }
 
 #[actix_web::test]
-async fn two_leads_with_one_name_and_nothing_else_become_two_contacts_also_after_a_lost_reply() {
-    let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
-    world.request(bare("Ada")).await;
-    world.request(bare("Grace")).await;
-    world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 2);
-    assert_ne!(
-        world.lead_says("Ada", "biginContactId"),
-        world.lead_says("Grace", "biginContactId")
-    );
-    world.finish().await;
+async fn leads_with_one_name_never_share_a_contact() {
+    for lost in [0, 1] {
+        let world = World::new().await;
+        world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, lost);
+        let names = ["Ada", "Grace", "Mary"];
+        for name in names {
+            world.request(bare(name)).await;
+        }
+        world.run_to_the_end().await;
+        assert_eq!(world.bigin.model().contacts().count(), names.len());
+        let contacts: BTreeSet<_> = names
+            .iter()
+            .map(|name| world.lead_says(name, "biginContactId"))
+            .collect();
+        assert_eq!(contacts.len(), names.len());
+        world.finish().await;
+    }
 }
 
 #[actix_web::test]
@@ -659,4 +665,98 @@ fn most_records(world: &World, kind: CallKind) -> usize {
     let model = world.bigin.model();
     let calls = model.calls.iter().filter(|call| call.kind == kind);
     calls.map(|call| call.records).max().unwrap_or_default()
+}
+
+/// A refusal of the whole call for what is in it.
+fn refused() -> Fault {
+    Fault::BodyError {
+        status: 400,
+        code: "INVALID_DATA".into(),
+        message: "invalid data".into(),
+    }
+}
+
+#[actix_web::test]
+async fn a_lone_lead_whose_call_is_refused_as_a_whole_is_not_blamed_before_others_have_succeeded() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, refused(), 3);
+    world.request(lead("Ada")).await;
+    for _ in 0..3 {
+        world.run_due().await;
+        assert_eq!(world.state("Ada").await, "requested");
+        assert_eq!(world.sync("Ada").await.sync.failures.waited, Duration::ZERO);
+        world.clock.advance(secs(300));
+    }
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_whose_call_is_refused_as_a_whole_again_after_others_have_succeeded_is_told() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, refused(), 1);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.request(lead("Grace")).await;
+    while world.state("Grace").await == "requested" {
+        world.clock.advance(Duration::from_millis(100));
+        workers::step(&world.app.context, Stage::Upsert).await.unwrap();
+    }
+    world.bigin.model().fail_next(CallKind::Upsert, refused(), 1);
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
+    assert_eq!(world.lead_says("Grace", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_restart_asks_no_token_endpoint_that_wants_silence() {
+    let mut world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Token, Fault::TokenThrottled, 1);
+    world.app.context.read_org_at_start().await.unwrap();
+    assert_eq!(world.bigin.model().count(CallKind::Token), 1);
+    let (status, ready) = world.get("/readyz").await;
+    assert_eq!(
+        (status, ready["status"].as_str()),
+        (200, Some("degraded")),
+        "it shows before the first lead"
+    );
+    for _ in 0..3 {
+        world.restart().await;
+        world.clock.advance(secs(60));
+        world.app.context.read_org_at_start().await.unwrap();
+    }
+    assert_eq!(
+        world.bigin.model().count(CallKind::Token),
+        1,
+        "each question prolongs the silence"
+    );
+    world.restart().await;
+    world.clock.advance(secs(600));
+    world.app.context.read_org_at_start().await.unwrap();
+    assert_eq!(world.get("/readyz").await.1["status"], "ready");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn while_sanity_wants_to_be_left_alone_nobody_looks_for_missed_webhooks() {
+    let world = World::new().await;
+    let limited = SanityFault::RateLimited(Some(RetryAfter::Seconds(90)));
+    world.sanity.model().faults.fail_next(Kind::Query, limited, 1);
+    let look = || workers::reconcile::round(&world.app.context, secs(30));
+    look().await.unwrap_err();
+    assert_eq!(world.get("/readyz").await.1["status"], "degraded");
+    world.clock.advance(secs(60));
+    assert_eq!(look().await.unwrap(), 0);
+    assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
+    world.clock.advance(secs(60));
+    look().await.unwrap();
+    assert_eq!(world.sanity.model().calls_of(Kind::Query), 2);
+    assert_eq!(
+        world.get("/readyz").await.1["status"],
+        "ready",
+        "though no lead has come by"
+    );
+    world.finish().await;
 }

@@ -27,6 +27,8 @@ struct MemoryVault {
     sealed: Mutex<Option<String>>,
     grants: Mutex<Vec<Timestamp>>,
     broken: AtomicBool,
+    /// What it is told to forget it keeps all the same.
+    keeps: AtomicBool,
     /// Another replica refreshes.
     claimed: AtomicBool,
     /// Loading waits while a test holds this.
@@ -57,7 +59,9 @@ impl TokenVault for MemoryVault {
 
     async fn forget(&self, sealed: &str) -> Result<(), VaultError> {
         self.check()?;
-        self.sealed.lock().unwrap().take_if(|held| held == sealed);
+        if !self.keeps.load(Ordering::SeqCst) {
+            self.sealed.lock().unwrap().take_if(|held| held == sealed);
+        }
         Ok(())
     }
 

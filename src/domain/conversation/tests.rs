@@ -177,6 +177,20 @@ fn the_line_about_older_messages_counts_within_the_limit() {
 }
 
 #[test]
+fn a_message_that_is_too_long_by_itself_loses_its_end() {
+    let long = json!([said(&"x".repeat(100))]);
+    let tight = |limit| conversation(&long, &london(), limit);
+    // The remark takes 34.
+    assert_eq!(tight(44), "Lead: xxxx [… rest of this message left out]");
+    assert_eq!(tight(35), "L [… rest of this message left out]");
+    assert_eq!(
+        tight(34),
+        format!("Lead: {}", "x".repeat(28)),
+        "the remark gives way to the message"
+    );
+}
+
+#[test]
 fn characters_count_as_utf_16_units() {
     let message = said(&"😀".repeat((LIMIT - 6) / 2));
     assert_eq!(length(&told(&json!([message]))), LIMIT);

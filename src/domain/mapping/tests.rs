@@ -281,6 +281,13 @@ fn every_fault_of_a_mapping_is_named() {
 }
 
 #[test]
+fn a_template_may_use_the_tests_and_methods_there_are() {
+    let template = "{% for x in xs %}{{ loop.cycle('a', 'b') }}{% if loop.changed(x) %}!{% endif %}{% endfor %}{% if y is defined %}y{% endif %}";
+    let record = mapping(&[("Title", template)]).render(&lead(json!({"secondName": "Example", "xs": [1, 1, 2]})), None);
+    assert_eq!(record.unwrap().text("Title"), Some("a!ba!"));
+}
+
+#[test]
 fn a_template_that_fails_on_a_lead_says_so_without_its_values() {
     let rows = [
         ("{{ a + 1 }}", json!({"a": "secret"})),
@@ -312,6 +319,29 @@ fn a_template_that_fails_on_a_lead_says_so_without_its_values() {
     The mapping of Email failed on this lead: invalid operation in line 1 of its template
     The mapping of Email failed on this lead: its template takes too many steps
     "#);
+}
+
+#[test]
+fn the_name_of_a_field_begins_with_a_letter_and_goes_on_in_letters_digits_and_underlines() {
+    for good in ["A", "Last_Name", "a1_"] {
+        assert!(is_api_name(good), "{good}");
+    }
+    for bad in ["", "1a", "_a", "A b", "A-b", "Ä"] {
+        assert!(!is_api_name(bad), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_mapping_knows_its_fields_and_its_region() {
+    let mapping = mapping(&[("Email", "{{ e }}")]);
+    assert_eq!(mapping.fields().collect::<Vec<_>>(), ["Email", "Last_Name"]);
+    assert_eq!(mapping.phone_region(), "GB");
+}
+
+#[test]
+fn a_mapping_in_a_log_names_its_fields() {
+    let shown = format!("{:?}", mapping(&[("Email", "{{ e }}")]));
+    assert!(shown.contains("Email") && !shown.contains("{{"), "{shown}");
 }
 
 #[test]

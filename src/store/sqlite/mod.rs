@@ -27,6 +27,8 @@ use rows::micros;
 use writer::{Listeners, Writer, store_error, whole_micros};
 
 mod rows;
+#[cfg(test)]
+mod tests;
 mod views;
 mod work;
 mod writer;

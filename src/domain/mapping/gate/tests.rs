@@ -57,6 +57,18 @@ fn the_extras_make_a_description_by_themselves_and_go_where_it_is_missing() {
 }
 
 #[test]
+fn what_a_lead_lacks_is_no_line_of_description() {
+    let fields = org(&[
+        ("Last_Name", "text", None, false),
+        ("Description", "textarea", None, false),
+    ]);
+    let templates = [("Lead_Source", "{{ nothing }}"), ("Lead_Status", "{{ status }}")];
+    let document = json!({"secondName": "Example", "status": "HOT"});
+    let record = mapping(&templates).render(&lead(document), Some(&fields)).unwrap();
+    assert_eq!(record.text("Description"), Some("Lead Status: HOT"));
+}
+
+#[test]
 fn the_conversation_gives_way_to_the_extras() {
     let templates = [
         ("Note", "{{ note }}"),
@@ -94,6 +106,11 @@ fn the_conversation_gives_way_to_the_extras() {
 
     Note: keep me
     ");
+    let newest = described(25);
+    assert!(
+        newest.ends_with("number 19\n\nNote: keep me"),
+        "the newest words rather than none: {newest}"
+    );
     assert_eq!(described(14), "Note: keep me", "only the extras fit");
     assert!(length(&described(12)) <= 12, "the extras alone do not fit");
     for limit in 0..250 {

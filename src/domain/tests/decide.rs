@@ -1,0 +1,277 @@
+//! What each worker does with a lead that it has just read.
+
+use super::*;
+use crate::domain::decide::{
+    BeforeTag, BeforeUpsert, BeforeWriteBack, MOST_EDIT_ROUNDS, View, before_tag, before_upsert, before_write_back,
+    known_contact, restores, stale_upsert,
+};
+use crate::domain::lead::LeadRead;
+use crate::domain::state::Event;
+use crate::domain::sync::Memory;
+
+fn read(lead: Option<Lead>) -> LeadRead {
+    LeadRead {
+        published: lead,
+        copies: Vec::new(),
+    }
+}
+
+fn by_person(state: State) -> Sync {
+    let lead = LeadId::parse("lead-1").unwrap();
+    let sync = Sync::open(SyncId(1), lead, Source::Person, None, at(0));
+    Sync { state, ..sync }
+}
+
+fn by_webhook(state: State) -> Sync {
+    Sync {
+        state,
+        ..sync(Some(revision(10, "r10")))
+    }
+}
+
+/// What every worker makes of a lead, in a word each; `None` where it goes on.
+fn settled(sync: &Sync, memory: &Memory, lead: Option<Lead>) -> [Option<&'static str>; 3] {
+    let read = read(lead);
+    let view = View {
+        sync,
+        memory,
+        read: &read,
+    };
+    let upsert = match before_upsert(view) {
+        BeforeUpsert::Settle(event) => Some(event.label()),
+        BeforeUpsert::Send(_) => None,
+    };
+    let tag = match before_tag(view) {
+        BeforeTag::Settle(event) => Some(event.label()),
+        BeforeTag::Tag(_) => None,
+    };
+    let write_back = match before_write_back(view) {
+        BeforeWriteBack::Settle(event) => Some(event.label()),
+        BeforeWriteBack::Write(_) => None,
+    };
+    [upsert, tag, write_back]
+}
+
+#[test]
+fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten() {
+    let memory = Memory {
+        seen: Some(revision(9, "r9")),
+        ..Memory::default()
+    };
+    let (webhook, person) = (by_webhook(tagged()), by_person(tagged()));
+    let go_on = [None; 3];
+    let withdrawn = [Some("withdrawn"); 3];
+    let cases = [
+        ("it asks", &webhook, Some("REQUESTED"), go_on),
+        ("it was withdrawn", &webhook, Some("NOT_SENT"), withdrawn),
+        ("its status was taken away", &webhook, None, withdrawn),
+        ("its request was overwritten", &webhook, Some("SENT"), go_on),
+        ("a person asks", &person, Some("NOT_SENT"), go_on),
+        ("a person asks, and it has no status", &person, None, go_on),
+    ];
+    for (label, sync, status, expected) in cases {
+        assert_eq!(settled(sync, &memory, Some(lead(status))), expected, "{label}");
+    }
+    assert_eq!(settled(&person, &memory, None), [Some("lead_deleted"); 3]);
+}
+
+#[test]
+fn who_asked_after_the_read_is_heard_before_anything_is_written() {
+    let mut sync = by_webhook(tagged());
+    sync.join(Source::Webhook, None);
+    let [_, _, write_back] = settled(&sync, &Memory::default(), None);
+    assert_eq!(
+        write_back,
+        Some("asked_again"),
+        "even where the lead is gone: the next read says so"
+    );
+}
+
+/// What the write-back worker does with a lead that carries this.
+fn written(state: State, change: impl FnOnce(&mut Lead)) -> Option<&'static str> {
+    let mut lead = lead(Some("SENT"));
+    lead.contact = Some(contact("7"));
+    lead.last_synced_at = Some(at(30));
+    lead.crm_error = Some("no name".to_owned());
+    change(&mut lead);
+    settled(&by_person(state), &Memory::default(), Some(lead))[2]
+}
+
+#[test]
+fn only_this_very_result_is_taken_for_written() {
+    let status = |text: &str| Some(text.to_owned());
+    assert_eq!(written(tagged(), |_| {}), Some("written_back"));
+    assert_eq!(
+        written(tagged(), |lead| lead.last_synced_at = Some(at(29))),
+        None,
+        "an older one"
+    );
+    assert_eq!(
+        written(tagged(), |lead| lead.contact = Some(contact("8"))),
+        None,
+        "another contact"
+    );
+    assert_eq!(
+        written(tagged(), |lead| lead.crm_status = status("REQUESTED")),
+        None,
+        "it asks again"
+    );
+    assert_eq!(written(tagged(), |lead| lead.crm_status = status("FAILED")), None);
+
+    assert_eq!(written(rejected(), |_| {}), None, "SENT is not FAILED");
+    let failed = |lead: &mut Lead| lead.crm_status = status("FAILED");
+    assert_eq!(written(rejected(), failed), Some("written_back"));
+    let other_reason = |lead: &mut Lead| {
+        failed(lead);
+        lead.crm_error = Some("no email".to_owned());
+    };
+    assert_eq!(written(rejected(), other_reason), None, "another reason");
+    assert_eq!(written(upserted(), |_| {}), None, "there is no result yet");
+}
+
+/// Whether a lead that renders to what was sent last gets its result back.
+fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bool {
+    let mut memory = Memory {
+        contact: Some(contact("7")),
+        sent_hash: Some("hash".to_owned()),
+        synced_at: Some(at(5)),
+        seen: Some(revision(9, "r9")),
+    };
+    forget(&mut memory);
+    let read = read(Some(lead.clone()));
+    let view = View {
+        sync,
+        memory: &memory,
+        read: &read,
+    };
+    restores(view, lead, "hash").is_some()
+}
+
+#[test]
+fn a_result_is_restored_only_to_a_lead_that_asks() {
+    let open = sync(Some(revision(10, "r10")));
+    let stale = lead(Some("REQUESTED"));
+    let with_time = |seconds| Lead {
+        last_synced_at: Some(at(seconds)),
+        ..stale.clone()
+    };
+    assert!(is_restored(&open, &stale, |_| {}));
+    assert!(is_restored(&open, &with_time(4), |_| {}), "it carries an older time");
+    assert!(!is_restored(&open, &with_time(5), |_| {}), "it asks on purpose");
+    assert!(
+        !is_restored(&open, &lead(Some("SENT")), |_| {}),
+        "its request was overwritten"
+    );
+    assert!(
+        !is_restored(&by_person(open.state.clone()), &stale, |_| {}),
+        "a person asks"
+    );
+    let other = |memory: &mut Memory| memory.sent_hash = Some("other".to_owned());
+    assert!(!is_restored(&open, &stale, other), "it has other data");
+    assert!(
+        !is_restored(&open, &stale, |memory| memory.sent_hash = None),
+        "it failed last"
+    );
+    assert!(
+        !is_restored(&open, &stale, |memory| memory.contact = None),
+        "its contact is gone"
+    );
+    assert!(
+        !is_restored(&open, &stale, |memory| memory.synced_at = None),
+        "it was never sent"
+    );
+}
+
+#[test]
+fn what_is_restored_is_what_was_written_last() {
+    let open = sync(Some(revision(10, "r10")));
+    let memory = Memory {
+        contact: Some(contact("7")),
+        sent_hash: Some("hash".to_owned()),
+        synced_at: Some(at(5)),
+        seen: None,
+    };
+    let lead = lead(Some("REQUESTED"));
+    let read = read(Some(lead.clone()));
+    let view = View {
+        sync: &open,
+        memory: &memory,
+        read: &read,
+    };
+    let expected = Event::Restored {
+        delivered: Delivered {
+            action: Action::Update,
+            ..delivered()
+        },
+        seen: seen(Some(revision(10, "r10"))),
+        synced_at: at(5),
+    };
+    assert_eq!(restores(view, &lead, "hash"), Some(expected));
+}
+
+#[test]
+fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_field() {
+    let requested = |known: Option<&str>, afresh| {
+        by_webhook(State::Requested {
+            contact: known.map(contact),
+            made: false,
+            afresh,
+        })
+    };
+    let known = |sync: &Sync, remembered: Option<&str>, field: Option<&str>| {
+        let memory = Memory {
+            contact: remembered.map(contact),
+            ..Memory::default()
+        };
+        let lead = Lead {
+            contact: field.map(contact),
+            ..lead(Some("REQUESTED"))
+        };
+        let read = read(Some(lead.clone()));
+        let view = View {
+            sync,
+            memory: &memory,
+            read: &read,
+        };
+        let id = known_contact(view, &lead, |contact| contact.as_str() == "666");
+        id.map(|id| id.to_string())
+    };
+    let (new, begun, afresh) = (
+        requested(None, false),
+        requested(Some("1"), false),
+        requested(None, true),
+    );
+    assert_eq!(known(&begun, Some("2"), Some("3")).as_deref(), Some("1"));
+    assert_eq!(known(&new, Some("2"), Some("3")).as_deref(), Some("2"));
+    assert_eq!(known(&new, None, Some("3")).as_deref(), Some("3"));
+    assert_eq!(known(&new, None, None), None);
+    assert_eq!(known(&new, None, Some("666")), None, "that one is another lead's");
+    assert_eq!(
+        known(&new, Some("666"), None).as_deref(),
+        Some("666"),
+        "our own memory is believed"
+    );
+    assert_eq!(
+        known(&afresh, Some("2"), Some("3")),
+        None,
+        "Bigin has said that it is gone"
+    );
+}
+
+#[test]
+fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
+    let mut sync = by_webhook(upserted());
+    assert!(!stale_upsert(&sync, "hash"), "nothing was edited");
+    for edits in 0..MOST_EDIT_ROUNDS {
+        sync.edits = edits;
+        assert!(stale_upsert(&sync, "other"));
+    }
+    sync.edits = MOST_EDIT_ROUNDS;
+    assert!(!stale_upsert(&sync, "other"));
+    sync.join(Source::Webhook, None);
+    assert!(stale_upsert(&sync, "other"));
+    assert!(
+        !stale_upsert(&by_webhook(tagged()), "other"),
+        "only what was upserted can be stale"
+    );
+}

@@ -1,0 +1,73 @@
+//! What a failure is called, and what it means for the whole service.
+
+use std::time::Duration;
+
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+
+fn pause(code: &str) -> Pause {
+    Pause {
+        remote: Remote::Token,
+        kind: PauseKind::Refused,
+        code: code.to_owned(),
+        message: "refresh token rejected".to_owned(),
+        retry_after: None,
+    }
+}
+
+#[test]
+fn every_service_has_a_name_and_is_found_by_it() {
+    assert_eq!(Remote::ALL.map(Remote::label), ["token", "bigin", "sanity"]);
+    for remote in Remote::ALL {
+        assert_eq!(Remote::from_label(remote.label()), Some(remote));
+    }
+    assert_eq!(Remote::from_label("zoho"), None);
+}
+
+#[test]
+fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
+    let unavailable = CallError::Unavailable(pause("invalid_code"));
+    let unknown = CallError::Unknown {
+        code: "HTTP 502".to_owned(),
+        message: "an answer that is not Bigin's".to_owned(),
+        retry_after: None,
+    };
+    let refused = CallError::Refused {
+        code: "INVALID_DATA".to_owned(),
+        message: "Bigin refused the call".to_owned(),
+    };
+    for (error, code, sentence) in [
+        (
+            unavailable,
+            "invalid_code",
+            "token: refresh token rejected (invalid_code)",
+        ),
+        (unknown, "HTTP 502", "HTTP 502: an answer that is not Bigin's"),
+        (refused, "INVALID_DATA", "INVALID_DATA: Bigin refused the call"),
+    ] {
+        assert_eq!((error.code(), error.to_string().as_str()), (code, sentence));
+    }
+}
+
+#[test]
+fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_for() {
+    let wait = Some(Duration::from_secs(9));
+    let unknown = CallError::Unknown {
+        code: "HTTP 502".to_owned(),
+        message: "a page".to_owned(),
+        retry_after: wait,
+    };
+    let expected = Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::Down,
+        code: "HTTP 502".to_owned(),
+        message: "a page".to_owned(),
+        retry_after: wait,
+    };
+    assert_eq!(unknown.into_pause(Remote::Bigin), expected);
+    let paused = CallError::Unavailable(pause("invalid_code"));
+    assert_eq!(
+        paused.into_pause(Remote::Bigin),
+        pause("invalid_code"),
+        "it knows better which service"
+    );
+}

@@ -1,0 +1,345 @@
+//! What a sync makes of requests, events and failures, and what the store remembers of its lead.
+
+use super::*;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::state::{CancelledBy, Event};
+use crate::domain::sync::{Failure, Failures, Memory};
+
+const POLICY: RetryPolicy = RetryPolicy {
+    base_delay: Duration::from_secs(1),
+    max_delay: Duration::from_secs(300),
+    give_up_after: Duration::from_secs(60),
+};
+
+fn in_state(state: State) -> Sync {
+    Sync { state, ..sync(None) }
+}
+
+fn failure() -> Failure {
+    Failure {
+        problem: "no luck".to_owned(),
+        hint: None,
+        draw: 1.0,
+    }
+}
+
+#[test]
+fn a_request_that_joins_is_remembered_with_its_revision() {
+    let mut sync = sync(Some(revision(10, "a")));
+    sync.join(Source::Webhook, Some(revision(12, "c")));
+    sync.join(Source::Webhook, Some(revision(11, "b")));
+    sync.join(Source::Reconciliation, None);
+    assert_eq!((sync.requests.count, sync.requests.by_person), (4, false));
+    assert_eq!(sync.requests.revision, Some(revision(12, "c")), "the latest of them");
+    sync.join(Source::Person, None);
+    sync.join(Source::Webhook, None);
+    assert!(sync.requests.by_person, "a person has asked, whoever else does");
+}
+
+#[test]
+fn a_request_is_unread_until_a_later_read() {
+    let mut sync = in_state(upserted());
+    assert!(!sync.asked_since_read());
+    sync.join(Source::Webhook, None);
+    assert!(sync.asked_since_read());
+    sync.state = State::Requested {
+        contact: None,
+        made: false,
+        afresh: false,
+    };
+    assert!(!sync.asked_since_read(), "the read is still to come");
+}
+
+#[test]
+fn only_our_own_result_can_have_overwritten_a_request() {
+    let memory = |seen| Memory {
+        seen,
+        ..Memory::default()
+    };
+    let asked = sync(Some(revision(11, "r11")));
+    let read = memory(Some(revision(10, "r10")));
+    for (status, overwritten) in [
+        (Some("SENT"), true),
+        (Some("FAILED"), true),
+        (Some("NOT_SENT"), false),
+        (Some("REQUESTED"), false),
+        (None, false),
+    ] {
+        assert_eq!(asked.is_overwritten(&lead(status), &read), overwritten, "{status:?}");
+    }
+    let sent = lead(Some("SENT"));
+    for (label, sync, memory) in [
+        ("that revision was read", sync(Some(revision(10, "r10"))), read.clone()),
+        ("a later one was read", asked, memory(Some(revision(12, "r12")))),
+        ("nobody says which revision was asked for", sync(None), read),
+        ("nothing was ever read", sync(Some(revision(11, "r11"))), memory(None)),
+    ] {
+        assert!(!sync.is_overwritten(&sent, &memory), "{label}");
+    }
+}
+
+#[test]
+fn a_revision_that_our_result_overwrote_does_not_count_as_read() {
+    let asked = sync(Some(revision(11, "r11")));
+    let memory = Memory {
+        seen: Some(revision(9, "r9")),
+        ..Memory::default()
+    };
+    let plain = asked.seen(&lead(Some("REQUESTED")), &memory);
+    assert_eq!((plain.requests, plain.revision), (1, Some(revision(10, "r10"))));
+    assert_eq!(asked.seen(&lead(Some("SENT")), &memory).revision, None);
+}
+
+#[test]
+fn a_person_cancels_also_over_a_request_that_came_meanwhile() {
+    for (event, expected) in [
+        (Event::Cancelled, "cancelled"),
+        (Event::Withdrawn, "requested"),
+        (Event::LeadDeleted, "requested"),
+    ] {
+        let mut sync = sync(None);
+        sync.join(Source::Webhook, None);
+        let label = event.label();
+        sync.apply(event, 1, at(5)).unwrap();
+        assert_eq!(sync.state.label(), expected, "{label}");
+        assert_eq!(sync.finished_at.is_some(), expected == "cancelled", "{label}");
+    }
+    let mut sync = sync(None);
+    sync.apply(Event::Cancelled, 1, at(5)).unwrap();
+    assert_eq!(
+        (sync.state, sync.finished_at),
+        (
+            State::Cancelled {
+                by: CancelledBy::Person
+            },
+            Some(at(5))
+        )
+    );
+}
+
+#[test]
+fn a_sync_ends_where_nobody_asked_meanwhile() {
+    let mut sync = sync(None);
+    sync.join(Source::Webhook, None);
+    sync.apply(Event::Withdrawn, 2, at(5)).unwrap();
+    assert_eq!(
+        (sync.state, sync.finished_at),
+        (State::Cancelled { by: CancelledBy::Lead }, Some(at(5)))
+    );
+}
+
+#[test]
+fn a_round_that_was_overtaken_begins_again_as_it_was() {
+    let begun = State::Requested {
+        contact: None,
+        made: true,
+        afresh: true,
+    };
+    let mut sync = in_state(begun.clone());
+    sync.join(Source::Webhook, None);
+    sync.apply(Event::Withdrawn, 1, at(5)).unwrap();
+    assert_eq!(sync.state, begun);
+}
+
+#[test]
+fn a_round_that_was_overtaken_keeps_the_contact() {
+    let mut sync = in_state(tagged());
+    sync.join(Source::Webhook, None);
+    sync.apply(Event::WrittenBack, 1, at(40)).unwrap();
+    let again = State::Requested {
+        contact: Some(contact("7")),
+        made: true,
+        afresh: false,
+    };
+    assert_eq!((sync.state, sync.due_at, sync.finished_at), (again, at(40), None));
+}
+
+#[test]
+fn a_sync_is_due_at_once_and_its_tag_at_its_time() {
+    let mut sync = sync(None);
+    let event = Event::Upserted {
+        delivered: delivered(),
+        seen: seen(None),
+        tag_not_before: at(25),
+    };
+    sync.apply(event, 1, at(10)).unwrap();
+    assert_eq!(sync.due_at, at(25));
+    sync.apply(Event::Changed, 1, at(30)).unwrap();
+    assert_eq!(sync.due_at, at(30));
+}
+
+#[test]
+fn another_leads_upsert_moves_the_tag_and_brings_nothing_forward() {
+    for (due, moved_to, expected) in [(25, 40, 40), (60, 40, 60)] {
+        let mut sync = in_state(upserted());
+        sync.due_at = at(due);
+        sync.failures.count = 2;
+        sync.contact_upserted(at(moved_to)).unwrap();
+        assert_eq!((sync.due_at, sync.failures.count), (at(expected), 2));
+        assert!(matches!(sync.state, State::Upserted { tag_not_before, .. } if tag_not_before == at(moved_to)));
+    }
+    assert!(in_state(tagged()).contact_upserted(at(40)).is_err());
+}
+
+#[test]
+fn rounds_of_edits_are_counted_until_somebody_asks() {
+    let mut sync = in_state(upserted());
+    for round in 1..=2 {
+        sync.apply(Event::Changed, 1, at(30)).unwrap();
+        assert_eq!(sync.edits, round);
+        sync.state = upserted();
+    }
+    sync.join(Source::Webhook, None);
+    sync.apply(Event::Changed, 2, at(30)).unwrap();
+    assert_eq!(sync.edits, 0, "this edit was asked for");
+    sync.edits = 2;
+    sync.state = tagged();
+    sync.apply(Event::AskedAgain, 2, at(30)).unwrap();
+    assert_eq!(sync.edits, 0, "and so was this round");
+}
+
+#[test]
+fn each_step_forward_begins_a_new_count_of_failures() {
+    let mut sync = in_state(upserted());
+    sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
+    assert_eq!(sync.failures.count, 1);
+    let event = Event::Tagged {
+        seen: seen(None),
+        synced_at: at(31),
+    };
+    sync.apply(event, 1, at(31)).unwrap();
+    assert_eq!(sync.failures, Failures::default());
+}
+
+#[test]
+fn an_event_that_cannot_be_changes_nothing() {
+    let mut sync = in_state(tagged());
+    let before = sync.clone();
+    sync.apply(Event::Changed, 1, at(40)).unwrap_err();
+    assert_eq!(sync, before);
+}
+
+#[test]
+fn failures_add_up_until_the_sync_is_given_up() {
+    let mut sync = sync(None);
+    sync.failures.waited = Duration::from_secs(59);
+    sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
+    assert_eq!((sync.state.label(), sync.due_at), ("requested", at(31)));
+    assert_eq!(sync.failures.last.as_deref(), Some("no luck"));
+    sync.fail(failure(), 1, &POLICY, at(31)).unwrap();
+    assert_eq!(sync.state.label(), "rejected", "after a minute of waiting, exactly");
+}
+
+#[test]
+fn a_result_that_is_known_is_written_however_long_it_takes() {
+    for state in [tagged(), rejected()] {
+        let mut sync = in_state(state.clone());
+        sync.failures.waited = Duration::from_secs(1_000_000);
+        sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
+        assert_eq!((sync.state, sync.failures.count), (state, 1));
+    }
+}
+
+#[test]
+fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_succeed() {
+    let mut sync = sync(None);
+    assert!(!sync.stands_out(5), "it has not failed");
+    sync.suspect(failure(), 5, &POLICY, at(30));
+    assert_eq!((sync.failures.count, sync.failures.waited), (1, Duration::ZERO));
+    assert_eq!(sync.due_at, at(31));
+    assert!(!sync.stands_out(5), "nobody has succeeded since");
+    assert!(sync.stands_out(6));
+}
+
+#[test]
+fn what_was_read_and_answered_is_remembered() {
+    let mut memory = Memory::default();
+    memory.learn(&Event::Changed, &in_state(upserted()));
+    assert_eq!(memory.seen, Some(revision(10, "r10")), "what was read");
+    let late = Sync {
+        requests: sync(Some(revision(12, "r12"))).requests,
+        ..in_state(State::Sent {
+            delivered: delivered(),
+            synced_at: at(30),
+        })
+    };
+    memory.learn(&Event::WrittenBack, &late);
+    assert_eq!(
+        memory.seen,
+        Some(revision(12, "r12")),
+        "what was asked for, and is done"
+    );
+    assert_eq!(
+        (memory.sent_hash.as_deref(), memory.synced_at),
+        (Some("hash"), Some(at(30)))
+    );
+    memory.learn(&Event::Changed, &in_state(upserted()));
+    assert_eq!(memory.seen, Some(revision(12, "r12")), "an older revision is no news");
+
+    let failed = Sync {
+        requests: sync(Some(revision(14, "r14"))).requests,
+        ..in_state(State::Failed {
+            reason: "no name".to_owned(),
+            contact: None,
+        })
+    };
+    memory.learn(&Event::WrittenBack, &failed);
+    assert_eq!(memory.seen, Some(revision(14, "r14")), "FAILED is an answer too");
+}
+
+#[test]
+fn a_contact_that_is_gone_is_forgotten() {
+    let mut memory = Memory::default();
+    memory.learn(&Event::Changed, &in_state(upserted()));
+    assert_eq!(memory.contact, Some(contact("7")));
+    memory.learn(&Event::Changed, &sync(None));
+    assert_eq!(
+        memory.contact,
+        Some(contact("7")),
+        "a sync that knows no contact says nothing"
+    );
+    memory.learn(&Event::ContactGone, &sync(None));
+    assert_eq!(memory.contact, None);
+}
+
+#[test]
+fn what_was_sent_is_forgotten_once_bigin_has_something_else() {
+    let failed = State::Failed {
+        reason: "no name".to_owned(),
+        contact: None,
+    };
+    for (state, kept) in [
+        (upserted(), false),
+        (failed, false),
+        (tagged(), true),
+        (rejected(), true),
+    ] {
+        let mut memory = Memory {
+            sent_hash: Some("hash".to_owned()),
+            ..Memory::default()
+        };
+        let label = state.label();
+        memory.learn(&Event::Changed, &in_state(state));
+        assert_eq!(memory.sent_hash.is_some(), kept, "{label}");
+    }
+}
+
+#[test]
+fn who_cancels_has_a_name_and_so_has_every_state() {
+    assert_eq!(
+        [CancelledBy::Lead, CancelledBy::Person].map(CancelledBy::label),
+        ["lead", "person"]
+    );
+    for by in [CancelledBy::Lead, CancelledBy::Person] {
+        assert_eq!(CancelledBy::from_label(by.label()), Some(by));
+    }
+    assert_eq!(CancelledBy::from_label("nobody"), None);
+    assert_eq!(tagged().to_string(), "tagged");
+}
+
+#[test]
+fn who_asks_has_a_name() {
+    let names = Source::ALL.map(Source::label);
+    assert_eq!(names, ["webhook", "reconciliation", "person"]);
+    assert_eq!(SyncId(7).to_string(), "7");
+}

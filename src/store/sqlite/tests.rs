@@ -1,0 +1,92 @@
+//! Tests of what nobody can see from outside: how the file is opened, and what is answered where a commit fails.
+
+use super::*;
+use crate::clock::{ManualClock, SystemClock};
+use crate::domain::retry::RetryPolicy;
+
+fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+    let retry = RetryPolicy {
+        base_delay: Duration::from_secs(1),
+        max_delay: Duration::from_secs(1),
+        give_up_after: Duration::from_secs(1),
+    };
+    let settings = StoreSettings {
+        lease: Duration::from_secs(60),
+        tag_delay: Duration::from_secs(15),
+        retry,
+    };
+    SqliteStore::open(path, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)), settings)
+}
+
+#[test]
+fn a_commit_is_on_the_disk_before_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    File::create(&path).unwrap();
+    let conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let number = |name: &str| -> i64 { conn.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
+    let journal: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(number("synchronous"), 2, "FULL");
+    assert_eq!(number("foreign_keys"), 1);
+    assert_eq!(journal, "wal");
+}
+
+#[test]
+fn a_file_is_open_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let first = open(&path).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::InUse(_))));
+    drop(first);
+    assert!(open(&path).is_ok(), "the lock goes with the store");
+}
+
+#[test]
+fn a_disk_that_takes_no_more_is_told_from_other_failures() {
+    let error = |code: rusqlite::ErrorCode| {
+        let failure = rusqlite::ffi::Error { code, extended_code: 0 };
+        store_error(&rusqlite::Error::SqliteFailure(failure, None))
+    };
+    use rusqlite::ErrorCode::{DatabaseBusy, DiskFull, SystemIoFailure};
+    assert!(matches!(error(DiskFull), StoreError::DiskFull(_)));
+    assert!(
+        matches!(error(SystemIoFailure), StoreError::DiskFull(_)),
+        "a limit on the size of files"
+    );
+    assert!(matches!(error(DatabaseBusy), StoreError::Failed(_)));
+}
+
+#[tokio::test]
+async fn what_could_not_be_committed_is_not_answered_as_done() {
+    let conn = Connection::open_in_memory().unwrap();
+    // A child without a parent is noticed only by the commit, which fails.
+    let schema = "PRAGMA foreign_keys = ON;
+        CREATE TABLE parent (id INTEGER PRIMARY KEY);
+        CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);";
+    conn.execute_batch(schema).unwrap();
+    let (changes, mut watched) = broadcast::channel(1);
+    let listeners = Listeners {
+        stages: Arc::new(std::array::from_fn(|_| Notify::new())),
+        changes,
+    };
+    let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners.clone()).unwrap();
+    let orphan = writer.write(|txn| {
+        txn.wake(Stage::Upsert);
+        txn.changed(Change {
+            sync: SyncId(1),
+            lead: LeadId::parse("lead-1").unwrap(),
+            state: "requested",
+        });
+        txn.conn.execute("INSERT INTO child VALUES (7)", [])
+    });
+    assert!(matches!(orphan.await, Err(StoreError::Failed(_))));
+    assert!(watched.try_recv().is_err(), "nor is anybody told");
+
+    let good = writer.write(|txn| txn.conn.execute("INSERT INTO parent VALUES (7)", []));
+    assert_eq!(good.await, Ok(1), "the next write is none the worse");
+    let children = writer.write(|txn| {
+        txn.conn
+            .query_row("SELECT count(*) FROM child", [], |row| row.get::<_, i64>(0))
+    });
+    assert_eq!(children.await, Ok(0));
+}
