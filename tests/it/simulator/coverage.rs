@@ -7,7 +7,7 @@ use bigin_sync::fake::{bigin, sanity};
 
 use super::play::Played;
 
-/// What must happen, and in one of how many runs at the least.
+/// What must happen, and in one of how many runs at the least. A few runs need not show what is rarer than they are many.
 const REQUIRED: [(&str, u64); 62] = [
     // People.
     ("requested", 2),
@@ -94,7 +94,7 @@ impl Coverage {
     /// What happened too seldom for so many runs.
     pub fn missing(&self, runs: u64) -> Vec<String> {
         let seldom = REQUIRED.iter().filter_map(|(what, in_runs)| {
-            let least = usize::try_from((runs / in_runs).max(1)).unwrap();
+            let least = usize::try_from(runs / in_runs).unwrap();
             let times = self.0.get(*what).copied().unwrap_or(0);
             (times < least).then(|| format!("{what}: {times} of {least}"))
         });

@@ -99,6 +99,17 @@ pub enum When {
     Webhook,
 }
 
+impl When {
+    fn held(self) -> Option<Act> {
+        const HELD: Duration = Duration::from_millis(100);
+        match self {
+            Self::Bigin(kind) => Some(Act::Bigin(kind, Fault::Hang(HELD))),
+            Self::Sanity(kind) => Some(Act::Sanity(kind, SanityFault::Hang(HELD))),
+            Self::Now | Self::Webhook => None,
+        }
+    }
+}
+
 impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice(StdRng::seed_from_u64(seed));
@@ -132,8 +143,11 @@ impl Plan {
         }
         for _ in 0..if profile.calm { 0 } else { dice.up_to(4) } {
             let at = dice.between(100, SCENE);
-            acts.push((at, Act::Kill(dice.kill())));
-            acts.push((at + dice.up_to(600), Act::LateWebhooks));
+            let kill = dice.kill();
+            // So that the call is still under way when the program dies.
+            acts.extend(kill.when.held().map(|fault| (at, fault)));
+            acts.push((at, Act::Kill(kill)));
+            acts.push((at + dice.up_to(1_500), Act::LateWebhooks));
         }
         if dice.chance(0.2) {
             acts.push((dice.between(100, SCENE), Act::Stop));
@@ -280,7 +294,7 @@ impl Dice {
             when: self.one_of(&moments),
             then_after: self.up_to(30),
             // A call that is under way takes up to the latency, and must not be applied in the next life.
-            down_for: self.between(120, 500),
+            down_for: self.between(120, 900),
         }
     }
 }

@@ -50,6 +50,8 @@ struct Player<'a> {
     plan: &'a Plan,
     stage: Stage,
     process: Option<Process>,
+    /// When a killed program starts again.
+    starts_at: Instant,
     people: People,
     seen: BTreeMap<String, usize>,
     kills: usize,
@@ -63,6 +65,7 @@ pub async fn play(plan: &Plan) -> Played {
         plan,
         process: Some(stage.serve().await),
         stage,
+        starts_at: Instant::now(),
         people: People::default(),
         seen: BTreeMap::new(),
         kills: 0,
@@ -140,11 +143,14 @@ fn quiet(stage: &Stage, plan: &Plan) {
 }
 
 impl Player<'_> {
-    /// Sanity delivers its webhooks until it is time for the next act.
+    /// Sanity delivers its webhooks until it is time for the next act, and a program that was killed starts again.
     async fn deliver_until(&mut self, at: Instant) {
         loop {
             self.stage.sanity.deliver_due().await;
             let now = Instant::now();
+            if self.process.is_none() && now >= self.starts_at {
+                self.start().await;
+            }
             if now >= at {
                 return;
             }
@@ -160,9 +166,11 @@ impl Player<'_> {
         match act {
             Act::Kill(kill) => self.kill(kill).await,
             Act::Stop => {
-                self.process.take().unwrap().stop().await;
-                self.saw("stop");
-                self.process = Some(self.stage.serve().await);
+                if let Some(process) = self.process.take() {
+                    process.stop().await;
+                    self.saw("stop");
+                    self.start().await;
+                }
             }
             Act::RequestByPerson(lead) => self.request_by_person(*lead).await,
             Act::Bigin(..)
@@ -299,8 +307,15 @@ impl Player<'_> {
         }
     }
 
-    /// Kills the program at its moment, notes what it was doing, and starts it again.
+    async fn start(&mut self) {
+        self.process = Some(self.stage.serve().await);
+    }
+
+    /// Kills the program at its moment, and notes what it was doing.
     async fn kill(&mut self, kill: &Kill) {
+        if self.process.is_none() {
+            return;
+        }
         let before = self.count(kill.when);
         let begun = Instant::now();
         while kill.when != When::Now && self.count(kill.when) == before && begun.elapsed() < MOMENT {
@@ -316,9 +331,7 @@ impl Player<'_> {
         for what in states_at_kill(&self.database()) {
             self.saw(&what);
         }
-        let until = Instant::now() + Duration::from_millis(kill.down_for);
-        self.deliver_until(until).await;
-        self.process = Some(self.stage.serve().await);
+        self.starts_at = Instant::now() + Duration::from_millis(kill.down_for);
     }
 
     fn count(&self, when: When) -> usize {
@@ -339,7 +352,7 @@ impl Player<'_> {
     async fn mend(&mut self) {
         quiet(&self.stage, self.plan);
         // What was under way when all was mended may still fail.
-        self.deliver_until(Instant::now() + LATE).await;
+        self.deliver_until(self.starts_at.max(Instant::now() + LATE)).await;
         let paused = "SELECT count(*) FROM breaker WHERE remote = 'token' AND until > ?1";
         let far = Timestamp::now() + LONG_PAUSE;
         let silent: i64 = self
@@ -357,7 +370,7 @@ impl Player<'_> {
         self.database().execute(pass, []).unwrap();
         self.database().execute("UPDATE token_grant SET at = 0", []).unwrap();
         self.saw("ten minutes of silence");
-        self.process = Some(self.stage.serve().await);
+        self.start().await;
     }
 
     /// Waits until no lead is on its way any more; the ledger, and whatever the program says to those who ask.
