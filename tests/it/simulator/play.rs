@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bigin_sync::clock::{Clock as _, SystemClock};
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::{Message, MessageState, Model as Lake};
 use bigin_sync::store::Ledger;
-use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::json;
 use tokio::time::Instant;
@@ -354,7 +354,7 @@ impl Player<'_> {
         // What was under way when all was mended may still fail.
         self.deliver_until(self.starts_at.max(Instant::now() + LATE)).await;
         let paused = "SELECT count(*) FROM breaker WHERE remote = 'token' AND until > ?1";
-        let far = Timestamp::now() + LONG_PAUSE;
+        let far = SystemClock::new().now() + LONG_PAUSE;
         let silent: i64 = self
             .database()
             .query_row(paused, [far.as_microsecond()], |row| row.get(0))
