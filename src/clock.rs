@@ -1,6 +1,6 @@
 //! The one place that reads the time, so that tests can hold it still.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,6 +13,10 @@ pub trait Clock: Send + Sync {
     /// Makes sure that no later answer is earlier than `floor`. Called once at start with the latest
     /// time the store has seen, so that a clock set back while the process was down shortens no delay.
     fn not_before(&self, floor: Timestamp);
+
+    /// What the machine's wall clock shows at this moment: for comparing with the times of others, and for nothing that
+    /// waits. It may jump, and is behind [`Clock::now`] where that was moved past the latest time of the store.
+    fn wall(&self) -> Timestamp;
 }
 
 /// A clock to hand around.
@@ -27,7 +31,10 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// Reads the wall clock.
-    #[expect(clippy::disallowed_methods, reason = "this is the one reading of the real clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the reading that everything is carried on from"
+    )]
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -60,32 +67,59 @@ impl Clock for SystemClock {
             *at_start = at_start.saturating_add(lag).unwrap_or(Timestamp::MAX);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "the other reading of the real clock")]
+    fn wall(&self) -> Timestamp {
+        Timestamp::now()
+    }
 }
 
 /// A clock that stands still until a test moves it.
-pub struct ManualClock(Mutex<Timestamp>);
+pub struct ManualClock(Mutex<Manual>);
+
+struct Manual {
+    now: Timestamp,
+    wall: Timestamp,
+}
 
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(start))
+        Self(Mutex::new(Manual {
+            now: start,
+            wall: start,
+        }))
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = after(*now, by);
+        let mut time = self.time();
+        time.now = after(time.now, by);
+        time.wall = after(time.wall, by);
+    }
+
+    /// Sets the wall clock, as a person or a time server does while the process runs.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.time().wall = wall;
+    }
+
+    fn time(&self) -> MutexGuard<'_, Manual> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.time().now
     }
 
     fn not_before(&self, floor: Timestamp) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = (*now).max(floor);
+        let mut time = self.time();
+        time.now = time.now.max(floor);
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.time().wall
     }
 }
 
@@ -112,6 +146,10 @@ mod tests {
         assert!(clock.now() >= after(now, Duration::from_secs(3600)));
         clock.not_before(now);
         assert!(clock.now() >= after(now, Duration::from_secs(3600)));
+        assert!(
+            clock.wall() < after(now, Duration::from_secs(3000)),
+            "the wall clock stays what it is"
+        );
     }
 
     #[test]

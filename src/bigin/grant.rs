@@ -54,7 +54,7 @@ pub(super) async fn refresh(http: &Client, settings: &Settings, deadline: Durati
 
 async fn post(http: &Client, accounts_url: &Url, form: &Form<'_>, deadline: Duration) -> Result<Answer, NoGrant> {
     let url = format!("{}/oauth/v2/token", outbound::base_text(accounts_url));
-    let sent = outbound::send(http.post(url).form(form), deadline).await;
+    let sent = outbound::send_to(Remote::Token, http.post(url).form(form), deadline).await;
     sent.map_err(|none| NoGrant {
         may_be_granted: !none.never_sent(),
         pause: Pause {
@@ -169,7 +169,9 @@ fn host(url: &Url) -> String {
 fn lasts(body: &Value) -> Duration {
     let number = |key: &str| {
         let value = body.get(key)?;
-        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        // A token that never lasted would be asked for twice with every call.
+        number.filter(|number| *number > 0)
     };
     number("expires_in_sec")
         .or_else(|| number("expires_in"))
@@ -304,6 +306,12 @@ mod tests {
                 1200,
             ),
             (json!({"access_token": "1000.a"}), 3600),
+            (json!({"access_token": "1000.a", "expires_in": 0}), 3600),
+            (
+                json!({"access_token": "1000.a", "expires_in": 1800, "expires_in_sec": 0}),
+                1800,
+            ),
+            (json!({"access_token": "1000.a", "expires_in": "soon"}), 3600),
         ];
         for (body, seconds) in cases {
             let label = body.to_string();

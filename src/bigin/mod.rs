@@ -198,7 +198,9 @@ impl Bigin {
                 self.http.put(url).json(&body)
             })
             .await?;
+        let contacts: Vec<&ContactId> = records.iter().map(|(contact, _)| contact).collect();
         let items = answer::items(&answer, CONTACTS_SCOPE, records.len())?;
+        let items = in_order_of(&contacts, items)?;
         let results = items.iter().zip(records).map(|(item, (contact, _))| {
             item::judge(item, answer.status, true).map(|_| Upserted {
                 contact: contact.clone(),
@@ -239,7 +241,7 @@ impl Bigin {
             })
             .await?;
         let items = answer::items(&answer, CONTACTS_SCOPE, distinct.len())?;
-        let items = in_order_of(&distinct, items);
+        let items = in_order_of(&distinct, items)?;
         let result = |contact: &ContactId| {
             let place = distinct.binary_search(&contact).unwrap_or_default();
             item::judge(items[place], answer.status, true).map(|_| ())
@@ -337,24 +339,41 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
     Ok(Ok(Upserted { contact, action }))
 }
 
-/// Gives each contact its item: those that name an id of ours first, the others in the order they come. Both lists have
-/// the same length.
-fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Vec<&'a Value> {
+/// Gives each contact its item: those that name one of the contacts first, the others in the order they come. Both lists
+/// have the same length.
+///
+/// # Errors
+/// [`CallError::Unknown`] where an item names a contact that nobody asked for, or one that another item has named: it
+/// must not pass for the answer about somebody else. One contact alone can only be answered for itself.
+fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'a Value>, CallError> {
+    if let [item] = items {
+        return Ok(vec![item]);
+    }
     let mut places: Vec<Option<&Value>> = vec![None; contacts.len()];
     let mut nameless = Vec::new();
     for item in items {
-        let named = item::contact_id(&item["details"]);
-        let place = named.and_then(|id| contacts.binary_search(&&id).ok());
-        match place.map(|place| &mut places[place]) {
-            Some(free @ None) => *free = Some(item),
-            _ => nameless.push(item),
-        }
+        let Some(named) = item::contact_id(&item["details"]) else {
+            nameless.push(item);
+            continue;
+        };
+        let free = contacts
+            .iter()
+            .zip(&mut places)
+            .find(|(contact, place)| ***contact == named && place.is_none());
+        let Some((_, place)) = free else {
+            return Err(CallError::Unknown {
+                code: "WRONG_RECORDS".to_owned(),
+                message: "Bigin's answer is about other contacts than those it was asked for".to_owned(),
+                retry_after: None,
+            });
+        };
+        *place = Some(item);
     }
     let mut nameless = nameless.into_iter();
-    places
+    let placed = places
         .into_iter()
-        .map(|place| place.or_else(|| nameless.next()).unwrap_or(&Value::Null))
-        .collect()
+        .map(|place| place.or_else(|| nameless.next()).unwrap_or(&Value::Null));
+    Ok(placed.collect())
 }
 
 fn unreadable(message: &str) -> CallError {

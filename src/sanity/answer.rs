@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::CommitError;
+use super::{CommitError, unreadable};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 use crate::outbound::{Answer, word};
 
@@ -29,12 +29,19 @@ pub(super) type Owner<'a> = (usize, &'a str);
 /// 409 is three things (source of @sanity/sdk): a repeat that was committed before, which is success; contention; and a
 /// document that is not as expected.
 pub(super) fn judge_commit(answer: &Answer, dataset: &str, mutations: &[Owner<'_>]) -> Result<(), CommitError> {
-    if answer.status.is_success() && answer.json.is_some() {
-        return Ok(());
-    }
     let Some(body) = &answer.json else {
         return Err(CommitError::Call(failure(answer, dataset)));
     };
+    if answer.status.is_success() {
+        // Anybody may stand between us and Sanity and say 200; a result must not pass for written because of it.
+        let is_receipt = body["transactionId"].is_string() || body["results"].is_array();
+        return match is_receipt {
+            true => Ok(()),
+            false => Err(CommitError::Call(unreadable(
+                "Sanity's answer does not say that it committed",
+            ))),
+        };
+    }
     match error_type(body) {
         Some("transactionAlreadyExistsError") => Ok(()),
         Some("transactionConflictError") => Err(CommitError::Contention),

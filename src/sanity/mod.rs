@@ -5,6 +5,8 @@
 
 mod answer;
 mod commit;
+#[cfg(test)]
+mod odd_tests;
 mod read;
 #[cfg(test)]
 mod tests;

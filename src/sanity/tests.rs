@@ -12,9 +12,9 @@ use crate::canned::{Canned, Reply, Request};
 use crate::clock::ManualClock;
 use crate::domain::failure::{Pause, PauseKind};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Canned, Sanity) {
+pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Canned, Sanity) {
     let server = Canned::start(answer).await;
     let settings = Settings {
         api_url: server.url.clone(),
@@ -28,7 +28,7 @@ async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (C
     (server, Sanity::new(settings, http, clock))
 }
 
-fn lead(id: &str) -> LeadId {
+pub(super) fn lead(id: &str) -> LeadId {
     LeadId::parse(id).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn document(id: &str, kind: &str) -> Value {
         "crmStatus": "REQUESTED", "name": "Ada"})
 }
 
-fn write<'a>(lead: &'a LeadId, copies: &'a [String]) -> WriteBack<'a> {
+pub(super) fn write<'a>(lead: &'a LeadId, copies: &'a [String]) -> WriteBack<'a> {
     let set = json!({"crmStatus": "SENT", "biginContactId": "1"});
     WriteBack {
         lead,
@@ -65,7 +65,7 @@ fn typed(kind: &str) -> Option<Value> {
 }
 
 /// A failure in a word or two, for tables.
-fn outline(error: &CallError) -> String {
+pub(super) fn outline(error: &CallError) -> String {
     assert!(!error.to_string().contains("ada"), "{error}");
     match error {
         CallError::Unavailable(Pause { kind, code, remote, .. }) => {

@@ -9,9 +9,13 @@ use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
 use crate::domain::failure::{CallError, ItemError, Remote};
 
-/// After this many failed calls in a row without one that succeeds it is not the leads: the whole group and both of
-/// its halves have failed.
+/// Where this many calls in a row fail and none has succeeded, the whole group and both of its halves have failed: one
+/// lead by itself tells whether it is the service.
 const OUTAGE: usize = 3;
+
+/// Where others have succeeded, the culprits are looked for until this many calls in a row have failed: then the service
+/// has gone down meanwhile. Halving a hundred leads down to one takes eight.
+const DEEPEST: usize = 9;
 
 /// What became of one lead of a group.
 pub(super) enum Sent<R> {
@@ -84,15 +88,22 @@ pub(super) async fn send<T: Travels>(
                 let all = waiting.drain(..).chain([part]).flatten();
                 results.extend(all.map(|item| (item, Sent::Undecided)));
             }
-            Err(error) if failures + 1 >= OUTAGE => {
-                batch.pause(error.into_pause(Remote::Bigin));
-                let all = waiting.drain(..).chain([part]).flatten();
-                results.extend(all.map(|item| (item, Sent::Undecided)));
-            }
             Err(error) => {
                 failures += 1;
-                let refused = matches!(error, CallError::Refused { .. });
-                if part.len() > 1 && (refused || T::may_resend(&part)) {
+                let is_refused = matches!(error, CallError::Refused { .. });
+                let may_part = part.len() > 1 && (is_refused || T::may_resend(&part));
+                let most = if succeeded { DEEPEST } else { OUTAGE };
+                // Every lead of the group has been sent by itself, and is judged by itself.
+                let is_last = part.len() == 1 && waiting.is_empty();
+                if may_part && failures == OUTAGE && !succeeded {
+                    let rest = part.split_off(1);
+                    waiting.push_front(part);
+                    waiting.push_back(rest);
+                } else if failures >= most && !is_last {
+                    batch.pause(error.into_pause(Remote::Bigin));
+                    let all = waiting.drain(..).chain([part]).flatten();
+                    results.extend(all.map(|item| (item, Sent::Undecided)));
+                } else if may_part {
                     let rest = part.split_off(part.len() / 2);
                     waiting.extend([part, rest]);
                 } else {

@@ -220,7 +220,7 @@ async fn a_probe_that_asked_nobody_lets_the_next_one_probe_at_once() {
 }
 
 #[actix_web::test]
-async fn an_outage_costs_a_batch_three_calls_and_no_lead_an_attempt() {
+async fn an_outage_costs_a_batch_four_calls_and_no_lead_an_attempt() {
     let world = World::new().await;
     world
         .bigin
@@ -232,8 +232,8 @@ async fn an_outage_costs_a_batch_three_calls_and_no_lead_an_attempt() {
     world.run_due().await;
     assert_eq!(
         world.bigin.model().count(CallKind::Upsert),
-        3,
-        "the whole batch and both of its halves"
+        4,
+        "the whole batch, both of its halves, and one lead by itself"
     );
     for number in 0..16 {
         assert_eq!(world.sync(&format!("Lead{number}")).await.sync.failures.count, 0);

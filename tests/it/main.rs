@@ -8,8 +8,12 @@
 )]
 
 mod api;
+mod bad_leads;
+mod bounds;
 mod break_list;
+mod breakers;
 mod cli;
+mod clocks;
 mod demo;
 mod edges;
 mod fake_bigin;

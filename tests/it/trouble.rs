@@ -378,7 +378,7 @@ async fn restarts_cost_no_token() {
     let mut world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    for _ in 0..3 {
+    for _ in 0..10 {
         world.restart().await;
         world.pass(secs(1)).await;
     }

@@ -8,7 +8,7 @@ use crate::domain::failure::{CallError, ItemError, PauseKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, Record};
 
-fn record(name: &str) -> Record {
+pub(super) fn record(name: &str) -> Record {
     let mut record = Record::default();
     record.set("Last_Name", name.into());
     record
@@ -18,7 +18,7 @@ fn id(digits: &str) -> ContactId {
     ContactId::parse(digits).unwrap()
 }
 
-fn success(id: &str, action: &str) -> Value {
+pub(super) fn success(id: &str, action: &str) -> Value {
     json!({"code": "SUCCESS", "duplicate_field": "Email", "action": action, "message": "record updated",
         "details": {"id": id, "Created_Time": "2026-10-09T22:10:52+03:00"}, "status": "success"})
 }
@@ -27,7 +27,7 @@ fn gone(id: &str) -> Value {
     json!({"code": "INVALID_DATA", "details": {"id": id}, "message": "the id given seems to be invalid", "status": "error"})
 }
 
-fn unknown_code<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {
+pub(super) fn unknown_code<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {
     match result {
         Err(CallError::Unknown { code, .. }) => code,
         other => panic!("not unknown: {other:?}"),

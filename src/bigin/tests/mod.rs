@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod odd;
 mod strange;
 mod tokens;
 

@@ -129,11 +129,20 @@ proptest! {
     fn a_result_that_names_a_contact_is_that_contacts(items in prop::collection::vec(strange::json(KEYS, TEXTS), 2)) {
         let ids = ["1", "7618134000000646043"].map(|id| ContactId::parse(id).unwrap());
         let contacts: Vec<&ContactId> = ids.iter().collect();
-        let placed = in_order_of(&contacts, &items);
-        prop_assert_eq!(placed.len(), 2);
-        for (contact, item) in contacts.iter().zip(placed) {
-            let names_it = |item: &Value| id_of(item).as_deref() == Some(contact.as_str());
-            prop_assert_eq!(names_it(item), items.iter().any(names_it));
+        let named: Vec<String> = items.iter().filter_map(id_of).collect();
+        match in_order_of(&contacts, &items) {
+            Ok(placed) => {
+                prop_assert_eq!(placed.len(), 2);
+                for (contact, item) in contacts.iter().zip(placed) {
+                    let names_it = |item: &Value| id_of(item).as_deref() == Some(contact.as_str());
+                    prop_assert_eq!(names_it(item), items.iter().any(names_it));
+                }
+            }
+            Err(error) => {
+                let is_foreign = |id: &String| ids.iter().all(|own| own.as_str() != id);
+                let is_repeated = named.len() == 2 && named[0] == named[1];
+                prop_assert!(is_repeated || named.iter().any(is_foreign), "{error:?}");
+            }
         }
     }
 

@@ -131,6 +131,8 @@ fn change_of(sync: &Sync) -> Change {
 /// What the breakers of a stage allow at a moment.
 struct Gate {
     limit: usize,
+    /// Only a sync that has not failed will do.
+    fresh: bool,
     paused_until: Option<Timestamp>,
     breakers: BTreeMap<Remote, Breaker>,
     probed: Vec<Remote>,
@@ -147,7 +149,7 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
         });
     }
     let now = micros(txn.now);
-    let sql = claim_sql(stage);
+    let sql = claim_sql(stage, gate.fresh);
     let until = micros(after(txn.now, lease));
     let mut syncs = txn
         .conn
@@ -175,12 +177,14 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
     })
 }
 
-/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted.
-fn claim_sql(stage: Stage) -> String {
+/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted. Where only fresh
+/// ones are wanted, none that has failed in its present round.
+fn claim_sql(stage: Stage, fresh: bool) -> String {
+    let failed = if fresh { "AND failures = 0" } else { "" };
     let due = |state: &&str| {
         format!(
             "SELECT * FROM (SELECT id, due_at FROM sync
-                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?3 AND (lease IS NULL OR lease_until <= ?3)
+                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?3 AND (lease IS NULL OR lease_until <= ?3) {failed}
                 ORDER BY due_at LIMIT ?4)"
         )
     };
@@ -196,9 +200,13 @@ fn claim_sql(stage: Stage) -> String {
 
 /// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
 /// open for as long as the probe's lease, so that no other worker probes meanwhile.
+///
+/// A sync that has failed may be what the service chokes on, so it probes only where no other can: neither of its stage
+/// nor of the other stage that needs the same services, which is left the probe then.
 fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Gate> {
     let mut gate = Gate {
         limit,
+        fresh: false,
         paused_until: None,
         breakers: BTreeMap::new(),
         probed: Vec::new(),
@@ -217,6 +225,14 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
         return Ok(gate);
     }
     gate.limit = gate.limit.min(1);
+    gate.fresh = has_fresh(txn, stage)?;
+    let twin = |other: &Stage| *other != stage && other.remotes() == stage.remotes();
+    if let (false, Some(twin)) = (gate.fresh, Stage::ALL.into_iter().find(twin))
+        && has_fresh(txn, twin)?
+    {
+        gate.paused_until = Some(after(txn.now, lease));
+        return Ok(gate);
+    }
     if next_due(txn, stage)?.is_some_and(|due| due <= txn.now) {
         for mut breaker in probed {
             gate.probed.push(breaker.remote);
@@ -227,6 +243,19 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
         }
     }
     Ok(gate)
+}
+
+/// Whether a sync of the stage is due that has not failed in its present round.
+fn has_fresh(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
+    for state in stage.states() {
+        let sql = "-- has_fresh()
+            SELECT 1 FROM sync
+            WHERE finished_at IS NULL AND state = ?1 AND due_at <= ?2 AND (lease IS NULL OR lease_until <= ?2) AND failures = 0";
+        if txn.conn.prepare_cached(sql)?.exists(params![state, micros(txn.now)])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// When the next sync of a stage is due, or a lease that was lost runs out. The leased ones are few, and the planner does
@@ -254,6 +283,10 @@ pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, pol
     let mut breaker = rows::breaker(txn.conn, pause.remote)?;
     if breaker.trip(pause, epoch, policy, draw, txn.now) {
         rows::save_breaker(txn.conn, &breaker)?;
+        // Whoever left the probe to another is to know how long there is nothing to do now.
+        for stage in Stage::ALL {
+            txn.wake(stage);
+        }
     }
     Ok(())
 }

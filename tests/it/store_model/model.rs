@@ -144,7 +144,12 @@ impl Model {
         if expected.next_due.is_some() {
             return expected;
         }
-        let limit = if waited_out.is_empty() { limit } else { 1 };
+        let (is_probe, fresh) = (!waited_out.is_empty(), self.has_fresh(stage));
+        if is_probe && !fresh && self.twin_has_fresh(stage) {
+            expected.next_due = Some(self.now + self.settings.lease);
+            return expected;
+        }
+        let limit = if is_probe { 1 } else { limit };
         let mut queue: Vec<&mut Row> = self.syncs.iter_mut().filter(of_stage).collect();
         queue.sort_by_key(|row| (row.sync.due_at, row.sync.id));
         let next_due = queue.iter().map(|row| row.claimable_at()).min();
@@ -152,6 +157,7 @@ impl Model {
         for row in queue
             .into_iter()
             .filter(|row| row.claimable_at() <= self.now)
+            .filter(|row| !(is_probe && fresh) || row.sync.failures.count == 0)
             .take(limit)
         {
             row.lease = Some((lease, until));
@@ -167,6 +173,22 @@ impl Model {
             self.open(remote, |open_until| *open_until = until);
         }
         expected
+    }
+
+    /// Whether a sync is due that has not failed, and would do for a probe.
+    pub(super) fn has_fresh(&self, stage: Stage) -> bool {
+        let mut rows = self
+            .syncs
+            .iter()
+            .filter(|row| row.is_active() && stage.states().contains(&row.sync.state.label()));
+        rows.any(|row| row.claimable_at() <= self.now && row.sync.failures.count == 0)
+    }
+
+    pub(super) fn twin_has_fresh(&self, stage: Stage) -> bool {
+        let mut twins = Stage::ALL
+            .into_iter()
+            .filter(|twin| *twin != stage && twin.remotes() == stage.remotes());
+        twins.any(|twin| self.has_fresh(twin))
     }
 
     // --- What is recorded ---------------------------------------------------------------------------------------------

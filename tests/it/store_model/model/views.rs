@@ -32,7 +32,12 @@ impl Model {
         let is_due = |row: &Row| stage.states().contains(&row.sync.state.label()) && row.claimable_at() <= self.now;
         let pauses = |open: &Open| open.until > self.now;
         let is_paused = |remote: &Remote| self.breakers[remote].open.as_ref().is_some_and(pauses);
-        self.syncs.iter().any(is_due) && !stage.remotes().iter().any(is_paused)
+        let probes = stage
+            .remotes()
+            .iter()
+            .any(|remote| self.breakers[remote].open.is_some());
+        let leaves_it = probes && !self.has_fresh(stage) && self.twin_has_fresh(stage);
+        self.syncs.iter().any(is_due) && !stage.remotes().iter().any(is_paused) && !leaves_it
     }
 
     pub fn forget(&mut self, age: Duration, limit: usize) -> usize {

@@ -1,0 +1,218 @@
+//! What is bounded: queues, bodies, logs, histories and the work for one lead, however much is asked of the service.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bigin_sync::clock::Clock;
+use bigin_sync::domain::lead::LeadId;
+use bigin_sync::fake::bigin::CallKind;
+use bigin_sync::signature::{self, sign};
+use bigin_sync::store::{Accepted, Delivery};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use crate::process::Stage as Program;
+use crate::world::{World, answer, client, id, lead, secs};
+
+fn delivery(lead: &str, rev: String) -> Delivery {
+    Delivery {
+        key: None,
+        lead: LeadId::parse(lead).unwrap(),
+        rev: Some(rev),
+        updated_at: None,
+    }
+}
+
+/// A good webhook for a lead that nobody knows, not yet sent.
+fn webhook(world: &World, lead: &str) -> reqwest::RequestBuilder {
+    let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": "r", "crmStatus": "REQUESTED" }).to_string();
+    let now = u64::try_from(world.clock.now().as_millisecond()).unwrap();
+    let header = sign(body.as_bytes(), now, world.sanity.webhook_secret().as_bytes());
+    let request = client().post(format!("{}/webhooks/sanity", world.url));
+    request.header(signature::HEADER, header).body(body)
+}
+
+#[actix_web::test]
+async fn with_the_queue_of_writes_full_webhooks_are_told_when_to_come_again() {
+    let world = World::new().await;
+    let blocker = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let leads: Vec<String> = (0..6000).map(|number| format!("gone-{number}")).collect();
+    let fill = leads
+        .iter()
+        .map(|lead| world.store().accept(delivery(lead, "r".into())));
+    let refused = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let response = webhook(&world, "lead-late").send().await.unwrap();
+        blocker.execute_batch("ROLLBACK").unwrap();
+        response
+    };
+    let (filled, refused) = tokio::join!(futures_util::future::join_all(fill), refused);
+    assert_eq!(refused.status().as_u16(), 503);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(answer(webhook(&world, "lead-late")).await.0, 202, "there is room again");
+    let stored = filled
+        .iter()
+        .filter(|answer| matches!(answer, Ok(Accepted::Opened(_))))
+        .count();
+    assert!((4096..6000).contains(&stored), "{stored}");
+    assert_eq!(world.ledger().await.opened, u64::try_from(stored).unwrap() + 1);
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_storm_of_bad_signatures_leaves_a_handful_of_lines_and_holds_up_nobody() {
+    const STORM: usize = 10_000;
+    let program = Program::new().await;
+    let process = program.serve().await;
+    let address = process.url.strip_prefix("http://").unwrap().to_owned();
+    let storm = tokio::task::spawn_blocking(move || {
+        let request = format!(
+            "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n{}: t=1633519811129,v1={}\r\n\r\n{{}}",
+            signature::HEADER,
+            "a".repeat(43)
+        );
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_write_timeout(Some(secs(20))).unwrap();
+        let mut reader = stream.try_clone().unwrap();
+        reader.set_read_timeout(Some(secs(20))).unwrap();
+        let counted = std::thread::spawn(move || {
+            let (mut answers, mut tail, mut buffer) = (0, Vec::new(), [0; 65_536]);
+            while answers < STORM {
+                let read = reader.read(&mut buffer).unwrap();
+                assert_ne!(read, 0, "the server hung up after {answers} answers");
+                tail.extend_from_slice(&buffer[..read]);
+                let text = String::from_utf8_lossy(&tail);
+                answers += text.matches("HTTP/1.1 401").count();
+                // A status line may be cut in two.
+                tail = tail.split_off(tail.len() - tail.iter().rev().take_while(|byte| **byte != b'\n').count());
+            }
+            answers
+        });
+        for _ in 0..STORM {
+            stream.write_all(request.as_bytes()).unwrap();
+        }
+        counted.join().unwrap()
+    });
+    program.request(lead("Ada")).await;
+    program.until_status(&id("Ada"), "SENT").await;
+    assert_eq!(storm.await.unwrap(), STORM);
+    process.stop().await;
+    let log = program.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("a webhook was refused"))
+        .count();
+    assert!((1..=14).contains(&lines), "{lines} lines for {STORM} bad signatures");
+    program.finish().await;
+}
+
+#[actix_web::test]
+async fn bodies_that_never_come_hold_up_no_webhook() {
+    let world = World::new().await;
+    let address = world.url.strip_prefix("http://").unwrap();
+    let halves = [
+        "POST /webhooks/sanity HT",
+        "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n{",
+        "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{",
+    ];
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        for half in halves {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(half.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+    }
+    let started = Instant::now();
+    assert_eq!(answer(webhook(&world, "lead-late")).await.0, 202);
+    assert!(started.elapsed() < secs(2));
+    drop(held);
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+fn upserts(world: &World) -> usize {
+    let model = world.bigin.model();
+    model.count(CallKind::Upsert) + model.count(CallKind::Update)
+}
+
+#[actix_web::test]
+async fn a_lead_edited_every_second_for_an_hour_is_sent_with_few_upserts_and_a_short_history() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let mut sent_after = None;
+    for second in 0..3600 {
+        let edit = json!({ "postcode": format!("PO{second} 1AA") });
+        world.sanity.model().edit(&id("Ada"), edit).unwrap();
+        world.clock.advance(secs(1));
+        // Once it is sent only a webhook could wake the workers.
+        if sent_after.is_none() {
+            world.run_due().await;
+            sent_after = (world.state("Ada").await == "sent").then_some(second);
+        }
+    }
+    world.pass(secs(1)).await;
+    assert!(sent_after.is_some_and(|second| second <= 4 * 15), "{sent_after:?}");
+    let upserts = upserts(&world);
+    assert!(upserts <= 4, "{upserts} upserts");
+    let story = world.story("Ada").await;
+    assert!(story.len() <= 10, "{story:?}");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_asked_for_and_edited_every_second_for_two_minutes_is_sent_once_it_is_left_alone() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    for second in 0..120 {
+        {
+            // Asking anew for what is asked for already would send no webhook.
+            let edit = json!({ "postcode": format!("PO{second} 1AA"), "crmStatus": "NOT_SENT" });
+            let mut model = world.sanity.model();
+            model.edit(&id("Ada"), edit).unwrap();
+            model.request(&id("Ada")).unwrap();
+        }
+        world.deliver().await;
+        world.pass(secs(1)).await;
+    }
+    let upserts = upserts(&world);
+    assert!(upserts <= 120 / 15 + 2, "{upserts} upserts: one a delay at most");
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("PO119 1AA"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_ten_thousandth_request_for_one_lead_takes_no_longer_than_the_first() {
+    let world = World::new().await;
+    let thousand = async |from: usize| {
+        let started = Instant::now();
+        let deliveries = (from..from + 1000).map(|number| world.store().accept(delivery("gone", format!("r{number}"))));
+        for accepted in futures_util::future::join_all(deliveries).await {
+            assert!(matches!(accepted.unwrap(), Accepted::Opened(_) | Accepted::Joined(_)));
+        }
+        started.elapsed()
+    };
+    let first = thousand(0).await;
+    for from in 1..9 {
+        thousand(from * 1000).await;
+    }
+    let last = thousand(9000).await;
+    // What grows with the number of requests would take ten to nineteen times as long.
+    assert!(
+        last < first * 5 + Duration::from_millis(200),
+        "{first:?}, then {last:?}"
+    );
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.opened, ledger.joined_by_webhook), (1, 9_999));
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.lead_deleted, 1);
+    world.finish().await;
+}
