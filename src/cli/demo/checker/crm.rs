@@ -288,13 +288,14 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
     in_time.filter_map(|((_, lead), _)| *lead).collect()
 }
 
-/// Whether a webhook told the service of a request made at `asked_at`.
+/// Whether a webhook told the service of a request made at `asked_at`, a glance before the result was written at the
+/// latest: one that comes while the result is on its way is carried out after it.
 fn was_heard(evidence: &Evidence, id: &str, asked_at: Timestamp, until: Timestamp) -> bool {
     let mut told = evidence
         .deliveries
         .iter()
         .filter(|attempt| attempt.document == id && matches!(attempt.status, Some(200..=299)));
-    told.any(|attempt| attempt.at >= asked_at && attempt.at <= until)
+    told.any(|attempt| attempt.at >= asked_at && after(attempt.at, evidence.rules.glance) <= until)
 }
 
 /// What an upsert lacks of a lead. Written down anew, without the mapping that the service uses.
