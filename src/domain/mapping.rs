@@ -140,7 +140,7 @@ impl Mapping {
             ));
         }
         if gate::takes(fields, DESCRIPTION) {
-            let description = Description::new(fields, &extras);
+            let description = Description::new(fields, &extras)?;
             let text = self.description(lead, &everything, description.room)?;
             record.set(DESCRIPTION, Json::String(description.complete(&text)));
         }

@@ -271,6 +271,49 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
 }
 
 #[actix_web::test]
+async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
+    let bench = Bench::new();
+    for lead in ["failed", "waiting for its tag"] {
+        bench.open(&lead.replace(' ', "-")).await;
+    }
+    let failed = bench.claim_one(Stage::Upsert).await;
+    let upserted = bench.claim_one(Stage::Upsert).await;
+    let failure = Failure {
+        problem: "no luck".into(),
+        hint: None,
+        draw: 0.0,
+    };
+    bench.record(&failed, Effect::Failed(failure)).await;
+    bench.upserted(&upserted, "7001").await;
+    bench.store.pause(pause(), 0, 0.0).await.unwrap();
+    bench.clock.advance(secs(30));
+
+    let left = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    assert_eq!(
+        (left.syncs.len(), left.probed),
+        (0, vec![]),
+        "the tag is left the probe"
+    );
+    bench.open("fresh").await;
+    let probe = bench.claim_one(Stage::Upsert).await;
+    assert_eq!(
+        probe.sync.lead,
+        lead_id("fresh"),
+        "though the other has been due for longer"
+    );
+    bench.record(&probe, Effect::Happened(Event::LeadDeleted)).await;
+
+    let tag = bench.store.claim(Stage::Tag, 10).await.unwrap();
+    assert_eq!(tag.syncs.len(), 0, "the breaker waits for the probe's answer");
+    bench.clock.advance(secs(60));
+    let tag = bench.claim_one(Stage::Tag).await;
+    bench.record(&tag, Effect::Happened(Event::Withdrawn)).await;
+    bench.clock.advance(secs(60));
+    let alone = bench.claim_one(Stage::Upsert).await;
+    assert_eq!(alone.sync.lead, lead_id("failed"), "nobody else is left");
+}
+
+#[actix_web::test]
 async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
     let bench = Bench::new();
     for lead in ["a", "b"] {

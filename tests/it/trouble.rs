@@ -278,6 +278,8 @@ async fn a_lead_that_fails_for_a_day_is_told_why() {
         world.lead_says("Ada", "crmError").as_deref(),
         Some("Bigin could not take the lead (RECORD_LOCKED)")
     );
+    let story = world.story("Ada").await;
+    assert_eq!(story[story.len() - 3..], ["retry", "rejected", "written_back"]);
     world.bigin.model().clear_faults();
     world.finish().await;
 }

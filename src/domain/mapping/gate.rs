@@ -2,6 +2,7 @@
 
 use serde_json::{Number, Value};
 
+use super::Rejection;
 use crate::domain::conversation::{end, length};
 use crate::domain::record::{Field, OrgFields};
 
@@ -66,26 +67,31 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Keeps the extras that fit by themselves.
-    pub(super) fn new(fields: Option<&OrgFields>, lines: &[String]) -> Self {
+    /// # Errors
+    /// The first extra that there is no room for: leaving it out would say less of the lead than it says itself.
+    pub(super) fn new(fields: Option<&OrgFields>, lines: &[String]) -> Result<Self, Rejection> {
         let field = fields.and_then(|fields| fields.writable(DESCRIPTION));
         let limit = field.and_then(|field| field.length).unwrap_or(DESCRIPTION_LENGTH);
         let mut extras = String::new();
         for line in lines {
             let gap = if extras.is_empty() { "" } else { "\n" };
-            if length(&extras) + gap.len() + length(line) <= limit {
-                extras.extend([gap, line]);
+            if length(&extras) + gap.len() + length(line) > limit {
+                let label = line.split(':').next().unwrap_or_default();
+                return Err(Rejection(format!(
+                    "Description has no room for {label}, which Bigin has no field of its own for: shorten it"
+                )));
             }
+            extras.extend([gap, line]);
         }
         let taken = if extras.is_empty() {
             0
         } else {
             length(&extras) + SEPARATOR.len()
         };
-        Self {
+        Ok(Self {
             extras,
             room: limit.saturating_sub(taken),
-        }
+        })
     }
 
     /// The whole Description. A text that is still too long loses its beginning, where the oldest is.

@@ -362,13 +362,11 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
         return Ok(());
     }
     rows::save(txn.conn, &sync, txn.now)?;
-    rows::note(
-        txn.conn,
-        sync.id,
-        what,
-        &with_failure(detail, &outcome.effect, &sync),
-        txn.now,
-    )?;
+    // It has failed for long enough.
+    let given_up = matches!(outcome.effect, Effect::Failed(_)) && sync.state.label() == "rejected" && was != "rejected";
+    let what = if given_up { sync.state.label() } else { what };
+    let detail = with_failure(detail, &outcome.effect, &sync, given_up);
+    rows::note(txn.conn, sync.id, what, &detail, txn.now)?;
     if let Effect::Happened(event) = &outcome.effect {
         let mut memory = rows::memory(txn.conn, &sync.lead)?;
         let before = memory.clone();
@@ -395,12 +393,15 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     Ok(())
 }
 
-fn with_failure(detail: Value, effect: &Effect, sync: &Sync) -> Value {
+fn with_failure(detail: Value, effect: &Effect, sync: &Sync, given_up: bool) -> Value {
     let mut detail = match detail {
         Value::Object(map) => map,
         _ => serde_json::Map::new(),
     };
     match effect {
+        Effect::Failed(failure) if given_up => {
+            detail.insert("reason".into(), failure.problem.clone().into());
+        }
         Effect::Failed(failure) | Effect::Suspected(failure, _) => {
             detail.insert("problem".into(), failure.problem.clone().into());
             detail.insert("attempt".into(), sync.failures.count.into());

@@ -234,6 +234,9 @@ impl Model {
             return;
         }
         row.lease = None;
+        let given_up =
+            matches!(outcome.effect, Effect::Failed(_)) && row.sync.state.label() == "rejected" && was != "rejected";
+        let what = if given_up { Some("rejected") } else { what };
         row.history.extend(what.map(|what| (now, what.to_owned())));
         if row.sync.state.label() != was {
             row.changed_at = now;

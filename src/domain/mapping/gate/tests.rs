@@ -82,10 +82,9 @@ fn the_conversation_gives_way_to_the_extras() {
     };
     let history: Vec<_> = (10..20).map(|n| json!({"message": format!("number {n}")})).collect();
     let document = json!({"secondName": "Example", "note": "keep me", "conversationHistory": history});
+    let rendered = |length| mapping(&templates).render(&lead(document.clone()), Some(&fields(length)));
     let described = |length| {
-        let record = mapping(&templates)
-            .render(&lead(document.clone()), Some(&fields(length)))
-            .unwrap();
+        let record = rendered(length).unwrap();
         record.text("Description").unwrap_or_default().to_owned()
     };
     let whole = described(32_000);
@@ -112,8 +111,11 @@ fn the_conversation_gives_way_to_the_extras() {
         "the newest words rather than none: {newest}"
     );
     assert_eq!(described(14), "Note: keep me", "only the extras fit");
-    assert!(length(&described(12)) <= 12, "the extras alone do not fit");
-    for limit in 0..250 {
+    assert_eq!(
+        rendered(12).unwrap_err().to_string(),
+        "Description has no room for Note, which Bigin has no field of its own for: shorten it"
+    );
+    for limit in 13..250 {
         assert!(length(&described(limit)) <= limit, "{limit}");
     }
 }
