@@ -122,6 +122,14 @@ fn other_contact(details: &Value) -> Option<ContactId> {
     contact_id(&details["duplicate_record"]).or_else(|| contact_id(details))
 }
 
+/// The contact that an item is about, where it says so. That of `DUPLICATE_DATA` is [`other_contact`].
+pub(super) fn answered_for(item: &Value) -> Option<ContactId> {
+    match text(item, "code") {
+        Some("DUPLICATE_DATA") => None,
+        _ => contact_id(&item["details"]),
+    }
+}
+
 /// The contact's id at `details.id`: text of about nineteen digits (recorded live traffic 2026-10-09); a number will do.
 pub(super) fn contact_id(details: &Value) -> Option<ContactId> {
     match details.get("id")? {

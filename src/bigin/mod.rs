@@ -352,7 +352,7 @@ fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'
     let mut places: Vec<Option<&Value>> = vec![None; contacts.len()];
     let mut nameless = Vec::new();
     for item in items {
-        let Some(named) = item::contact_id(&item["details"]) else {
+        let Some(named) = item::answered_for(item) else {
             nameless.push(item);
             continue;
         };
