@@ -115,7 +115,7 @@ impl Bigin {
     async fn rows(&self, query: &str, deadline: Duration) -> Result<Vec<Value>, CallError> {
         let body = QueryBody { select_query: query };
         let answer = self
-            .ask(deadline, |base| {
+            .ask(deadline, 1, |base| {
                 self.http.post(format!("{base}/bigin/v2/coql")).json(&body)
             })
             .await?;

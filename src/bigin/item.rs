@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::answer::clean_code;
-use crate::domain::failure::ItemError;
+use crate::domain::failure::{CallError, ItemError};
 use crate::domain::lead::ContactId;
 use crate::outbound::word;
 
@@ -122,8 +122,45 @@ fn other_contact(details: &Value) -> Option<ContactId> {
     contact_id(&details["duplicate_record"]).or_else(|| contact_id(details))
 }
 
+/// Gives each contact its item: those that name one of the contacts first, the others in the order they come. Both lists
+/// have the same length.
+///
+/// # Errors
+/// [`CallError::Unknown`] where an item names a contact that nobody asked for, or one that another item has named: it
+/// must not pass for the answer about somebody else. One contact alone can only be answered for itself.
+pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'a Value>, CallError> {
+    if let [item] = items {
+        return Ok(vec![item]);
+    }
+    let mut places: Vec<Option<&Value>> = vec![None; contacts.len()];
+    let mut nameless = Vec::new();
+    for item in items {
+        let Some(named) = answered_for(item) else {
+            nameless.push(item);
+            continue;
+        };
+        let free = contacts
+            .iter()
+            .zip(&mut places)
+            .find(|(contact, place)| ***contact == named && place.is_none());
+        let Some((_, place)) = free else {
+            return Err(CallError::Unknown {
+                code: "WRONG_RECORDS".to_owned(),
+                message: "Bigin's answer is about other contacts than those it was asked for".to_owned(),
+                retry_after: None,
+            });
+        };
+        *place = Some(item);
+    }
+    let mut nameless = nameless.into_iter();
+    let placed = places
+        .into_iter()
+        .map(|place| place.or_else(|| nameless.next()).unwrap_or(&Value::Null));
+    Ok(placed.collect())
+}
+
 /// The contact that an item is about, where it says so. That of `DUPLICATE_DATA` is [`other_contact`].
-pub(super) fn answered_for(item: &Value) -> Option<ContactId> {
+fn answered_for(item: &Value) -> Option<ContactId> {
     match text(item, "code") {
         Some("DUPLICATE_DATA") => None,
         _ => contact_id(&item["details"]),

@@ -15,6 +15,7 @@ mod tests;
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Url};
@@ -81,7 +82,13 @@ pub struct Bigin {
     tags: String,
     permits: Semaphore,
     tokens: Tokens,
+    credits: AtomicU32,
 }
+
+/// Records that one credit writes, and contacts that one credit tags (official docs, api-limits: at most ten credits for a
+/// hundred records, or for the tags of five hundred; anything else costs one a call).
+const WRITTEN_PER_CREDIT: usize = 10;
+const TAGGED_PER_CREDIT: usize = 50;
 
 /// Bigin's workflows run on what the API writes only where they are asked for by name (docs of Zoho CRM, insert-records).
 const TRIGGER: [&str; 1] = ["workflow"];
@@ -115,9 +122,15 @@ impl Bigin {
             tags: settings.tags.join(","),
             permits: Semaphore::new(settings.max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             tokens: Tokens::new(settings, http.clone(), SharedClock::clone(&clock), vault),
+            credits: AtomicU32::new(0),
             http,
             clock,
         }
+    }
+
+    /// The credits that calls have cost since this was last asked for: an estimate by the docs, since no answer says it.
+    pub fn take_credits(&self) -> u32 {
+        self.credits.swap(0, Ordering::Relaxed)
     }
 
     /// Reads what fields the organisation's Contacts have: `GET /bigin/v2/settings/fields?module=Contacts` (recorded live
@@ -127,7 +140,7 @@ impl Bigin {
     /// [`CallError`]; a missing scope is [`PauseKind::Refused`] with the code `OAUTH_SCOPE_MISMATCH`.
     pub async fn fields(&self, deadline: Duration) -> Result<OrgFields, CallError> {
         let answer = self
-            .ask(deadline, |base| {
+            .ask(deadline, 1, |base| {
                 let url = format!("{base}/bigin/v2/settings/fields");
                 self.http.get(url).query(&[("module", "Contacts")])
             })
@@ -159,7 +172,7 @@ impl Bigin {
             trigger: TRIGGER,
         };
         let answer = self
-            .ask(deadline, |base| {
+            .ask(deadline, records.len().div_ceil(WRITTEN_PER_CREDIT), |base| {
                 let url = format!("{base}/bigin/v2/Contacts/upsert");
                 self.http.post(url).json(&body)
             })
@@ -193,14 +206,14 @@ impl Bigin {
             trigger: TRIGGER,
         };
         let answer = self
-            .ask(deadline, |base| {
+            .ask(deadline, records.len().div_ceil(WRITTEN_PER_CREDIT), |base| {
                 let url = format!("{base}/bigin/v2/Contacts");
                 self.http.put(url).json(&body)
             })
             .await?;
         let contacts: Vec<&ContactId> = records.iter().map(|(contact, _)| contact).collect();
         let items = answer::items(&answer, CONTACTS_SCOPE, records.len())?;
-        let items = in_order_of(&contacts, items)?;
+        let items = item::in_order_of(&contacts, items)?;
         let results = items.iter().zip(records).map(|(item, (contact, _))| {
             item::judge(item, answer.status, true).map(|_| Upserted {
                 contact: contact.clone(),
@@ -234,14 +247,14 @@ impl Bigin {
             ("over_write", "false".to_owned()),
         ];
         let answer = self
-            .ask(deadline, |base| {
+            .ask(deadline, distinct.len().div_ceil(TAGGED_PER_CREDIT), |base| {
                 let url = format!("{base}/bigin/v1/Contacts/actions/add_tags");
                 // There is no body, and some servers refuse a POST that does not say so.
                 self.http.post(url).query(&query).header("content-length", "0")
             })
             .await?;
         let items = answer::items(&answer, CONTACTS_SCOPE, distinct.len())?;
-        let items = in_order_of(&distinct, items)?;
+        let items = item::in_order_of(&distinct, items)?;
         let result = |contact: &ContactId| {
             let place = distinct.binary_search(&contact).unwrap_or_default();
             item::judge(items[place], answer.status, true).map(|_| ())
@@ -249,11 +262,12 @@ impl Bigin {
         Ok(contacts.iter().map(result).collect())
     }
 
-    /// Sends a request with the shared token. A refused token is replaced, and the call repeated, once: Bigin does nothing
+    /// Sends a request, which costs so many credits where it is answered, with the shared token. A refused token is replaced, and the call repeated, once: Bigin does nothing
     /// for a token it refuses.
     async fn ask(
         &self,
         deadline: Duration,
+        credits: usize,
         request: impl Fn(&str) -> RequestBuilder + Send + Sync,
     ) -> Result<Answer, CallError> {
         let deadline = Deadline::new(&self.clock, deadline);
@@ -261,6 +275,7 @@ impl Bigin {
         let token = self.tokens.get(deadline.left()).await?;
         let answer = self.send(&token, &deadline, &request).await?;
         if !is_token_refused(&answer) {
+            self.spend(credits);
             return Ok(answer);
         }
         self.tokens.discard(&token).await;
@@ -271,7 +286,13 @@ impl Bigin {
             // probe and not two.
             return Err(answer::token_refused());
         }
+        self.spend(credits);
         Ok(answer)
+    }
+
+    fn spend(&self, credits: usize) {
+        let credits = u32::try_from(credits).unwrap_or(u32::MAX);
+        self.credits.fetch_add(credits, Ordering::Relaxed);
     }
 
     async fn send(
@@ -337,43 +358,6 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
         None => Action::Update,
     };
     Ok(Ok(Upserted { contact, action }))
-}
-
-/// Gives each contact its item: those that name one of the contacts first, the others in the order they come. Both lists
-/// have the same length.
-///
-/// # Errors
-/// [`CallError::Unknown`] where an item names a contact that nobody asked for, or one that another item has named: it
-/// must not pass for the answer about somebody else. One contact alone can only be answered for itself.
-fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'a Value>, CallError> {
-    if let [item] = items {
-        return Ok(vec![item]);
-    }
-    let mut places: Vec<Option<&Value>> = vec![None; contacts.len()];
-    let mut nameless = Vec::new();
-    for item in items {
-        let Some(named) = item::answered_for(item) else {
-            nameless.push(item);
-            continue;
-        };
-        let free = contacts
-            .iter()
-            .zip(&mut places)
-            .find(|(contact, place)| ***contact == named && place.is_none());
-        let Some((_, place)) = free else {
-            return Err(CallError::Unknown {
-                code: "WRONG_RECORDS".to_owned(),
-                message: "Bigin's answer is about other contacts than those it was asked for".to_owned(),
-                retry_after: None,
-            });
-        };
-        *place = Some(item);
-    }
-    let mut nameless = nameless.into_iter();
-    let placed = places
-        .into_iter()
-        .map(|place| place.or_else(|| nameless.next()).unwrap_or(&Value::Null));
-    Ok(placed.collect())
 }
 
 fn unreadable(message: &str) -> CallError {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::decide::{FAILED, SENT};
 use super::lead::{ContactId, Lead, LeadId, Revision};
 use super::retry::{RetryPolicy, later};
-use super::state::{self, Event, IllegalEvent, Seen, State};
+use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
 
 /// The number of a sync; counts up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +81,8 @@ pub struct Memory {
     pub synced_at: Option<Timestamp>,
     /// The newest revision that has been read for its requests, or that a finished sync was asked for.
     pub seen: Option<Revision>,
+    /// When a person last cancelled a sync of the lead.
+    pub cancelled_at: Option<Timestamp>,
 }
 
 impl Memory {
@@ -107,11 +109,23 @@ impl Memory {
             }
             // What was sent last is no longer what Bigin has.
             State::Upserted { .. } => self.sent_hash = None,
+            State::Cancelled {
+                by: CancelledBy::Person,
+            } => self.cancelled_at = sync.finished_at,
             State::Requested { .. }
             | State::Tagged { .. }
             | State::Rejected { .. }
             | State::LeadDeleted
-            | State::Cancelled { .. } => {}
+            | State::Cancelled { by: CancelledBy::Lead } => {}
+        }
+    }
+
+    /// Whether a person has said no to this revision, so that our own search for missed webhooks is not to bring it back:
+    /// the lead goes on saying `REQUESTED` until an editor changes that.
+    pub fn is_declined(&self, revision: Option<&Revision>) -> bool {
+        match (self.cancelled_at, revision) {
+            (Some(cancelled_at), Some(revision)) => revision.updated_at <= cancelled_at,
+            _ => false,
         }
     }
 
@@ -239,6 +253,14 @@ impl Sync {
         Ok(())
     }
 
+    /// A person wants it tried now: a wait after a failure is over. A tag's time stays.
+    pub fn hurry(&mut self, now: Timestamp) {
+        self.due_at = match &self.state {
+            State::Upserted { tag_not_before, .. } => now.max(*tag_not_before),
+            _ => self.due_at.min(now),
+        };
+    }
+
     /// Counts a failure: the sync is tried again later, or has failed for long enough and is rejected. A result that is
     /// known is written back however long it takes, so [`State::Tagged`] and [`State::Rejected`] never give up.
     ///
@@ -318,7 +340,7 @@ fn cancelled_by_person(state: &State) -> bool {
     matches!(
         state,
         State::Cancelled {
-            by: state::CancelledBy::Person
+            by: CancelledBy::Person
         }
     )
 }

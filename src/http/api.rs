@@ -151,6 +151,7 @@ pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) 
         state: query.state,
         lead,
         before: query.before.map(SyncId),
+        ..Filter::default()
     };
     match state.store.list(filter, limit).await {
         Ok(views) => {

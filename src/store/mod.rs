@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 
@@ -20,6 +19,9 @@ use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
 pub mod sqlite;
 
 mod migrations;
+mod views;
+
+pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView};
 
 /// Why the store did not do what it was asked. Nothing of it was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +153,8 @@ pub struct Learned {
     pub not_asked: Vec<Remote>,
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
     pub unknown_upsert: bool,
+    /// Bigin's credits that calls have cost since the last time this was said: an estimate.
+    pub credits: u32,
 }
 
 /// What a worker found out about a claimed sync.
@@ -189,75 +193,17 @@ pub struct Change {
     pub state: &'static str,
 }
 
-/// A sync with when it last changed, for the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyncView {
-    /// The sync.
-    pub sync: Sync,
-    /// When its state last changed.
-    pub changed_at: Timestamp,
-}
-
-/// One line of a sync's history.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct HistoryEntry {
-    /// When.
-    pub at: Timestamp,
-    /// `opened`, `joined`, `retry`, or the label of an [`Event`].
-    pub what: String,
-    /// Codes, counts, durations, sentences.
-    pub detail: Value,
-}
-
-/// Which syncs to list.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only those in this state (a label).
-    pub state: Option<String>,
-    /// Only those of this lead.
-    pub lead: Option<LeadId>,
-    /// Only those before this one; the cursor of the page before.
-    pub before: Option<SyncId>,
-}
-
-/// The ledger of promise 1. It balances at any moment:
-/// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
-/// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Ledger {
-    /// Deliveries answered 2xx after they were stored or found to be repeats.
-    pub accepted: u64,
-    /// Those that opened a sync.
-    pub opened_by_webhook: u64,
-    /// Those that joined one.
-    pub joined_by_webhook: u64,
-    /// Those that were seen before.
-    pub repeats: u64,
-    /// Syncs opened by anybody.
-    pub opened: u64,
-    /// Of these, by reconciliation: webhooks that never came.
-    pub opened_by_reconciliation: u64,
-    /// Of these, by a person.
-    pub opened_by_person: u64,
-    /// Ended `SENT`.
-    pub sent: u64,
-    /// Ended `FAILED`.
-    pub failed: u64,
-    /// Ended because the lead was gone.
-    pub lead_deleted: u64,
-    /// Ended because nobody wanted them any more.
-    pub cancelled: u64,
-    /// Not ended yet: counted from the table, not from the counters.
-    pub in_progress: u64,
-}
-
-impl Ledger {
-    /// Whether both sums hold.
-    pub fn balances(&self) -> bool {
-        self.accepted == self.opened_by_webhook + self.joined_by_webhook + self.repeats
-            && self.opened == self.opened_by_webhook + self.opened_by_reconciliation + self.opened_by_person
-            && self.opened == self.sent + self.failed + self.lead_deleted + self.cancelled + self.in_progress
-    }
+/// What became of a person's wish to cancel a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelling {
+    /// It is cancelled.
+    Done,
+    /// A worker has it in hand, and what it does cannot be called back: try again in a moment.
+    Busy,
+    /// It had ended before.
+    Ended,
+    /// There is no such sync.
+    Missing,
 }
 
 /// How long the store keeps and leases things.
@@ -311,6 +257,40 @@ pub trait Store: Send + std::marker::Sync {
 
     /// One sync with its history, oldest line first.
     async fn sync(&self, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>, StoreError>;
+
+    /// Cancels a sync for a person.
+    async fn cancel(&self, id: SyncId) -> Result<Cancelling, StoreError>;
+
+    /// A person wants a sync tried again: one in progress now instead of later, one that has ended by another sync of its
+    /// lead. `None` where there is no such sync.
+    async fn retry(&self, id: SyncId) -> Result<Option<Accepted>, StoreError>;
+
+    /// Opens a sync for up to `limit` leads whose last sync failed, for this reason where one is given; newest first, those
+    /// before `before`. Returns how many, and where to go on if there may be more.
+    async fn retry_failed(
+        &self,
+        reason: Option<String>,
+        before: Option<SyncId>,
+        limit: usize,
+    ) -> Result<(usize, Option<SyncId>), StoreError>;
+
+    /// A person pauses all work, or lets it go on: while it is paused nothing is claimed, and requests are stored as ever.
+    async fn pause_all(&self, paused: bool) -> Result<(), StoreError>;
+
+    /// The reasons for which most leads have failed, the most frequent first.
+    async fn failure_groups(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError>;
+
+    /// How things stand.
+    async fn overview(&self) -> Result<Overview, StoreError>;
+
+    /// How many syncs ended in each step of time since `since`; steps in which none did are left out.
+    async fn flow(&self, since: Timestamp, step: Duration) -> Result<Vec<Flow>, StoreError>;
+
+    /// The lines of all histories after this one, oldest first.
+    async fn happenings(&self, after: i64, limit: usize) -> Result<Vec<Happening>, StoreError>;
+
+    /// The id of the last line of all histories.
+    async fn last_happening(&self) -> Result<i64, StoreError>;
 
     /// The ledger.
     async fn ledger(&self) -> Result<Ledger, StoreError>;

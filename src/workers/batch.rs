@@ -214,6 +214,7 @@ impl<'a> Batch<'a> {
             answered,
             not_asked,
             unknown_upsert: self.unknown_upsert,
+            credits: self.context.bigin.take_credits(),
         };
         self.context.store.record(self.outcomes, learned).await?;
         Ok(Stepped::Worked(worked))

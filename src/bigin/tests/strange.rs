@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::bigin::answer::{body, items};
-use crate::bigin::{fields, in_order_of, item, upserted};
+use crate::bigin::{fields, item, upserted};
 use crate::domain::failure::{CallError, ItemError};
 use crate::domain::lead::ContactId;
 use crate::outbound::Answer;
@@ -130,7 +130,7 @@ proptest! {
         let ids = ["1", "7618134000000646043"].map(|id| ContactId::parse(id).unwrap());
         let contacts: Vec<&ContactId> = ids.iter().collect();
         let named: Vec<String> = items.iter().filter_map(id_of).collect();
-        match in_order_of(&contacts, &items) {
+        match item::in_order_of(&contacts, &items) {
             Ok(placed) => {
                 prop_assert_eq!(placed.len(), 2);
                 for (contact, item) in contacts.iter().zip(placed) {

@@ -136,6 +136,7 @@ fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bo
         sent_hash: Some("hash".to_owned()),
         synced_at: Some(at(5)),
         seen: Some(revision(9, "r9")),
+        cancelled_at: None,
     };
     forget(&mut memory);
     let read = read(Some(lead.clone()));
@@ -190,6 +191,7 @@ fn what_is_restored_is_what_was_written_last() {
         sent_hash: Some("hash".to_owned()),
         synced_at: Some(at(5)),
         seen: None,
+        cancelled_at: None,
     };
     let lead = lead(Some("REQUESTED"));
     let read = read(Some(lead.clone()));

@@ -50,10 +50,12 @@ CREATE INDEX sync_state ON sync (state);
 
 -- The history of each sync. Rows are only ever added, and go with their sync.
 CREATE TABLE event (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     sync_id INTEGER NOT NULL,
     at INTEGER NOT NULL,
     what TEXT NOT NULL,
+    -- The sync's state after it.
+    state TEXT NOT NULL,
     detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX event_sync ON event (sync_id);
@@ -76,7 +78,8 @@ CREATE TABLE lead (
     sent_hash TEXT,
     synced_at INTEGER,
     seen_updated_at INTEGER,
-    seen_rev TEXT
+    seen_rev TEXT,
+    cancelled_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
 
@@ -96,7 +99,7 @@ CREATE TABLE counter (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The sealed access token, the organisation's fields, the mark of the last check.
+-- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work.
 CREATE TABLE kept (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL,
@@ -106,4 +109,10 @@ CREATE TABLE kept (
 -- Access tokens granted: Zoho allows ten in ten minutes.
 CREATE TABLE token_grant (
     at INTEGER NOT NULL
+) STRICT;
+
+-- Bigin's credits that calls have cost, by the hour (in hours since 1970).
+CREATE TABLE credit (
+    hour INTEGER PRIMARY KEY,
+    used INTEGER NOT NULL
 ) STRICT;

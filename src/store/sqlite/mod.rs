@@ -15,8 +15,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{Notify, broadcast};
 
 use super::{
-    Accepted, Change, Claim, Delivery, Filter, HistoryEntry, Learned, Lease, Ledger, Outcome, Stage, Store, StoreError,
-    StoreSettings, SyncView, migrations,
+    Accepted, Cancelling, Change, Claim, Delivery, FailureGroup, Filter, Flow, Happening, HistoryEntry, Learned, Lease,
+    Ledger, Outcome, Overview, Stage, Store, StoreError, StoreSettings, SyncView, migrations,
 };
 use crate::clock::SharedClock;
 use crate::domain::breaker::Breaker;
@@ -26,7 +26,9 @@ use crate::domain::sync::{Source, SyncId};
 use rows::micros;
 use writer::{Listeners, Writer, store_error, whole_micros};
 
+mod overview;
 mod rows;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -248,6 +250,52 @@ impl Store for SqliteStore {
 
     async fn sync(&self, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>, StoreError> {
         self.read(move |conn| views::sync(conn, id)).await
+    }
+
+    async fn cancel(&self, id: SyncId) -> Result<Cancelling, StoreError> {
+        self.writer.write_if_room(move |txn| steer::cancel(txn, id)).await
+    }
+
+    async fn retry(&self, id: SyncId) -> Result<Option<Accepted>, StoreError> {
+        self.writer.write_if_room(move |txn| steer::retry(txn, id)).await
+    }
+
+    async fn retry_failed(
+        &self,
+        reason: Option<String>,
+        before: Option<SyncId>,
+        limit: usize,
+    ) -> Result<(usize, Option<SyncId>), StoreError> {
+        self.writer
+            .write_if_room(move |txn| steer::retry_failed(txn, reason.as_deref(), before, limit))
+            .await
+    }
+
+    async fn pause_all(&self, paused: bool) -> Result<(), StoreError> {
+        self.writer
+            .write_if_room(move |txn| steer::pause_all(txn, paused))
+            .await
+    }
+
+    async fn failure_groups(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError> {
+        self.read(move |conn| overview::failure_groups(conn, limit)).await
+    }
+
+    async fn overview(&self) -> Result<Overview, StoreError> {
+        let now = self.now().await?;
+        self.read(move |conn| overview::overview(conn, now)).await
+    }
+
+    async fn flow(&self, since: Timestamp, step: Duration) -> Result<Vec<Flow>, StoreError> {
+        self.read(move |conn| overview::flow(conn, since, step)).await
+    }
+
+    async fn happenings(&self, after: i64, limit: usize) -> Result<Vec<Happening>, StoreError> {
+        self.read(move |conn| overview::happenings(conn, after, limit)).await
+    }
+
+    async fn last_happening(&self) -> Result<i64, StoreError> {
+        self.read(overview::last_happening).await
     }
 
     async fn ledger(&self) -> Result<Ledger, StoreError> {

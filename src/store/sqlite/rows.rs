@@ -18,7 +18,7 @@ pub(super) fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-fn corrupt(column: &str, value: impl std::fmt::Display) -> rusqlite::Error {
+pub(super) fn corrupt(column: &str, value: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {value} makes no sense").into())
 }
 
@@ -155,6 +155,7 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
         sent_hash: row.get("sent_hash")?,
         synced_at: maybe_time_of(row, "synced_at")?,
         seen: revision_of(row, "seen")?,
+        cancelled_at: maybe_time_of(row, "cancelled_at")?,
     })
 }
 
@@ -191,7 +192,7 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
 
 pub(super) fn memory(conn: &Connection, lead: &LeadId) -> Result<Memory> {
     let sql = "-- memory()
-        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev FROM lead WHERE lead_id = ?1";
+        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at FROM lead WHERE lead_id = ?1";
     let found = conn
         .prepare_cached(sql)?
         .query_row([lead.as_str()], memory_of)
@@ -201,9 +202,10 @@ pub(super) fn memory(conn: &Connection, lead: &LeadId) -> Result<Memory> {
 
 pub(super) fn remember(conn: &Connection, lead: &LeadId, memory: &Memory) -> Result<()> {
     let sql = "-- remember()
-        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-        ON CONFLICT (lead_id)
-        DO UPDATE SET contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6";
+        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT (lead_id) DO UPDATE SET
+            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7";
     conn.prepare_cached(sql)?.execute(params![
         lead.as_str(),
         memory.contact.as_ref().map(ContactId::as_str),
@@ -211,6 +213,7 @@ pub(super) fn remember(conn: &Connection, lead: &LeadId, memory: &Memory) -> Res
         memory.synced_at.map(micros),
         updated_at(memory.seen.as_ref()),
         rev(memory.seen.as_ref()),
+        memory.cancelled_at.map(micros),
     ])?;
     Ok(())
 }
@@ -301,12 +304,17 @@ pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
 }
 
 /// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn note(conn: &Connection, sync: SyncId, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+pub(super) fn note(conn: &Connection, sync: &Sync, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
     let sql = "-- note()
-        INSERT INTO event (sync_id, at, what, detail) VALUES (?1, ?2, ?3, ?4)";
+        INSERT INTO event (sync_id, at, what, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
-    conn.prepare_cached(sql)?
-        .execute(params![sync.0, micros(now), what, detail.to_string()])?;
+    conn.prepare_cached(sql)?.execute(params![
+        sync.id.0,
+        micros(now),
+        what,
+        sync.state.label(),
+        detail.to_string()
+    ])?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::store::{Filter, HistoryEntry, Ledger, SyncView};
 
 type Result<T> = rusqlite::Result<T>;
 
-fn view_of(row: &Row<'_>) -> Result<SyncView> {
+pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
     Ok(SyncView {
         sync: rows::sync_of(row)?,
         changed_at: rows::time(row.get("changed_at")?)?,
@@ -25,15 +25,23 @@ pub(super) fn list(conn: &Connection, filter: &Filter, limit: usize) -> Result<V
     // Only the conditions there are, so that each has its index: `:lead IS NULL OR …` would look at every sync.
     let state = filter.state.as_ref().map_or(":state IS NULL", |_| "state = :state");
     let lead = filter.lead.as_ref().map_or(":lead IS NULL", |_| "lead_id = :lead");
+    let contact = filter
+        .contact
+        .as_ref()
+        .map_or(":contact IS NULL", |_| "contact_id = :contact");
+    let reason = filter.reason.as_ref().map_or(":reason IS NULL", |_| "reason = :reason");
     let sql = format!(
         "-- list()
-        SELECT * FROM sync WHERE {state} AND {lead} AND (:before IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"
+        SELECT * FROM sync WHERE {state} AND {lead} AND {contact} AND {reason} AND (:before IS NULL OR id < :before)
+        ORDER BY id DESC LIMIT :limit"
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(
         named_params! {
             ":state": filter.state,
             ":lead": filter.lead.as_ref().map(LeadId::as_str),
+            ":contact": filter.contact.as_ref().map(ContactId::as_str),
+            ":reason": filter.reason,
             ":before": filter.before.map(|id| id.0),
             ":limit": limit,
         },
@@ -51,13 +59,14 @@ pub(super) fn sync(conn: &Connection, id: SyncId) -> Result<Option<(SyncView, Ve
         return Ok(None);
     };
     let sql = "-- sync()
-        SELECT at, what, detail FROM event WHERE sync_id = ?1 ORDER BY id";
+        SELECT at, what, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
     let mut statement = conn.prepare_cached(sql)?;
     let entries = statement.query_map([id.0], |row| {
         let detail: String = row.get("detail")?;
         Ok(HistoryEntry {
             at: rows::time(row.get("at")?)?,
             what: row.get("what")?,
+            state: row.get("state")?,
             detail: serde_json::from_str(&detail).unwrap_or_default(),
         })
     })?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::rows::{self, micros};
+use super::steer;
 use super::writer::Txn;
 use crate::clock::after;
 use crate::domain::breaker::Breaker;
@@ -66,13 +67,16 @@ pub(super) fn request(
     source: Source,
     revision: Option<Revision>,
 ) -> Result<Accepted> {
-    if source == Source::Reconciliation && active(txn, lead)?.is_some() {
-        return Ok(Accepted::Repeat);
+    if source == Source::Reconciliation {
+        let is_active = active(txn, lead)?.is_some();
+        if is_active || rows::memory(txn.conn, lead)?.is_declined(revision.as_ref()) {
+            return Ok(Accepted::Repeat);
+        }
     }
     open_or_join(txn, lead, source, revision)
 }
 
-fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
+pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
     let sql = "-- active()
         SELECT * FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
     txn.conn
@@ -81,7 +85,12 @@ fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
         .optional()
 }
 
-fn open_or_join(txn: &mut Txn<'_>, lead: &LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted> {
+pub(super) fn open_or_join(
+    txn: &mut Txn<'_>,
+    lead: &LeadId,
+    source: Source,
+    revision: Option<Revision>,
+) -> Result<Accepted> {
     let detail = json!({ "by": source.label() });
     if let Some(mut sync) = active(txn, lead)? {
         sync.join(source, revision);
@@ -96,7 +105,7 @@ fn open_or_join(txn: &mut Txn<'_>, lead: &LeadId, source: Source, revision: Opti
             requests.revision.as_ref().map(|revision| micros(revision.updated_at)),
             requests.revision.as_ref().and_then(|revision| revision.rev.as_deref())
         ])?;
-        rows::note(txn.conn, sync.id, "joined", &detail, txn.now)?;
+        rows::note(txn.conn, &sync, "joined", &detail, txn.now)?;
         return Ok(Accepted::Joined(sync.id));
     }
     let sql = "-- open_or_join()
@@ -113,14 +122,14 @@ fn open_or_join(txn: &mut Txn<'_>, lead: &LeadId, source: Source, revision: Opti
         txn.now,
     );
     rows::save(txn.conn, &sync, txn.now)?;
-    rows::note(txn.conn, sync.id, "opened", &detail, txn.now)?;
+    rows::note(txn.conn, &sync, "opened", &detail, txn.now)?;
     rows::count(txn.conn, &format!("opened_by_{}", source.label()))?;
     txn.wake(Stage::Upsert);
     txn.changed(change_of(&sync));
     Ok(Accepted::Opened(sync.id))
 }
 
-fn change_of(sync: &Sync) -> Change {
+pub(super) fn change_of(sync: &Sync) -> Change {
     Change {
         sync: sync.id,
         lead: sync.lead.clone(),
@@ -139,6 +148,14 @@ struct Gate {
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Duration, token: Lease) -> Result<Claim> {
+    if steer::paused_since(txn.conn)?.is_some() {
+        return Ok(Claim {
+            syncs: Vec::new(),
+            next_due: None,
+            breakers: BTreeMap::new(),
+            probed: Vec::new(),
+        });
+    }
     let gate = gate(txn, stage, limit, lease)?;
     if gate.paused_until.is_some() {
         return Ok(Claim {
@@ -317,12 +334,27 @@ pub(super) fn record(
             }
         }
     }
+    if learned.credits > 0 {
+        spend(txn, learned.credits)?;
+    }
     if learned.unknown_upsert {
         move_all_tags(txn.conn, after(txn.now, settings.tag_delay))?;
     }
     for outcome in outcomes {
         record_one(txn, outcome, settings)?;
     }
+    Ok(())
+}
+
+/// Adds credits to the present hour's, and forgets those of the day before yesterday.
+fn spend(txn: &Txn<'_>, credits: u32) -> Result<()> {
+    let hour = txn.now.as_second() / 3600;
+    let sql = "-- spend()
+        INSERT INTO credit (hour, used) VALUES (?1, ?2) ON CONFLICT (hour) DO UPDATE SET used = used + ?2";
+    txn.conn.prepare_cached(sql)?.execute(params![hour, credits])?;
+    txn.conn
+        .prepare_cached("DELETE FROM credit WHERE hour < ?1")?
+        .execute([hour - 48])?;
     Ok(())
 }
 
@@ -366,14 +398,9 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let given_up = matches!(outcome.effect, Effect::Failed(_)) && sync.state.label() == "rejected" && was != "rejected";
     let what = if given_up { sync.state.label() } else { what };
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
-    rows::note(txn.conn, sync.id, what, &detail, txn.now)?;
+    rows::note(txn.conn, &sync, what, &detail, txn.now)?;
     if let Effect::Happened(event) = &outcome.effect {
-        let mut memory = rows::memory(txn.conn, &sync.lead)?;
-        let before = memory.clone();
-        memory.learn(event, &sync);
-        if memory != before {
-            rows::remember(txn.conn, &sync.lead, &memory)?;
-        }
+        learn(txn, event, &sync)?;
         if let State::Upserted {
             delivered,
             tag_not_before,
@@ -389,6 +416,16 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     wake_for(txn, &sync);
     if sync.state.label() != was {
         txn.changed(change_of(&sync));
+    }
+    Ok(())
+}
+
+pub(super) fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {
+    let mut memory = rows::memory(txn.conn, &sync.lead)?;
+    let before = memory.clone();
+    memory.learn(event, sync);
+    if memory != before {
+        rows::remember(txn.conn, &sync.lead, &memory)?;
     }
     Ok(())
 }
@@ -415,7 +452,7 @@ fn with_failure(detail: Value, effect: &Effect, sync: &Sync, given_up: bool) -> 
     Value::Object(detail)
 }
 
-fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
+pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
     let stage = Stage::ALL
         .into_iter()
         .find(|stage| stage.states().contains(&sync.state.label()));

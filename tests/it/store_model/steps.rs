@@ -121,6 +121,7 @@ fn learned() -> impl Strategy<Value = Learned> {
         answered,
         not_asked,
         unknown_upsert,
+        credits: 1,
     })
 }
 

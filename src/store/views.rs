@@ -1,0 +1,152 @@
+//! What the store shows to people: syncs and their histories, and how things stand.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::breaker::Breaker;
+use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::sync::{Sync, SyncId};
+
+/// A sync with when it last changed, for the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncView {
+    /// The sync.
+    pub sync: Sync,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+}
+
+/// One line of a sync's history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: Timestamp,
+    /// `opened`, `joined`, `retry`, or the label of an [`Event`].
+    pub what: String,
+    /// Label of the sync's state after it.
+    pub state: String,
+    /// Codes, counts, durations, sentences.
+    pub detail: Value,
+}
+
+/// A line of some sync's history, for whoever watches them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Happening {
+    /// Counts up over all syncs.
+    #[serde(skip)]
+    pub id: i64,
+    /// Which sync.
+    pub sync_id: SyncId,
+    /// Whose.
+    pub lead_id: LeadId,
+    /// As in [`HistoryEntry`].
+    pub what: String,
+    /// Label of the sync's state after it.
+    pub state: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Leads whose last sync failed for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureGroup {
+    /// The sentence that the leads carry.
+    pub reason: String,
+    /// How many leads.
+    pub leads: u64,
+    /// When the last of them failed.
+    pub latest: Timestamp,
+}
+
+/// How many syncs ended in one step of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// When the step began.
+    pub from: Timestamp,
+    /// Ended `SENT` in it.
+    pub sent: u64,
+    /// Ended `FAILED` in it.
+    pub failed: u64,
+}
+
+/// How things stand, all of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overview {
+    /// The store's time of it.
+    pub at: Timestamp,
+    /// Syncs in progress, by the label of their state; a state without any may be left out.
+    pub in_progress: BTreeMap<String, u64>,
+    /// The sync in progress that was opened first.
+    pub oldest: Option<SyncView>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The breakers that are not closed.
+    pub breakers: Vec<Breaker>,
+    /// Since when a person has paused the work, if so.
+    pub paused_since: Option<Timestamp>,
+    /// Leads whose last sync failed.
+    pub failed_leads: u64,
+    /// Bigin's credits that were used in the last 24 hours, in whole hours of the clock: an estimate.
+    pub credits: u64,
+    /// When the last access token was granted.
+    pub token_granted_at: Option<Timestamp>,
+}
+
+/// Which syncs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those in this state (a label).
+    pub state: Option<String>,
+    /// Only those of this lead.
+    pub lead: Option<LeadId>,
+    /// Only those of this contact.
+    pub contact: Option<ContactId>,
+    /// Only those that were refused for this reason.
+    pub reason: Option<String>,
+    /// Only those before this one; the cursor of the page before.
+    pub before: Option<SyncId>,
+}
+
+/// The ledger of promise 1. It balances at any moment:
+/// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
+/// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Deliveries answered 2xx after they were stored or found to be repeats.
+    pub accepted: u64,
+    /// Those that opened a sync.
+    pub opened_by_webhook: u64,
+    /// Those that joined one.
+    pub joined_by_webhook: u64,
+    /// Those that were seen before.
+    pub repeats: u64,
+    /// Syncs opened by anybody.
+    pub opened: u64,
+    /// Of these, by reconciliation: webhooks that never came.
+    pub opened_by_reconciliation: u64,
+    /// Of these, by a person.
+    pub opened_by_person: u64,
+    /// Ended `SENT`.
+    pub sent: u64,
+    /// Ended `FAILED`.
+    pub failed: u64,
+    /// Ended because the lead was gone.
+    pub lead_deleted: u64,
+    /// Ended because nobody wanted them any more.
+    pub cancelled: u64,
+    /// Not ended yet: counted from the table, not from the counters.
+    pub in_progress: u64,
+}
+
+impl Ledger {
+    /// Whether both sums hold.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.opened_by_webhook + self.joined_by_webhook + self.repeats
+            && self.opened == self.opened_by_webhook + self.opened_by_reconciliation + self.opened_by_person
+            && self.opened == self.sent + self.failed + self.lead_deleted + self.cancelled + self.in_progress
+    }
+}
