@@ -93,15 +93,20 @@ impl App {
             settings.sanity.webhook_secret.clone(),
             settings.sanity.webhook_secret_previous.clone(),
         )?;
+        let admin = settings
+            .admin_token
+            .clone()
+            .map(|token| http::Admin::new(token, clock.now()));
         let http = http::State {
             store,
             clock,
             secrets,
             max_age: settings.sanity.webhook_max_age,
             lead_type: settings.sanity.lead_type.clone(),
-            admin_token: settings.admin_token.clone(),
+            admin,
             send_wait: settings.send_wait,
             metrics,
+            streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
             checking: tokio::sync::Mutex::new(()),
             stopping: watch::Sender::new(false),
         };

@@ -1,80 +1,64 @@
 //! The API for people and programs with the admin token: syncs are listed, looked at and opened.
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
-use actix_web::middleware::Next;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use subtle::ConstantTimeEq;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{State, problem};
-use crate::domain::breaker::Open;
-use crate::domain::lead::LeadId;
+use super::problem::{self, Problem};
+use super::{State, answer};
+use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::{Source, SyncId};
 use crate::store::{Accepted, Filter, HistoryEntry, SyncView};
 
 /// Syncs of a page, where the request does not say.
-const PAGE: usize = 50;
+const PAGE: u32 = 50;
 const LARGEST_PAGE: usize = 200;
 
-/// Lets a request pass that carries the admin token.
-pub(super) async fn authorize(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let token = request
-        .app_data::<web::Data<State>>()
-        .and_then(|state| state.admin_token.clone());
-    let Some(token) = token else {
-        let response = problem::answer(404, "The API is off: set ADMIN_TOKEN to turn it on.");
-        return Ok(request.into_response(response).map_into_right_body());
-    };
-    let given = request
-        .headers()
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes)
-        .and_then(|value| {
-            let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-        });
-    if given.is_some_and(|given| bool::from(given.ct_eq(token.expose_secret().as_bytes()))) {
-        return next.call(request).await.map(ServiceResponse::map_into_left_body);
-    }
-    let mut response = problem::answer(401, "Send the admin token: `Authorization: Bearer …`.");
-    response
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Ok(request.into_response(response).map_into_right_body())
-}
-
-/// A sync, as the API shows it.
-#[derive(Serialize)]
+/// A sync.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Sync)]
 pub(super) struct SyncJson {
-    id: SyncId,
-    lead_id: LeadId,
-    state: &'static str,
-    contact_id: Option<String>,
-    action: Option<&'static str>,
-    reason: Option<String>,
-    tag_not_before: Option<Timestamp>,
-    last_synced_at: Option<Timestamp>,
-    requests: u32,
-    by_person: bool,
-    edits: u32,
-    attempts: u32,
-    last_problem: Option<String>,
-    due_at: Option<Timestamp>,
-    opened_at: Timestamp,
-    changed_at: Timestamp,
-    finished_at: Option<Timestamp>,
+    #[schema(value_type = i64)]
+    pub(super) id: SyncId,
+    /// Sanity's id of the lead.
+    #[schema(value_type = String)]
+    pub(super) lead_id: LeadId,
+    /// requested, upserted, tagged, rejected; or its end: sent, failed, lead_deleted, cancelled.
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
+    /// Bigin's id of the contact, where one is known.
+    pub(super) contact_id: Option<String>,
+    /// Whether this sync made the contact (insert) or found it (update).
+    #[schema(value_type = Option<String>)]
+    pub(super) action: Option<&'static str>,
+    /// Why it was refused or cancelled. Names fields, never values.
+    pub(super) reason: Option<String>,
+    /// No tag is added before this.
+    pub(super) tag_not_before: Option<Timestamp>,
+    /// What the lead's lastSyncedAt says, or will.
+    pub(super) last_synced_at: Option<Timestamp>,
+    /// How many requests it has had, the first included.
+    pub(super) requests: u32,
+    /// One of them came from a person, so that it is carried out whatever crmStatus says.
+    pub(super) by_person: bool,
+    /// How often edits that nobody asked for have sent it back.
+    pub(super) edits: u32,
+    /// Failures in a row of the present round.
+    pub(super) attempts: u32,
+    /// What the last of them was.
+    pub(super) last_problem: Option<String>,
+    /// When a worker takes it up next; none where it has ended.
+    pub(super) due_at: Option<Timestamp>,
+    pub(super) opened_at: Timestamp,
+    /// When its state last changed.
+    pub(super) changed_at: Timestamp,
+    pub(super) finished_at: Option<Timestamp>,
+    /// Everything that has happened to it, oldest first; only where one sync is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<Vec<HistoryEntry>>,
+    pub(super) history: Option<Vec<HistoryEntry>>,
 }
 
 impl SyncJson {
@@ -119,76 +103,144 @@ impl SyncJson {
     }
 }
 
-#[derive(Deserialize)]
+/// Which syncs to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    state: Option<String>,
-    lead: Option<String>,
-    before: Option<i64>,
-    limit: Option<usize>,
+    /// Only those in this state.
+    pub(super) state: Option<String>,
+    /// Only those of this lead.
+    pub(super) lead: Option<String>,
+    /// Only those of this contact of Bigin.
+    pub(super) contact: Option<String>,
+    /// Only those that were refused for this very reason.
+    pub(super) reason: Option<String>,
+    /// Only those before this one: `next` of the page before.
+    pub(super) before: Option<i64>,
+    /// How many, at most 200; 50 where nothing is said.
+    #[param(minimum = 1)]
+    pub(super) limit: Option<u32>,
 }
 
-/// Newest first. `next` is the `before` of the next page; it stays good while syncs are opened.
-pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) -> HttpResponse {
-    let query = query.into_inner();
-    if let Some(label) = query
-        .state
-        .as_deref()
-        .filter(|label| !SyncState::LABELS.contains(label))
-    {
-        let detail = format!(
-            "There is no state {label:?}: there are {}.",
-            SyncState::LABELS.join(", ")
-        );
-        return problem::answer(400, &detail);
-    }
-    let lead = match query.lead.as_deref().map(LeadId::parse).transpose() {
-        Ok(lead) => lead,
-        Err(error) => return problem::answer(400, &format!("The lead is {error}.")),
-    };
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
-    let filter = Filter {
-        state: query.state,
-        lead,
-        before: query.before.map(SyncId),
-        ..Filter::default()
-    };
-    match state.store.list(filter, limit).await {
-        Ok(views) => {
-            let next = (views.len() == limit)
-                .then(|| views.last().map(|view| view.sync.id))
-                .flatten();
-            let syncs: Vec<_> = views.into_iter().map(|view| SyncJson::new(view, None)).collect();
-            HttpResponse::Ok().json(json!({ "syncs": syncs, "next": next }))
+/// A page of syncs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page {
+    pub(super) syncs: Vec<SyncJson>,
+    /// The `before` of the next page, where there may be one. It stays good while syncs are opened.
+    #[schema(value_type = Option<i64>)]
+    pub(super) next: Option<SyncId>,
+}
+
+impl ListQuery {
+    /// The same as the store understands it.
+    fn filter(self) -> Result<Filter, HttpResponse> {
+        if let Some(label) = self.state.as_deref().filter(|label| !SyncState::LABELS.contains(label)) {
+            let detail = format!(
+                "There is no state {label:?}: there are {}.",
+                SyncState::LABELS.join(", ")
+            );
+            return Err(problem::answer(400, &detail));
         }
-        Err(error) => problem::unavailable(&error),
+        let lead = match self.lead.as_deref().map(LeadId::parse).transpose() {
+            Ok(lead) => lead,
+            Err(error) => return Err(problem::answer(400, &format!("The lead is {error}."))),
+        };
+        let contact = match self.contact.as_deref() {
+            None => None,
+            Some(id) => match ContactId::parse(id) {
+                Some(contact) => Some(contact),
+                None => return Err(problem::answer(400, "The contact is not the id of a contact in Bigin.")),
+            },
+        };
+        Ok(Filter {
+            state: self.state,
+            lead,
+            contact,
+            reason: self.reason,
+            before: self.before.map(SyncId),
+        })
     }
 }
 
+/// Lists syncs, newest first.
+#[utoipa::path(get, path = "/api/syncs", tag = "syncs", params(ListQuery), responses(
+    (status = 200, description = "A page of syncs", body = Page),
+    (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) -> HttpResponse {
+    answer(page(&state, query.into_inner()).await)
+}
+
+/// One page, for the API and for people.
+pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpResponse> {
+    let limit = usize::try_from(query.limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(problem::answer(400, "The limit is from 1 to 200."));
+    }
+    let views = state
+        .store
+        .list(query.filter()?, limit)
+        .await
+        .map_err(|error| problem::unavailable(&error))?;
+    let next = (views.len() == limit)
+        .then(|| views.last().map(|view| view.sync.id))
+        .flatten();
+    let syncs = views.into_iter().map(|view| SyncJson::new(view, None)).collect();
+    Ok(Page { syncs, next })
+}
+
+/// Shows one sync with everything that has happened to it.
+#[utoipa::path(get, path = "/api/syncs/{id}", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
+    (status = 200, description = "The sync with its history", body = SyncJson),
+    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+))]
 pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match state.store.sync(SyncId(*id)).await {
-        Ok(Some((view, history))) => HttpResponse::Ok().json(SyncJson::new(view, Some(history))),
-        Ok(None) => problem::answer(404, "There is no such sync, or it has been forgotten (RETENTION)."),
-        Err(error) => problem::unavailable(&error),
+    answer(find(&state, SyncId(*id)).await)
+}
+
+/// One sync with its history, for the API and for people.
+pub(super) async fn find(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
+    match state.store.sync(id).await {
+        Ok(Some((view, history))) => Ok(SyncJson::new(view, Some(history))),
+        Ok(None) => Err(missing()),
+        Err(error) => Err(problem::unavailable(&error)),
     }
 }
 
-#[derive(Deserialize)]
+pub(super) fn missing() -> HttpResponse {
+    problem::answer(404, "There is no such sync, or it has been forgotten (RETENTION).")
+}
+
+/// A lead to be sent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LeadToSend)]
 pub(super) struct OpenBody {
+    /// Sanity's id of the published lead.
     #[serde(rename = "leadId")]
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
     pub(super) lead_id: String,
 }
 
-/// Opens a sync, or joins the active one, and does not wait for it.
+/// Opens a sync for a lead, or joins the one that is on its way, and does not wait for it.
+///
+/// It is carried out whatever the lead's crmStatus says.
+#[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = OpenBody, responses(
+    (status = 202, description = "The sync that carries it out", body = SyncJson),
+    (status = 400, description = "There is no id of a lead in it", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
 pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
-    let id = match request(&state, &body.lead_id).await {
-        Ok(id) => id,
-        Err(response) => return response,
-    };
-    match state.store.sync(id).await {
-        Ok(Some((view, _))) => HttpResponse::Accepted().json(SyncJson::new(view, None)),
-        Ok(None) => HttpResponse::Accepted().json(json!({ "id": id })),
-        Err(error) => problem::unavailable(&error),
+    match request(&state, &body.lead_id).await {
+        Ok(id) => accepted(&state, id).await,
+        Err(response) => response,
+    }
+}
+
+pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
+    match find(state, id).await {
+        Ok(sync) => HttpResponse::Accepted().json(SyncJson { history: None, ..sync }),
+        Err(response) => response,
     }
 }
 
@@ -204,27 +256,4 @@ pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, Http
         Ok(Accepted::Repeat) => Err(problem::answer(500, "The request was taken for a repeat.")),
         Err(error) => Err(problem::unavailable(&error)),
     }
-}
-
-/// The ledger of promise 1, whether it balances, and the services that take no work now.
-pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
-    let (ledger, breakers) = match (state.store.ledger().await, state.store.open_breakers().await) {
-        (Ok(ledger), Ok(breakers)) => (ledger, breakers),
-        (Err(error), _) | (_, Err(error)) => return problem::unavailable(&error),
-    };
-    let breakers = breakers.into_iter().filter_map(|breaker| {
-        let Open {
-            since,
-            until,
-            code,
-            message,
-        } = breaker.open?;
-        let remote = breaker.remote.label();
-        Some(json!({ "remote": remote, "since": since, "until": until, "code": code, "message": message }))
-    });
-    HttpResponse::Ok().json(json!({
-        "ledger": ledger,
-        "balances": ledger.balances(),
-        "breakers": breakers.collect::<Vec<_>>(),
-    }))
 }

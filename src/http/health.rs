@@ -2,18 +2,40 @@
 //! without any id, person or secret.
 
 use actix_web::{HttpResponse, web};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
-use super::State;
+use super::{State, overview};
 use crate::domain::breaker::Open;
 use crate::domain::failure::Remote;
 use crate::store::StoreError;
 
+/// Whether webhooks can be stored, and what is in trouble.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// ready; degraded, where a part is in trouble; or unavailable, where webhooks cannot be stored.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// A sentence for each part in trouble: what is wrong, and what to do.
+    degraded: Vec<String>,
+}
+
+/// Says that the process lives.
+#[utoipa::path(get, path = "/livez", tag = "service", security(()), responses(
+    (status = 200, description = "It lives", body = serde_json::Value),
+))]
 pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))
 }
 
-/// 503 only where webhooks cannot be stored: with a remote service in trouble they still are, and must keep coming.
+/// Says whether webhooks can be stored, and which parts are in trouble.
+///
+/// 503 only where they cannot be: with a remote service in trouble they still are, and must keep coming.
+#[utoipa::path(get, path = "/readyz", tag = "service", security(()), responses(
+    (status = 200, description = "Webhooks are stored; a part may be in trouble all the same", body = Readiness),
+    (status = 503, description = "Webhooks cannot be stored now", body = Readiness),
+))]
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let mut degraded = Vec::new();
     let one_at_a_time = state.checking.lock().await;
@@ -22,11 +44,8 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     if let Err(error) = &stored {
         degraded.push(format!("store: {}", without_path(error)));
     }
-    if let Ok(breakers) = state.store.open_breakers().await {
-        let open = breakers
-            .into_iter()
-            .filter_map(|breaker| breaker.open.map(|open| (breaker.remote, open)));
-        degraded.extend(open.map(|(remote, open)| trouble(remote, &open)));
+    if let Ok(overview) = state.store.overview().await {
+        degraded.extend(overview::troubles(&overview));
     }
     let restarts = state.metrics.worker_restarts.get();
     if restarts > 0 {
@@ -39,7 +58,7 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
         (Ok(()), false) => "degraded",
         (Ok(()), true) => "ready",
     };
-    let body = json!({ "status": status, "degraded": degraded });
+    let body = Readiness { status, degraded };
     if stored.is_ok() {
         HttpResponse::Ok().json(body)
     } else {
@@ -48,7 +67,7 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
 }
 
 /// `bigin: refresh token rejected (invalid_code); run …`: the part as people know it, what is wrong, and what to do.
-fn trouble(remote: Remote, open: &Open) -> String {
+pub(super) fn trouble(remote: Remote, open: &Open) -> String {
     // Access tokens are Bigin's too, to everybody but us.
     let part = match remote {
         Remote::Token | Remote::Bigin => "bigin",

@@ -4,20 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpResponse, HttpServer, Route, guard, web};
-use secrecy::SecretString;
-use tokio::sync::watch;
+use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard, web};
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::signature::Secrets;
 use crate::store::Store;
 
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod api;
+mod auth;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
+mod events;
 mod health;
+mod openapi;
+mod overview;
 mod problem;
 mod send;
+mod steer;
 mod webhook;
+
+pub use auth::Admin;
+pub use events::MOST_STREAMS;
+pub use openapi::Document;
 
 /// What the handlers work with.
 pub struct State {
@@ -31,12 +42,14 @@ pub struct State {
     pub max_age: Option<Duration>,
     /// The leads' document type.
     pub lead_type: String,
-    /// For `/api`; without it `/api` is off.
-    pub admin_token: Option<SecretString>,
+    /// Who may use the API and the pages; without it they are off.
+    pub admin: Option<Admin>,
     /// Longest wait of `/api/send-to-bigin`.
     pub send_wait: Duration,
     /// What this process has counted.
     pub metrics: Arc<Metrics>,
+    /// One for each stream of events that may be open.
+    pub streams: Arc<Semaphore>,
     /// Held while `/readyz` tries to store something, so that whoever asks often takes no room from the webhooks.
     pub checking: tokio::sync::Mutex<()>,
     /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
@@ -68,7 +81,103 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
     Ok(server)
 }
 
+/// An address, with the methods it takes and who answers them.
+pub struct Address {
+    /// Relative to where it is mounted.
+    pub path: &'static str,
+    /// GET brings HEAD along.
+    pub methods: &'static [&'static str],
+    mount: fn(Resource) -> Resource,
+}
+
+/// The addresses that are open to everybody.
+pub const OPEN: &[Address] = &[
+    Address {
+        path: "/webhooks/sanity",
+        methods: &["POST"],
+        mount: |address| address.post(webhook::receive),
+    },
+    Address {
+        path: "/livez",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(health::livez)),
+    },
+    Address {
+        path: "/readyz",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(health::readyz)),
+    },
+];
+
+/// The addresses under `/api`, which want the admin token.
+pub const API: &[Address] = &[
+    Address {
+        path: "/send-to-bigin",
+        methods: &["POST"],
+        mount: |address| address.post(send::send_to_bigin),
+    },
+    Address {
+        path: "/syncs",
+        methods: &["GET", "POST"],
+        mount: |address| address.route(get().to(api::list)).post(api::open),
+    },
+    Address {
+        path: "/syncs/retry",
+        methods: &["POST"],
+        mount: |address| address.post(steer::retry_failed),
+    },
+    Address {
+        path: "/syncs/{id}",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(api::one)),
+    },
+    Address {
+        path: "/syncs/{id}/retry",
+        methods: &["POST"],
+        mount: |address| address.post(steer::retry),
+    },
+    Address {
+        path: "/syncs/{id}/cancel",
+        methods: &["POST"],
+        mount: |address| address.post(steer::cancel),
+    },
+    Address {
+        path: "/failures",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(steer::failures)),
+    },
+    Address {
+        path: "/events",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(events::events)),
+    },
+    Address {
+        path: "/health",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(overview::health)),
+    },
+    Address {
+        path: "/pause",
+        methods: &["POST"],
+        mount: |address| address.post(steer::pause),
+    },
+    Address {
+        path: "/resume",
+        methods: &["POST"],
+        mount: |address| address.post(steer::resume),
+    },
+    Address {
+        path: "/openapi.json",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(openapi::openapi)),
+    },
+];
+
 fn routes(config: &mut web::ServiceConfig) {
+    let mut api = web::scope("/api").wrap(actix_web::middleware::from_fn(auth::authorize));
+    for address in API {
+        api = api.service(address.resource());
+    }
     config
         .app_data(
             web::JsonConfig::default()
@@ -76,49 +185,44 @@ fn routes(config: &mut web::ServiceConfig) {
                 .error_handler(problem::bad_json),
         )
         .app_data(web::QueryConfig::default().error_handler(problem::bad_query))
-        .app_data(web::PathConfig::default().error_handler(problem::bad_path))
-        .service(
-            web::resource("/webhooks/sanity")
-                .post(webhook::receive)
-                .default_service(only("POST")),
-        )
-        .service(
-            web::resource("/livez")
-                .route(get().to(health::livez))
-                .default_service(only("GET, HEAD")),
-        )
-        .service(
-            web::resource("/readyz")
-                .route(get().to(health::readyz))
-                .default_service(only("GET, HEAD")),
-        )
-        .service(
-            web::scope("/api")
-                .wrap(actix_web::middleware::from_fn(api::authorize))
-                .service(
-                    web::resource("/send-to-bigin")
-                        .post(send::send_to_bigin)
-                        .default_service(only("POST")),
-                )
-                .service(
-                    web::resource("/syncs")
-                        .route(get().to(api::list))
-                        .post(api::open)
-                        .default_service(only("GET, HEAD, POST")),
-                )
-                .service(
-                    web::resource("/syncs/{id}")
-                        .route(get().to(api::one))
-                        .default_service(only("GET, HEAD")),
-                )
-                .service(
-                    web::resource("/health")
-                        .route(get().to(api::health))
-                        .default_service(only("GET, HEAD")),
-                )
-                .default_service(web::to(not_found)),
-        )
+        .app_data(web::PathConfig::default().error_handler(problem::bad_path));
+    for address in OPEN {
+        config.service(address.resource());
+    }
+    config
+        .service(api.default_service(web::to(not_found)))
         .default_service(web::to(not_found));
+}
+
+impl Address {
+    fn resource(&self) -> Resource {
+        let methods: Vec<&str> = self
+            .methods
+            .iter()
+            .flat_map(|method| {
+                if *method == "GET" {
+                    vec!["GET", "HEAD"]
+                } else {
+                    vec![*method]
+                }
+            })
+            .collect();
+        let methods = methods.join(", ");
+        // Answers the methods that the address does not take, and names those it does.
+        let only = web::to(move || {
+            let response = problem::method_not_allowed(&methods);
+            async move { response }
+        });
+        (self.mount)(web::resource(self.path)).default_service(only)
+    }
+}
+
+/// The answer with a body, or the problem.
+fn answer(result: Result<impl Serialize, HttpResponse>) -> HttpResponse {
+    match result {
+        Ok(body) => HttpResponse::Ok().json(body),
+        Err(problem) => problem,
+    }
 }
 
 async fn not_found() -> HttpResponse {
@@ -128,9 +232,4 @@ async fn not_found() -> HttpResponse {
 /// GET, and HEAD, which monitors like to ask with; the server leaves the body out by itself.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
-/// Answers the methods that an address does not take, and names those it does.
-fn only(methods: &'static str) -> Route {
-    web::to(move || async move { problem::method_not_allowed(methods) })
 }

@@ -3,34 +3,51 @@
 
 use actix_web::error::{InternalError, JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
 /// Seconds after which it is worth coming again while nothing can be stored. Sanity comes again after 30 anyway.
 const RETRY_AFTER: &str = "10";
 
+/// What went wrong (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
+    #[serde(rename = "type")]
+    about: &'static str,
+    /// The status in words.
+    title: &'static str,
+    status: u16,
+    /// What is wrong and what to do.
+    detail: &'a str,
+    /// The same, where the plan's button looks for it.
+    error: &'a str,
+}
+
 /// A problem with a sentence that says what is wrong and what to do.
 pub(super) fn answer(status: u16, detail: &str) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("Error"),
-        "status": status.as_u16(),
-        "detail": detail,
-        "error": detail,
-    });
+    let problem = Problem {
+        about: "about:blank",
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail,
+        error: detail,
+    };
     HttpResponse::build(status)
-        .content_type("application/problem+json")
-        .body(body.to_string())
+        .insert_header((CONTENT_TYPE, "application/problem+json"))
+        .json(problem)
 }
 
 /// The address is there, and takes other methods.
-pub(super) fn method_not_allowed(methods: &'static str) -> HttpResponse {
+pub(super) fn method_not_allowed(methods: &str) -> HttpResponse {
     let mut response = answer(405, &format!("This address takes {methods} only."));
-    let value = actix_web::http::header::HeaderValue::from_static(methods);
-    response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
     response
 }
 
@@ -48,7 +65,7 @@ pub(super) fn unavailable(error: &StoreError) -> HttpResponse {
 /// What was asked is good, and may work in a moment.
 pub(super) fn come_again(detail: &str) -> HttpResponse {
     let mut response = answer(503, detail);
-    let value = actix_web::http::header::HeaderValue::from_static(RETRY_AFTER);
+    let value = HeaderValue::from_static(RETRY_AFTER);
     response
         .headers_mut()
         .insert(actix_web::http::header::RETRY_AFTER, value);
@@ -56,16 +73,12 @@ pub(super) fn come_again(detail: &str) -> HttpResponse {
 }
 
 pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
-    let response = if matches!(
-        error,
-        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. }
-    ) {
-        answer(413, "The body is larger than 64 KiB.")
-    } else {
-        answer(
-            400,
-            "The body must be JSON (Content-Type: application/json) with a text \"leadId\".",
-        )
+    let response = match &error {
+        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+            answer(413, "The body is larger than 64 KiB.")
+        }
+        JsonPayloadError::Deserialize(why) => answer(400, &format!("The body is not understood: {why}.")),
+        _ => answer(400, "The body must be JSON (Content-Type: application/json)."),
     };
     InternalError::from_response(error, response).into()
 }
@@ -73,7 +86,7 @@ pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::E
 pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web::Error {
     let response = answer(
         400,
-        "The address has a parameter that is not understood: state, lead, before and limit are.",
+        "The address has a parameter that is not understood: /api/openapi.json says which there are.",
     );
     InternalError::from_response(error, response).into()
 }

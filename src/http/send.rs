@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
+use super::State;
 use super::api::{OpenBody, request};
-use super::{State, problem};
+use super::problem::{self, Problem};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::SyncId;
 use crate::store::{Change, SyncView};
@@ -15,6 +17,43 @@ use crate::store::{Change, SyncView};
 /// A change may be missed by a slow watcher, so the sync is looked at this often all the same.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+/// The lead is in Bigin, and says so.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InBigin {
+    /// true.
+    success: bool,
+    contact_id: String,
+    /// insert or update.
+    #[schema(value_type = String)]
+    action: &'static str,
+    message: String,
+}
+
+/// The wait has ended before the sync.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StillSending {
+    /// false.
+    success: bool,
+    #[schema(value_type = String)]
+    error: &'static str,
+    #[schema(value_type = String)]
+    message: &'static str,
+    /// The sync, to look at later.
+    #[schema(value_type = i64)]
+    sync: SyncId,
+}
+
+/// Sends a lead, and waits for the end: the route of the original plan's button.
+#[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = OpenBody, responses(
+    (status = 200, description = "The lead is in Bigin", body = InBigin),
+    (status = 202, description = "It is still being sent: the wait (SEND_WAIT) has ended, the sync goes on", body = StillSending),
+    (status = 400, description = "There is no id of a lead in it", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is no published lead with this id", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The sync was cancelled", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Bigin refused the lead: the detail says why", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
 pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.
     let mut changes = state.store.changes();
@@ -32,12 +71,12 @@ pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<St
     match end {
         Some(Ok(state)) => ended(&state),
         Some(Err(response)) => response,
-        None => HttpResponse::Accepted().json(json!({
-            "success": false,
-            "error": "still being sent",
-            "message": "The lead is still being sent; its crmStatus will say how it ended.",
-            "sync": id,
-        })),
+        None => HttpResponse::Accepted().json(StillSending {
+            success: false,
+            error: "still being sent",
+            message: "The lead is still being sent; its crmStatus will say how it ended.",
+            sync: id,
+        }),
     }
 }
 
@@ -70,12 +109,12 @@ async fn wait_for_end(
 
 fn ended(state: &SyncState) -> HttpResponse {
     match state {
-        SyncState::Sent { delivered, .. } => HttpResponse::Ok().json(json!({
-            "success": true,
-            "contactId": delivered.contact,
-            "action": delivered.action.label(),
-            "message": format!("Contact {} and tagged in Bigin", past_tense(delivered.action.label())),
-        })),
+        SyncState::Sent { delivered, .. } => HttpResponse::Ok().json(InBigin {
+            success: true,
+            contact_id: delivered.contact.to_string(),
+            action: delivered.action.label(),
+            message: format!("Contact {} and tagged in Bigin", past_tense(delivered.action.label())),
+        }),
         SyncState::Failed { reason, .. } => problem::answer(422, reason),
         SyncState::LeadDeleted => problem::answer(404, "There is no published lead with this id."),
         SyncState::Cancelled { by } => problem::answer(409, &format!("The sync was cancelled by {}.", by.label())),

@@ -6,11 +6,13 @@ use std::time::Duration;
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{State, problem};
+use super::State;
+use super::problem::{self, Problem};
 use crate::domain::lead::{LeadId, REQUESTED, is_copy};
+use crate::domain::sync::SyncId;
 use crate::signature::{self, SignatureError};
 use crate::store::{Accepted, Delivery};
 
@@ -21,7 +23,8 @@ const LARGEST_BODY: usize = 8 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What of the payload matters. The rest is not looked at: the lead is read from Sanity when its turn comes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WebhookPayload)]
 struct Payload {
     _id: String,
     _type: Option<String>,
@@ -32,6 +35,48 @@ struct Payload {
     crm_status: Option<String>,
 }
 
+/// What became of a webhook.
+#[derive(Debug, Serialize, ToSchema)]
+struct Received {
+    /// opened, joined, repeat or ignored.
+    #[schema(value_type = String)]
+    result: &'static str,
+    /// The sync that carries it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    sync: Option<SyncId>,
+    /// Why it was ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reason: Option<&'static str>,
+}
+
+impl Received {
+    fn new(result: &'static str) -> Self {
+        Self {
+            result,
+            sync: None,
+            reason: None,
+        }
+    }
+}
+
+/// Takes a webhook of Sanity: checks its signature, stores the request, and answers.
+#[utoipa::path(post, path = "/webhooks/sanity", tag = "webhook", security(()),
+    params(
+        ("sanity-webhook-signature" = String, Header, description = "Sanity's signature of the body"),
+        ("idempotency-key" = Option<String>, Header, description = "Tells a repeat where the payload has no _rev"),
+    ),
+    request_body(content = Payload, description = "The webhook's projection"),
+    responses(
+        (status = 202, description = "Stored: it opened a sync, or joined the one on its way", body = Received),
+        (status = 200, description = "A repeat, or none of ours", body = Received),
+        (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "The signature is missing or wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Larger than 8 MiB", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be stored now: come again", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
     let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(LARGEST_BODY)).await {
         Ok(Ok(Ok(body))) => body,
@@ -51,7 +96,10 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
         );
     };
     if let Some(reason) = ignored(&payload, &state.lead_type) {
-        return HttpResponse::Ok().json(json!({ "result": "ignored", "reason": reason }));
+        return HttpResponse::Ok().json(Received {
+            reason: Some(reason),
+            ..Received::new("ignored")
+        });
     }
     let Ok(lead) = LeadId::parse(&payload._id) else {
         return malformed("The _id is not that of a document: check the webhook's projection.");
@@ -76,13 +124,19 @@ async fn store(state: &State, delivery: Delivery) -> HttpResponse {
     match state.store.accept(delivery).await {
         Ok(Accepted::Opened(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested by webhook");
-            HttpResponse::Accepted().json(json!({ "result": "opened", "sync": sync }))
+            HttpResponse::Accepted().json(Received {
+                sync: Some(sync),
+                ..Received::new("opened")
+            })
         }
         Ok(Accepted::Joined(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested again by webhook");
-            HttpResponse::Accepted().json(json!({ "result": "joined", "sync": sync }))
+            HttpResponse::Accepted().json(Received {
+                sync: Some(sync),
+                ..Received::new("joined")
+            })
         }
-        Ok(Accepted::Repeat) => HttpResponse::Ok().json(json!({ "result": "repeat" })),
+        Ok(Accepted::Repeat) => HttpResponse::Ok().json(Received::new("repeat")),
         Err(error) => {
             tracing::error!(lead_id = %lead, "a webhook for lead {lead} could not be stored: {error}");
             problem::unavailable(&error)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::breaker::Breaker;
 use crate::domain::lead::{ContactId, LeadId};
@@ -20,7 +21,7 @@ pub struct SyncView {
 }
 
 /// One line of a sync's history.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct HistoryEntry {
     /// When.
     pub at: Timestamp,
@@ -52,7 +53,7 @@ pub struct Happening {
 }
 
 /// Leads whose last sync failed for the same reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FailureGroup {
     /// The sentence that the leads carry.
     pub reason: String,
@@ -63,7 +64,7 @@ pub struct FailureGroup {
 }
 
 /// How many syncs ended in one step of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Flow {
     /// When the step began.
     pub from: Timestamp,
@@ -114,7 +115,7 @@ pub struct Filter {
 /// The ledger of promise 1. It balances at any moment:
 /// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
 /// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Ledger {
     /// Deliveries answered 2xx after they were stored or found to be repeats.
     pub accepted: u64,

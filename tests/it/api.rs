@@ -126,8 +126,8 @@ async fn bad_requests_are_told_what_is_wrong() {
             400,
             "not the id of a published document",
         ),
-        (post(json!({})).await, 400, "\"leadId\""),
-        (post(json!("text")).await, 400, "\"leadId\""),
+        (post(json!({})).await, 400, "missing field `leadId`"),
+        (post(json!("text")).await, 400, "not understood"),
         (
             world.get("/api/syncs?state=lost").await,
             400,

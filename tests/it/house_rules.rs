@@ -72,7 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // Talks to the store alone: no request of anybody waits for a remote service.
-    ("http", &["clock", "domain", "metrics", "signature", "store"]),
+    ("http", &["chance", "clock", "domain", "metrics", "signature", "store"]),
     (
         "workers",
         &["bigin", "chance", "clock", "domain", "metrics", "sanity", "store"],

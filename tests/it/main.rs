@@ -22,6 +22,7 @@ mod guards;
 mod house_rules;
 mod intake;
 mod journey;
+mod openapi;
 mod peers;
 mod process;
 mod promises;

@@ -1,0 +1,94 @@
+//! What the API is, as OpenAPI 3.1, made from the handlers.
+
+use actix_web::HttpResponse;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{api, events, health, overview, send, steer, webhook};
+
+/// The description of everything that is no page.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "bigin-sync",
+        description = "Carries leads from Sanity into Zoho Bigin and loses none.",
+    ),
+    paths(
+        webhook::receive,
+        health::livez,
+        health::readyz,
+        send::send_to_bigin,
+        api::list,
+        api::open,
+        steer::retry_failed,
+        api::one,
+        steer::retry,
+        steer::cancel,
+        steer::failures,
+        events::events,
+        overview::health,
+        steer::pause,
+        steer::resume,
+        openapi,
+    ),
+    modifiers(&Admin),
+    security(("admin" = [])),
+    tags(
+        (name = "syncs", description = "One journey of one lead each"),
+        (name = "service", description = "The service itself"),
+        (name = "webhook", description = "What Sanity calls"),
+    ),
+)]
+pub struct Document;
+
+struct Admin;
+
+impl Modify for Admin {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("ADMIN_TOKEN"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("admin", SecurityScheme::Http(bearer));
+        for path in document.paths.paths.values_mut() {
+            for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
+                describe_refusals(operation);
+            }
+        }
+    }
+}
+
+/// What every address under `/api` may answer beside its own answers.
+fn describe_refusals(operation: &mut utoipa::openapi::path::Operation) {
+    use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+    // Open addresses say so by an empty list.
+    if operation.security.as_ref().is_some_and(Vec::is_empty) {
+        return;
+    }
+    let problem = || {
+        ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build()
+    };
+    for (status, description) in [
+        ("401", "The admin token is missing or wrong"),
+        ("403", "A browser's session was used from another site's page"),
+        ("404", "The API is off, or what was asked for is not there"),
+    ] {
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", problem())
+            .build();
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "service", responses(
+    (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
+))]
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().json(Document::openapi())
+}

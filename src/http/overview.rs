@@ -1,0 +1,195 @@
+//! How things stand, in numbers and in sentences: for programs at `/api/health`, and for the dashboard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::health::trouble;
+use super::problem::{self, Problem};
+use super::{State, answer};
+use crate::clock::until;
+use crate::domain::breaker::Breaker;
+use crate::domain::lead::LeadId;
+use crate::domain::sync::SyncId;
+use crate::store::{Flow, Ledger, Overview, SyncView};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How things stand.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    /// The service's time.
+    pub(super) at: Timestamp,
+    /// What is wrong and what to do about it, a sentence each; empty while all is well.
+    pub(super) troubles: Vec<String>,
+    /// Since when a person has paused the work, if so.
+    pub(super) paused_since: Option<Timestamp>,
+    /// The services that take no work now.
+    pub(super) breakers: Vec<OpenBreaker>,
+    /// Syncs in progress, by state.
+    pub(super) in_progress: BTreeMap<String, u64>,
+    /// The sync in progress that was opened first.
+    pub(super) oldest_waiting: Option<Waiting>,
+    /// Leads whose last sync failed, and that nobody has asked for again since.
+    pub(super) failed_leads: u64,
+    /// Syncs that ended in the last hour.
+    pub(super) last_hour: Ended,
+    /// Syncs that ended in the last 24 hours.
+    pub(super) last_day: Ended,
+    /// Credits of Bigin used in the last 24 hours: an estimate by its documentation.
+    pub(super) credits_used: u64,
+    /// The access token to Bigin.
+    pub(super) token: Token,
+    /// Everything that ever came in, and what became of it.
+    pub(super) ledger: Ledger,
+    /// Whether the ledger's sums hold, as they do at every moment.
+    pub(super) balances: bool,
+}
+
+/// A service that takes no work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OpenBreaker {
+    /// token, bigin or sanity.
+    #[schema(value_type = String)]
+    pub(super) remote: &'static str,
+    pub(super) since: Timestamp,
+    /// When the next single call may try.
+    pub(super) until: Timestamp,
+    /// Short stable word.
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// A sync that has not ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Waiting {
+    #[schema(value_type = i64)]
+    pub(super) sync_id: SyncId,
+    #[schema(value_type = String)]
+    pub(super) lead_id: LeadId,
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
+    pub(super) opened_at: Timestamp,
+    /// How long ago that was.
+    pub(super) seconds: u64,
+}
+
+/// How many syncs ended in a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Ended {
+    /// `SENT`.
+    pub(super) sent: u64,
+    /// `FAILED`.
+    pub(super) failed: u64,
+}
+
+impl Ended {
+    fn of(flow: &[Flow]) -> Self {
+        flow.iter().fold(Self::default(), |sum, step| Self {
+            sent: sum.sent + step.sent,
+            failed: sum.failed + step.failed,
+        })
+    }
+
+    /// Of a hundred that ended, how many were sent, cut to the whole number; none where none ended.
+    pub(super) fn success_rate(self) -> Option<u64> {
+        (100 * self.sent).checked_div(self.sent + self.failed)
+    }
+}
+
+/// The access token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Token {
+    /// When the last one was granted; none in the last day where this is empty.
+    pub(super) granted_at: Option<Timestamp>,
+    /// How long ago that was.
+    pub(super) age_seconds: Option<u64>,
+}
+
+/// Shows how things stand.
+#[utoipa::path(get, path = "/api/health", tag = "service", responses(
+    (status = 200, description = "How things stand", body = Health),
+    (status = 503, description = "The database cannot be read", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
+    answer(read(&state).await.map(|(health, _)| health))
+}
+
+/// How things stand, and how many syncs ended in each minute of the last hour and each hour of the last day.
+pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), HttpResponse> {
+    let unavailable = |error| problem::unavailable(&error);
+    let overview = state.store.overview().await.map_err(unavailable)?;
+    let flow = async |span: Duration, step: Duration| {
+        let since = overview.at.checked_sub(span).unwrap_or(Timestamp::MIN);
+        state.store.flow(since, step).await
+    };
+    let hour = flow(HOUR, HOUR / 60).await.map_err(unavailable)?;
+    let day = flow(DAY, HOUR).await.map_err(unavailable)?;
+    Ok((Health::new(overview, Ended::of(&hour), Ended::of(&day)), [hour, day]))
+}
+
+impl Health {
+    fn new(overview: Overview, last_hour: Ended, last_day: Ended) -> Self {
+        let Overview { at, ledger, .. } = overview;
+        let seconds = |since: Timestamp| until(since, at).as_secs();
+        Self {
+            at,
+            troubles: troubles(&overview),
+            paused_since: overview.paused_since,
+            breakers: overview.breakers.into_iter().filter_map(open).collect(),
+            in_progress: overview.in_progress,
+            oldest_waiting: overview.oldest.map(|SyncView { sync, .. }| Waiting {
+                sync_id: sync.id,
+                lead_id: sync.lead,
+                state: sync.state.label(),
+                opened_at: sync.opened_at,
+                seconds: seconds(sync.opened_at),
+            }),
+            failed_leads: overview.failed_leads,
+            last_hour,
+            last_day,
+            credits_used: overview.credits,
+            token: Token {
+                granted_at: overview.token_granted_at,
+                age_seconds: overview.token_granted_at.map(seconds),
+            },
+            ledger,
+            balances: ledger.balances(),
+        }
+    }
+}
+
+/// What is wrong, in sentences; the same ones that `/readyz` has.
+pub(super) fn troubles(overview: &Overview) -> Vec<String> {
+    let paused = overview.paused_since.map(paused);
+    let breakers = overview.breakers.iter().filter_map(|breaker| {
+        let open = breaker.open.as_ref()?;
+        Some(trouble(breaker.remote, open))
+    });
+    paused.into_iter().chain(breakers).collect()
+}
+
+/// What to say where a person has paused the work.
+fn paused(since: Timestamp) -> String {
+    let since = since.strftime("%Y-%m-%d %H:%M UTC");
+    format!("work: paused by a person since {since}; webhooks are stored and nothing is sent until a person resumes it")
+}
+
+fn open(breaker: Breaker) -> Option<OpenBreaker> {
+    let open = breaker.open?;
+    Some(OpenBreaker {
+        remote: breaker.remote.label(),
+        since: open.since,
+        until: open.until,
+        code: open.code,
+        message: open.message,
+    })
+}
