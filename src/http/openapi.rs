@@ -51,7 +51,12 @@ impl Modify for Admin {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("admin", SecurityScheme::Http(bearer));
-        for path in document.paths.paths.values_mut() {
+        let api = document
+            .paths
+            .paths
+            .iter_mut()
+            .filter(|(path, _)| path.starts_with("/api/"));
+        for (_, path) in api {
             for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
                 describe_refusals(operation);
             }
@@ -62,10 +67,6 @@ impl Modify for Admin {
 /// What every address under `/api` may answer beside its own answers.
 fn describe_refusals(operation: &mut utoipa::openapi::path::Operation) {
     use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-    // Open addresses say so by an empty list.
-    if operation.security.as_ref().is_some_and(Vec::is_empty) {
-        return;
-    }
     let problem = || {
         ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("Problem")))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bigin_sync::fake::bigin::Change;
 use bigin_sync::store::Stage;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -233,4 +234,190 @@ async fn live_and_ready_are_open_and_name_every_part_in_trouble() {
         .unwrap();
     world.sanity.model().delete(&id("Ada")).unwrap();
     assert_eq!(world.state("Ada").await, "requested", "and the lead waits");
+}
+
+#[actix_web::test]
+async fn a_failed_lead_is_tried_again_and_one_on_its_way_is_hurried() {
+    let world = World::new().await;
+    world
+        .request(with(lead("Ada"), json!({ "emailAddress": "no address" })))
+        .await;
+    world.run_to_the_end().await;
+    let failed = world.sync("Ada").await.sync.id;
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "emailAddress": "ada@example.org" }))
+        .unwrap();
+    let (status, sync) = world.post(&format!("/api/syncs/{failed}/retry"), json!({})).await;
+    assert_eq!(
+        (status, &sync["state"], &sync["byPerson"]),
+        (202, &json!("requested"), &json!(true))
+    );
+    assert_ne!(sync["id"], json!(failed), "what has ended stays as it was");
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+
+    // While it is on its way, trying it again joins it.
+    world.sanity.model().request(&id("Ada")).unwrap();
+    world.deliver().await;
+    let on_its_way = world.sync("Ada").await.sync.id;
+    let (status, sync) = world.post(&format!("/api/syncs/{failed}/retry"), json!({})).await;
+    assert_eq!(
+        (status, &sync["id"], &sync["requests"]),
+        (202, &json!(on_its_way), &json!(2))
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.post("/api/syncs/99/retry", json!({})).await.0, 404);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn all_leads_that_failed_for_a_reason_are_tried_again_and_no_others() {
+    let world = World::new().await;
+    for name in ["Ada", "Bea", "Cleo"] {
+        let bad = with(lead(name), json!({ "emailAddress": "no address" }));
+        let bad = if name == "Cleo" {
+            with(lead(name), json!({ "firstName": "C".repeat(200) }))
+        } else {
+            bad
+        };
+        world.request(bad).await;
+    }
+    world.run_to_the_end().await;
+    let (_, groups) = world.get("/api/failures").await;
+    let groups = groups["failures"].as_array().unwrap();
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    let reason = &groups[0]["reason"];
+    assert_eq!(
+        (&groups[0]["leads"], reason),
+        (&json!(2), &json!("Bigin refused Email: not an email address"))
+    );
+
+    assert_eq!(
+        world.post("/api/syncs/retry", json!({ "reason": reason })).await,
+        (202, json!({ "retried": 2 }))
+    );
+    let state = |name| world.state(name);
+    assert_eq!(
+        (state("Ada").await, state("Bea").await, state("Cleo").await),
+        ("requested", "requested", "failed")
+    );
+    assert_eq!(
+        world.post("/api/syncs/retry", json!({ "reason": reason })).await,
+        (202, json!({ "retried": 0 })),
+        "they are on their way"
+    );
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.post("/api/syncs/retry", json!({})).await,
+        (202, json!({ "retried": 3 }))
+    );
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.get("/api/health").await.1["failedLeads"],
+        3,
+        "nothing has been mended"
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_sync_is_cancelled_only_while_it_is_on_its_way() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let id = world.sync("Ada").await.sync.id;
+    let (status, sync) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
+    assert_eq!(
+        (status, &sync["state"], &sync["reason"]),
+        (200, &json!("cancelled"), &json!("cancelled by person"))
+    );
+    let (status, problem) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
+    assert_eq!((status, &problem["title"]), (409, &json!("Conflict")));
+    assert_eq!(world.post("/api/syncs/99/cancel", json!({})).await.0, 404);
+    world.run_to_the_end().await;
+    let is_tag = |change: &Change| matches!(change, Change::Tagged { .. });
+    assert!(!world.bigin.model().changes.iter().any(is_tag));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_sync_that_a_worker_has_in_hand_cannot_be_cancelled() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let claim = world.store().claim(Stage::Upsert, 1).await.unwrap();
+    let id = claim.syncs[0].sync.id;
+    let (status, problem) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
+    assert_eq!(status, 409);
+    assert!(
+        problem["detail"].as_str().unwrap().contains("at this very moment"),
+        "{problem}"
+    );
+    world.pass(secs(120)).await;
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn work_that_a_person_has_paused_waits_and_readiness_says_so() {
+    let world = World::new().await;
+    let (status, paused) = world.post("/api/pause", json!({})).await;
+    assert_eq!((status, paused["pausedSince"].is_string()), (200, true));
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    assert_eq!(world.state("Ada").await, "requested");
+    let (_, ready) = answer(client().get(format!("{}/readyz", world.url))).await;
+    let sentence = ready["degraded"][0].as_str().unwrap().to_owned();
+    assert!(sentence.starts_with("work: paused by a person since "), "{sentence}");
+    let (_, health) = world.get("/api/health").await;
+    assert_eq!(
+        (
+            &health["troubles"],
+            &health["inProgress"],
+            &health["oldestWaiting"]["leadId"]
+        ),
+        (&json!([sentence]), &json!({ "requested": 1 }), &json!(id("Ada")))
+    );
+    assert_eq!(
+        world.post("/api/resume", json!({})).await,
+        (200, json!({ "pausedSince": null }))
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_pages_of_a_list_stay_whole_while_syncs_are_opened() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..5).map(|number| format!("Ada{number}")).collect();
+    for name in &names {
+        world.request(lead(name)).await;
+    }
+    let mut listed = Vec::new();
+    let mut before = String::new();
+    loop {
+        let (_, page) = world.get(&format!("/api/syncs?limit=2{before}")).await;
+        listed.extend(
+            page["syncs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|sync| sync["leadId"].clone()),
+        );
+        let Some(next) = page["next"].as_i64() else { break };
+        before = format!("&before={next}");
+        world.request(lead(&format!("Late{next}"))).await;
+    }
+    let newest_first: Vec<_> = names.iter().rev().map(|name| json!(id(name))).collect();
+    assert_eq!(listed, newest_first);
+
+    world.run_to_the_end().await;
+    let contact = world.lead_says("Ada0", "biginContactId").unwrap();
+    let (_, page) = world.get(&format!("/api/syncs?contact={contact}")).await;
+    assert_eq!(page["syncs"].as_array().unwrap().len(), 1);
+    assert_eq!(page["syncs"][0]["leadId"], json!(id("Ada0")));
+    assert_eq!(world.get("/api/syncs?contact=ada").await.0, 400);
+    world.finish().await;
 }

@@ -487,7 +487,7 @@ fn an_import_against_the_arrows_is_found_however_it_is_written() {
     let cases = [
         (
             "use crate::bigin::Bigin;",
-            "src/http/api.rs:1: http imports bigin::Bigin, and may import only itself, clock",
+            "src/http/api.rs:1: http imports bigin::Bigin, and may import only itself, chance",
         ),
         (
             "fn f() {\n    let x: crate::bigin::Bigin;\n}",

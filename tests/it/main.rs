@@ -16,6 +16,7 @@ mod cli;
 mod clocks;
 mod demo;
 mod edges;
+mod events;
 mod fake_bigin;
 mod fake_sanity;
 mod guards;
