@@ -104,6 +104,10 @@ impl App {
             max_age: settings.sanity.webhook_max_age,
             lead_type: settings.sanity.lead_type.clone(),
             admin,
+            cors_origin: settings
+                .cors_origin
+                .as_ref()
+                .map(|url| url.origin().ascii_serialization()),
             send_wait: settings.send_wait,
             metrics,
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),

@@ -91,6 +91,8 @@ pub struct Settings {
     pub reconcile_min_age: Duration,
     /// First wait after a failure.
     pub retry_base_delay: Duration,
+    /// The origin of pages elsewhere that may call the API.
+    pub cors_origin: Option<Url>,
     /// Longest wait after a failure.
     pub retry_max_delay: Duration,
     /// When a lead's own failures end it.
@@ -198,11 +200,12 @@ impl Settings {
             admin_token: read.admin_token(&listen),
             listen,
             send_wait: read.duration("SEND_WAIT", Duration::ZERO),
+            cors_origin: read.maybe_url("CORS_ORIGIN"),
             log_json: read.log_json(),
             log_filter: read.text("RUST_LOG"),
             mapping: layers.mapping(),
         };
-        for name in ["PUBLIC_URL", "CORS_ORIGIN", "SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
+        for name in ["PUBLIC_URL", "SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
             read.maybe_url(name);
         }
         for name in ["ALERT_URL", "HEARTBEAT_URL"] {

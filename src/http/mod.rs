@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_cors::Cors;
 use actix_web::dev::Server;
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard, web};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -44,6 +47,8 @@ pub struct State {
     pub lead_type: String,
     /// Who may use the API and the pages; without it they are off.
     pub admin: Option<Admin>,
+    /// The one origin whose pages may call the API from a browser, with the admin token.
+    pub cors_origin: Option<String>,
     /// Longest wait of `/api/send-to-bigin`.
     pub send_wait: Duration,
     /// What this process has counted.
@@ -71,7 +76,11 @@ const WORKERS: usize = 2;
 /// # Errors
 /// Where the address is taken or not ours.
 pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
+    let app = move || {
+        let routes = |config: &mut web::ServiceConfig| routes(config, state.cors_origin.as_deref());
+        App::new().app_data(state.clone()).configure(routes)
+    };
+    let server = HttpServer::new(app)
         .workers(WORKERS)
         .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(SHUTDOWN)
@@ -173,8 +182,16 @@ pub const API: &[Address] = &[
     },
 ];
 
-fn routes(config: &mut web::ServiceConfig) {
-    let mut api = web::scope("/api").wrap(actix_web::middleware::from_fn(auth::authorize));
+fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
+    // The last that is wrapped is the first that a request meets: a browser asks for permission without the token.
+    let mut api = web::scope("/api")
+        .wrap(from_fn(auth::authorize))
+        .wrap(
+            DefaultHeaders::new()
+                .add((CACHE_CONTROL, "no-store"))
+                .add((X_CONTENT_TYPE_OPTIONS, "nosniff")),
+        )
+        .wrap(Condition::new(cors_origin.is_some(), cors(cors_origin)));
     for address in API {
         api = api.service(address.resource());
     }
@@ -192,6 +209,18 @@ fn routes(config: &mut web::ServiceConfig) {
     config
         .service(api.default_service(web::to(not_found)))
         .default_service(web::to(not_found));
+}
+
+/// Lets the pages of one origin call the API. Cookies stay out of it.
+fn cors(origin: Option<&str>) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST"])
+        .allowed_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("last-event-id")])
+        .max_age(3600);
+    match origin {
+        Some(origin) => cors.allowed_origin(origin),
+        None => cors,
+    }
 }
 
 impl Address {

@@ -421,3 +421,45 @@ async fn the_pages_of_a_list_stay_whole_while_syncs_are_opened() {
     assert_eq!(world.get("/api/syncs?contact=ada").await.0, 400);
     world.finish().await;
 }
+
+#[actix_web::test]
+async fn pages_elsewhere_may_call_the_api_only_from_the_origin_that_is_set() {
+    let preflight = async |world: &World, origin: &str| {
+        let request = client()
+            .request(Method::OPTIONS, format!("{}/api/syncs", world.url))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type");
+        let response = request.send().await.unwrap();
+        let allowed = response.headers().get("access-control-allow-origin").cloned();
+        (
+            response.status().as_u16(),
+            allowed.map(|origin| origin.to_str().unwrap().to_owned()),
+        )
+    };
+    let own = "https://dashboard.example.org";
+    let world = World::new().await;
+    assert_eq!(
+        preflight(&world, own).await,
+        (401, None),
+        "off, and nothing is said without the token"
+    );
+    world.finish().await;
+
+    let world = World::with(|settings| settings.cors_origin = Some(format!("{own}/some/page").parse().unwrap())).await;
+    assert_eq!(preflight(&world, own).await, (200, Some(own.to_owned())));
+    assert_eq!(
+        preflight(&world, "https://dashboard.example.org.evil.example").await.1,
+        None
+    );
+    let request = client().get(format!("{}/api/syncs", world.url)).header("origin", own);
+    let response = request.try_clone().unwrap().send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 401, "permission is no token");
+    let response = request.bearer_auth(crate::world::ADMIN_TOKEN).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    assert_eq!(response.headers()["access-control-allow-origin"], own);
+    assert!(!response.headers().contains_key("access-control-allow-credentials"));
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    world.finish().await;
+}

@@ -402,6 +402,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         give_up_after: secs(86_400),
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_token: Some(ADMIN_TOKEN.to_owned().into()),
+        cors_origin: None,
         send_wait: Duration::from_millis(200),
         log_json: None,
         log_filter: "info".into(),

@@ -54,6 +54,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         max_age: None,
         lead_type: "dbrLead".to_owned(),
         admin: None,
+        cors_origin: None,
         streams: Arc::new(tokio::sync::Semaphore::new(1)),
         send_wait: Duration::from_secs(1),
         metrics: Arc::default(),
