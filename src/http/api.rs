@@ -109,17 +109,20 @@ impl SyncJson {
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Only those in this state.
+    #[param(pattern = "^(requested|upserted|tagged|rejected|sent|failed|lead_deleted|cancelled)$")]
     pub(super) state: Option<String>,
     /// Only those of this lead.
+    #[param(pattern = r"^(?!drafts\.|versions\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
     pub(super) lead: Option<String>,
     /// Only those of this contact of Bigin.
+    #[param(pattern = "^[0-9]{1,30}$")]
     pub(super) contact: Option<String>,
     /// Only those that were refused for this very reason.
     pub(super) reason: Option<String>,
     /// Only those before this one: `next` of the page before.
     pub(super) before: Option<i64>,
     /// How many, at most 200; 50 where nothing is said.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 200)]
     pub(super) limit: Option<u32>,
 }
 
@@ -218,7 +221,7 @@ pub(super) fn missing() -> HttpResponse {
 pub(super) struct OpenBody {
     /// Sanity's id of the published lead.
     #[serde(rename = "leadId")]
-    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+    #[schema(pattern = r"^(?!drafts\.|versions\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
     pub(super) lead_id: String,
 }
 

@@ -64,7 +64,7 @@ impl Received {
 /// Takes a webhook of Sanity: checks its signature, stores the request, and answers.
 #[utoipa::path(post, path = "/webhooks/sanity", tag = "webhook", security(()),
     params(
-        ("sanity-webhook-signature" = String, Header, description = "Sanity's signature of the body"),
+        ("sanity-webhook-signature" = String, Header, pattern = "^t=(1[7-9]|[2-9][0-9])[0-9]{11},v1=[A-Za-z0-9_-]{43}$", description = "Sanity's signature of the body"),
         ("idempotency-key" = Option<String>, Header, description = "Tells a repeat where the payload has no _rev"),
     ),
     request_body(content = Payload, description = "The webhook's projection"),

@@ -1,12 +1,16 @@
 //! The description of the API says what the API is.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
+use bigin_sync::domain::state::State;
 use bigin_sync::http::{API, Document, OPEN};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
-use crate::world::World;
+use crate::peers::peers;
+use crate::process::Stage as Program;
+use crate::world::{ADMIN_TOKEN, World, id, lead, with};
 
 fn document() -> Value {
     serde_json::to_value(Document::openapi()).unwrap()
@@ -62,7 +66,7 @@ fn only_what_is_open_to_everybody_is_described_without_the_admin_token() {
     let document = document();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let is_open = operation["security"] == serde_json::json!([{}]);
+            let is_open = operation["security"] == json!([{}]);
             assert_eq!(
                 is_open,
                 !path.starts_with("/api/"),
@@ -73,5 +77,53 @@ fn only_what_is_open_to_everybody_is_described_without_the_admin_token() {
             assert_eq!(refusals, !is_open || path.starts_with("/webhooks"), "{method} {path}");
         }
     }
-    assert_eq!(document["security"], serde_json::json!([{ "admin": [] }]));
+    let parameters = document["paths"]["/api/syncs"]["get"]["parameters"].as_array().unwrap();
+    let state = parameters
+        .iter()
+        .find(|parameter| parameter["name"] == "state")
+        .unwrap();
+    assert_eq!(state["schema"]["pattern"], format!("^({})$", State::LABELS.join("|")));
+    assert_eq!(document["security"], json!([{ "admin": [] }]));
+}
+
+/// Thousands of requests, good and bad, made up from the description: no answer may be one that is not described, and none
+/// an error of the server. The stream of events is left out, since it does not end.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python"]
+async fn schemathesis_finds_nothing() {
+    let mut program = Program::new().await;
+    // Else every lead that is made up would hold its request for a minute.
+    program.env.insert("SEND_WAIT".to_owned(), "50ms".to_owned());
+    let process = program.serve().await;
+    program.request(lead("Ada")).await;
+    program.until_status(&id("Ada"), "SENT").await;
+    let bad = with(lead("Bea"), json!({ "emailAddress": "no address" }));
+    program.request(bad).await;
+    program.until_status(&id("Bea"), "FAILED").await;
+
+    let mut command = Command::new(peers().join("venv/bin/schemathesis"));
+    command
+        .args([
+            "--config-file",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/schemathesis.toml"),
+        ])
+        .args(["run", &format!("{}/api/openapi.json", process.url)])
+        .args(["--header", &format!("Authorization: Bearer {ADMIN_TOKEN}")])
+        .args(["--exclude-path", "/api/events"])
+        .args(["--checks", "all", "--max-examples", "40", "--seed", "1"])
+        .args(["--no-color", "--suppress-health-check", "all"])
+        .current_dir(program.folder.path())
+        .env("PYTHONUNBUFFERED", "1");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    process.stop().await;
+    let ledger = program.ledger().await;
+    assert!(ledger.balances(), "{ledger:?}");
 }

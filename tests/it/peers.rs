@@ -248,7 +248,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
 }
 
 /// Where `tests/peers/install` puts the clients.
-fn peers() -> PathBuf {
+pub fn peers() -> PathBuf {
     let peers = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("peers");
     assert!(
         peers.join("venv").is_dir() && peers.join("node_modules").is_dir(),
