@@ -71,6 +71,10 @@ const SHUTDOWN: u64 = 5;
 /// would do; the second keeps a large body from holding up the others.
 const WORKERS: usize = 2;
 
+/// Connections at once of each of these threads. All of them together stay below the 1,024 files that most systems let a
+/// process open, so that strangers who hold connections cannot keep the database from its own; more wait to be accepted.
+const CONNECTIONS: usize = 400;
+
 /// Starts to listen. The server runs when it is awaited, and stops by its handle.
 ///
 /// # Errors
@@ -82,6 +86,7 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
     };
     let server = HttpServer::new(app)
         .workers(WORKERS)
+        .max_connections(CONNECTIONS)
         .client_request_timeout(HEAD_TIMEOUT)
         .shutdown_timeout(SHUTDOWN)
         .disable_signals()

@@ -28,6 +28,7 @@ mod peers;
 mod process;
 mod promises;
 mod recovery;
+mod security;
 mod simulator;
 mod store_contract;
 mod store_model;
