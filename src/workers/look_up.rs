@@ -1,7 +1,6 @@
 //! Finds the contacts of leads without a unique value, so that a lost reply makes no second one: by phone, or, where a lead
 //! has none, among the contacts that were made since it was asked for.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::batch::{Batch, sentence};
@@ -11,7 +10,6 @@ use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
 use crate::domain::failure::{CallError, Remote};
-use crate::domain::lead::ContactId;
 use crate::domain::phone;
 use crate::domain::record::Record;
 use crate::store::{Claimed, StoreError};
@@ -119,16 +117,14 @@ async fn among_the_latest(
         .store
         .owners(found.iter().map(|bare| bare.contact.clone()).collect())
         .await?;
-    let mut taken: BTreeSet<ContactId> = owned.into_keys().collect();
-    let mut find = |record: &Record| {
+    // No other lead of this call has the same name.
+    let find = |record: &Record| {
         let is_theirs = |bare: &&Bare| (bare.first_name.trim(), bare.last_name.trim()) == name(record);
-        let contact = found
+        found
             .iter()
             .filter(is_theirs)
             .map(|bare| bare.contact.clone())
-            .find(|contact| !taken.contains(contact))?;
-        taken.insert(contact.clone());
-        Some(contact)
+            .find(|contact| !owned.contains_key(contact))
     };
     let with_contact = |mut ready: Ready| {
         if is_bare(&ready) {

@@ -108,6 +108,13 @@ impl Cast {
         lead
     }
 
+    /// Whether a contact that is no lead's has the email of a lead.
+    pub fn is_known(&self, lead: usize) -> bool {
+        let email = |record: &Value, field: &str| Some(record.get(field)?.as_str()?.to_lowercase());
+        let wanted = email(&self.leads[lead], "emailAddress");
+        wanted.is_some() && self.contacts.iter().any(|contact| email(contact, "Email") == wanted)
+    }
+
     fn know(&mut self, contact: Value) {
         self.contacts.push(contact);
     }

@@ -126,6 +126,8 @@ impl Plan {
             let at = dice.up_to(SCENE);
             acts.extend(dice.human(&profile, cast.leads.len(), at));
         }
+        // Corrected, and corrected back by a stale draft, such an email is another contact's by then.
+        acts.retain(|(_, act)| !matches!(act, Act::Edit(lead, edit) if edit.get("emailAddress").is_some() && cast.is_known(*lead)));
         for _ in 0..dice.between(3, 14) {
             let at = dice.up_to(SCENE);
             let fault = dice.fault(&profile);

@@ -1,6 +1,8 @@
 //! Plays a schedule: people, faults and kills around the real program, until all is mended and at rest.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bigin_sync::clock::{Clock as _, SystemClock};
@@ -90,9 +92,23 @@ pub async fn play(plan: &Plan) -> Played {
     }
 }
 
+/// A port that the program keeps over its lives, and that nobody is given who asks the system for any: else the webhooks for
+/// a program that has been killed would reach the next one to be started, of another seed.
+fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 12_000 + u16::try_from(std::process::id() % 80).unwrap() * 200;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 async fn set(plan: &Plan) -> Stage {
     let mut stage = Stage::new().await;
     let mut settings = vec![
+        ("LISTEN_ADDR", format!("127.0.0.1:{}", own_port())),
         ("TAG_DELAY", format!("{}ms", TAG_DELAY.as_millis())),
         ("RETRY_BASE_DELAY", "20ms".to_owned()),
         ("RETRY_MAX_DELAY", "300ms".to_owned()),

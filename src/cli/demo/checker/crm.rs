@@ -28,7 +28,7 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
         .collect();
     let made = inserted(evidence);
     let unnamed: Vec<&str> = made.keys().filter(|id| !named.contains(**id)).copied().collect();
-    // A lead that was deleted or withdrawn on its way has nowhere to name its contact.
+    // A lead that was deleted or withdrawn on its way has nowhere to name its contact; it may name one that is gone.
     let nameless = evidence
         .asked
         .iter()
@@ -36,7 +36,8 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
             evidence
                 .documents
                 .get(&lead.id)
-                .is_none_or(|document| text(document, CONTACT).is_none())
+                .and_then(|document| text(document, CONTACT))
+                .is_none_or(|contact| !evidence.contacts.contains_key(contact))
         })
         .count();
     if unnamed.len() > nameless {

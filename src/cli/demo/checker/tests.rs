@@ -117,6 +117,17 @@ fn two_contacts_of_one_person_are_double() {
         promise,
         "contacts were made that are no lead's: 7002",
     );
+    // The lead was withdrawn after its contact had been deleted and another made, which it was never told.
+    let withdrawn = |evidence: &mut Evidence| {
+        evidence.contacts.remove("7001");
+        evidence.removed.insert("7001".to_owned());
+        evidence.changes.push(upserted(20, "7002", Action::Insert));
+        evidence
+            .contacts
+            .insert("7002".to_owned(), contact(20, fields("ada@example.org")));
+    };
+    let doubled = broken(withdrawn).into_iter().filter(|(broken, _)| *broken == promise);
+    assert_eq!(doubled.collect::<Vec<_>>(), []);
 }
 
 #[test]
