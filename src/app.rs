@@ -19,7 +19,7 @@ use crate::domain::mapping::Mapping;
 use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::metrics::Metrics;
-use crate::outbound;
+use crate::outbound::{self, Calls};
 use crate::sanity::{self, Sanity};
 use crate::signature::Secrets;
 use crate::store::sqlite::SqliteStore;
@@ -67,17 +67,19 @@ impl App {
             tag_delay: settings.tag_delay,
             retry,
         };
+        let metrics = Arc::new(Metrics::default());
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(
             &settings.database,
             SharedClock::clone(&clock),
+            Arc::clone(&metrics),
             store_settings,
         )?);
-        let metrics = Arc::new(Metrics::default());
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
+        let calls = Calls::new(SharedClock::clone(&clock), Arc::clone(&metrics));
         let context = Context {
-            bigin: bigin_client(settings, &clock, &store)?,
-            sanity: sanity_client(settings, &clock)?,
+            bigin: bigin_client(settings, &clock, &calls, &store)?,
+            sanity: sanity_client(settings, &clock, calls)?,
             mapping,
             org: OrgCache::default(),
             hasher: Hasher::new(&settings.bigin.client_secret),
@@ -89,6 +91,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             store: Arc::clone(&store),
         };
+        let started_at = clock.wall();
         let secrets = Secrets::new(
             settings.sanity.webhook_secret.clone(),
             settings.sanity.webhook_secret_previous.clone(),
@@ -112,6 +115,8 @@ impl App {
             metrics,
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
             checking: tokio::sync::Mutex::new(()),
+            scraping: tokio::sync::Mutex::new(false),
+            started_at,
             stopping: watch::Sender::new(false),
         };
         Ok(Self {
@@ -252,7 +257,12 @@ async fn pause(interval: Duration, stopping: &mut watch::Receiver<bool>) {
     }
 }
 
-fn bigin_client(settings: &Settings, clock: &SharedClock, store: &Arc<dyn Store>) -> anyhow::Result<Bigin> {
+fn bigin_client(
+    settings: &Settings,
+    clock: &SharedClock,
+    calls: &Calls,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Bigin> {
     let own = &settings.bigin;
     let http = outbound::client(USER_AGENT, &[&own.accounts_url, &own.api_domain])?;
     let settings = bigin::Settings {
@@ -267,12 +277,13 @@ fn bigin_client(settings: &Settings, clock: &SharedClock, store: &Arc<dyn Store>
     Ok(Bigin::new(
         settings,
         http,
+        calls.clone(),
         SharedClock::clone(clock),
         Arc::new(StoreVault(Arc::clone(store))),
     ))
 }
 
-fn sanity_client(settings: &Settings, clock: &SharedClock) -> anyhow::Result<Sanity> {
+fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Calls) -> anyhow::Result<Sanity> {
     let own = &settings.sanity;
     let http = outbound::client(USER_AGENT, &[&own.api_url])?;
     let settings = sanity::Settings {
@@ -281,7 +292,7 @@ fn sanity_client(settings: &Settings, clock: &SharedClock) -> anyhow::Result<San
         token: own.token.clone(),
         lead_type: own.lead_type.clone(),
     };
-    Ok(Sanity::new(settings, http, SharedClock::clone(clock)))
+    Ok(Sanity::new(settings, http, calls, SharedClock::clone(clock)))
 }
 
 /// Keeps the sealed access token in the store, so that a restart costs no grant.

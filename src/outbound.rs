@@ -11,6 +11,10 @@ use serde_json::Value;
 use crate::clock::{SharedClock, after, until};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 
+pub use calls::{CONFLICT, Call, Calls, OK, Operation, TOKEN_REFUSED};
+
+mod calls;
+
 /// No answer comes near this; what does is not of the service that was asked. A hundred leads come with all their
 /// conversations, drafts and versions.
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -171,7 +175,7 @@ pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Resul
 ///
 /// # Errors
 /// As for [`send`].
-pub async fn send_to(remote: Remote, request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
+async fn send_to(remote: Remote, request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
     exchange(request, deadline, most(remote)).await
 }
 
@@ -227,24 +231,6 @@ fn escaped(text: &[u8]) -> Option<u16> {
     // from_str_radix would take a sign.
     let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
-}
-
-/// Like [`send`], with what is left until `deadline`. Nothing is sent when nothing is left.
-///
-/// # Errors
-/// [`CallError::Unavailable`] (`Down`) where nothing was sent, [`CallError::Unknown`] where the reply was lost or late.
-pub async fn send_by(
-    request: reqwest::RequestBuilder,
-    deadline: &Deadline,
-    remote: Remote,
-) -> Result<Answer, CallError> {
-    let left = deadline.left();
-    let sent = if left.is_zero() {
-        Err(NoAnswer::NOT_SENT)
-    } else {
-        send_to(remote, request, left).await
-    };
-    sent.map_err(|none| none.into_call_error(remote))
 }
 
 async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
@@ -315,13 +301,10 @@ pub fn base_url(text: &str) -> Result<Url, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::canned::{Canned, Reply};
-    use crate::clock::ManualClock;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -386,22 +369,6 @@ mod tests {
         let client = client("a test", &[&server.url]).unwrap();
         let answer = send(client.get(server.url.clone()), Duration::from_secs(60)).await;
         assert_eq!(answer.err(), Some(NoAnswer::TOO_LARGE));
-    }
-
-    #[tokio::test]
-    async fn nothing_is_sent_once_the_deadline_is_over() {
-        let server = Canned::start(|_| Reply::Text(200, "{}")).await;
-        let client = client("a test", &[&server.url]).unwrap();
-        let manual = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
-        let clock: SharedClock = manual.clone();
-        let deadline = Deadline::new(&clock, Duration::from_secs(5));
-        manual.advance(Duration::from_secs(5));
-        let error = send_by(client.get(server.url.clone()), &deadline, Remote::Bigin).await;
-        assert_eq!(
-            error.err().map(|error| error.code().to_owned()),
-            Some("not sent".to_owned())
-        );
-        assert!(server.requests("").is_empty());
     }
 
     #[test]

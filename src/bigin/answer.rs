@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::item;
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::{Answer, word};
+use crate::outbound::{self, Answer, word};
 
 /// What a complete answer says.
 #[derive(Debug, PartialEq)]
@@ -39,6 +39,16 @@ pub(super) fn judge<'a>(answer: &'a Answer, scope: &str) -> Verdict<'a> {
     match body.get("code").and_then(Value::as_str) {
         None | Some("SUCCESS") if answer.status.is_success() => Verdict::Body(body),
         said => judge_body_error(answer, body, said.unwrap_or_default(), scope),
+    }
+}
+
+/// How a call ended, in a word for metrics and spans.
+pub(super) fn label(answer: &Answer) -> &'static str {
+    match judge(answer, "") {
+        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => outbound::OK,
+        Verdict::TokenRefused => outbound::TOKEN_REFUSED,
+        Verdict::Refused(_) => "refused",
+        Verdict::Failed(error) => error.label(),
     }
 }
 

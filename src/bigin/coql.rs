@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Bigin, answer, item, unreadable};
+use super::{Bigin, answer, call, item, unreadable};
 use crate::clock::until;
 use crate::domain::failure::CallError;
 use crate::domain::lead::ContactId;
+use crate::outbound::Operation;
 
 /// A contact with one of the phone numbers asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Bigin {
     async fn rows(&self, query: &str, deadline: Duration) -> Result<Vec<Value>, CallError> {
         let body = QueryBody { select_query: query };
         let answer = self
-            .ask(deadline, 1, |base| {
+            .ask(deadline, call(Operation::Coql, 0), 1, |base| {
                 self.http.post(format!("{base}/bigin/v2/coql")).json(&body)
             })
             .await?;

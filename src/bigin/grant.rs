@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Settings;
 use crate::domain::failure::{Pause, PauseKind, Remote};
-use crate::outbound::{self, Answer, is_loopback, word};
+use crate::outbound::{self, Answer, Call, Calls, Operation, is_loopback, word};
 
 /// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
 /// units that others have met.
@@ -41,20 +41,38 @@ struct Form<'a> {
 }
 
 /// Asks for an access token: `POST {accounts}/oauth/v2/token` with a form (official docs, self-client-refresh-token-usage).
-pub(super) async fn refresh(http: &Client, settings: &Settings, deadline: Duration) -> Result<Grant, NoGrant> {
+pub(super) async fn refresh(
+    http: &Client,
+    calls: &Calls,
+    settings: &Settings,
+    deadline: Duration,
+) -> Result<Grant, NoGrant> {
     let form = Form {
         grant_type: "refresh_token",
         client_id: &settings.client_id,
         client_secret: settings.client_secret.expose_secret(),
         refresh_token: settings.refresh_token.expose_secret(),
     };
-    let answer = post(http, &settings.accounts_url, &form, deadline).await?;
+    let url = format!("{}/oauth/v2/token", outbound::base_text(&settings.accounts_url));
+    let answer = post(calls, http.post(url).form(&form), &settings.accounts_url, deadline).await?;
     judge(&answer, &settings.accounts_url).map_err(sure)
 }
 
-async fn post(http: &Client, accounts_url: &Url, form: &Form<'_>, deadline: Duration) -> Result<Answer, NoGrant> {
-    let url = format!("{}/oauth/v2/token", outbound::base_text(accounts_url));
-    let sent = outbound::send_to(Remote::Token, http.post(url).form(form), deadline).await;
+async fn post(
+    calls: &Calls,
+    request: RequestBuilder,
+    accounts_url: &Url,
+    deadline: Duration,
+) -> Result<Answer, NoGrant> {
+    let call = Call {
+        operation: Operation::Grant,
+        of: 0,
+    };
+    let label = |answer: &Answer| match judge(answer, accounts_url) {
+        Ok(_) => outbound::OK,
+        Err(pause) => pause.kind.label(),
+    };
+    let sent = calls.send(call, request, deadline, label).await;
     sent.map_err(|none| NoGrant {
         may_be_granted: !none.never_sent(),
         pause: Pause {

@@ -28,7 +28,7 @@ use crate::clock::SharedClock;
 use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
-use crate::outbound::{Answer, Deadline, send_by};
+use crate::outbound::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
 pub use token::{TokenVault, VaultError};
@@ -77,6 +77,7 @@ pub type Results<T> = Vec<Result<T, ItemError>>;
 /// The client. Cheap to share behind an `Arc`.
 pub struct Bigin {
     http: Client,
+    calls: Calls,
     clock: SharedClock,
     api_domain: Option<Url>,
     tags: String,
@@ -116,14 +117,15 @@ struct ContactUpdate<'a> {
 
 impl Bigin {
     /// `http` comes from [`crate::outbound::client`]; `vault` is the second level of the token cache.
-    pub fn new(settings: Settings, http: Client, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
+    pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
         Self {
             api_domain: settings.api_domain.clone(),
             tags: settings.tags.join(","),
             permits: Semaphore::new(settings.max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
-            tokens: Tokens::new(settings, http.clone(), SharedClock::clone(&clock), vault),
+            tokens: Tokens::new(settings, http.clone(), calls.clone(), SharedClock::clone(&clock), vault),
             credits: AtomicU32::new(0),
             http,
+            calls,
             clock,
         }
     }
@@ -140,7 +142,7 @@ impl Bigin {
     /// [`CallError`]; a missing scope is [`PauseKind::Refused`] with the code `OAUTH_SCOPE_MISMATCH`.
     pub async fn fields(&self, deadline: Duration) -> Result<OrgFields, CallError> {
         let answer = self
-            .ask(deadline, 1, |base| {
+            .ask(deadline, call(Operation::Fields, 0), 1, |base| {
                 let url = format!("{base}/bigin/v2/settings/fields");
                 self.http.get(url).query(&[("module", "Contacts")])
             })
@@ -171,8 +173,9 @@ impl Bigin {
             duplicate_check_fields: duplicate_check,
             trigger: TRIGGER,
         };
+        let credits = records.len().div_ceil(WRITTEN_PER_CREDIT);
         let answer = self
-            .ask(deadline, records.len().div_ceil(WRITTEN_PER_CREDIT), |base| {
+            .ask(deadline, call(Operation::Upsert, records.len()), credits, |base| {
                 let url = format!("{base}/bigin/v2/Contacts/upsert");
                 self.http.post(url).json(&body)
             })
@@ -205,8 +208,9 @@ impl Bigin {
             data: &data,
             trigger: TRIGGER,
         };
+        let credits = records.len().div_ceil(WRITTEN_PER_CREDIT);
         let answer = self
-            .ask(deadline, records.len().div_ceil(WRITTEN_PER_CREDIT), |base| {
+            .ask(deadline, call(Operation::Update, records.len()), credits, |base| {
                 let url = format!("{base}/bigin/v2/Contacts");
                 self.http.put(url).json(&body)
             })
@@ -246,8 +250,9 @@ impl Bigin {
             ("tag_names", self.tags.clone()),
             ("over_write", "false".to_owned()),
         ];
+        let credits = distinct.len().div_ceil(TAGGED_PER_CREDIT);
         let answer = self
-            .ask(deadline, distinct.len().div_ceil(TAGGED_PER_CREDIT), |base| {
+            .ask(deadline, call(Operation::AddTags, distinct.len()), credits, |base| {
                 let url = format!("{base}/bigin/v1/Contacts/actions/add_tags");
                 // There is no body, and some servers refuse a POST that does not say so.
                 self.http.post(url).query(&query).header("content-length", "0")
@@ -267,20 +272,21 @@ impl Bigin {
     async fn ask(
         &self,
         deadline: Duration,
+        call: Call,
         credits: usize,
         request: impl Fn(&str) -> RequestBuilder + Send + Sync,
     ) -> Result<Answer, CallError> {
         let deadline = Deadline::new(&self.clock, deadline);
         let _permit = self.permit(&deadline).await?;
         let token = self.tokens.get(deadline.left()).await?;
-        let answer = self.send(&token, &deadline, &request).await?;
+        let answer = self.send(call, &token, &deadline, &request).await?;
         if !is_token_refused(&answer) {
             self.spend(credits);
             return Ok(answer);
         }
         self.tokens.discard(&token).await;
         let token = self.tokens.get(deadline.left()).await?;
-        let answer = self.send(&token, &deadline, &request).await?;
+        let answer = self.send(call, &token, &deadline, &request).await?;
         if is_token_refused(&answer) {
             // The token stays: the next call gives it one more chance before it is replaced, which costs one grant per
             // probe and not two.
@@ -297,6 +303,7 @@ impl Bigin {
 
     async fn send(
         &self,
+        call: Call,
         token: &Token,
         deadline: &Deadline,
         request: &(impl Fn(&str) -> RequestBuilder + Sync),
@@ -304,7 +311,7 @@ impl Bigin {
         let authorization = format!("Zoho-oauthtoken {}", token.access_token.expose_secret());
         let base = self.api_domain.as_ref().unwrap_or(&token.api_domain);
         let request = request(crate::outbound::base_text(base)).header("authorization", authorization);
-        send_by(request, deadline, Remote::Bigin).await
+        self.calls.send_by(call, request, deadline, answer::label).await
     }
 
     async fn permit(&self, deadline: &Deadline) -> Result<SemaphorePermit<'_>, CallError> {
@@ -320,6 +327,10 @@ impl Bigin {
             })),
         }
     }
+}
+
+fn call(operation: Operation, of: usize) -> Call {
+    Call { operation, of }
 }
 
 fn is_token_refused(answer: &Answer) -> bool {

@@ -20,6 +20,7 @@ use super::{Settings, grant};
 use crate::chance;
 use crate::clock::{SharedClock, after, until};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::outbound::Calls;
 
 /// Zoho grants ten access tokens per refresh token in ten minutes (docs of Zoho CRM, token-validity); we stop one short,
 /// since asking beyond it prolongs the silence.
@@ -96,6 +97,7 @@ pub(super) struct Tokens(Arc<Inner>);
 struct Inner {
     settings: Settings,
     http: Client,
+    calls: Calls,
     clock: SharedClock,
     vault: Arc<dyn TokenVault>,
     seal: Seal,
@@ -108,11 +110,18 @@ struct Inner {
 }
 
 impl Tokens {
-    pub(super) fn new(settings: Settings, http: Client, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        http: Client,
+        calls: Calls,
+        clock: SharedClock,
+        vault: Arc<dyn TokenVault>,
+    ) -> Self {
         Self(Arc::new(Inner {
             seal: Seal::new(&settings),
             settings,
             http,
+            calls,
             clock,
             vault,
             // Expiry is ours, not moka's: its clock cannot be held still.
@@ -240,7 +249,7 @@ impl Inner {
     async fn granted(&self) -> Result<Arc<Token>, CallError> {
         let asked_at = self.clock.now();
         self.check_budget(asked_at).await.map_err(CallError::Unavailable)?;
-        let grant = match grant::refresh(&self.http, &self.settings, GRANT_DEADLINE).await {
+        let grant = match grant::refresh(&self.http, &self.calls, &self.settings, GRANT_DEADLINE).await {
             Ok(grant) => grant,
             Err(none) => {
                 if none.may_be_granted {

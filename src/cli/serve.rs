@@ -34,7 +34,9 @@ pub(super) async fn serve(sources: &Sources) -> anyhow::Result<()> {
     if settings.admin_token.is_none() {
         tracing::info!("ADMIN_TOKEN is not set, so /api is off");
     }
-    app.run(listener, stop).await?;
+    let ended = app.run(listener, stop).await;
+    telemetry::stop();
+    ended?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -12,7 +12,7 @@ pub enum CallError {
     /// No answer, or one that does not say whether the work was done (timeout, lost reply, 5xx, a proxy's page).
     #[error("{code}: {message}")]
     Unknown {
-        /// A short stable word for logs and metrics, like `timeout`, `HTTP 502`, `INTERNAL_ERROR`.
+        /// A short stable word for logs, like `timeout`, `HTTP 502`, `INTERNAL_ERROR`.
         code: String,
         /// A sentence for people, with nothing of a lead in it.
         message: String,
@@ -50,7 +50,16 @@ impl CallError {
         }
     }
 
-    /// The short stable word for logs, history and metrics.
+    /// The name of its kind in metrics and spans.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable(pause) => pause.kind.label(),
+            Self::Unknown { .. } => "unknown",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The short stable word for logs and history.
     pub fn code(&self) -> &str {
         match self {
             Self::Unavailable(pause) => &pause.code,
@@ -123,6 +132,19 @@ pub enum PauseKind {
     CreditsUsedUp,
     /// The service cannot be reached or answers 5xx.
     Down,
+}
+
+impl PauseKind {
+    /// The stable name in metrics and spans.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "denied",
+            Self::TokenThrottled => "throttled",
+            Self::RateLimited => "rate_limited",
+            Self::CreditsUsedUp => "credits_used_up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// What became of one record of a call that was answered.

@@ -8,6 +8,7 @@ use actix_web::dev::Server;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard, web};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
@@ -22,6 +23,7 @@ mod auth;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod events;
 mod health;
+mod metrics;
 mod openapi;
 mod overview;
 mod problem;
@@ -57,6 +59,10 @@ pub struct State {
     pub streams: Arc<Semaphore>,
     /// Held while `/readyz` tries to store something, so that whoever asks often takes no room from the webhooks.
     pub checking: tokio::sync::Mutex<()>,
+    /// Held while `/metrics` reads the store, for the same reason. Holds whether that failed the last time.
+    pub scraping: tokio::sync::Mutex<bool>,
+    /// When the process was started, by the wall clock.
+    pub started_at: Timestamp,
     /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
     pub stopping: watch::Sender<bool>,
 }
@@ -80,6 +86,7 @@ const CONNECTIONS: usize = 400;
 /// # Errors
 /// Where the address is taken or not ours.
 pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::io::Result<Server> {
+    metrics::show(&state.metrics);
     let app = move || {
         let routes = |config: &mut web::ServiceConfig| routes(config, state.cors_origin.as_deref());
         App::new().app_data(state.clone()).configure(routes)
@@ -120,6 +127,11 @@ pub const OPEN: &[Address] = &[
         path: "/readyz",
         methods: &["GET"],
         mount: |address| address.route(get().to(health::readyz)),
+    },
+    Address {
+        path: "/metrics",
+        methods: &["GET"],
+        mount: |address| address.route(get().to(metrics::metrics)),
     },
 ];
 

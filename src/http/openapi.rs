@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, events, health, overview, send, steer, webhook};
+use super::{api, events, health, metrics, overview, send, steer, webhook};
 
 /// The description of everything that is no page.
 #[derive(OpenApi)]
@@ -17,6 +17,7 @@ use super::{api, events, health, overview, send, steer, webhook};
         webhook::receive,
         health::livez,
         health::readyz,
+        metrics::metrics,
         send::send_to_bigin,
         api::list,
         api::open,

@@ -7,6 +7,7 @@ use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::State;
@@ -59,7 +60,31 @@ impl Received {
             reason: None,
         }
     }
+
+    fn by(result: &'static str, sync: SyncId) -> Self {
+        Self {
+            sync: Some(sync),
+            ..Self::new(result)
+        }
+    }
 }
+
+/// What was answered, in a word for metrics and spans, and the answer.
+type Answered = (&'static str, HttpResponse);
+
+/// Every word with every status it comes with.
+pub(super) const ANSWERS: [[&str; 2]; 10] = [
+    ["opened", "202"],
+    ["joined", "202"],
+    ["repeat", "200"],
+    ["ignored", "200"],
+    ["malformed", "400"],
+    ["refused", "400"],
+    ["refused", "401"],
+    ["too_large", "413"],
+    ["broken_off", "503"],
+    ["not_stored", "503"],
+];
 
 /// Takes a webhook of Sanity: checks its signature, stores the request, and answers.
 #[utoipa::path(post, path = "/webhooks/sanity", tag = "webhook", security(()),
@@ -78,17 +103,42 @@ impl Received {
     )
 )]
 pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
+    let span = tracing::info_span!(
+        "webhook",
+        otel.kind = "server",
+        answer = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+    );
+    let (answer, response) = take(&request, body, &state).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("answer", answer);
+    span.record("http.response.status_code", status.as_u16());
+    let listed = ANSWERS
+        .iter()
+        .find(|[word, code]| *word == answer && *code == status.as_str());
+    // A label is one of the program's own words, and none that could be made up by whoever sends.
+    state.metrics.webhooks.add(listed.copied().unwrap_or([answer, "other"]));
+    response
+}
+
+async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
     let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(LARGEST_BODY)).await {
         Ok(Ok(Ok(body))) => body,
-        Ok(Err(_)) => return problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection."),
+        Ok(Err(_)) => {
+            let response = problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection.");
+            return ("too_large", response);
+        }
         // The connection broke off or dawdles. Coming again may help.
-        Ok(Ok(Err(_))) | Err(_) => return problem::come_again("The body did not arrive whole. Try again."),
+        Ok(Ok(Err(_))) | Err(_) => {
+            let response = problem::come_again("The body did not arrive whole. Try again.");
+            return ("broken_off", response);
+        }
     };
     let headers = request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
     // Sanity signs by a clock of its own, so that one of ours which is ahead of the wall clock, for the sake of the store,
     // would make every signature look old.
     if let Err(error) = signature::verify(headers, &body, &state.secrets, state.max_age, state.clock.wall()) {
-        return refused(&state, error);
+        return refused(state, error);
     }
     let Some(payload) = parse(&body) else {
         return malformed(
@@ -96,10 +146,11 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
         );
     };
     if let Some(reason) = ignored(&payload, &state.lead_type) {
-        return HttpResponse::Ok().json(Received {
+        let received = Received {
             reason: Some(reason),
             ..Received::new("ignored")
-        });
+        };
+        return ("ignored", HttpResponse::Ok().json(received));
     }
     let Ok(lead) = LeadId::parse(&payload._id) else {
         return malformed("The _id is not that of a document: check the webhook's projection.");
@@ -116,30 +167,24 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
         // A hint for when two requests cross. One that is no time is as good as none; a 4xx would lose the request.
         updated_at: payload.updated_at.and_then(|at| at.parse::<Timestamp>().ok()),
     };
-    store(&state, delivery).await
+    store(state, delivery).await
 }
 
-async fn store(state: &State, delivery: Delivery) -> HttpResponse {
+async fn store(state: &State, delivery: Delivery) -> Answered {
     let lead = delivery.lead.clone();
     match state.store.accept(delivery).await {
         Ok(Accepted::Opened(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested by webhook");
-            HttpResponse::Accepted().json(Received {
-                sync: Some(sync),
-                ..Received::new("opened")
-            })
+            ("opened", HttpResponse::Accepted().json(Received::by("opened", sync)))
         }
         Ok(Accepted::Joined(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested again by webhook");
-            HttpResponse::Accepted().json(Received {
-                sync: Some(sync),
-                ..Received::new("joined")
-            })
+            ("joined", HttpResponse::Accepted().json(Received::by("joined", sync)))
         }
-        Ok(Accepted::Repeat) => HttpResponse::Ok().json(Received::new("repeat")),
+        Ok(Accepted::Repeat) => ("repeat", HttpResponse::Ok().json(Received::new("repeat"))),
         Err(error) => {
             tracing::error!(lead_id = %lead, "a webhook for lead {lead} could not be stored: {error}");
-            problem::unavailable(&error)
+            ("not_stored", problem::unavailable(&error))
         }
     }
 }
@@ -152,9 +197,9 @@ fn parse(body: &[u8]) -> Option<Payload> {
 
 /// Sanity does not come again after this, so that a lead may be left behind: whoever keeps the webhook has to know. It was
 /// signed, so that strangers cannot fill the log with it.
-fn malformed(detail: &str) -> HttpResponse {
+fn malformed(detail: &str) -> Answered {
     tracing::warn!("a signed webhook was refused: {detail}");
-    problem::answer(400, detail)
+    ("malformed", problem::answer(400, detail))
 }
 
 /// Why a good webhook is none of ours, if it is not. A payload that does not say the status is: the lead will be read.
@@ -175,7 +220,7 @@ fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
 }
 
 /// Strangers can make as many of these as they like, so only each doubling of their number is logged.
-fn refused(state: &State, error: SignatureError) -> HttpResponse {
+fn refused(state: &State, error: SignatureError) -> Answered {
     let count = state.metrics.signatures_refused.add() + 1;
     if count.is_power_of_two() {
         tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");
@@ -185,7 +230,8 @@ fn refused(state: &State, error: SignatureError) -> HttpResponse {
         SignatureError::Invalid => ": the webhook's secret must be the one in SANITY_WEBHOOK_SECRET",
         _ => "",
     };
-    problem::answer(error.status(), &format!("The webhook is refused: {error}{hint}."))
+    let detail = format!("The webhook is refused: {error}{hint}.");
+    ("refused", problem::answer(error.status(), &detail))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{CommitError, unreadable};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::{Answer, word};
+use crate::outbound::{self, Answer, word};
 
 /// The JSON of a successful answer.
 ///
@@ -18,6 +18,20 @@ pub(super) fn judge<'a>(answer: &'a Answer, dataset: &str) -> Result<&'a Value, 
     match &answer.json {
         Some(body) if answer.status.is_success() => Ok(body),
         _ => Err(failure(answer, dataset)),
+    }
+}
+
+/// How a call ended, in a word for metrics and spans.
+pub(super) fn label(answer: &Answer, dataset: &str) -> &'static str {
+    judge(answer, dataset).err().map_or(outbound::OK, |error| error.label())
+}
+
+/// How a transaction ended, in a word for metrics and spans.
+pub(super) fn commit_label(answer: &Answer, dataset: &str, mutations: &[Owner<'_>]) -> &'static str {
+    match judge_commit(answer, dataset, mutations) {
+        Ok(()) => outbound::OK,
+        Err(CommitError::Conflict(_) | CommitError::Contention) => outbound::CONFLICT,
+        Err(CommitError::Call(error)) => error.label(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::answer::Owner;
 use super::{Sanity, answer};
 use crate::domain::failure::{CallError, Remote};
 use crate::domain::lead::LeadId;
-use crate::outbound::{Deadline, NoAnswer};
+use crate::outbound::{Answer, Deadline, NoAnswer, Operation};
 
 /// Sanity takes 25 mutation requests a second from one address (Sanity's docs, technical limits); this makes 20.
 const PACE: Duration = Duration::from_millis(50);
@@ -93,7 +93,10 @@ impl Sanity {
         let options = [("returnIds", "true"), ("visibility", "async")];
         let request = self.http.post(url).query(&options).json(&body);
         self.wait_for_turn(&deadline).await?;
-        let answer = self.send(request, &deadline).await?;
+        let label = |answer: &Answer| answer::commit_label(answer, &self.dataset, &owners);
+        let answer = self
+            .send(Operation::Mutate, writes.len(), request, &deadline, label)
+            .await?;
         answer::judge_commit(&answer, &self.dataset, &owners)
     }
 

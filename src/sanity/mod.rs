@@ -20,9 +20,9 @@ use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use crate::clock::SharedClock;
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::CallError;
 use crate::domain::lead::{LeadId, REQUESTED};
-use crate::outbound::{Answer, Deadline, base_text, send_by};
+use crate::outbound::{Answer, Call, Calls, Deadline, Operation, base_text};
 
 pub use commit::{CommitError, WriteBack};
 
@@ -45,6 +45,7 @@ pub struct Settings {
 /// The client. Cheap to share behind an `Arc`.
 pub struct Sanity {
     http: Client,
+    calls: Calls,
     clock: SharedClock,
     /// Address, version and `/data`, without a trailing slash.
     base: String,
@@ -62,9 +63,10 @@ pub const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _
 
 impl Sanity {
     /// `http` comes from [`crate::outbound::client`].
-    pub fn new(settings: Settings, http: Client, clock: SharedClock) -> Self {
+    pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock) -> Self {
         Self {
             http,
+            calls,
             clock,
             base: format!("{}/{API_VERSION}/data", base_text(&settings.api_url)),
             dataset: settings.dataset,
@@ -100,7 +102,9 @@ impl Sanity {
         ];
         let url = format!("{}/query/{}", self.base, self.dataset);
         let deadline = Deadline::new(&self.clock, deadline);
-        let answer = self.send(self.http.get(url).query(&parameters), &deadline).await?;
+        let request = self.http.get(url).query(&parameters);
+        let label = |answer: &Answer| answer::label(answer, &self.dataset);
+        let answer = self.send(Operation::Query, 0, request, &deadline, label).await?;
         let body = answer::judge(&answer, &self.dataset)?;
         let ids = body.get("result").and_then(Value::as_array);
         let ids = ids.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
@@ -108,9 +112,17 @@ impl Sanity {
         Ok(ids.filter_map(|id| LeadId::parse(id).ok()).collect())
     }
 
-    async fn send(&self, request: RequestBuilder, deadline: &Deadline) -> Result<Answer, CallError> {
+    async fn send(
+        &self,
+        operation: Operation,
+        of: usize,
+        request: RequestBuilder,
+        deadline: &Deadline,
+        label: impl FnOnce(&Answer) -> &'static str,
+    ) -> Result<Answer, CallError> {
         let request = request.bearer_auth(self.token.expose_secret());
-        send_by(request, deadline, Remote::Sanity).await
+        let call = Call { operation, of };
+        self.calls.send_by(call, request, deadline, label).await
     }
 }
 

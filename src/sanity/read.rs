@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Sanity, answer, unreadable};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 use crate::domain::lead::{Lead, LeadId, LeadRead};
-use crate::outbound::Deadline;
+use crate::outbound::{Answer, Deadline, Operation};
 
 /// Most bytes of ids in one URL: Sanity takes 15 KB of headers (Sanity's docs, technical limits), many proxies 8 KiB.
 const IDS_IN_URL: usize = 7500;
@@ -28,7 +28,9 @@ impl Sanity {
         for ids in chunks(&distinct) {
             let url = format!("{}/doc/{}/{ids}", self.base, self.dataset);
             let request = self.http.get(url).query(&[("includeAllVersions", "true")]);
-            let answer = self.send(request, &deadline).await?;
+            let of = ids.split(',').count();
+            let label = |answer: &Answer| answer::label(answer, &self.dataset);
+            let answer = self.send(Operation::Doc, of, request, &deadline, label).await?;
             let body = answer::judge(&answer, &self.dataset)?;
             sort_in(body, &self.lead_type, &mut leads)?;
         }

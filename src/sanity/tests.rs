@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::canned::{Canned, Reply, Request};
 use crate::clock::ManualClock;
-use crate::domain::failure::{Pause, PauseKind};
+use crate::domain::failure::{Pause, PauseKind, Remote};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,8 @@ pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'st
     assert!(!format!("{settings:?}").contains("hush"));
     let http = crate::outbound::client("test", &[&server.url]).unwrap();
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
-    (server, Sanity::new(settings, http, clock))
+    let calls = Calls::new(clock.clone(), Arc::default());
+    (server, Sanity::new(settings, http, calls, clock))
 }
 
 pub(super) fn lead(id: &str) -> LeadId {

@@ -33,6 +33,7 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Takes the claim apart: the batch, and the syncs to work on.
     pub(super) fn new(context: &'a Context, stage: Stage, claimed_at: Timestamp, claim: Claim) -> (Self, Vec<Claimed>) {
+        context.metrics.batch_syncs.size([stage.label()], claim.syncs.len());
         let batch = Self {
             context,
             stage,

@@ -77,11 +77,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "workers",
         &["bigin", "chance", "clock", "domain", "metrics", "sanity", "store"],
     ),
-    ("store", &["clock", "domain"]),
+    ("store", &["clock", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
     ("bigin", &["chance", "clock", "domain", "outbound"]),
     ("sanity", &["chance", "clock", "domain", "outbound"]),
-    ("outbound", &["clock", "domain"]),
+    ("outbound", &["clock", "domain", "metrics"]),
     ("fake", &["clock", "domain", "outbound", "signature"]),
     ("chance", &[]),
     ("clock", &[]),

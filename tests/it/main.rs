@@ -23,6 +23,8 @@ mod guards;
 mod house_rules;
 mod intake;
 mod journey;
+mod metrics;
+mod observability;
 mod openapi;
 mod peers;
 mod process;

@@ -186,7 +186,7 @@ pub fn open(path: &Path) -> SqliteStore {
         tag_delay: TAG_DELAY,
         retry,
     };
-    SqliteStore::open(path, Arc::new(SystemClock::new()), settings).unwrap()
+    SqliteStore::open(path, Arc::new(SystemClock::new()), Arc::default(), settings).unwrap()
 }
 
 /// The running program; killed when the test lets go of it.

@@ -41,7 +41,13 @@ impl Bench {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("test.db"), clock.clone(), settings()).unwrap();
+        let store = SqliteStore::open(
+            &folder.path().join("test.db"),
+            clock.clone(),
+            Arc::default(),
+            settings(),
+        )
+        .unwrap();
         Self { clock, store, folder }
     }
 
@@ -49,7 +55,13 @@ impl Bench {
     fn reopen(self) -> Self {
         let Self { clock, store, folder } = self;
         drop(store);
-        let store = SqliteStore::open(&folder.path().join("test.db"), clock.clone(), settings()).unwrap();
+        let store = SqliteStore::open(
+            &folder.path().join("test.db"),
+            clock.clone(),
+            Arc::default(),
+            settings(),
+        )
+        .unwrap();
         Self { clock, store, folder }
     }
 
@@ -402,7 +414,7 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
     let before = clock.now();
     drop(store);
     let back = Arc::new(ManualClock::new(before - secs(3600)));
-    let store = SqliteStore::open(&folder.path().join("test.db"), back.clone(), settings()).unwrap();
+    let store = SqliteStore::open(&folder.path().join("test.db"), back.clone(), Arc::default(), settings()).unwrap();
     assert_eq!(store.now().await.unwrap(), before);
     back.advance(secs(15));
     assert_eq!(

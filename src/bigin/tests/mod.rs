@@ -19,6 +19,7 @@ use serde_json::json;
 use super::{Bigin, Settings, TokenVault, VaultError};
 use crate::canned::{Canned, Reply, Request};
 use crate::clock::{ManualClock, SharedClock};
+use crate::outbound::Calls;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -158,7 +159,8 @@ impl World {
     fn bigin_with(&self, settings: Settings) -> Bigin {
         let http = crate::outbound::client("test", &[&self.server.url]).unwrap();
         let clock: SharedClock = self.clock.clone();
-        Bigin::new(settings, http, clock, self.vault.clone())
+        let calls = Calls::new(clock.clone(), Arc::default());
+        Bigin::new(settings, http, calls, clock, self.vault.clone())
     }
 
     fn grants(&self) -> usize {

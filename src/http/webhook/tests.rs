@@ -46,7 +46,15 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
     let signed_at = u64::try_from(clock.now().as_millisecond()).unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("test.db"), clock.clone(), settings()).unwrap());
+    let store = Arc::new(
+        SqliteStore::open(
+            &folder.path().join("test.db"),
+            clock.clone(),
+            Arc::default(),
+            settings(),
+        )
+        .unwrap(),
+    );
     let state = web::Data::new(State {
         store: store.clone(),
         clock,
@@ -59,10 +67,12 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         send_wait: Duration::from_secs(1),
         metrics: Arc::default(),
         checking: tokio::sync::Mutex::default(),
+        scraping: tokio::sync::Mutex::default(),
+        started_at: Timestamp::UNIX_EPOCH,
         stopping: tokio::sync::watch::channel(false).0,
     });
     actix_web::rt::System::new().block_on(async {
-        let app = server::init_service(App::new().app_data(state).configure(http::routes)).await;
+        let app = server::init_service(App::new().app_data(state).configure(|config| http::routes(config, None))).await;
         let mut answers = Vec::new();
         for body in bodies {
             let request = server::TestRequest::post()

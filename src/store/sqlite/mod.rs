@@ -23,6 +23,7 @@ use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Source, SyncId};
+use crate::metrics::Metrics;
 use rows::micros;
 use writer::{Listeners, Writer, store_error, whole_micros};
 
@@ -83,11 +84,17 @@ pub enum OpenError {
 }
 
 impl SqliteStore {
-    /// Opens the file, creating it with mode 0600 where it does not exist, and takes over from the process before.
+    /// Opens the file, creating it with mode 0600 where it does not exist, and takes over from the process before. How long
+    /// commits and states take is counted in `metrics`.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
-    pub fn open(path: &Path, clock: SharedClock, settings: StoreSettings) -> Result<Self, OpenError> {
+    pub fn open(
+        path: &Path,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+        settings: StoreSettings,
+    ) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             path: path.to_owned(),
             source,
@@ -111,6 +118,7 @@ impl SqliteStore {
         let listeners = Listeners {
             stages: Arc::new(std::array::from_fn(|_| Notify::new())),
             changes,
+            metrics,
         };
         let txn_now = whole_micros(clock.now());
         take_over(&mut conn, txn_now, settings.tag_delay).map_err(|error| database(error.to_string()))?;

@@ -6,30 +6,31 @@ use serde_json::json;
 
 use super::overview::LAST_FAILED;
 use super::rows::{self, micros};
-use super::work::{active, change_of, learn, open_or_join, wake_for};
+use super::views;
+use super::work::{active, changed, learn, open_or_join, wake_for};
 use super::writer::Txn;
 use crate::domain::lead::LeadId;
 use crate::domain::state::Event;
-use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Cancelling, Stage};
+use crate::domain::sync::{Source, SyncId};
+use crate::store::{Accepted, Cancelling, Stage, SyncView};
 
 type Result<T> = rusqlite::Result<T>;
 
 /// The name under which is kept that a person has paused the work.
 const PAUSED: &str = "paused";
 
-fn find(txn: &Txn<'_>, id: SyncId) -> Result<Option<Sync>> {
+fn find(txn: &Txn<'_>, id: SyncId) -> Result<Option<SyncView>> {
     let sql = "-- find()
         SELECT * FROM sync WHERE id = ?1";
     txn.conn
         .prepare_cached(sql)?
-        .query_row([id.0], rows::sync_of)
+        .query_row([id.0], views::view_of)
         .optional()
 }
 
 /// Never under a worker's hands: what its call has done would be forgotten.
 pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
-    let Some(mut sync) = find(txn, id)? else {
+    let Some(SyncView { mut sync, changed_at }) = find(txn, id)? else {
         return Ok(Cancelling::Missing);
     };
     let sql = "-- cancel()
@@ -37,7 +38,7 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
     if txn.conn.prepare_cached(sql)?.exists([id.0, micros(txn.now)])? {
         return Ok(Cancelling::Busy);
     }
-    let requests = sync.requests.count;
+    let (requests, was) = (sync.requests.count, sync.state.label());
     if sync.apply(Event::Cancelled, requests, txn.now).is_err() {
         return Ok(Cancelling::Ended);
     }
@@ -51,13 +52,13 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
     )?;
     rows::count(txn.conn, sync.state.label())?;
     learn(txn, &Event::Cancelled, &sync)?;
-    txn.changed(change_of(&sync));
+    changed(txn, &sync, was, changed_at);
     Ok(Cancelling::Done)
 }
 
 pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId) -> Result<Option<Accepted>> {
     match find(txn, id)? {
-        Some(sync) => ask_again(txn, &sync.lead).map(Some),
+        Some(found) => ask_again(txn, &found.sync.lead).map(Some),
         None => Ok(None),
     }
 }

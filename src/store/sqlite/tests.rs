@@ -15,7 +15,12 @@ fn open(path: &Path) -> Result<SqliteStore, OpenError> {
         tag_delay: Duration::from_secs(15),
         retry,
     };
-    SqliteStore::open(path, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)), settings)
+    SqliteStore::open(
+        path,
+        Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)),
+        Arc::default(),
+        settings,
+    )
 }
 
 #[test]
@@ -68,10 +73,13 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
     let listeners = Listeners {
         stages: Arc::new(std::array::from_fn(|_| Notify::new())),
         changes,
+        metrics: Arc::default(),
     };
+    let metrics = Arc::clone(&listeners.metrics);
     let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners.clone()).unwrap();
     let orphan = writer.write(|txn| {
         txn.wake(Stage::Upsert);
+        txn.left("requested", Duration::from_secs(1));
         txn.changed(Change {
             sync: SyncId(1),
             lead: LeadId::parse("lead-1").unwrap(),
@@ -81,6 +89,13 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
     });
     assert!(matches!(orphan.await, Err(StoreError::Failed(_))));
     assert!(watched.try_recv().is_err(), "nor is anybody told");
+    let mut told = crate::metrics::Text::default();
+    metrics.write(&mut told);
+    let told = told.into_string();
+    assert!(told.contains("commits_failed_total 1\n"), "{told}");
+    for counted in ["requested", "commit_writes_count"] {
+        assert!(!told.contains(counted), "nor is it counted as done: {told}");
+    }
 
     let good = writer.write(|txn| txn.conn.execute("INSERT INTO parent VALUES (7)", []));
     assert_eq!(good.await, Ok(1), "the next write is none the worse");

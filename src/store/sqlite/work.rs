@@ -8,16 +8,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::rows::{self, micros};
-use super::steer;
 use super::writer::Txn;
-use crate::clock::after;
+use super::{steer, views};
+use crate::clock::{after, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings};
+use crate::store::{
+    Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings, SyncView,
+};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -129,7 +131,7 @@ pub(super) fn open_or_join(
     Ok(Accepted::Opened(sync.id))
 }
 
-pub(super) fn change_of(sync: &Sync) -> Change {
+fn change_of(sync: &Sync) -> Change {
     Change {
         sync: sync.id,
         lead: sync.lead.clone(),
@@ -362,7 +364,12 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let sql = "-- record_one()
         SELECT * FROM sync WHERE id = ?1 AND lease = ?2";
     let key = params![outcome.claimed.sync.id.0, outcome.claimed.lease.0];
-    let Some(mut sync) = txn.conn.prepare_cached(sql)?.query_row(key, rows::sync_of).optional()? else {
+    let found = txn
+        .conn
+        .prepare_cached(sql)?
+        .query_row(key, views::view_of)
+        .optional()?;
+    let Some(SyncView { mut sync, changed_at }) = found else {
         tracing::warn!(sync_id = %outcome.claimed.sync.id, "an outcome came after its lease was lost, and is not recorded");
         return Ok(());
     };
@@ -415,9 +422,18 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     }
     wake_for(txn, &sync);
     if sync.state.label() != was {
-        txn.changed(change_of(&sync));
+        changed(txn, &sync, was, changed_at);
     }
     Ok(())
+}
+
+/// The sync has left a state, in which it had been since `since`.
+pub(super) fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: Timestamp) {
+    txn.changed(change_of(sync));
+    txn.left(was, until(since, txn.now));
+    if sync.state.is_final() {
+        txn.ended(sync.state.label(), until(sync.opened_at, txn.now));
+    }
 }
 
 pub(super) fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {

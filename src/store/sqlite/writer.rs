@@ -4,12 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, until};
+use crate::metrics::Metrics;
 use crate::store::{Change, Stage, StoreError};
 
 /// Writes that may wait. A webhook beyond that is told to come again: the queue must not grow without bound while the
@@ -45,12 +47,24 @@ impl Txn<'_> {
     pub(super) fn changed(&mut self, change: Change) {
         self.after.changes.push(change);
     }
+
+    /// Counts a state that was left, and how long it had lasted, once this is committed.
+    pub(super) fn left(&mut self, state: &'static str, lasted: Duration) {
+        self.after.left.push((state, lasted));
+    }
+
+    /// Counts a sync that has ended, and how long it had taken, once this is committed.
+    pub(super) fn ended(&mut self, outcome: &'static str, took: Duration) {
+        self.after.ended.push((outcome, took));
+    }
 }
 
 #[derive(Default)]
 struct AfterCommit {
     wake: [bool; 3],
     changes: Vec<Change>,
+    left: Vec<(&'static str, Duration)>,
+    ended: Vec<(&'static str, Duration)>,
     /// SQLite gives up the whole transaction on some errors (disk full); this is the first of them.
     lost: Option<StoreError>,
 }
@@ -60,6 +74,7 @@ struct AfterCommit {
 pub(super) struct Listeners {
     pub(super) stages: Arc<[Notify; 3]>,
     pub(super) changes: broadcast::Sender<Change>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Tells the caller how it ended, after the commit (`None`) or after its failure.
@@ -173,6 +188,7 @@ fn run(conn: &Connection, clock: &SharedClock, listeners: &Listeners, mut jobs: 
 }
 
 fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Job>) {
+    let (began, writes) = (clock.now(), group.len());
     let mut after = AfterCommit::default();
     let mut replies = Vec::with_capacity(group.len());
     if let Err(error) = conn.execute_batch("BEGIN IMMEDIATE") {
@@ -180,7 +196,7 @@ fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, g
     }
     let mut txn = Txn {
         conn,
-        now: whole_micros(clock.now()),
+        now: whole_micros(began),
         after: &mut after,
     };
     for job in group.drain(..) {
@@ -208,7 +224,11 @@ fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, g
         let _ = conn.execute_batch("ROLLBACK");
     }
     if failure.is_none() {
+        listeners.metrics.commit_seconds.time([], until(began, clock.now()));
+        listeners.metrics.commit_writes.size([], writes);
         tell(listeners, after);
+    } else {
+        listeners.metrics.commits_failed.add();
     }
     for reply in replies {
         reply(failure.clone());
@@ -216,6 +236,12 @@ fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, g
 }
 
 fn tell(listeners: &Listeners, after: AfterCommit) {
+    for (state, lasted) in after.left {
+        listeners.metrics.state_seconds.time([state], lasted);
+    }
+    for (outcome, took) in after.ended {
+        listeners.metrics.sync_seconds.time([outcome], took);
+    }
     for (notify, wake) in listeners.stages.iter().zip(after.wake) {
         if wake {
             notify.notify_one();
@@ -257,6 +283,7 @@ mod tests {
         let listeners = Listeners {
             stages: Arc::new(std::array::from_fn(|_| Notify::new())),
             changes,
+            metrics: Arc::default(),
         };
         let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners).unwrap();
         let insert = |n: i64| move |txn: &mut Txn<'_>| txn.conn.execute("INSERT INTO t VALUES (?1)", [n]);

@@ -286,7 +286,7 @@ proptest! {
     fn the_embedded_store_does_what_the_model_does(steps in steps(true)) {
         let folder = tempfile::tempdir().unwrap();
         let open = |clock: Arc<ManualClock>| -> Box<dyn Store> {
-            Box::new(SqliteStore::open(&folder.path().join("test.db"), clock, settings()).unwrap())
+            Box::new(SqliteStore::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(play(&open, &steps));

@@ -1,0 +1,284 @@
+//! The calls that leave, each counted, timed and in a span of its own. What is said of a call is what for, to whom, for how
+//! many, and how it ended: nothing of what was in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use super::{Answer, Deadline, NoAnswer, send_to};
+use crate::clock::{SharedClock, until};
+use crate::domain::failure::{CallError, Remote};
+use crate::metrics::Metrics;
+
+/// What is asked of the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// An access token.
+    Grant,
+    /// Contacts by their unique fields.
+    Upsert,
+    /// Contacts by id.
+    Update,
+    /// Tags of contacts.
+    AddTags,
+    /// The organisation's fields.
+    Fields,
+    /// Contacts by a query.
+    Coql,
+    /// Leads with their copies.
+    Doc,
+    /// Ids of leads by a query.
+    Query,
+    /// Results of leads.
+    Mutate,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Grant,
+        Self::Upsert,
+        Self::Update,
+        Self::AddTags,
+        Self::Fields,
+        Self::Coql,
+        Self::Doc,
+        Self::Query,
+        Self::Mutate,
+    ];
+
+    /// Whom it is asked of.
+    pub fn remote(self) -> Remote {
+        match self {
+            Self::Grant => Remote::Token,
+            Self::Upsert | Self::Update | Self::AddTags | Self::Fields | Self::Coql => Remote::Bigin,
+            Self::Doc | Self::Query | Self::Mutate => Remote::Sanity,
+        }
+    }
+
+    /// The stable name in metrics and spans.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Upsert => "upsert",
+            Self::Update => "update",
+            Self::AddTags => "add_tags",
+            Self::Fields => "fields",
+            Self::Coql => "coql",
+            Self::Doc => "doc",
+            Self::Query => "query",
+            Self::Mutate => "mutate",
+        }
+    }
+
+    /// How it can end: [`OK`], [`TOKEN_REFUSED`], [`CONFLICT`], or the label of a [`CallError`].
+    pub fn results(self) -> &'static [&'static str] {
+        match self.remote() {
+            Remote::Token => &[OK, "denied", "throttled", "down"],
+            Remote::Bigin => &[
+                OK,
+                TOKEN_REFUSED,
+                "refused",
+                "denied",
+                "rate_limited",
+                "credits_used_up",
+                "down",
+                "unknown",
+            ],
+            Remote::Sanity if self == Self::Mutate => {
+                &[OK, CONFLICT, "refused", "denied", "rate_limited", "down", "unknown"]
+            }
+            Remote::Sanity => &[OK, "refused", "denied", "rate_limited", "down", "unknown"],
+        }
+    }
+
+    fn unanswered(self, none: &NoAnswer) -> &'static str {
+        match self.remote() {
+            Remote::Token => "down",
+            remote => none.clone().into_call_error(remote).label(),
+        }
+    }
+}
+
+/// The result of a call that did what it was for.
+pub const OK: &str = "ok";
+/// The result of a call whose access token was refused, which is replaced.
+pub const TOKEN_REFUSED: &str = "token_refused";
+/// The result of a write that met another.
+pub const CONFLICT: &str = "conflict";
+
+/// A call: what for, and for how many leads or contacts (0 where it is for none of them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// What for.
+    pub operation: Operation,
+    /// For how many.
+    pub of: usize,
+}
+
+/// Sends calls.
+#[derive(Clone)]
+pub struct Calls {
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+impl Calls {
+    /// Calls that are timed by `clock` and counted in `metrics`.
+    pub fn new(clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        for operation in Operation::ALL {
+            for result in operation.results() {
+                metrics
+                    .calls
+                    .show([operation.remote().label(), operation.label(), result]);
+            }
+        }
+        Self { clock, metrics }
+    }
+
+    /// Sends a request and reads the whole answer, within `within`. `judge` says of an answer how the call ended, in one of
+    /// [`Operation::results`].
+    ///
+    /// # Errors
+    /// As for [`super::send`].
+    pub async fn send(
+        &self,
+        call: Call,
+        request: reqwest::RequestBuilder,
+        within: Duration,
+        judge: impl FnOnce(&Answer) -> &'static str,
+    ) -> Result<Answer, NoAnswer> {
+        let Call { operation, of } = call;
+        let (remote, name) = (operation.remote().label(), operation.label());
+        let span = tracing::info_span!(
+            "call",
+            otel.name = format!("{remote} {name}"),
+            otel.kind = "client",
+            remote,
+            operation = name,
+            of,
+            result = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
+        let began = self.clock.now();
+        let answer = send_to(operation.remote(), request, within)
+            .instrument(span.clone())
+            .await;
+        let took = until(began, self.clock.now());
+        let result = match &answer {
+            Ok(answer) => judge(answer),
+            Err(none) => operation.unanswered(none),
+        };
+        span.record("result", result);
+        if result != OK {
+            span.record("otel.status_code", "error");
+        }
+        if let Ok(answer) = &answer {
+            span.record("http.response.status_code", answer.status.as_u16());
+        }
+        self.metrics.calls.add([remote, name, result]);
+        self.metrics.call_seconds.time([remote, name], took);
+        answer
+    }
+
+    /// Like [`Calls::send`], with what is left until `deadline`. Nothing is sent when nothing is left.
+    ///
+    /// # Errors
+    /// [`CallError::Unavailable`] (`Down`) where nothing was sent, [`CallError::Unknown`] where the reply was lost or late.
+    pub async fn send_by(
+        &self,
+        call: Call,
+        request: reqwest::RequestBuilder,
+        deadline: &Deadline,
+        judge: impl FnOnce(&Answer) -> &'static str,
+    ) -> Result<Answer, CallError> {
+        let left = deadline.left();
+        let sent = if left.is_zero() {
+            Err(NoAnswer::NOT_SENT)
+        } else {
+            self.send(call, request, left, judge).await
+        };
+        sent.map_err(|none| none.into_call_error(call.operation.remote()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::canned::{Canned, Reply};
+    use crate::clock::ManualClock;
+    use crate::metrics::Text;
+    use crate::outbound::client;
+
+    const CALL: Call = Call {
+        operation: Operation::Doc,
+        of: 1,
+    };
+
+    #[tokio::test]
+    async fn a_call_is_counted_with_its_end_and_timed_by_the_clock() {
+        let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let passes = Arc::clone(&clock);
+        let server = Canned::start(move |_| {
+            passes.advance(Duration::from_millis(300));
+            Reply::Text(200, "{}")
+        })
+        .await;
+        let metrics = Arc::new(Metrics::default());
+        let calls = Calls::new(clock, Arc::clone(&metrics));
+        let http = client("a test", &[&server.url]).unwrap();
+        let within = Duration::from_secs(60);
+        assert!(
+            calls
+                .send(CALL, http.get(server.url.clone()), within, |_| "refused")
+                .await
+                .is_ok()
+        );
+        let nobody = http.get("http://127.0.0.1:1/");
+        assert!(calls.send(CALL, nobody, within, |_| OK).await.is_err());
+
+        let mut text = Text::default();
+        metrics.write(&mut text);
+        let text = text.into_string();
+        for line in [
+            "remote_calls_total{remote=\"sanity\",operation=\"doc\",result=\"ok\"} 0",
+            "remote_calls_total{remote=\"sanity\",operation=\"doc\",result=\"refused\"} 1",
+            "remote_calls_total{remote=\"sanity\",operation=\"doc\",result=\"down\"} 1",
+            "duration_seconds_bucket{remote=\"sanity\",operation=\"doc\",le=\"0.25\"} 1",
+            "duration_seconds_bucket{remote=\"sanity\",operation=\"doc\",le=\"0.5\"} 2",
+            "duration_seconds_sum{remote=\"sanity\",operation=\"doc\"} 0.3",
+        ] {
+            assert!(
+                text.contains(&format!("bigin_sync_{line}\n")) || text.contains(&format!("{line}\n")),
+                "{line}: {text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_nor_counted_once_the_deadline_is_over() {
+        let server = Canned::start(|_| Reply::Text(200, "{}")).await;
+        let client = client("a test", &[&server.url]).unwrap();
+        let manual = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        let clock: SharedClock = manual.clone();
+        let deadline = Deadline::new(&clock, Duration::from_secs(5));
+        manual.advance(Duration::from_secs(5));
+        let metrics = Arc::new(Metrics::default());
+        let calls = Calls::new(clock, Arc::clone(&metrics));
+        let error = calls
+            .send_by(CALL, client.get(server.url.clone()), &deadline, |_| OK)
+            .await;
+        assert_eq!(
+            error.err().map(|error| error.code().to_owned()),
+            Some("not sent".to_owned())
+        );
+        assert!(server.requests("").is_empty());
+        let mut text = Text::default();
+        metrics.write(&mut text);
+        assert!(!text.into_string().contains("duration_seconds_count{remote="));
+    }
+}
