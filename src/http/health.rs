@@ -44,8 +44,10 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     if let Err(error) = &stored {
         degraded.push(format!("store: {}", without_path(error)));
     }
-    if let Ok(overview) = state.store.overview().await {
-        degraded.extend(overview::troubles(&overview));
+    // Not the whole overview: anybody may ask, as often as they like.
+    let read = tokio::try_join!(state.store.paused_since(), state.store.open_breakers());
+    if let Ok((paused_since, breakers)) = read {
+        degraded.extend(overview::troubles(paused_since, &breakers));
     }
     let restarts = state.metrics.worker_restarts.get();
     if restarts > 0 {

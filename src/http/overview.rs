@@ -142,7 +142,7 @@ impl Health {
         let seconds = |since: Timestamp| until(since, at).as_secs();
         Self {
             at,
-            troubles: troubles(&overview),
+            troubles: troubles(overview.paused_since, &overview.breakers),
             paused_since: overview.paused_since,
             breakers: overview.breakers.into_iter().filter_map(open).collect(),
             in_progress: overview.in_progress,
@@ -167,10 +167,10 @@ impl Health {
     }
 }
 
-/// What is wrong, in sentences; the same ones that `/readyz` has.
-pub(super) fn troubles(overview: &Overview) -> Vec<String> {
-    let paused = overview.paused_since.map(paused);
-    let breakers = overview.breakers.iter().filter_map(|breaker| {
+/// What is wrong with the services and the work, in sentences.
+pub(super) fn troubles(paused_since: Option<Timestamp>, breakers: &[Breaker]) -> Vec<String> {
+    let paused = paused_since.map(paused);
+    let breakers = breakers.iter().filter_map(|breaker| {
         let open = breaker.open.as_ref()?;
         Some(trouble(breaker.remote, open))
     });

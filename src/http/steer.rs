@@ -185,12 +185,10 @@ pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
 pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, HttpResponse> {
     let set = async {
         state.store.pause_all(paused).await?;
-        state.store.overview().await
+        state.store.paused_since().await
     };
-    let overview = set.await.map_err(|error| problem::unavailable(&error))?;
+    let paused_since = set.await.map_err(|error| problem::unavailable(&error))?;
     let what = if paused { "paused" } else { "resumed" };
     tracing::warn!("the work is {what} by a person");
-    Ok(Paused {
-        paused_since: overview.paused_since,
-    })
+    Ok(Paused { paused_since })
 }

@@ -277,6 +277,9 @@ pub trait Store: Send + std::marker::Sync {
     /// A person pauses all work, or lets it go on: while it is paused nothing is claimed, and requests are stored as ever.
     async fn pause_all(&self, paused: bool) -> Result<(), StoreError>;
 
+    /// Since when a person has paused the work, if so.
+    async fn paused_since(&self) -> Result<Option<Timestamp>, StoreError>;
+
     /// The reasons for which most leads have failed, the most frequent first.
     async fn failure_groups(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError>;
 

@@ -72,7 +72,12 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         stopping: tokio::sync::watch::channel(false).0,
     });
     actix_web::rt::System::new().block_on(async {
-        let app = server::init_service(App::new().app_data(state).configure(|config| http::routes(config, None))).await;
+        let app = server::init_service(
+            App::new()
+                .app_data(state)
+                .configure(|config| http::routes(config, None)),
+        )
+        .await;
         let mut answers = Vec::new();
         for body in bodies {
             let request = server::TestRequest::post()

@@ -285,6 +285,10 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn paused_since(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(steer::paused_since).await
+    }
+
     async fn failure_groups(&self, limit: usize) -> Result<Vec<FailureGroup>, StoreError> {
         self.read(move |conn| overview::failure_groups(conn, limit)).await
     }
