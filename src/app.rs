@@ -9,8 +9,9 @@ use actix_web::web;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use jiff::Timestamp;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::bigin::{self, Bigin, TokenVault, VaultError};
 use crate::clock::SharedClock;
@@ -23,17 +24,16 @@ use crate::outbound::{self, Calls};
 use crate::sanity::{self, Sanity};
 use crate::signature::Secrets;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Stage, Store, StoreError, StoreSettings};
-use crate::workers::{self, Context, Hasher, OrgCache};
+use crate::store::{Store, StoreError, StoreSettings};
+use crate::workers::alert::Alerts;
+use crate::workers::heartbeat::Heartbeat;
+use crate::workers::hook::Hook;
+use crate::workers::{Context, Hasher, OrgCache};
+
+mod loops;
 
 /// Sent with every request to Bigin and Sanity.
 const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSION"));
-
-/// Between the end of a worker that should not have ended and its next start.
-const RESTART: Duration = Duration::from_secs(1);
-
-/// How often old syncs and deliveries are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Whatever has not ended by then is left to its lease: the host kills a process that takes longer than 10 s.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -47,6 +47,10 @@ pub struct App {
     pub context: Arc<Context>,
     /// What the handlers work with.
     pub http: web::Data<http::State>,
+    /// Who is told that something needs a person, if anybody is.
+    pub alerts: Option<Arc<Alerts>>,
+    /// Who is told that all is well, if anybody is.
+    pub heartbeat: Option<Arc<Heartbeat>>,
     reconcile: Option<(Duration, Duration)>,
     retention: Duration,
 }
@@ -119,7 +123,12 @@ impl App {
             started_at,
             stopping: watch::Sender::new(false),
         };
+        let alerts = &settings.alerts;
+        let hook = |url: &Option<SecretString>| url.as_ref().map(hook).transpose();
+        let tell = |hook| Arc::new(Alerts::new(hook, settings.public_url.as_ref(), alerts.daily_credits));
         Ok(Self {
+            alerts: hook(&alerts.alert_url)?.map(tell),
+            heartbeat: hook(&alerts.heartbeat_url)?.map(|hook| Arc::new(Heartbeat::new(hook))),
             context: Arc::new(context),
             http: web::Data::new(http),
             reconcile: settings
@@ -161,100 +170,6 @@ impl App {
             }
         }
     }
-
-    fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
-        let mut loops = JoinSet::new();
-        let context = Arc::clone(&self.context);
-        // Not waited for: the upsert worker waits where it needs the answer.
-        tokio::spawn(async move {
-            if let Err(error) = context.read_org_at_start().await {
-                tracing::warn!("what was learned of Bigin at start could not be stored: {error}");
-            }
-        });
-        for stage in Stage::ALL {
-            let (context, stopping) = (Arc::clone(&self.context), stopping.clone());
-            let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
-            loops.spawn(supervise(
-                stage.label(),
-                Arc::clone(&self.context.metrics),
-                stopping,
-                make,
-            ));
-        }
-        let context = Arc::clone(&self.context);
-        if let Some((interval, min_age)) = self.reconcile {
-            let context = Arc::clone(&context);
-            let make = move |stopping| reconcile(Arc::clone(&context), interval, min_age, stopping);
-            loops.spawn(supervise(
-                "reconcile",
-                Arc::clone(&self.context.metrics),
-                stopping.clone(),
-                make,
-            ));
-        }
-        let age = self.retention;
-        let make = move |stopping| retention(Arc::clone(&context), age, stopping);
-        loops.spawn(supervise(
-            "retention",
-            Arc::clone(&self.context.metrics),
-            stopping.clone(),
-            make,
-        ));
-        loops
-    }
-}
-
-/// Keeps a loop going: one that ends or panics before the program stops is reported and started again.
-async fn supervise<F>(
-    name: &'static str,
-    metrics: Arc<Metrics>,
-    mut stopping: watch::Receiver<bool>,
-    make: impl Fn(watch::Receiver<bool>) -> F,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
-    loop {
-        let ended = tokio::spawn(make(stopping.clone())).await;
-        if *stopping.borrow() {
-            return;
-        }
-        let how = if ended.is_ok() { "ended" } else { "panicked" };
-        metrics.worker_restarts.add();
-        tracing::error!(worker = name, "the worker {name} {how} and is started again");
-        tokio::select! {
-            () = tokio::time::sleep(RESTART) => {}
-            _ = stopping.changed() => {}
-        }
-    }
-}
-
-async fn reconcile(context: Arc<Context>, interval: Duration, min_age: Duration, mut stopping: watch::Receiver<bool>) {
-    while !*stopping.borrow() {
-        match workers::reconcile::round(&context, min_age).await {
-            Ok(0) => tracing::debug!("reconciliation found no missed webhook"),
-            Ok(missed) => tracing::warn!(missed, "reconciliation found {missed} missed webhooks"),
-            Err(error) => tracing::warn!("reconciliation was cut short: {error}"),
-        }
-        pause(interval, &mut stopping).await;
-    }
-}
-
-async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Receiver<bool>) {
-    while !*stopping.borrow() {
-        match workers::retention::round(&context, age).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "{rows} old syncs and deliveries are forgotten"),
-            Err(error) => tracing::warn!("old syncs and deliveries could not be forgotten: {error}"),
-        }
-        pause(RETENTION_INTERVAL, &mut stopping).await;
-    }
-}
-
-async fn pause(interval: Duration, stopping: &mut watch::Receiver<bool>) {
-    tokio::select! {
-        () = tokio::time::sleep(interval) => {}
-        _ = stopping.changed() => {}
-    }
 }
 
 fn bigin_client(
@@ -295,6 +210,13 @@ fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Calls) -> anyh
     Ok(Sanity::new(settings, http, calls, SharedClock::clone(clock)))
 }
 
+/// The address is a secret: no error names it.
+fn hook(url: &SecretString) -> anyhow::Result<Hook> {
+    let parsed: Result<Url, _> = url.expose_secret().parse();
+    let url = parsed.map_err(|_| anyhow::anyhow!("ALERT_URL or HEARTBEAT_URL is not an address"))?;
+    Ok(Hook::new(outbound::client(USER_AGENT, &[&url])?, url))
+}
+
 /// Keeps the sealed access token in the store, so that a restart costs no grant.
 struct StoreVault(Arc<dyn Store>);
 
@@ -330,38 +252,5 @@ impl TokenVault for StoreVault {
 
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError> {
         self.0.grants(since).await.map_err(vault_error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_worker_that_panics_or_ends_is_reported_and_started_again() {
-        let metrics = Arc::new(Metrics::default());
-        let starts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let (stopping, stopped) = watch::channel(false);
-        let (working, mut works) = tokio::sync::mpsc::channel(1);
-        let counted = Arc::clone(&starts);
-        let make = move |mut stopping: watch::Receiver<bool>| {
-            let (starts, working) = (Arc::clone(&counted), working.clone());
-            async move {
-                match starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                    0 => panic!("a defect"),
-                    1 => {}
-                    _ => {
-                        working.send(()).await.unwrap();
-                        stopping.changed().await.unwrap();
-                    }
-                }
-            }
-        };
-        let supervised = tokio::spawn(supervise("test", Arc::clone(&metrics), stopped, make));
-        works.recv().await.unwrap();
-        assert_eq!(metrics.worker_restarts.get(), 2);
-        stopping.send(true).unwrap();
-        supervised.await.unwrap();
-        assert_eq!(starts.load(std::sync::atomic::Ordering::Relaxed), 3);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const SECRETS: [&str; 9] = [
 ];
 
 /// Names of all other settings.
-pub(crate) const PLAIN: [&str; 30] = [
+pub(crate) const PLAIN: [&str; 31] = [
     "SANITY_PROJECT_ID",
     "SANITY_DATASET",
     "SANITY_WEBHOOK_MAX_AGE",
@@ -47,6 +47,7 @@ pub(crate) const PLAIN: [&str; 30] = [
     "BIGIN_TAGS",
     "BIGIN_LEAD_ID_FIELD",
     "BIGIN_MAX_CONCURRENCY",
+    "BIGIN_DAILY_CREDITS",
     "TAG_DELAY",
     "TIME_ZONE",
     "PHONE_REGION",
@@ -101,6 +102,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// For `/api`; without it `/api` is off.
     pub admin_token: Option<SecretString>,
+    /// Where people find the server; for links.
+    pub public_url: Option<Url>,
+    /// Who is told that something needs a person.
+    pub alerts: AlertSettings,
     /// Longest wait of `/api/send-to-bigin`.
     pub send_wait: Duration,
     /// `true` JSON, `false` text, `None` text on a terminal.
@@ -153,6 +158,17 @@ pub struct BiginSettings {
     pub max_concurrency: usize,
 }
 
+/// Who is told that something needs a person, or that all is well.
+#[derive(Debug, Clone, Default)]
+pub struct AlertSettings {
+    /// Gets one JSON POST for each message. A chat's hook is a secret: whoever knows it can write there.
+    pub alert_url: Option<SecretString>,
+    /// Gets a GET after each healthy reconciliation.
+    pub heartbeat_url: Option<SecretString>,
+    /// How many API credits the organisation has in 24 hours.
+    pub daily_credits: Option<u64>,
+}
+
 /// Everything that is wrong with the settings, one sentence each.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the settings have {} {}:\n{}", .0.len(), if .0.len() == 1 { "fault" } else { "faults" }, listed(.0))]
@@ -199,17 +215,16 @@ impl Settings {
             give_up_after: read.duration("GIVE_UP_AFTER", Duration::ZERO),
             admin_token: read.admin_token(&listen),
             listen,
+            public_url: read.maybe_url("PUBLIC_URL"),
+            alerts: read.alerts(),
             send_wait: read.duration("SEND_WAIT", Duration::ZERO),
             cors_origin: read.maybe_url("CORS_ORIGIN"),
             log_json: read.log_json(),
             log_filter: read.text("RUST_LOG"),
             mapping: layers.mapping(),
         };
-        for name in ["PUBLIC_URL", "SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
+        for name in ["SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
             read.maybe_url(name);
-        }
-        for name in ["ALERT_URL", "HEARTBEAT_URL"] {
-            read.secret_url(name);
         }
         read.faults.extend(check_rest(
             &settings.mapping,

@@ -66,7 +66,7 @@ impl NoAnswer {
 
     /// What a caller of `remote` does about it: pauses where nothing was sent, and is in doubt otherwise.
     pub fn into_call_error(self, remote: Remote) -> CallError {
-        let service = name(remote);
+        let service = remote.name();
         if self.never_sent() {
             return CallError::Unavailable(Pause {
                 remote,
@@ -86,15 +86,6 @@ impl NoAnswer {
             message,
             retry_after: None,
         }
-    }
-}
-
-/// A service's name in sentences for people.
-pub fn name(remote: Remote) -> &'static str {
-    match remote {
-        Remote::Token => "Zoho's accounts server",
-        Remote::Bigin => "Bigin",
-        Remote::Sanity => "Sanity",
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::{BiginSettings, Layers, SanitySettings, parse_duration};
+use super::{AlertSettings, BiginSettings, Layers, SanitySettings, parse_duration};
 
 /// Zoho's data centres for Bigin: name, accounts server, API domain (official docs, multi-dc).
 const DATA_CENTERS: [(&str, &str, &str); 8] = [
@@ -114,10 +114,32 @@ impl Reader<'_> {
     }
 
     /// An address that is a secret itself, so that it is never quoted.
-    pub(super) fn secret_url(&mut self, name: &str) {
-        if self.maybe(name).is_some_and(|text| address(&text).is_none()) {
+    fn secret_url(&mut self, name: &str) -> Option<SecretString> {
+        let text = self.maybe(name)?;
+        if address(&text).is_none() {
             self.fault(format!("{name} is not an http or https address"));
+            return None;
         }
+        Some(text.into())
+    }
+
+    pub(super) fn alerts(&mut self) -> AlertSettings {
+        AlertSettings {
+            alert_url: self.secret_url("ALERT_URL"),
+            heartbeat_url: self.secret_url("HEARTBEAT_URL"),
+            daily_credits: self.daily_credits(),
+        }
+    }
+
+    fn daily_credits(&mut self) -> Option<u64> {
+        let text = self.maybe("BIGIN_DAILY_CREDITS")?;
+        let credits = text.parse().ok().filter(|credits| *credits > 0);
+        if credits.is_none() {
+            self.fault(format!(
+                "BIGIN_DAILY_CREDITS is {text:?}, and must be a whole number such as 5000"
+            ));
+        }
+        credits
     }
 
     fn url_or(&mut self, name: &str, default: &str) -> Url {

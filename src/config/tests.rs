@@ -178,6 +178,36 @@ fn a_short_admin_token_is_for_this_machine_only() {
 }
 
 #[test]
+fn where_alerts_go_is_a_secret_and_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hook");
+    std::fs::write(&path, "https://hooks.example.org/hush-hush\n").unwrap();
+    let env = [
+        ("ALERT_URL_FILE", path.to_str().unwrap()),
+        ("HEARTBEAT_URL", "https://hc.example.org/hush-hush?a=b"),
+        ("PUBLIC_URL", "https://crm.example.org"),
+        ("BIGIN_DAILY_CREDITS", "5000"),
+    ];
+    let settings = load(&env).unwrap();
+    let alerts = &settings.alerts;
+    let url = alerts.alert_url.as_ref().map(ExposeSecret::expose_secret);
+    assert_eq!(url, Some("https://hooks.example.org/hush-hush"));
+    assert!(alerts.heartbeat_url.is_some());
+    assert_eq!(alerts.daily_credits, Some(5_000));
+    assert_eq!(
+        settings.public_url.as_ref().map(Url::as_str),
+        Some("https://crm.example.org/")
+    );
+    assert!(!format!("{settings:?}").contains("hush-hush"));
+
+    let none = load(&[]).unwrap().alerts;
+    assert!(none.alert_url.is_none() && none.heartbeat_url.is_none() && none.daily_credits.is_none());
+    for number in ["0", "-1", "many", "5,000"] {
+        assert!(faults(&[("BIGIN_DAILY_CREDITS", number)]).contains("BIGIN_DAILY_CREDITS is"));
+    }
+}
+
+#[test]
 fn durations_are_as_people_write_them() {
     let cases = [
         ("500ms", 500),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::failure::{Pause, Remote};
+use super::failure::{Pause, PauseKind, Remote};
 use super::retry::{RetryPolicy, later};
 
 /// One service's breaker.
@@ -27,6 +27,8 @@ pub struct Open {
     pub since: Timestamp,
     /// When the next single call may try.
     pub until: Timestamp,
+    /// What kind of trouble it is: tells whether a person is needed.
+    pub kind: PauseKind,
     /// Short stable word: `invalid_code`, `HTTP 503`.
     pub code: String,
     /// A sentence for people.
@@ -56,6 +58,7 @@ impl Breaker {
         self.open = Some(Open {
             since: self.open.as_ref().map_or(now, |open| open.since),
             until: later(now, wait),
+            kind: pause.kind,
             code: pause.code.clone(),
             message: pause.message.clone(),
         });
@@ -79,7 +82,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::failure::PauseKind;
 
     const POLICY: RetryPolicy = RetryPolicy {
         base_delay: Duration::from_secs(1),

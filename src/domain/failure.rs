@@ -92,6 +92,15 @@ impl Remote {
         }
     }
 
+    /// The name in sentences for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "Zoho's accounts server",
+            Self::Bigin => "Bigin",
+            Self::Sanity => "Sanity",
+        }
+    }
+
     /// The inverse of [`Remote::label`].
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|remote| remote.label() == label)
@@ -135,7 +144,16 @@ pub enum PauseKind {
 }
 
 impl PauseKind {
-    /// The stable name in metrics and spans.
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Refused,
+        Self::TokenThrottled,
+        Self::RateLimited,
+        Self::CreditsUsedUp,
+        Self::Down,
+    ];
+
+    /// The stable name in the store, metrics and spans.
     pub fn label(self) -> &'static str {
         match self {
             Self::Refused => "denied",
@@ -144,6 +162,11 @@ impl PauseKind {
             Self::CreditsUsedUp => "credits_used_up",
             Self::Down => "down",
         }
+    }
+
+    /// The inverse of [`PauseKind::label`].
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.label() == label)
     }
 }
 

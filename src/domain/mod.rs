@@ -1,5 +1,6 @@
 //! What a sync is and what follows from what. Pure: no I/O, no async, and `now` is an argument.
 
+pub mod alert;
 pub mod breaker;
 pub mod conversation;
 pub mod decide;

@@ -81,7 +81,7 @@ pub struct Memory {
     pub synced_at: Option<Timestamp>,
     /// The newest revision that has been read for its requests, or that a finished sync was asked for.
     pub seen: Option<Revision>,
-    /// When a person last cancelled a sync of the lead.
+    /// When a person last cancelled a sync of the lead: no revision up to then is to be sent for that it still asks.
     pub cancelled_at: Option<Timestamp>,
 }
 
@@ -111,7 +111,12 @@ impl Memory {
             State::Upserted { .. } => self.sent_hash = None,
             State::Cancelled {
                 by: CancelledBy::Person,
-            } => self.cancelled_at = sync.finished_at,
+            } => {
+                // Sanity's clock may be ahead of ours.
+                let known =
+                    [&sync.requests.revision, &self.seen].map(|known| known.as_ref().map(|known| known.updated_at));
+                self.cancelled_at = known.into_iter().chain([sync.finished_at]).max().flatten();
+            }
             State::Requested { .. }
             | State::Tagged { .. }
             | State::Rejected { .. }
@@ -253,12 +258,14 @@ impl Sync {
         Ok(())
     }
 
-    /// A person wants it tried now: a wait after a failure is over. A tag's time stays.
+    /// A person wants it tried now: a wait after a failure is over. A tag's time stays, and so does the place in the queue
+    /// of what is due already.
     pub fn hurry(&mut self, now: Timestamp) {
-        self.due_at = match &self.state {
+        let soonest = match &self.state {
             State::Upserted { tag_not_before, .. } => now.max(*tag_not_before),
-            _ => self.due_at.min(now),
+            _ => now,
         };
+        self.due_at = self.due_at.min(soonest);
     }
 
     /// Counts a failure: the sync is tried again later, or has failed for long enough and is rejected. A result that is

@@ -286,7 +286,7 @@ pub trait Store: Send + std::marker::Sync {
     /// How things stand.
     async fn overview(&self) -> Result<Overview, StoreError>;
 
-    /// How many syncs ended in each step of time since `since`; steps in which none did are left out.
+    /// How many syncs ended `SENT` or `FAILED` in each step of time since `since`; steps in which none did are left out.
     async fn flow(&self, since: Timestamp, step: Duration) -> Result<Vec<Flow>, StoreError>;
 
     /// The lines of all histories after this one, oldest first.

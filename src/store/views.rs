@@ -25,7 +25,7 @@ pub struct SyncView {
 pub struct HistoryEntry {
     /// When.
     pub at: Timestamp,
-    /// `opened`, `joined`, `retry`, or the label of an [`Event`].
+    /// `opened`, `joined`, `retry`, or the label of an [`Event`](crate::domain::state::Event).
     pub what: String,
     /// Label of the sync's state after it.
     pub state: String,

@@ -19,7 +19,10 @@ use crate::metrics::Metrics;
 use crate::sanity::Sanity;
 use crate::store::{Stage, Store, StoreError};
 
+pub mod alert;
 mod batch;
+pub mod heartbeat;
+pub mod hook;
 mod look_up;
 mod org;
 pub mod reconcile;

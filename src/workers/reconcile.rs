@@ -25,14 +25,14 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
 }
 
-/// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. While Sanity wants to
-/// be left alone there is none.
+/// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. `None` while Sanity
+/// wants to be left alone: then there is no round.
 ///
 /// # Errors
 /// [`ReconcileError`]; the next round begins anew.
-pub async fn round(context: &Context, min_age: Duration) -> Result<usize, ReconcileError> {
+pub async fn round(context: &Context, min_age: Duration) -> Result<Option<usize>, ReconcileError> {
     let Some(breakers) = context.unless_paused(&[Remote::Sanity]).await? else {
-        return Ok(0);
+        return Ok(None);
     };
     let found = pages(context, min_age).await;
     match &found {
@@ -40,7 +40,7 @@ pub async fn round(context: &Context, min_age: Duration) -> Result<usize, Reconc
         Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, error).await?,
         Err(ReconcileError::Store(_)) => {}
     }
-    found
+    found.map(Some)
 }
 
 async fn pages(context: &Context, min_age: Duration) -> Result<usize, ReconcileError> {

@@ -77,6 +77,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "workers",
         &["bigin", "chance", "clock", "domain", "metrics", "sanity", "store"],
     ),
+    // Tells people, and knows no remote service.
+    ("workers::hook", &["outbound"]),
     ("store", &["clock", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
     ("bigin", &["chance", "clock", "domain", "outbound"]),

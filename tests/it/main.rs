@@ -7,6 +7,7 @@
     reason = "a test that fails may do so in the plainest way, and so may its helpers"
 )]
 
+mod alerts;
 mod api;
 mod bad_leads;
 mod bounds;
@@ -32,6 +33,7 @@ mod promises;
 mod recovery;
 mod security;
 mod simulator;
+mod steering;
 mod store_contract;
 mod store_model;
 mod trouble;

@@ -105,7 +105,7 @@ pub async fn everything_happens(world: &World) {
     world.clock.advance(secs(31));
     assert_eq!(
         workers::reconcile::round(&world.app.context, secs(30)).await.unwrap(),
-        1
+        Some(1)
     );
     world.run_due().await;
     world.pass(secs(15)).await;

@@ -18,6 +18,8 @@ use bigin_sync::store::{
 
 use crate::world::secs;
 
+mod steering;
+
 struct Bench {
     clock: Arc<ManualClock>,
     store: SqliteStore,

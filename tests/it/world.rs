@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use bigin_sync::app::App;
 use bigin_sync::clock::{ManualClock, SharedClock};
-use bigin_sync::config::{BiginSettings, Layers, SanitySettings, Settings};
+use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::sync::SyncId;
 use bigin_sync::fake::bigin::{Change, FakeBigin};
@@ -403,6 +403,8 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_token: Some(ADMIN_TOKEN.to_owned().into()),
         cors_origin: None,
+        public_url: None,
+        alerts: AlertSettings::default(),
         send_wait: Duration::from_millis(200),
         log_json: None,
         log_filter: "info".into(),

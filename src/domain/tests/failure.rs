@@ -24,6 +24,16 @@ fn every_service_has_a_name_and_is_found_by_it() {
 }
 
 #[test]
+fn every_kind_of_pause_is_found_by_its_label() {
+    for kind in PauseKind::ALL {
+        assert_eq!(PauseKind::from_label(kind.label()), Some(kind));
+    }
+    let labels: std::collections::BTreeSet<_> = PauseKind::ALL.map(PauseKind::label).into();
+    assert_eq!(labels.len(), PauseKind::ALL.len());
+    assert_eq!(PauseKind::from_label("tired"), None);
+}
+
+#[test]
 fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
     let unavailable = CallError::Unavailable(pause("invalid_code"));
     let unknown = CallError::Unknown {

@@ -1,6 +1,7 @@
 //! Tests of the rules that a sync and a worker's judgement keep, each by itself. The stories in `tests/it` show what they
 //! are for.
 
+mod alert;
 mod decide;
 mod failure;
 mod lead;

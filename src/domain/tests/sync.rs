@@ -343,3 +343,66 @@ fn who_asks_has_a_name() {
     assert_eq!(names, ["webhook", "reconciliation", "person"]);
     assert_eq!(SyncId(7).to_string(), "7");
 }
+
+#[test]
+fn a_person_in_a_hurry_ends_a_wait_and_brings_no_tag_forward() {
+    let cases = [
+        ("a wait after a failure is over", in_state(tagged()), 90, 50),
+        ("what is due keeps its place", in_state(tagged()), 40, 40),
+        ("a tag that failed waits no longer", in_state(upserted()), 90, 50),
+        ("a tag that is due keeps its place", in_state(upserted()), 40, 40),
+    ];
+    for (label, mut sync, due, expected) in cases {
+        sync.due_at = at(due);
+        sync.hurry(at(50));
+        assert_eq!(sync.due_at, at(expected), "{label}");
+    }
+    let mut early = in_state(upserted());
+    early.due_at = at(90);
+    early.hurry(at(10));
+    assert_eq!(early.due_at, at(25), "not before the tag's own time");
+}
+
+#[test]
+fn what_a_person_cancelled_is_declined_until_the_lead_changes() {
+    let mut memory = Memory::default();
+    assert!(!memory.is_declined(Some(&revision(10, "r10"))));
+    let mut cancelled = sync(Some(revision(10, "r10")));
+    cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
+    memory.learn(&Event::Cancelled, &cancelled);
+    assert!(memory.is_declined(Some(&revision(10, "r10"))));
+    assert!(
+        memory.is_declined(Some(&revision(20, "r20"))),
+        "an edit before the cancellation"
+    );
+    assert!(!memory.is_declined(Some(&revision(21, "r21"))), "asked for anew");
+    assert!(!memory.is_declined(None));
+
+    let mut withdrawn = sync(Some(revision(30, "r30")));
+    withdrawn.apply(Event::Withdrawn, 1, at(40)).unwrap();
+    memory.learn(&Event::Withdrawn, &withdrawn);
+    assert!(
+        !memory.is_declined(Some(&revision(30, "r30"))),
+        "the lead itself withdrew"
+    );
+}
+
+#[test]
+fn what_was_cancelled_is_declined_also_where_sanitys_clock_is_ahead() {
+    let mut cancelled = sync(Some(revision(100, "r100")));
+    cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
+    let mut memory = Memory::default();
+    memory.learn(&Event::Cancelled, &cancelled);
+    assert!(memory.is_declined(Some(&revision(100, "r100"))));
+    assert!(!memory.is_declined(Some(&revision(101, "r101"))));
+
+    let mut read = Memory {
+        seen: Some(revision(110, "r110")),
+        ..Memory::default()
+    };
+    read.learn(&Event::Cancelled, &cancelled);
+    assert!(
+        read.is_declined(Some(&revision(110, "r110"))),
+        "an edit that a worker has read"
+    );
+}

@@ -90,6 +90,7 @@ CREATE TABLE breaker (
     mended INTEGER NOT NULL,
     since INTEGER,
     until INTEGER,
+    kind TEXT,
     code TEXT,
     message TEXT
 ) STRICT, WITHOUT ROWID;
@@ -99,7 +100,8 @@ CREATE TABLE counter (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work.
+-- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work, what
+-- was told to the alert address.
 CREATE TABLE kept (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL,

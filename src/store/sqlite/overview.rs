@@ -58,7 +58,7 @@ pub(super) fn failure_groups(conn: &Connection, limit: usize) -> Result<Vec<Fail
     let sql = format!(
         "-- failure_groups()
         SELECT reason, count(*) AS leads, max(finished_at) AS latest FROM sync WHERE {LAST_FAILED}
-        GROUP BY reason ORDER BY leads DESC, latest DESC LIMIT ?1"
+        GROUP BY reason ORDER BY leads DESC, latest DESC, reason LIMIT ?1"
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let groups = statement.query_map([limit], |row| {
@@ -75,7 +75,7 @@ pub(super) fn flow(conn: &Connection, since: Timestamp, step: Duration) -> Resul
     let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
     let sql = "-- flow()
         SELECT finished_at / ?2 * ?2 AS begun, sum(state = 'sent') AS sent, sum(state = 'failed') AS failed
-        FROM sync WHERE finished_at >= ?1 GROUP BY begun ORDER BY begun";
+        FROM sync WHERE finished_at >= ?1 AND state IN ('sent', 'failed') GROUP BY begun ORDER BY begun";
     let mut statement = conn.prepare_cached(sql)?;
     let flows = statement.query_map(params![micros(since), step], |row| {
         Ok(Flow {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde_json::{Value, json};
 
 use crate::domain::breaker::{Breaker, Open};
-use crate::domain::failure::Remote;
+use crate::domain::failure::{PauseKind, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::record::Action;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
@@ -177,6 +177,7 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
         Some(until) => Some(Open {
             since: time_of(row, "since")?,
             until,
+            kind: kind_of(row)?,
             code: row.get("code")?,
             message: row.get("message")?,
         }),
@@ -188,6 +189,11 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
         mended: row.get("mended")?,
         open,
     })
+}
+
+fn kind_of(row: &Row<'_>) -> Result<PauseKind> {
+    let label: String = row.get("kind")?;
+    PauseKind::from_label(&label).ok_or_else(|| corrupt("kind", &label))
 }
 
 pub(super) fn memory(conn: &Connection, lead: &LeadId) -> Result<Memory> {
@@ -285,10 +291,10 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
 
 pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
     let sql = "-- save_breaker()
-        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, mended)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, mended, kind)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (remote) DO UPDATE
-        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, mended = ?8";
+        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, mended = ?8, kind = ?9";
     let open = breaker.open.as_ref();
     conn.prepare_cached(sql)?.execute(params![
         breaker.remote.label(),
@@ -299,6 +305,7 @@ pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
         open.map(|open| open.code.as_str()),
         open.map(|open| open.message.as_str()),
         breaker.mended,
+        open.map(|open| open.kind.label()),
     ])?;
     Ok(())
 }

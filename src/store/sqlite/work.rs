@@ -507,19 +507,18 @@ fn move_all_tags(conn: &Connection, tag_not_before: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but a call
-/// it was making may still be under way: the next upsert of those leads waits until it has ended. Which contacts it
-/// may have changed is not known, so every tag waits its delay again.
+/// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but for those
+/// of upserts: such a call may still be under way, so they run out in their time, and nobody sends those leads or cancels
+/// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
 pub(super) fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) -> Result<()> {
     let sql = "-- take_over()
-        SELECT count(*) FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease_until IS NOT NULL";
-    let upserts: i64 = conn.query_row(sql, [], |row| row.get(0))?;
-    if upserts > 0 {
+        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
+    if conn.prepare(sql)?.exists([])? {
         move_all_tags(conn, after(now, tag_delay))?;
     }
     let sql = "-- take_over()
-        UPDATE sync SET due_at = iif(state = 'requested', max(due_at, lease_until), due_at), lease = NULL, lease_until = NULL
-        WHERE finished_at IS NULL AND lease IS NOT NULL";
-    conn.execute(sql, [])?;
+        UPDATE sync SET lease = NULL, lease_until = NULL
+        WHERE finished_at IS NULL AND lease IS NOT NULL AND (state <> 'requested' OR lease_until <= ?1)";
+    conn.execute(sql, [micros(now)])?;
     Ok(())
 }

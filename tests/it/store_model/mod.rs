@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use self::model::Model;
-use self::steps::{Step, contacts, leads, steps};
+use self::steps::{Step, contacts, leads, reasons, steps};
 use crate::world::secs;
 
 /// What proptest runs where nobody asks for another number.
@@ -121,6 +121,25 @@ impl<'a> Pair<'a> {
                 let gone = self.store().forget(secs(*age), *limit).await.unwrap();
                 assert_eq!(gone, self.model.forget(secs(*age), *limit));
             }
+            Step::Cancel(which) => {
+                let id = which.id(&self.model);
+                let cancelled = self.store().cancel(id).await.unwrap();
+                assert_eq!(cancelled, self.model.cancel(id));
+            }
+            Step::Retry(which) => {
+                let id = which.id(&self.model);
+                let accepted = self.store().retry(id).await.unwrap();
+                assert_eq!(accepted, self.model.retry(id));
+            }
+            Step::RetryFailed { reason, before, limit } => {
+                let before = before.as_ref().map(|before| before.id(&self.model));
+                let opened = self.store().retry_failed(reason.clone(), before, *limit).await.unwrap();
+                assert_eq!(opened, self.model.retry_failed(reason.as_deref(), before, *limit));
+            }
+            Step::PauseAll(paused) => {
+                self.store().pause_all(*paused).await.unwrap();
+                self.model.pause_all(*paused);
+            }
         }
     }
 
@@ -211,6 +230,8 @@ impl<'a> Pair<'a> {
             model.list(&Filter::default(), 1000)
         );
         assert_eq!(store.open_breakers().await.unwrap(), model.open_breakers());
+        assert_eq!(store.overview().await.unwrap(), model.overview());
+        assert_eq!(store.last_happening().await.unwrap(), model.last_happening());
         let mut active: Vec<&LeadId> = model
             .syncs
             .iter()
@@ -243,6 +264,18 @@ impl<'a> Pair<'a> {
             let history: Vec<_> = history.into_iter().map(|line| (line.at, line.what)).collect();
             assert_eq!((view, &history), (row.view(), &row.history));
         }
+        for limit in [1, 9] {
+            assert_eq!(store.failure_groups(limit).await.unwrap(), model.failure_groups(limit));
+        }
+        for (ago, step) in [(0, 1), (20, 7), (100_000, 3_600)] {
+            let (since, step) = (model.now - secs(ago), secs(step));
+            assert_eq!(store.flow(since, step).await.unwrap(), model.flow(since, step));
+        }
+        for (behind, limit) in [(i64::MAX, 1000), (5, 2)] {
+            let after = model.last_happening().saturating_sub(behind).max(0);
+            let happenings = store.happenings(after, limit).await.unwrap();
+            assert_eq!(happenings, model.happenings(after, limit));
+        }
         for filter in filters(model) {
             assert_eq!(
                 store.list(filter.clone(), 2).await.unwrap(),
@@ -263,7 +296,16 @@ fn filters(model: &Model) -> Vec<Filter> {
         before: model.syncs.last().map(|row| row.sync.id),
         ..Filter::default()
     });
-    states.into_iter().chain(of_leads).collect()
+    let of_contacts = contacts().into_iter().map(|contact| Filter {
+        contact: Some(contact),
+        ..Filter::default()
+    });
+    let of_reasons = reasons().into_iter().map(|reason| Filter {
+        reason: Some(reason),
+        ..Filter::default()
+    });
+    let few = states.into_iter().chain(of_leads);
+    few.chain(of_contacts).chain(of_reasons).collect()
 }
 
 async fn play(open: Open<'_>, steps: &[Step]) {

@@ -9,9 +9,10 @@ use bigin_sync::domain::failure::{Pause, Remote};
 use bigin_sync::domain::lead::{LeadId, Revision};
 use bigin_sync::domain::state::State;
 use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
-use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
+use bigin_sync::store::{Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
 use jiff::Timestamp;
 
+mod steer;
 mod views;
 
 pub struct Model {
@@ -23,6 +24,12 @@ pub struct Model {
     breakers: BTreeMap<Remote, Breaker>,
     deliveries: Vec<(Delivery, Timestamp)>,
     last_id: i64,
+    paused_since: Option<Timestamp>,
+    /// The lines of all histories, and how many there have ever been.
+    happenings: Vec<Happening>,
+    last_happening: i64,
+    /// By the hour.
+    credits: BTreeMap<i64, u64>,
 }
 
 /// A sync with all that is kept beside it.
@@ -65,7 +72,29 @@ impl Model {
             breakers: breakers.into(),
             deliveries: Vec::new(),
             last_id: 0,
+            paused_since: None,
+            happenings: Vec::new(),
+            last_happening: 0,
+            credits: BTreeMap::new(),
         }
+    }
+
+    /// Adds a line to the history of a sync.
+    fn note(&mut self, id: SyncId, what: &str) {
+        let now = self.now;
+        let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
+            return;
+        };
+        row.history.push((now, what.to_owned()));
+        self.last_happening += 1;
+        self.happenings.push(Happening {
+            id: self.last_happening,
+            sync_id: id,
+            lead_id: row.sync.lead.clone(),
+            what: what.to_owned(),
+            state: row.sync.state.label().to_owned(),
+            at: now,
+        });
     }
 
     // --- What comes in ------------------------------------------------------------------------------------------------
@@ -91,8 +120,11 @@ impl Model {
     }
 
     pub fn request(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
-        if source == Source::Reconciliation && self.active(lead).is_some() {
-            return Accepted::Repeat;
+        if source == Source::Reconciliation {
+            let memory = self.memories.get(lead).cloned().unwrap_or_default();
+            if self.active(lead).is_some() || memory.is_declined(revision.as_ref()) {
+                return Accepted::Repeat;
+            }
         }
         self.open_or_join(lead, source, revision)
     }
@@ -101,8 +133,9 @@ impl Model {
         let now = self.now;
         if let Some(row) = self.active(lead) {
             row.sync.join(source, revision);
-            row.history.push((now, "joined".into()));
-            return Accepted::Joined(row.sync.id);
+            let id = row.sync.id;
+            self.note(id, "joined");
+            return Accepted::Joined(id);
         }
         self.last_id += 1;
         let id = SyncId(self.last_id);
@@ -110,8 +143,9 @@ impl Model {
             sync: Sync::open(id, lead.clone(), source, revision, now),
             lease: None,
             changed_at: now,
-            history: vec![(now, "opened".into())],
+            history: Vec::new(),
         });
+        self.note(id, "opened");
         self.ledger.opened += 1;
         *match source {
             Source::Webhook => &mut self.ledger.opened_by_webhook,
@@ -131,6 +165,14 @@ impl Model {
 
     /// `lease` is the one that the claimed syncs get.
     pub fn claim(&mut self, stage: Stage, limit: usize, lease: Lease) -> Expected {
+        if self.paused_since.is_some() {
+            return Expected {
+                syncs: Vec::new(),
+                next_due: None,
+                breakers: BTreeMap::new(),
+                probed: Vec::new(),
+            };
+        }
         let of_stage = |row: &&mut Row| row.is_active() && stage.states().contains(&row.sync.state.label());
         let breakers: BTreeMap<_, _> = stage.remotes().iter().map(|r| (*r, self.breakers[r].clone())).collect();
         let pauses = breakers.iter().filter_map(|(r, b)| Some((*r, b.open.as_ref()?.until)));
@@ -198,6 +240,7 @@ impl Model {
             self.breaker(*remote).mend();
         }
         let now = self.now;
+        *self.credits.entry(now.as_second() / 3600).or_default() += u64::from(learned.credits);
         for remote in &learned.not_asked {
             self.open(*remote, |until| *until = now.min(*until));
         }
@@ -237,11 +280,13 @@ impl Model {
         let given_up =
             matches!(outcome.effect, Effect::Failed(_)) && row.sync.state.label() == "rejected" && was != "rejected";
         let what = if given_up { Some("rejected") } else { what };
-        row.history.extend(what.map(|what| (now, what.to_owned())));
         if row.sync.state.label() != was {
             row.changed_at = now;
         }
         let sync = row.sync.clone();
+        if let Some(what) = what {
+            self.note(id, what);
+        }
         if let Effect::Happened(event) = &outcome.effect {
             self.memories.entry(sync.lead.clone()).or_default().learn(event, &sync);
         }
@@ -287,17 +332,16 @@ impl Model {
         }
     }
 
-    /// The process ends in the middle of whatever it does, and another takes over.
+    /// The process ends in the middle of whatever it does, and another takes over. An upsert may still be under way.
     pub fn restart(&mut self) {
         let is_upserting = |row: &Row| row.lease.is_some() && matches!(row.sync.state, State::Requested { .. });
         if self.syncs.iter().any(is_upserting) {
             self.move_tags(self.now + self.settings.tag_delay, |_| true);
         }
+        let now = self.now;
         for row in &mut self.syncs {
-            if is_upserting(row) {
-                row.sync.due_at = row.claimable_at();
-            }
-            row.lease = None;
+            let may_be_under_way = is_upserting(row);
+            row.lease = row.lease.filter(|(_, until)| may_be_under_way && *until > now);
         }
     }
 }

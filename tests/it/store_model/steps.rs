@@ -6,7 +6,7 @@ use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
-use bigin_sync::domain::sync::{Failure, Source, Sync};
+use bigin_sync::domain::sync::{Failure, Source, Sync, SyncId};
 use bigin_sync::store::{Claimed, Delivery, Effect, Learned, Outcome, Stage};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -20,11 +20,39 @@ pub enum Step {
     Accept(Delivery),
     Request(LeadId, Source, Option<Revision>),
     Claim(Stage, usize),
-    Record { picks: Vec<Pick>, learned: Learned },
-    Pause { pause: Pause, late: bool, draw: f64 },
+    Record {
+        picks: Vec<Pick>,
+        learned: Learned,
+    },
+    Pause {
+        pause: Pause,
+        late: bool,
+        draw: f64,
+    },
     Advance(u64),
     Restart,
     Forget(u64, usize),
+    Cancel(Which),
+    Retry(Which),
+    RetryFailed {
+        reason: Option<String>,
+        before: Option<Which>,
+        limit: usize,
+    },
+    PauseAll(bool),
+}
+
+/// One of the syncs there are, or the one that is not there yet.
+#[derive(Debug, Clone)]
+pub struct Which(Index);
+
+impl Which {
+    pub fn id(&self, model: &Model) -> SyncId {
+        let next = model.syncs.last().map_or(1, |row| row.sync.id.0 + 1);
+        let all = model.syncs.iter().map(|row| row.sync.id).chain([SyncId(next)]);
+        let all: Vec<_> = all.collect();
+        *self.0.get(&all)
+    }
 }
 
 /// Which of the held claims gets an outcome, and which one.
@@ -55,6 +83,17 @@ struct Details {
     delivered: Delivered,
     revision: Option<Revision>,
     tag_delay: Duration,
+    reason: String,
+}
+
+/// Why a lead is refused, or a sync given up.
+pub fn reasons() -> Vec<String> {
+    let reasons = [
+        "Bigin refused Email: not an email address",
+        "Bigin refused First_Name: longer than 40 characters",
+        "no luck",
+    ];
+    reasons.map(str::to_owned).into()
 }
 
 pub fn leads() -> Vec<LeadId> {
@@ -117,11 +156,12 @@ fn learned() -> impl Strategy<Value = Learned> {
     let some = || subsequence(Remote::ALL.to_vec(), 0..=3);
     let none = Just(Vec::new());
     let not_asked = prop_oneof![4 => none, 1 => some()];
-    (some(), not_asked, prop::bool::weighted(0.05)).prop_map(|(answered, not_asked, unknown_upsert)| Learned {
+    let all = (some(), not_asked, prop::bool::weighted(0.05), 0..9u32);
+    all.prop_map(|(answered, not_asked, unknown_upsert, credits)| Learned {
         answered,
         not_asked,
         unknown_upsert,
-        credits: 1,
+        credits,
     })
 }
 
@@ -140,11 +180,12 @@ fn picks() -> impl Strategy<Value = Pick> {
     });
     let delivered = (select(contacts()), select(Action::ALL.to_vec()), "h[12]");
     let delivered = delivered.prop_map(|(contact, action, hash)| Delivered { contact, action, hash });
-    let details = (delivered, revisions(), (0..30u64).prop_map(secs));
-    let details = details.prop_map(|(delivered, revision, tag_delay)| Details {
+    let details = (delivered, revisions(), (0..30u64).prop_map(secs), select(reasons()));
+    let details = details.prop_map(|(delivered, revision, tag_delay, reason)| Details {
         delivered,
         revision,
         tag_delay,
+        reason,
     });
     let which = (any::<Index>(), prop::bool::weighted(0.2), kind, any::<Index>());
     (which, details, failure).prop_map(|((claim, hold, kind, event), details, failure)| Pick {
@@ -167,7 +208,13 @@ pub fn steps(restarts: bool) -> impl Strategy<Value = Vec<Step>> {
     let record = record.prop_map(|(picks, learned)| Step::Record { picks, learned });
     let pause = (pauses(), prop::bool::weighted(0.2), draws());
     let pause = pause.prop_map(|(pause, late, draw)| Step::Pause { pause, late, draw });
-    let advance = prop_oneof![3 => 1..16u64, 1 => 16..60u64].prop_map(Step::Advance);
+    let advance = prop_oneof![15 => 1..16u64, 5 => 16..60u64, 1 => 3_600..90_000u64].prop_map(Step::Advance);
+    let which = || any::<Index>().prop_map(Which);
+    let reason = prop::option::of(select(reasons()));
+    let retry_failed = (reason, prop::option::of(which()), 1..4usize);
+    let retry_failed = retry_failed.prop_map(|(reason, before, limit)| Step::RetryFailed { reason, before, limit });
+    // Mostly the work goes on again soon.
+    let pause_all = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
     let forget = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::Forget(age, limit));
     let step = prop_oneof![
         5 => deliveries().prop_map(Step::Accept),
@@ -178,6 +225,10 @@ pub fn steps(restarts: bool) -> impl Strategy<Value = Vec<Step>> {
         5 => advance,
         u32::from(restarts) => Just(Step::Restart),
         1 => forget,
+        2 => which().prop_map(Step::Cancel),
+        2 => which().prop_map(Step::Retry),
+        1 => retry_failed,
+        2 => pause_all,
     ];
     prop::collection::vec(step, 1..100)
 }
@@ -224,6 +275,7 @@ impl Pick {
             delivered,
             revision,
             tag_delay,
+            reason,
         } = &self.details;
         let delivered = || delivered.clone();
         let seen = || Seen {
@@ -241,7 +293,7 @@ impl Pick {
             synced_at: now,
         };
         let rejected = Event::Rejected {
-            reason: "Bigin refused Email: not an email address".into(),
+            reason: reason.clone(),
             seen: seen(),
         };
         let tagged = || Event::Tagged {

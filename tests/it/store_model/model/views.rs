@@ -1,11 +1,14 @@
 //! What the model shows, and what it forgets.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bigin_sync::domain::breaker::{Breaker, Open};
 use bigin_sync::domain::failure::Remote;
 use bigin_sync::domain::lead::{ContactId, LeadId};
-use bigin_sync::store::{Filter, Ledger, Stage, SyncView};
+use bigin_sync::domain::state::State;
+use bigin_sync::store::{FailureGroup, Filter, Flow, Happening, Ledger, Overview, Stage, SyncView};
 use jiff::Timestamp;
 
 use super::{Model, Row};
@@ -15,6 +18,13 @@ impl Row {
         SyncView {
             sync: self.sync.clone(),
             changed_at: self.changed_at,
+        }
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        match &self.sync.state {
+            State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
+            _ => None,
         }
     }
 }
@@ -37,7 +47,10 @@ impl Model {
             .iter()
             .any(|remote| self.breakers[remote].open.is_some());
         let leaves_it = probes && !self.has_fresh(stage) && self.twin_has_fresh(stage);
-        self.syncs.iter().any(is_due) && !stage.remotes().iter().any(is_paused) && !leaves_it
+        self.paused_since.is_none()
+            && self.syncs.iter().any(is_due)
+            && !stage.remotes().iter().any(is_paused)
+            && !leaves_it
     }
 
     pub fn forget(&mut self, age: Duration, limit: usize) -> usize {
@@ -58,6 +71,8 @@ impl Model {
                 .map(|(place, (_, at))| (*at, place))
                 .collect(),
         );
+        let gone: Vec<_> = syncs.iter().map(|place| self.syncs[*place].sync.id).collect();
+        self.happenings.retain(|line| !gone.contains(&line.sync_id));
         let mut place = 0..;
         self.syncs
             .retain(|_| place.next().is_some_and(|place| !syncs.contains(&place)));
@@ -82,6 +97,11 @@ impl Model {
                 .as_ref()
                 .is_none_or(|state| row.sync.state.label() == state)
                 && filter.lead.as_ref().is_none_or(|lead| row.sync.lead == *lead)
+                && filter
+                    .contact
+                    .as_ref()
+                    .is_none_or(|contact| row.sync.state.contact() == Some(contact))
+                && filter.reason.as_ref().is_none_or(|reason| row.reason() == Some(reason))
                 && filter.before.is_none_or(|before| row.sync.id < before)
         };
         self.syncs
@@ -97,5 +117,94 @@ impl Model {
         self.memories
             .get(lead)
             .is_some_and(|memory| memory.contact.as_ref() == Some(contact))
+    }
+
+    /// Failed syncs whose lead has had none since, in the order they were opened.
+    pub fn last_failed(&self) -> Vec<&Row> {
+        let is_last = |row: &&Row| {
+            let mut newer = self.syncs.iter().filter(|other| other.sync.id > row.sync.id);
+            newer.all(|other| other.sync.lead != row.sync.lead)
+        };
+        let failed = self.syncs.iter().filter(|row| row.sync.state.label() == "failed");
+        failed.filter(is_last).collect()
+    }
+
+    pub fn failure_groups(&self, limit: usize) -> Vec<FailureGroup> {
+        let mut groups: Vec<FailureGroup> = Vec::new();
+        for row in self.last_failed() {
+            let (Some(reason), Some(at)) = (row.reason(), row.sync.finished_at) else {
+                continue;
+            };
+            match groups.iter_mut().find(|group| group.reason == reason) {
+                Some(group) => {
+                    group.leads += 1;
+                    group.latest = group.latest.max(at);
+                }
+                None => groups.push(FailureGroup {
+                    reason: reason.to_owned(),
+                    leads: 1,
+                    latest: at,
+                }),
+            }
+        }
+        groups.sort_by_key(|group| (Reverse(group.leads), Reverse(group.latest), group.reason.clone()));
+        groups.truncate(limit);
+        groups
+    }
+
+    pub fn overview(&self) -> Overview {
+        let mut in_progress: BTreeMap<String, u64> = BTreeMap::new();
+        let active = || self.syncs.iter().filter(|row| row.is_active());
+        for row in active() {
+            *in_progress.entry(row.sync.state.label().to_owned()).or_default() += 1;
+        }
+        let hours_ago = self.now.as_second() / 3600 - 24;
+        Overview {
+            at: self.now,
+            in_progress,
+            oldest: active().next().map(Row::view),
+            ledger: self.ledger(),
+            breakers: self.open_breakers(),
+            paused_since: self.paused_since,
+            failed_leads: u64::try_from(self.last_failed().len()).unwrap(),
+            credits: self.credits.range(hours_ago + 1..).map(|(_, used)| used).sum(),
+            token_granted_at: None,
+        }
+    }
+
+    /// Steps are counted from 1970 on.
+    pub fn flow(&self, since: Timestamp, step: Duration) -> Vec<Flow> {
+        let step = i64::try_from(step.as_micros()).unwrap();
+        let mut flows: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+        for row in &self.syncs {
+            let Some(at) = row.sync.finished_at.filter(|at| *at >= since) else {
+                continue;
+            };
+            let (sent, failed) = flows.entry(at.as_microsecond() / step * step).or_default();
+            match row.sync.state.label() {
+                "sent" => *sent += 1,
+                "failed" => *failed += 1,
+                _ => {}
+            }
+        }
+        let flow = |(from, (sent, failed)): (i64, (u64, u64))| Flow {
+            from: Timestamp::from_microsecond(from).unwrap(),
+            sent,
+            failed,
+        };
+        flows
+            .into_iter()
+            .filter(|(_, ended)| *ended != (0, 0))
+            .map(flow)
+            .collect()
+    }
+
+    pub fn happenings(&self, after: i64, limit: usize) -> Vec<Happening> {
+        let later = self.happenings.iter().filter(|line| line.id > after);
+        later.take(limit).cloned().collect()
+    }
+
+    pub fn last_happening(&self) -> i64 {
+        self.happenings.last().map_or(0, |line| line.id)
     }
 }

@@ -1,0 +1,187 @@
+//! The loops that run beside the server, each kept going until the program stops.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::App;
+use crate::metrics::Metrics;
+use crate::store::Stage;
+use crate::workers::alert::{self, Alerts};
+use crate::workers::heartbeat::Heartbeat;
+use crate::workers::{self, Context};
+
+/// Between the end of a worker that should not have ended and its next start.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// How often old syncs and deliveries are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+impl App {
+    pub(super) fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut loops = JoinSet::new();
+        let context = Arc::clone(&self.context);
+        // Not waited for: the upsert worker waits where it needs the answer.
+        tokio::spawn(async move {
+            if let Err(error) = context.read_org_at_start().await {
+                tracing::warn!("what was learned of Bigin at start could not be stored: {error}");
+            }
+        });
+        for stage in Stage::ALL {
+            let (context, stopping) = (Arc::clone(&self.context), stopping.clone());
+            let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
+            loops.spawn(supervise(
+                stage.label(),
+                Arc::clone(&self.context.metrics),
+                stopping,
+                make,
+            ));
+        }
+        let context = Arc::clone(&self.context);
+        if let Some((interval, min_age)) = self.reconcile {
+            let context = Arc::clone(&context);
+            let heartbeat = self.heartbeat.clone();
+            let make = move |stopping| {
+                let (context, heartbeat) = (Arc::clone(&context), heartbeat.clone());
+                reconcile(context, heartbeat, interval, min_age, stopping)
+            };
+            loops.spawn(supervise(
+                "reconcile",
+                Arc::clone(&self.context.metrics),
+                stopping.clone(),
+                make,
+            ));
+        }
+        if let Some(alerts) = &self.alerts {
+            let (alerts, context) = (Arc::clone(alerts), Arc::clone(&context));
+            let make = move |stopping| tell(Arc::clone(&alerts), Arc::clone(&context), stopping);
+            loops.spawn(supervise(
+                "alert",
+                Arc::clone(&self.context.metrics),
+                stopping.clone(),
+                make,
+            ));
+        }
+        let age = self.retention;
+        let make = move |stopping| retention(Arc::clone(&context), age, stopping);
+        loops.spawn(supervise(
+            "retention",
+            Arc::clone(&self.context.metrics),
+            stopping.clone(),
+            make,
+        ));
+        loops
+    }
+}
+
+/// Keeps a loop going: one that ends or panics before the program stops is reported and started again.
+async fn supervise<F>(
+    name: &'static str,
+    metrics: Arc<Metrics>,
+    mut stopping: watch::Receiver<bool>,
+    make: impl Fn(watch::Receiver<bool>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let ended = tokio::spawn(make(stopping.clone())).await;
+        if *stopping.borrow() {
+            return;
+        }
+        let how = if ended.is_ok() { "ended" } else { "panicked" };
+        metrics.worker_restarts.add();
+        tracing::error!(worker = name, "the worker {name} {how} and is started again");
+        tokio::select! {
+            () = tokio::time::sleep(RESTART) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+async fn reconcile(
+    context: Arc<Context>,
+    heartbeat: Option<Arc<Heartbeat>>,
+    interval: Duration,
+    min_age: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
+    while !*stopping.borrow() {
+        let round = workers::reconcile::round(&context, min_age).await;
+        match &round {
+            Ok(None) => tracing::debug!("no reconciliation while Sanity wants to be left alone"),
+            Ok(Some(0)) => tracing::debug!("reconciliation found no missed webhook"),
+            Ok(Some(missed)) => tracing::warn!(missed, "reconciliation found {missed} missed webhooks"),
+            Err(error) => tracing::warn!("reconciliation was cut short: {error}"),
+        }
+        // While it waits anyway, so that a slow monitor holds nothing up.
+        let beat = async {
+            if let Some(heartbeat) = &heartbeat {
+                heartbeat.after(&context, &round).await;
+            }
+        };
+        tokio::join!(beat, pause(interval, &mut stopping));
+    }
+}
+
+async fn tell(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        if let Err(error) = alerts.step(&context).await {
+            tracing::warn!("it is not known whether something needs a person: {error}");
+        }
+        pause(alert::INTERVAL, &mut stopping).await;
+    }
+}
+
+async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        match workers::retention::round(&context, age).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "{rows} old syncs and deliveries are forgotten"),
+            Err(error) => tracing::warn!("old syncs and deliveries could not be forgotten: {error}"),
+        }
+        pause(RETENTION_INTERVAL, &mut stopping).await;
+    }
+}
+
+async fn pause(interval: Duration, stopping: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(interval) => {}
+        _ = stopping.changed() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_or_ends_is_reported_and_started_again() {
+        let metrics = Arc::new(Metrics::default());
+        let starts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (stopping, stopped) = watch::channel(false);
+        let (working, mut works) = tokio::sync::mpsc::channel(1);
+        let counted = Arc::clone(&starts);
+        let make = move |mut stopping: watch::Receiver<bool>| {
+            let (starts, working) = (Arc::clone(&counted), working.clone());
+            async move {
+                match starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                    0 => panic!("a defect"),
+                    1 => {}
+                    _ => {
+                        working.send(()).await.unwrap();
+                        stopping.changed().await.unwrap();
+                    }
+                }
+            }
+        };
+        let supervised = tokio::spawn(supervise("test", Arc::clone(&metrics), stopped, make));
+        works.recv().await.unwrap();
+        assert_eq!(metrics.worker_restarts.get(), 2);
+        stopping.send(true).unwrap();
+        supervised.await.unwrap();
+        assert_eq!(starts.load(std::sync::atomic::Ordering::Relaxed), 3);
+    }
+}

@@ -1,0 +1,392 @@
+//! What every store does for people: cancelling, trying again, pausing all work, and the numbers they look at.
+
+use bigin_sync::domain::lead::Revision;
+use bigin_sync::domain::state::Seen;
+use bigin_sync::domain::sync::SyncId;
+use bigin_sync::store::Cancelling;
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+
+use super::*;
+
+impl Bench {
+    async fn cancel(&self, id: i64) -> Cancelling {
+        self.store.cancel(SyncId(id)).await.unwrap()
+    }
+
+    async fn retry(&self, id: i64) -> Option<Accepted> {
+        self.store.retry(SyncId(id)).await.unwrap()
+    }
+
+    /// The leads that a stage's worker gets now.
+    async fn due(&self, stage: Stage) -> Vec<String> {
+        let claim = self.store.claim(stage, 10).await.unwrap();
+        let leads = claim.syncs.iter().map(|claimed| claimed.sync.lead.to_string());
+        leads.collect()
+    }
+
+    /// A sync of the lead fails for this reason.
+    async fn fails(&self, lead: &str, reason: &str) {
+        self.store.request(lead_id(lead), Source::Person, None).await.unwrap();
+        let claimed = self.claim_one(Stage::Upsert).await;
+        let seen = Seen {
+            requests: 1,
+            revision: None,
+        };
+        let reason = reason.to_owned();
+        self.record(&claimed, Effect::Happened(Event::Rejected { reason, seen }))
+            .await;
+        let claimed = self.claim_one(Stage::WriteBack).await;
+        self.record(&claimed, Effect::Happened(Event::WrittenBack)).await;
+    }
+
+    async fn history(&self, id: i64) -> Vec<(String, serde_json::Value)> {
+        let (_, history) = self.store.sync(SyncId(id)).await.unwrap().unwrap();
+        history.into_iter().map(|line| (line.what, line.detail)).collect()
+    }
+
+    fn is_woken(&self, stage: Stage) -> bool {
+        self.store.woken(stage).notified().now_or_never().is_some()
+    }
+}
+
+fn no_luck() -> Failure {
+    Failure {
+        problem: "no luck".into(),
+        hint: None,
+        draw: 1.0,
+    }
+}
+
+fn revision(at: Timestamp) -> Revision {
+    Revision {
+        updated_at: at,
+        rev: Some("r".into()),
+    }
+}
+
+#[actix_web::test]
+async fn a_sync_in_a_workers_hands_is_not_cancelled_and_is_as_it_was() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    assert_eq!(bench.cancel(1).await, Cancelling::Busy);
+    bench.upserted(&claimed, "1").await;
+    assert_eq!(bench.state("a").await.label(), "upserted", "the lease was still good");
+    assert_eq!(bench.history(1).await.len(), 2);
+
+    let mut changes = bench.store.changes();
+    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    assert_eq!(
+        bench.history(1).await[2],
+        ("cancelled".into(), serde_json::json!({ "by": "person" }))
+    );
+    assert_eq!(changes.try_recv().unwrap().state, "cancelled");
+    assert_eq!(
+        (bench.cancel(1).await, bench.cancel(2).await),
+        (Cancelling::Ended, Cancelling::Missing)
+    );
+    bench.clock.advance(secs(60));
+    assert_eq!(bench.due(Stage::Tag).await.len(), 0);
+    let ledger = bench.store.ledger().await.unwrap();
+    assert!(ledger.balances() && ledger.cancelled == 1, "{ledger:?}");
+}
+
+#[actix_web::test]
+async fn a_worker_that_lost_its_lease_holds_up_no_cancellation_and_changes_nothing_after_it() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let late = bench.claim_one(Stage::Upsert).await;
+    bench.clock.advance(secs(60));
+    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    bench.upserted(&late, "1").await;
+    assert_eq!(bench.state("a").await.label(), "cancelled");
+}
+
+#[actix_web::test]
+async fn what_the_process_before_was_sending_is_neither_cancelled_nor_sent_again_before_its_time() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let failed = bench.claim_one(Stage::Upsert).await;
+    bench.record(&failed, Effect::Failed(no_luck())).await;
+    bench.clock.advance(secs(1));
+    bench.claim_one(Stage::Upsert).await;
+    bench.clock.advance(secs(1));
+    let bench = bench.reopen();
+    assert_eq!(bench.cancel(1).await, Cancelling::Busy, "the call may be under way");
+    assert_eq!(bench.retry(1).await, Some(Accepted::Joined(SyncId(1))));
+    assert_eq!(
+        bench.due(Stage::Upsert).await.len(),
+        0,
+        "also where a person is in a hurry"
+    );
+    bench.clock.advance(secs(1));
+    let bench = bench.reopen();
+    bench.clock.advance(secs(58));
+    assert_eq!(
+        bench.due(Stage::Upsert).await,
+        ["a"],
+        "its lease has run out, however often the process began"
+    );
+}
+
+#[actix_web::test]
+async fn reconciliation_does_not_bring_back_what_a_person_cancelled() {
+    let bench = Bench::new();
+    let asked = revision(bench.clock.now());
+    bench
+        .store
+        .request(lead_id("a"), Source::Webhook, Some(asked.clone()))
+        .await
+        .unwrap();
+    bench.clock.advance(secs(1));
+    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    let looks = |revision| {
+        bench
+            .store
+            .request(lead_id("a"), Source::Reconciliation, Some(revision))
+    };
+    assert_eq!(looks(asked.clone()).await.unwrap(), Accepted::Repeat);
+    assert_eq!(bench.store.ledger().await.unwrap().opened, 1);
+    let bench = bench.reopen();
+    let looks = |revision| {
+        bench
+            .store
+            .request(lead_id("a"), Source::Reconciliation, Some(revision))
+    };
+    assert_eq!(looks(asked).await.unwrap(), Accepted::Repeat, "nor after a restart");
+    let anew = revision(bench.clock.now() + secs(1));
+    assert!(
+        matches!(looks(anew).await.unwrap(), Accepted::Opened(_)),
+        "asked for anew"
+    );
+}
+
+#[actix_web::test]
+async fn others_bring_back_what_a_person_cancelled() {
+    for source in [Source::Webhook, Source::Person] {
+        let bench = Bench::new();
+        bench.open("a").await;
+        assert_eq!(bench.cancel(1).await, Cancelling::Done);
+        let old = Some(revision(bench.clock.now()));
+        let accepted = bench.store.request(lead_id("a"), source, old).await.unwrap();
+        assert_eq!(accepted, Accepted::Opened(SyncId(2)), "{source:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_retry_ends_a_wait_after_a_failure_and_wakes_the_worker() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    for _ in 0..4 {
+        let claimed = bench.claim_one(Stage::Upsert).await;
+        bench.record(&claimed, Effect::Failed(no_luck())).await;
+        bench.clock.advance(secs(1));
+        while bench.is_woken(Stage::Upsert) {}
+        assert_eq!(bench.retry(1).await, Some(Accepted::Joined(SyncId(1))));
+        assert!(bench.is_woken(Stage::Upsert));
+    }
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    assert!(claimed.sync.requests.by_person);
+    assert_eq!((claimed.sync.requests.count, claimed.sync.failures.count), (5, 4));
+    assert_eq!(bench.retry(7).await, None);
+}
+
+#[actix_web::test]
+async fn a_retry_brings_no_tag_forward() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&claimed, "1").await;
+    bench.retry(1).await.unwrap();
+    bench.clock.advance(secs(14));
+    assert_eq!(bench.due(Stage::Tag).await.len(), 0);
+    bench.clock.advance(secs(1));
+    let tag = bench.claim_one(Stage::Tag).await;
+    bench.record(&tag, Effect::Failed(no_luck())).await;
+    bench.retry(1).await.unwrap();
+    assert_eq!(bench.due(Stage::Tag).await, ["a"], "a wait after a failure is over");
+}
+
+#[actix_web::test]
+async fn a_retry_under_a_workers_hands_leaves_the_lease_and_sends_the_sync_round_again() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    bench.retry(1).await.unwrap();
+    assert_eq!(bench.due(Stage::Upsert).await.len(), 0);
+    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    let again = bench.claim_one(Stage::Upsert).await;
+    assert!(again.sync.requests.by_person);
+}
+
+#[actix_web::test]
+async fn failed_leads_are_tried_again_page_by_page_and_by_their_reason() {
+    let bench = Bench::new();
+    for lead in ["a", "b", "c", "d"] {
+        bench.fails(lead, "no email").await;
+    }
+    bench.fails("e", "no name").await;
+    bench.fails("a", "no email").await;
+    let claimed = {
+        bench.open("b").await;
+        bench.claim_one(Stage::Upsert).await
+    };
+    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+
+    let groups = bench.store.failure_groups(9).await.unwrap();
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|group| (group.reason.as_str(), group.leads))
+        .collect();
+    assert_eq!(
+        groups,
+        [("no email", 3), ("no name", 1)],
+        "those whose last sync failed"
+    );
+    assert_eq!(bench.store.overview().await.unwrap().failed_leads, 4);
+    let retry = |before| bench.store.retry_failed(Some("no email".into()), before, 2);
+    let (count, next) = retry(None).await.unwrap();
+    assert_eq!((count, next), (2, Some(SyncId(4))), "the newest first: of a, and of d");
+    assert_eq!(retry(next).await.unwrap(), (1, None));
+    assert_eq!(
+        bench.store.retry_failed(None, None, 9).await.unwrap(),
+        (1, None),
+        "that of e is left"
+    );
+    assert_eq!(bench.due(Stage::Upsert).await, ["a", "d", "c", "e"]);
+    assert_eq!(bench.store.failure_groups(9).await.unwrap(), []);
+    let ledger = bench.store.ledger().await.unwrap();
+    assert!(ledger.balances() && ledger.opened_by_person == 10, "{ledger:?}");
+}
+
+#[actix_web::test]
+async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_claimed() {
+    let bench = Bench::new();
+    bench.store.pause_all(true).await.unwrap();
+    let paused_at = bench.clock.now();
+    bench.clock.advance(secs(5));
+    bench.store.pause_all(true).await.unwrap();
+    bench.open("a").await;
+    let bench = bench.reopen();
+    for stage in Stage::ALL {
+        let claim = bench.store.claim(stage, 10).await.unwrap();
+        assert_eq!(
+            (claim.syncs.len(), claim.next_due),
+            (0, None),
+            "until somebody wakes it"
+        );
+        while bench.is_woken(stage) {}
+    }
+    let overview = bench.store.overview().await.unwrap();
+    assert_eq!(
+        overview.paused_since,
+        Some(paused_at),
+        "since the first time it was said"
+    );
+
+    bench.store.pause_all(false).await.unwrap();
+    assert!(Stage::ALL.into_iter().all(|stage| bench.is_woken(stage)));
+    assert_eq!(bench.store.overview().await.unwrap().paused_since, None);
+    assert_eq!(bench.due(Stage::Upsert).await, ["a"]);
+}
+
+#[actix_web::test]
+async fn the_overview_is_of_what_is_in_progress_and_of_a_days_credits() {
+    let bench = Bench::new();
+    bench.store.note_grant(bench.clock.now()).await.unwrap();
+    let spend = |credits| {
+        let learned = Learned {
+            credits,
+            ..Learned::default()
+        };
+        bench.store.record(Vec::new(), learned)
+    };
+    let granted = bench.clock.now();
+    spend(3).await.unwrap();
+    spend(4).await.unwrap();
+    for lead in ["a", "b", "c"] {
+        bench.open(lead).await;
+        bench.clock.advance(secs(1));
+    }
+    let a = bench.claim_one(Stage::Upsert).await;
+    bench.record(&a, Effect::Happened(Event::LeadDeleted)).await;
+    let b = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&b, "1").await;
+    let overview = bench.store.overview().await.unwrap();
+    assert_eq!(
+        overview.in_progress,
+        [("requested".into(), 1), ("upserted".into(), 1)].into()
+    );
+    assert_eq!(overview.oldest.unwrap().sync.lead, lead_id("b"));
+    assert_eq!((overview.credits, overview.token_granted_at), (7, Some(granted)));
+    assert_eq!(overview.ledger, bench.store.ledger().await.unwrap());
+
+    bench.clock.advance(secs(23 * 3600));
+    spend(1).await.unwrap();
+    assert_eq!(bench.store.overview().await.unwrap().credits, 8);
+    bench.clock.advance(secs(3600));
+    assert_eq!(
+        bench.store.overview().await.unwrap().credits,
+        1,
+        "the others are free again"
+    );
+}
+
+#[actix_web::test]
+async fn what_happens_to_all_syncs_can_be_followed_and_counted() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let seen = bench.store.last_happening().await.unwrap();
+    bench.open("b").await;
+    bench.cancel(1).await;
+    let happenings = bench.store.happenings(seen, 10).await.unwrap();
+    let told: Vec<_> = happenings
+        .iter()
+        .map(|line| (line.lead_id.as_str(), line.what.as_str(), line.state.as_str()))
+        .collect();
+    assert_eq!(told, [("b", "opened", "requested"), ("a", "cancelled", "cancelled")]);
+    assert_eq!(
+        bench.store.happenings(happenings[0].id, 1).await.unwrap(),
+        happenings[1..]
+    );
+    assert_eq!(bench.store.last_happening().await.unwrap(), happenings[1].id);
+
+    bench.cancel(2).await;
+    let begun = bench.clock.now();
+    bench.clock.advance(secs(90));
+    bench.fails("c", "no name").await;
+    let flow = bench.store.flow(begun, secs(60)).await.unwrap();
+    let flow: Vec<_> = flow.iter().map(|flow| (flow.from, flow.sent, flow.failed)).collect();
+    assert_eq!(flow, [(begun + secs(60), 0, 1)], "the cancelled ones are neither");
+    assert_eq!(bench.store.flow(begun + secs(91), secs(60)).await.unwrap(), []);
+}
+
+#[actix_web::test]
+async fn syncs_are_found_by_their_contact_and_by_their_reason() {
+    let bench = Bench::new();
+    bench.fails("a", "no name").await;
+    bench.open("b").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&claimed, "77").await;
+    let of = |filter| async {
+        let syncs = bench.store.list(filter, 9).await.unwrap();
+        let leads = syncs.iter().map(|view| view.sync.lead.to_string());
+        leads.collect::<Vec<_>>()
+    };
+    let by_contact = Filter {
+        contact: Some(contact_id("77")),
+        ..Filter::default()
+    };
+    let by_reason = Filter {
+        reason: Some("no name".into()),
+        ..Filter::default()
+    };
+    assert_eq!(of(by_contact.clone()).await, ["b"]);
+    assert_eq!(of(by_reason.clone()).await, ["a"]);
+    let both = Filter {
+        reason: by_reason.reason,
+        ..by_contact
+    };
+    assert_eq!(of(both).await.len(), 0);
+}
