@@ -42,6 +42,16 @@ async fn a_mass_of_refusals_costs_one_refresh() {
 }
 
 #[tokio::test]
+async fn all_who_need_a_token_before_there_is_one_wait_for_the_same() {
+    let world = World::of_tokens().await;
+    let bigin = world.bigin();
+    for result in join_all((0..100).map(|_| call(&bigin))).await {
+        result.unwrap();
+    }
+    assert_eq!(world.grants(), 1);
+}
+
+#[tokio::test]
 async fn a_token_expires_by_our_clock_a_minute_early() {
     let world = World::of_tokens().await;
     let bigin = world.bigin();
