@@ -110,6 +110,8 @@ impl App {
             secrets,
             max_age: settings.sanity.webhook_max_age,
             lead_type: settings.sanity.lead_type.clone(),
+            links: links(settings),
+            tag_delay: settings.tag_delay,
             admin,
             cors_origin: settings
                 .cors_origin
@@ -169,6 +171,16 @@ impl App {
                 anyhow::bail!("the server ended by itself")
             }
         }
+    }
+}
+
+/// What the pages know of the addresses around them.
+fn links(settings: &Settings) -> http::Links {
+    let studio = settings.sanity.studio_url.as_ref();
+    http::Links {
+        by_https: settings.public_url.as_ref().is_some_and(|url| url.scheme() == "https"),
+        studio: studio.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+        bigin: settings.bigin.web_url.clone(),
     }
 }
 

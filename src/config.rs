@@ -100,10 +100,10 @@ pub struct Settings {
     pub give_up_after: Duration,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// For `/api`; without it `/api` is off.
-    pub admin_token: Option<SecretString>,
-    /// Where people find the server; for links.
+    /// Where people find the pages, as the proxy in front serves them.
     pub public_url: Option<Url>,
+    /// For `/api` and the pages; without it both are off.
+    pub admin_token: Option<SecretString>,
     /// Who is told that something needs a person.
     pub alerts: AlertSettings,
     /// Longest wait of `/api/send-to-bigin`.
@@ -133,6 +133,8 @@ pub struct SanitySettings {
     pub webhook_max_age: Option<Duration>,
     /// The document type.
     pub lead_type: String,
+    /// The Studio in which editors see the leads.
+    pub studio_url: Option<Url>,
 }
 
 /// Where they go.
@@ -144,6 +146,8 @@ pub struct BiginSettings {
     pub api_domain: Url,
     /// The API domain was set on purpose, and wins over the token's answer.
     pub api_domain_is_set: bool,
+    /// Where people use Bigin in a browser.
+    pub web_url: String,
     /// Of the self client.
     pub client_id: String,
     /// Of the self client.
@@ -223,9 +227,8 @@ impl Settings {
             log_filter: read.text("RUST_LOG"),
             mapping: layers.mapping(),
         };
-        for name in ["SANITY_STUDIO_URL", "BIGIN_SYNC_URL"] {
-            read.maybe_url(name);
-        }
+        // For the commands that talk to a running service.
+        read.maybe_url("BIGIN_SYNC_URL");
         read.faults.extend(check_rest(
             &settings.mapping,
             &settings.time_zone,

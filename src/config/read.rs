@@ -186,6 +186,7 @@ impl Reader<'_> {
             webhook_secret_previous: previous.map(SecretString::from),
             webhook_max_age: max_age,
             lead_type: self.text("SANITY_LEAD_TYPE"),
+            studio_url: self.maybe_url("SANITY_STUDIO_URL"),
         }
     }
 
@@ -204,6 +205,8 @@ impl Reader<'_> {
         BiginSettings {
             accounts_url: self.url_or("BIGIN_ACCOUNTS_URL", accounts),
             api_domain_is_set: api_domain.is_some(),
+            // Bigin's pages are where the accounts server is: accounts.zoho.eu, bigin.zoho.eu.
+            web_url: accounts.replace("//accounts.", "//bigin."),
             api_domain: api_domain.unwrap_or_else(|| self.url_or("", api)),
             client_id: self.text("BIGIN_CLIENT_ID"),
             client_secret: self.token("BIGIN_CLIENT_SECRET"),

@@ -127,7 +127,7 @@ pub(super) struct ListQuery {
 }
 
 /// A page of syncs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Page {
     pub(super) syncs: Vec<SyncJson>,
     /// The `before` of the next page, where there may be one. It stays good while syncs are opened.

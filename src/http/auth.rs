@@ -233,3 +233,6 @@ pub(super) fn is_same_origin(request: &HttpRequest) -> bool {
 pub(super) fn retry_after(wait: Duration) -> (actix_web::http::header::HeaderName, String) {
     (RETRY_AFTER, wait.as_secs_f64().ceil().to_string())
 }
+
+#[cfg(test)]
+mod tests;

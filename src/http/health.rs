@@ -75,9 +75,11 @@ pub(super) fn trouble(remote: Remote, open: &Open) -> String {
         Remote::Token | Remote::Bigin => "bigin",
         Remote::Sanity => "sanity",
     };
+    let code = format!(" ({})", open.code);
     match open.message.split_once("; ") {
-        Some((what, to_do)) => format!("{part}: {what} ({}); {to_do}", open.code),
-        None => format!("{part}: {} ({})", open.message, open.code),
+        Some((what, to_do)) => format!("{part}: {what}{code}; {to_do}"),
+        // Some messages end with it already.
+        None => format!("{part}: {}{code}", open.message.trim_end_matches(&code)),
     }
 }
 

@@ -26,6 +26,7 @@ mod health;
 mod metrics;
 mod openapi;
 mod overview;
+mod pages;
 mod problem;
 mod send;
 mod steer;
@@ -34,6 +35,7 @@ mod webhook;
 pub use auth::Admin;
 pub use events::MOST_STREAMS;
 pub use openapi::Document;
+pub use pages::{DOOR, PAGES};
 
 /// What the handlers work with.
 pub struct State {
@@ -47,6 +49,10 @@ pub struct State {
     pub max_age: Option<Duration>,
     /// The leads' document type.
     pub lead_type: String,
+    /// Where the pages are, and where their links lead.
+    pub links: Links,
+    /// Between the upsert and the tag, for the pages' countdown.
+    pub tag_delay: Duration,
     /// Who may use the API and the pages; without it they are off.
     pub admin: Option<Admin>,
     /// The one origin whose pages may call the API from a browser, with the admin token.
@@ -65,6 +71,16 @@ pub struct State {
     pub started_at: Timestamp,
     /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
     pub stopping: watch::Sender<bool>,
+}
+
+/// The addresses around the pages.
+pub struct Links {
+    /// People come by HTTPS, so that the session's cookie is for HTTPS only.
+    pub by_https: bool,
+    /// Sanity Studio, without a slash at the end.
+    pub studio: Option<String>,
+    /// Bigin as people use it, without a slash at the end.
+    pub bigin: String,
 }
 
 /// A head of a request that takes longer than this to arrive is given up.
@@ -218,14 +234,21 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
                 .limit(64 * 1024)
                 .error_handler(problem::bad_json),
         )
+        .app_data(web::FormConfig::default().error_handler(problem::bad_form))
         .app_data(web::QueryConfig::default().error_handler(problem::bad_query))
         .app_data(web::PathConfig::default().error_handler(problem::bad_path));
     for address in OPEN {
         config.service(address.resource());
     }
+    for address in DOOR {
+        config.service(address.resource().wrap(from_fn(pages::door)));
+    }
+    for address in PAGES {
+        config.service(address.resource().wrap(from_fn(pages::gate)));
+    }
     config
         .service(api.default_service(web::to(not_found)))
-        .default_service(web::to(not_found));
+        .default_service(web::to(pages::not_found));
 }
 
 /// Lets the pages of one origin call the API. Cookies stay out of it.

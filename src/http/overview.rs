@@ -137,7 +137,7 @@ pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), Http
 }
 
 impl Health {
-    fn new(overview: Overview, last_hour: Ended, last_day: Ended) -> Self {
+    pub(super) fn new(overview: Overview, last_hour: Ended, last_day: Ended) -> Self {
         let Overview { at, ledger, .. } = overview;
         let seconds = |since: Timestamp| until(since, at).as_secs();
         Self {

@@ -1,7 +1,7 @@
 //! Errors as people and programs read them: RFC 9457 problem details, with the same sentence as `error`, which is where
 //! the plan's button looks for it.
 
-use actix_web::error::{InternalError, JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::error::{InternalError, JsonPayloadError, PathError, QueryPayloadError, UrlencodedError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
@@ -27,6 +27,9 @@ pub(super) struct Problem<'a> {
     error: &'a str,
 }
 
+/// What a problem says, kept with its answer: the pages say it in their own way.
+pub(super) struct Said(pub(super) String);
+
 /// A problem with a sentence that says what is wrong and what to do.
 pub(super) fn answer(status: u16, detail: &str) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -37,9 +40,11 @@ pub(super) fn answer(status: u16, detail: &str) -> HttpResponse {
         detail,
         error: detail,
     };
-    HttpResponse::build(status)
+    let mut response = HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, "application/problem+json"))
-        .json(problem)
+        .json(problem);
+    response.extensions_mut().insert(Said(detail.to_owned()));
+    response
 }
 
 /// The address is there, and takes other methods.
@@ -87,6 +92,14 @@ pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web:
     let response = answer(
         400,
         "The address has a parameter that is not understood: /api/openapi.json says which there are.",
+    );
+    InternalError::from_response(error, response).into()
+}
+
+pub(super) fn bad_form(error: UrlencodedError, _: &HttpRequest) -> actix_web::Error {
+    let response = answer(
+        400,
+        "The form is not understood. Nothing was done: go back and try again.",
     );
     InternalError::from_response(error, response).into()
 }

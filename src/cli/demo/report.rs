@@ -275,7 +275,11 @@ pub(super) fn invite(stage: &Stage, api: &Api) {
         stage.bigin.client_id(),
         stage.bigin.refresh_token()
     ));
-    line("\nSend a lead, as the dashboard's button does:");
+    line(format!(
+        "\nWatch it in a browser, logged in with the ADMIN_TOKEN: {}/",
+        api.url
+    ));
+    line("Send a lead, as the plan's button does:");
     line(format!(
         "  curl -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{{\"leadId\":\"{lead}\"}}' {}/api/send-to-bigin",
         api.token, api.url

@@ -61,6 +61,12 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         secrets: Secrets::new(SECRET.into(), None).unwrap(),
         max_age: None,
         lead_type: "dbrLead".to_owned(),
+        links: http::Links {
+            by_https: false,
+            studio: None,
+            bigin: String::new(),
+        },
+        tag_delay: Duration::ZERO,
         admin: None,
         cors_origin: None,
         streams: Arc::new(tokio::sync::Semaphore::new(1)),

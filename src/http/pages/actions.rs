@@ -1,0 +1,57 @@
+//! What the buttons do: what the API does, and then the page that shows what has become of it.
+
+use actix_web::web;
+use serde::Deserialize;
+
+use super::notes::Did;
+use super::{Answer, see};
+use crate::domain::sync::SyncId;
+use crate::http::{State, problem, steer};
+
+/// Which failed leads, and where the button was.
+#[derive(Deserialize)]
+pub(super) struct RetryForm {
+    /// Those that failed for this reason; all of them only where that is said.
+    reason: Option<String>,
+    /// All of them.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Tries a sync again, and shows the sync that carries it out.
+pub(super) async fn retry(id: web::Path<i64>, state: web::Data<State>) -> Answer {
+    let now = steer::try_again(&state, SyncId(*id)).await?;
+    Ok(see(&format!("/syncs/{now}?{}", Did::Retry.query())))
+}
+
+/// Tries the failed leads of a reason again, or all of them.
+pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<State>) -> Answer {
+    let RetryForm { reason, all } = form.into_inner();
+    if reason.is_some() == all {
+        return Err(problem::answer(
+            400,
+            "The form names no reason. Nothing was done: go back and try again.",
+        )
+        .into());
+    }
+    let count = steer::try_failed_again(&state, reason).await?;
+    Ok(see(&format!("/failures?{}&count={count}", Did::RetryAll.query())))
+}
+
+/// Cancels a sync.
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> Answer {
+    steer::call_off(&state, SyncId(*id)).await?;
+    Ok(see(&format!("/syncs/{id}?{}", Did::Cancel.query())))
+}
+
+/// Pauses all work.
+pub(super) async fn pause(state: web::Data<State>) -> Answer {
+    steer::set_paused(&state, true).await?;
+    Ok(see(&format!("/?{}", Did::Pause.query())))
+}
+
+/// Lets the work go on.
+pub(super) async fn resume(state: web::Data<State>) -> Answer {
+    steer::set_paused(&state, false).await?;
+    Ok(see(&format!("/?{}", Did::Resume.query())))
+}

@@ -1,0 +1,254 @@
+//! The list: syncs, newest first, found by their lead, contact, state or reason.
+
+use std::time::Duration;
+
+use actix_web::web;
+use askama::Template;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::notes::Done;
+use super::words::{self, BADGES, Badge, Countdown, Moment, Standstill};
+use super::{Answer, Frame, page};
+use crate::domain::lead::ContactId;
+use crate::http::api::{self, ListQuery, SyncJson};
+use crate::http::auth::Session;
+use crate::http::problem::{self, Said};
+use crate::http::{Links, State};
+use crate::store::FailureGroup;
+
+const ROWS: u32 = 50;
+
+/// Reasons that can be chosen.
+const REASONS: usize = 30;
+
+/// Seconds after which a browser without JavaScript loads the page again: slow enough to type an id meanwhile.
+const AGAIN: u32 = 60;
+
+#[derive(Template)]
+#[template(path = "list.html")]
+struct ListPage {
+    frame: Frame,
+    query: PageQuery,
+    rows: Vec<Row>,
+    /// The address of the page with older ones.
+    older: Option<String>,
+    reasons: Vec<FailureGroup>,
+    /// What is wrong with what was asked.
+    fault: Option<String>,
+}
+
+/// What the form asks for. An empty field asks for nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct PageQuery {
+    /// The id of a lead or a contact.
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    reason: String,
+    before: Option<i64>,
+}
+
+/// A sync as a row, or as the head of its own page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) id: i64,
+    pub(super) lead: String,
+    pub(super) badge: Badge,
+    pub(super) sentence: String,
+    pub(super) countdown: Option<Countdown>,
+    pub(super) contact: Option<String>,
+    pub(super) opened: Moment,
+    pub(super) changed: Moment,
+    /// The lead in Sanity Studio.
+    pub(super) studio: Option<String>,
+    /// The contact in Bigin.
+    pub(super) bigin: Option<String>,
+}
+
+/// What a row needs to know beside its sync.
+pub(super) struct Around<'a> {
+    pub(super) stand: &'a Standstill,
+    pub(super) links: &'a Links,
+    pub(super) lead_type: &'a str,
+    pub(super) tag_delay: Duration,
+    pub(super) now: Timestamp,
+}
+
+/// Shows the list.
+pub(super) async fn show(
+    session: web::ReqData<Session>,
+    query: web::Query<PageQuery>,
+    done: web::Query<Done>,
+    state: web::Data<State>,
+) -> Answer {
+    let query = query.into_inner().trimmed();
+    let overview = state
+        .store
+        .overview()
+        .await
+        .map_err(|error| problem::unavailable(&error))?;
+    let stand = Standstill::of(&overview);
+    let found = match find(&state, &query).await {
+        Ok(found) => Ok(found),
+        // What was typed is no id: said beside the form, which still has it.
+        Err(refusal) if refusal.status().as_u16() == 400 => Err(refusal
+            .extensions()
+            .get::<Said>()
+            .map(|said| said.0.clone())
+            .unwrap_or_default()),
+        Err(refusal) => return Err(refusal.into()),
+    };
+    let (status, fault, found) = match found {
+        Ok(found) => (200, None, found),
+        Err(fault) => (400, Some(fault), api::Page::default()),
+    };
+    let mut reasons = state
+        .store
+        .failure_groups(REASONS)
+        .await
+        .map_err(|error| problem::unavailable(&error))?;
+    if !query.reason.is_empty() && !reasons.iter().any(|group| group.reason == query.reason) {
+        reasons.insert(
+            0,
+            FailureGroup {
+                reason: query.reason.clone(),
+                leads: 0,
+                latest: overview.at,
+            },
+        );
+    }
+    let around = Around::new(&state, &stand, overview.at);
+    let mut frame = Frame::new(&state, Some(&session), "syncs", "Syncs");
+    frame.now = Moment(overview.at);
+    frame.note = done.note();
+    frame.again = Some((query.address(query.before), AGAIN));
+    let template = ListPage {
+        rows: found.syncs.iter().map(|sync| Row::new(sync, &around)).collect(),
+        older: found.next.map(|next| query.address(Some(next.0))),
+        frame,
+        query,
+        reasons,
+        fault,
+    };
+    Ok(page(status, &template))
+}
+
+/// An id of digits alone is a contact's, and a lead's where no contact has it.
+async fn find(state: &State, query: &PageQuery) -> Result<api::Page, actix_web::HttpResponse> {
+    let ask = |lead: Option<&str>, contact: Option<&str>| ListQuery {
+        state: text(&query.state),
+        lead: lead.map(str::to_owned),
+        contact: contact.map(str::to_owned),
+        reason: text(&query.reason),
+        before: query.before,
+        limit: Some(ROWS),
+    };
+    // An editor may have copied the id of the draft.
+    let id = query.q.strip_prefix("drafts.").unwrap_or(&query.q);
+    if id.is_empty() {
+        return api::page(state, ask(None, None)).await;
+    }
+    if ContactId::parse(id).is_some() {
+        let found = api::page(state, ask(None, Some(id))).await?;
+        if !found.syncs.is_empty() || query.before.is_some() {
+            return Ok(found);
+        }
+    }
+    api::page(state, ask(Some(id), None)).await
+}
+
+fn text(field: &str) -> Option<String> {
+    (!field.is_empty()).then(|| field.to_owned())
+}
+
+impl PageQuery {
+    fn trimmed(self) -> Self {
+        Self {
+            q: self.q.trim().to_owned(),
+            ..self
+        }
+    }
+
+    fn is_narrowed(&self) -> bool {
+        !(self.q.is_empty() && self.state.is_empty() && self.reason.is_empty())
+    }
+
+    /// Where this is asked.
+    fn address(&self, before: Option<i64>) -> String {
+        let before = before.map(|before| before.to_string()).unwrap_or_default();
+        let parts = [
+            ("q", self.q.as_str()),
+            ("state", &self.state),
+            ("reason", &self.reason),
+            ("before", &before),
+        ];
+        let parts = parts.into_iter().filter(|(_, value)| !value.is_empty());
+        let parts: Vec<String> = parts
+            .map(|(name, value)| format!("{name}={}", super::percent(value)))
+            .collect();
+        if parts.is_empty() {
+            "/syncs".to_owned()
+        } else {
+            format!("/syncs?{}", parts.join("&"))
+        }
+    }
+}
+
+impl<'a> Around<'a> {
+    pub(super) fn new(state: &'a State, stand: &'a Standstill, now: Timestamp) -> Self {
+        Self {
+            stand,
+            links: &state.links,
+            lead_type: &state.lead_type,
+            tag_delay: state.tag_delay,
+            now,
+        }
+    }
+}
+
+impl Row {
+    pub(super) fn new(sync: &SyncJson, around: &Around<'_>) -> Self {
+        let lead = sync.lead_id.as_str();
+        let studio = around.links.studio.as_ref();
+        let bigin = &around.links.bigin;
+        Self {
+            id: sync.id.0,
+            lead: lead.to_owned(),
+            badge: words::badge(sync.state),
+            sentence: words::sentence(sync, around.stand, around.now),
+            countdown: words::countdown(sync, around.stand, around.tag_delay, around.now),
+            contact: sync.contact_id.clone(),
+            opened: Moment(sync.opened_at),
+            changed: Moment(sync.changed_at),
+            studio: studio.map(|studio| format!("{studio}/intent/edit/id={lead};type={}", around.lead_type)),
+            // Not documented by Zoho; what follows the # is by analogy with the deals' addresses, which are widely seen.
+            // Where it is not understood, Bigin opens at its first page.
+            bigin: sync
+                .contact_id
+                .as_ref()
+                .map(|contact| format!("{bigin}/bigin/Home#/contacts/{contact}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_asks_for_the_same() {
+        let query = PageQuery {
+            q: "lead-a".to_owned(),
+            reason: "Bigin refused Email: a & b".to_owned(),
+            ..PageQuery::default()
+        };
+        assert_eq!(
+            query.address(Some(12)),
+            "/syncs?q=lead-a&reason=Bigin%20refused%20Email%3A%20a%20%26%20b&before=12"
+        );
+        assert_eq!(PageQuery::default().address(None), "/syncs");
+    }
+}

@@ -1,0 +1,128 @@
+//! One sync: where it stands, what would mend it, what it went through, and what can be done about it.
+
+use actix_web::web;
+use askama::Template;
+
+use super::list::{Around, Row};
+use super::notes::Done;
+use super::timeline::{self, Line};
+use super::words::{self, Moment, Standstill};
+use super::{Answer, Frame, page};
+use crate::domain::sync::SyncId;
+use crate::http::api::{self, ListQuery, SyncJson};
+use crate::http::auth::Session;
+use crate::http::{State, problem};
+
+/// Other syncs of the same lead that are listed.
+const OTHERS: u32 = 20;
+
+/// Seconds after which a browser without JavaScript loads the page again, while the sync goes on.
+const AGAIN: u32 = 15;
+
+#[derive(Template)]
+#[template(path = "sync.html")]
+struct SyncPage {
+    frame: Frame,
+    row: Row,
+    sync: SyncJson,
+    /// When it is next taken up, where that is worth saying.
+    next_try: Option<Moment>,
+    finished: Option<Moment>,
+    synced: Option<Moment>,
+    mend: Option<&'static str>,
+    /// What follows from its having been cancelled.
+    follows: Option<&'static str>,
+    /// What happened: the earlier lines, where they are many, and the latest.
+    earlier: Vec<Line>,
+    latest: Vec<Line>,
+    others: Vec<Row>,
+    /// A later sync of the lead.
+    newer: Option<i64>,
+}
+
+/// Shows the sync.
+pub(super) async fn show(
+    session: web::ReqData<Session>,
+    id: web::Path<i64>,
+    done: web::Query<Done>,
+    state: web::Data<State>,
+) -> Answer {
+    let sync = api::find(&state, SyncId(*id)).await?;
+    let lead = ListQuery {
+        lead: Some(sync.lead_id.as_str().to_owned()),
+        limit: Some(OTHERS),
+        ..ListQuery::default()
+    };
+    let others = api::page(&state, lead).await?.syncs;
+    let overview = state
+        .store
+        .overview()
+        .await
+        .map_err(|error| problem::unavailable(&error))?;
+    let stand = Standstill::of(&overview);
+    let around = Around::new(&state, &stand, overview.at);
+    let row = Row::new(&sync, &around);
+    let (earlier, latest) = timeline::lines(sync.history.as_deref().unwrap_or_default());
+    let mut frame = Frame::new(
+        &state,
+        Some(&session),
+        "syncs",
+        &format!("{} – {}", row.lead, row.badge.word),
+    );
+    frame.now = Moment(overview.at);
+    frame.note = done.note();
+    frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
+    let template = SyncPage {
+        frame,
+        next_try: sync
+            .due_at
+            .filter(|due| sync.attempts > 0 && *due > overview.at)
+            .map(Moment),
+        finished: sync.finished_at.map(Moment),
+        synced: sync.last_synced_at.map(Moment),
+        mend: sync
+            .reason
+            .as_deref()
+            .filter(|_| row.badge.tone == "bad")
+            .and_then(words::mend),
+        follows: follows(&sync),
+        earlier,
+        latest,
+        newer: others
+            .first()
+            .map(|newest| newest.id.0)
+            .filter(|newest| *newest > sync.id.0),
+        others: others
+            .iter()
+            .filter(|other| other.id != sync.id)
+            .map(|other| Row::new(other, &around))
+            .collect(),
+        row,
+        sync,
+    };
+    Ok(page(200, &template))
+}
+
+impl SyncPage {
+    fn has_ended(&self) -> bool {
+        self.finished.is_some()
+    }
+}
+
+/// What follows from its having been cancelled, which Sanity does not say.
+fn follows(sync: &SyncJson) -> Option<&'static str> {
+    match (sync.state, sync.reason.as_deref()) {
+        ("cancelled", Some("cancelled by person")) => Some(
+            "The lead goes on saying REQUESTED in Sanity, if nobody has changed that, and is left alone until it is edited there. What \
+             had reached Bigin by then stays there, without the tag. To send it after all, send it again here.",
+        ),
+        ("cancelled", _) => Some(
+            "Its crmStatus was changed while it was on its way, so nothing more was sent. What had reached Bigin by then stays there, \
+             without the tag. Set it to REQUESTED in Sanity, or send it again here, if it is to go to Bigin after all.",
+        ),
+        ("lead_deleted", _) => Some(
+            "What had reached Bigin by then stays there, without the tag. If the lead is published again with REQUESTED, it is sent.",
+        ),
+        _ => None,
+    }
+}
