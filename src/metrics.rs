@@ -40,6 +40,8 @@ pub struct Metrics {
     pub worker_restarts: Counter,
     /// Webhooks whose signature was refused.
     pub signatures_refused: Counter,
+    /// Logins to the pages that failed, or were not looked at since too many had.
+    pub logins_failed: Counter,
     /// Webhooks by what was answered and its HTTP status.
     pub webhooks: Counters<2>,
     /// Calls by service, operation and result.
@@ -65,6 +67,7 @@ impl Default for Metrics {
         Self {
             worker_restarts: Counter::default(),
             signatures_refused: Counter::default(),
+            logins_failed: Counter::default(),
             webhooks: Counters::default(),
             calls: Counters::default(),
             call_seconds: Histograms::new(SHORT),
@@ -92,6 +95,10 @@ impl Metrics {
         let name = "bigin_sync_signatures_refused_total";
         text.family(name, Kind::Counter, "Webhooks whose signature was refused.");
         text.sample(name, &[], self.signatures_refused.get());
+
+        let name = "bigin_sync_logins_failed_total";
+        text.family(name, Kind::Counter, "Logins to the dashboard that failed.");
+        text.sample(name, &[], self.logins_failed.get());
 
         let name = "bigin_sync_remote_calls_total";
         text.family(name, Kind::Counter, "Calls to a service, by operation and result.");

@@ -203,6 +203,7 @@ async fn guessing_the_token_gets_nowhere_and_troubles_nobody_who_is_logged_in() 
     assert_eq!(world.get("/api/health").await.0, 200);
     world.clock.advance(secs(6));
     assert_eq!(try_token(&world, ADMIN_TOKEN).await.status, 303);
+    assert_eq!(world.app.context.metrics.logins_failed.get(), 11, "for whoever watches");
     world.finish().await;
 }
 

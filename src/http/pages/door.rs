@@ -83,11 +83,13 @@ pub(super) async fn log_in(request: HttpRequest, form_: web::Form<LoginForm>, st
             Ok(response)
         }
         Err(LoginError::Wrong) => {
+            state.metrics.logins_failed.add();
             tracing::warn!("a login failed: it was not the admin token");
             let fault = "That is not the admin token. It is the value of ADMIN_TOKEN in the service's settings.";
             Ok(form(&state, 403, next, Some(fault.to_owned()), false))
         }
         Err(LoginError::TooMany(wait)) => {
+            state.metrics.logins_failed.add();
             let (name, seconds) = retry_after(wait);
             let fault =
                 format!("Too many logins have failed, so nobody is let in for the moment. Try again in {seconds} s.");
