@@ -93,12 +93,14 @@ impl Metrics {
         self.webhooks.write(text, name, ["answer", "code"]);
 
         let name = "bigin_sync_signatures_refused_total";
-        text.family(name, Kind::Counter, "Webhooks whose signature was refused.");
-        text.sample(name, &[], self.signatures_refused.get());
+        text.counter(
+            name,
+            "Webhooks whose signature was refused.",
+            self.signatures_refused.get(),
+        );
 
         let name = "bigin_sync_logins_failed_total";
-        text.family(name, Kind::Counter, "Logins to the dashboard that failed.");
-        text.sample(name, &[], self.logins_failed.get());
+        text.counter(name, "Logins to the dashboard that failed.", self.logins_failed.get());
 
         let name = "bigin_sync_remote_calls_total";
         text.family(name, Kind::Counter, "Calls to a service, by operation and result.");
@@ -141,16 +143,18 @@ impl Metrics {
         self.commit_writes.write(text, name, []);
 
         let name = "bigin_sync_store_commits_failed_total";
-        text.family(name, Kind::Counter, "Transactions that could not be committed.");
-        text.sample(name, &[], self.commits_failed.get());
+        text.counter(
+            name,
+            "Transactions that could not be committed.",
+            self.commits_failed.get(),
+        );
 
         let name = "bigin_sync_worker_restarts_total";
-        text.family(
+        text.counter(
             name,
-            Kind::Counter,
             "Workers that ended or panicked and were started again.",
+            self.worker_restarts.get(),
         );
-        text.sample(name, &[], self.worker_restarts.get());
     }
 }
 

@@ -31,14 +31,9 @@ impl App {
             }
         });
         for stage in Stage::ALL {
-            let (context, stopping) = (Arc::clone(&self.context), stopping.clone());
+            let context = Arc::clone(&self.context);
             let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
-            loops.spawn(supervise(
-                stage.label(),
-                Arc::clone(&self.context.metrics),
-                stopping,
-                make,
-            ));
+            self.keep(&mut loops, stage.label(), stopping, make);
         }
         let context = Arc::clone(&self.context);
         if let Some((interval, min_age)) = self.reconcile {
@@ -48,32 +43,34 @@ impl App {
                 let (context, heartbeat) = (Arc::clone(&context), heartbeat.clone());
                 reconcile(context, heartbeat, interval, min_age, stopping)
             };
-            loops.spawn(supervise(
-                "reconcile",
-                Arc::clone(&self.context.metrics),
-                stopping.clone(),
-                make,
-            ));
+            self.keep(&mut loops, "reconcile", stopping, make);
         }
         if let Some(alerts) = &self.alerts {
             let (alerts, context) = (Arc::clone(alerts), Arc::clone(&context));
             let make = move |stopping| tell(Arc::clone(&alerts), Arc::clone(&context), stopping);
-            loops.spawn(supervise(
-                "alert",
-                Arc::clone(&self.context.metrics),
-                stopping.clone(),
-                make,
-            ));
+            self.keep(&mut loops, "alert", stopping, make);
         }
         let age = self.retention;
         let make = move |stopping| retention(Arc::clone(&context), age, stopping);
+        self.keep(&mut loops, "retention", stopping, make);
+        loops
+    }
+
+    fn keep<F>(
+        &self,
+        loops: &mut JoinSet<()>,
+        name: &'static str,
+        stopping: &watch::Receiver<bool>,
+        make: impl Fn(watch::Receiver<bool>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         loops.spawn(supervise(
-            "retention",
+            name,
             Arc::clone(&self.context.metrics),
             stopping.clone(),
             make,
         ));
-        loops
     }
 }
 

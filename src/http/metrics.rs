@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 
 use super::State;
+use super::overview::DAY;
 use super::webhook::ANSWERS;
 use crate::clock::until;
 use crate::domain::breaker::Breaker;
@@ -16,8 +17,6 @@ use crate::store::{Ledger, Overview, Stage, Store, StoreError};
 
 /// The type of the text format (Prometheus's docs, exposition formats).
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Shows every counter at nought that is only made when it first counts.
 pub(super) fn show(metrics: &Metrics) {
@@ -92,12 +91,11 @@ fn ledger(text: &mut Text, ledger: &Ledger) {
     counters(text, name, help, "source", &counted);
 
     let name = "bigin_sync_missed_webhooks_total";
-    text.family(
+    text.counter(
         name,
-        Kind::Counter,
         "Requests that were found in Sanity and whose webhook never came.",
+        ledger.opened_by_reconciliation,
     );
-    text.sample(name, &[], ledger.opened_by_reconciliation);
 
     let name = "bigin_sync_syncs_ended_total";
     let help = "Syncs that have ended, by how.";

@@ -17,8 +17,8 @@ use crate::domain::lead::LeadId;
 use crate::domain::sync::SyncId;
 use crate::store::{Flow, Ledger, Overview, SyncView};
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How things stand.
 #[derive(Debug, Serialize, ToSchema)]

@@ -39,6 +39,12 @@ impl Text {
         self.value(name, "", labels, None, value);
     }
 
+    /// A family of one number without labels that only grows.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: impl Display) {
+        self.family(name, Kind::Counter, help);
+        self.sample(name, &[], value);
+    }
+
     /// A family of one number without labels.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, value: impl Display) {
         self.family(name, Kind::Gauge, help);

@@ -284,7 +284,7 @@ fn off() -> HttpResponse {
 /// Nothing is at the address: a page for people, a problem for programs.
 pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let missing = problem::answer(404, "There is nothing at this address.");
+    let missing = super::not_found().await;
     match state_of(&request) {
         Some(state) if accept.is_some_and(|accept| accept.contains("text/html")) => {
             let mut response = in_words(&state, None, missing);

@@ -13,12 +13,10 @@ use super::{Answer, Frame, page};
 use crate::domain::failure::Remote;
 use crate::http::State;
 use crate::http::auth::Session;
-use crate::http::overview::{Ended, Health, OpenBreaker, read};
+use crate::http::overview::{DAY, Ended, HOUR, Health, OpenBreaker, read};
 use crate::http::problem;
 use crate::store::{FailureGroup, Flow};
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Reasons that have room here; the page of failures has the others.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::overview::LAST_FAILED;
 use super::rows::{self, micros};
 use super::views;
-use super::work::{active, changed, learn, open_or_join, wake_for};
+use super::work::{active, open_or_join, settle, wake_for};
 use super::writer::Txn;
 use crate::domain::lead::LeadId;
 use crate::domain::state::Event;
@@ -19,18 +19,9 @@ type Result<T> = rusqlite::Result<T>;
 /// The name under which is kept that a person has paused the work.
 const PAUSED: &str = "paused";
 
-fn find(txn: &Txn<'_>, id: SyncId) -> Result<Option<SyncView>> {
-    let sql = "-- find()
-        SELECT * FROM sync WHERE id = ?1";
-    txn.conn
-        .prepare_cached(sql)?
-        .query_row([id.0], views::view_of)
-        .optional()
-}
-
 /// Never under a worker's hands: what its call has done would be forgotten.
 pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
-    let Some(SyncView { mut sync, changed_at }) = find(txn, id)? else {
+    let Some(SyncView { mut sync, changed_at }) = views::find(txn.conn, id)? else {
         return Ok(Cancelling::Missing);
     };
     let sql = "-- cancel()
@@ -50,14 +41,12 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
         &json!({ "by": "person" }),
         txn.now,
     )?;
-    rows::count(txn.conn, sync.state.label())?;
-    learn(txn, &Event::Cancelled, &sync)?;
-    changed(txn, &sync, was, changed_at);
+    settle(txn, &sync, Some(&Event::Cancelled), was, changed_at)?;
     Ok(Cancelling::Done)
 }
 
 pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId) -> Result<Option<Accepted>> {
-    match find(txn, id)? {
+    match views::find(txn.conn, id)? {
         Some(found) => ask_again(txn, &found.sync.lead).map(Some),
         None => Ok(None),
     }

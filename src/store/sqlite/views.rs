@@ -50,12 +50,14 @@ pub(super) fn list(conn: &Connection, filter: &Filter, limit: usize) -> Result<V
     rows.collect()
 }
 
+pub(super) fn find(conn: &Connection, id: SyncId) -> Result<Option<SyncView>> {
+    let sql = "-- find()
+        SELECT * FROM sync WHERE id = ?1";
+    conn.prepare_cached(sql)?.query_row([id.0], view_of).optional()
+}
+
 pub(super) fn sync(conn: &Connection, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>> {
-    let found = conn
-        .prepare_cached("SELECT * FROM sync WHERE id = ?1")?
-        .query_row([id.0], view_of)
-        .optional()?;
-    let Some(view) = found else {
+    let Some(view) = find(conn, id)? else {
         return Ok(None);
     };
     let sql = "-- sync()

@@ -406,8 +406,24 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let what = if given_up { sync.state.label() } else { what };
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
     rows::note(txn.conn, &sync, what, &detail, txn.now)?;
-    if let Effect::Happened(event) = &outcome.effect {
-        learn(txn, event, &sync)?;
+    let happened = match &outcome.effect {
+        Effect::Happened(event) => Some(event),
+        _ => None,
+    };
+    settle(txn, &sync, happened, was, changed_at)
+}
+
+/// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an
+/// event happened, other syncs' tags, the ledger, and who is told.
+pub(super) fn settle(
+    txn: &mut Txn<'_>,
+    sync: &Sync,
+    happened: Option<&Event>,
+    was: &'static str,
+    since: Timestamp,
+) -> Result<()> {
+    if let Some(event) = happened {
+        learn(txn, event, sync)?;
         if let State::Upserted {
             delivered,
             tag_not_before,
@@ -420,15 +436,15 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     if sync.state.is_final() {
         rows::count(txn.conn, sync.state.label())?;
     }
-    wake_for(txn, &sync);
+    wake_for(txn, sync);
     if sync.state.label() != was {
-        changed(txn, &sync, was, changed_at);
+        changed(txn, sync, was, since);
     }
     Ok(())
 }
 
 /// The sync has left a state, in which it had been since `since`.
-pub(super) fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: Timestamp) {
+fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: Timestamp) {
     txn.changed(change_of(sync));
     txn.left(was, until(since, txn.now));
     if sync.state.is_final() {
@@ -436,7 +452,7 @@ pub(super) fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: 
     }
 }
 
-pub(super) fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {
+fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {
     let mut memory = rows::memory(txn.conn, &sync.lead)?;
     let before = memory.clone();
     memory.learn(event, sync);
