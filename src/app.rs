@@ -14,8 +14,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 use crate::bigin::{self, Bigin, TokenVault, VaultError};
+use crate::chance;
 use crate::clock::SharedClock;
 use crate::config::Settings;
+use crate::database::Database;
 use crate::domain::mapping::Mapping;
 use crate::domain::retry::RetryPolicy;
 use crate::http;
@@ -23,8 +25,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{self, Calls};
 use crate::sanity::{self, Sanity};
 use crate::signature::Secrets;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError, StoreSettings};
+use crate::store::{SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::hook::Hook;
@@ -72,12 +73,7 @@ impl App {
             retry,
         };
         let metrics = Arc::new(Metrics::default());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(
-            &settings.database,
-            SharedClock::clone(&clock),
-            Arc::clone(&metrics),
-            store_settings,
-        )?);
+        let store: Arc<dyn Store> = Arc::new(open(&settings.database, &clock, &metrics, store_settings)?);
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
         let calls = Calls::new(SharedClock::clone(&clock), Arc::clone(&metrics));
@@ -91,6 +87,7 @@ impl App {
             tag_delay: settings.tag_delay,
             lease: settings.lease_duration,
             contacts: tokio::sync::Mutex::new(false),
+            replica: format!("{:016x}", u64::from_le_bytes(chance::bytes())),
             clock: SharedClock::clone(&clock),
             metrics: Arc::clone(&metrics),
             store: Arc::clone(&store),
@@ -174,6 +171,25 @@ impl App {
     }
 }
 
+/// The store of the engine that the settings name.
+fn open(
+    database: &Database,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+    settings: StoreSettings,
+) -> anyhow::Result<SqlStore> {
+    let (clock, metrics) = (SharedClock::clone(clock), Arc::clone(metrics));
+    match database {
+        Database::Sqlite(path) => Ok(sqlite::open(path, clock, metrics, settings)?),
+        Database::Postgres(address) => {
+            // It waits for the server, which a task must not.
+            let open = || postgres::open(address, clock, metrics, settings);
+            Ok(std::thread::scope(|scope| scope.spawn(open).join())
+                .map_err(|_| anyhow::anyhow!("opening the database panicked"))??)
+        }
+    }
+}
+
 /// What the pages know of the addresses around them.
 fn links(settings: &Settings) -> http::Links {
     let studio = settings.sanity.studio_url.as_ref();
@@ -232,6 +248,9 @@ fn hook(url: &SecretString) -> anyhow::Result<Hook> {
 /// Keeps the sealed access token in the store, so that a restart costs no grant.
 struct StoreVault(Arc<dyn Store>);
 
+/// The right to ask for an access token.
+const REFRESH: &str = "token_refresh";
+
 fn vault_error(error: StoreError) -> VaultError {
     VaultError(error.to_string())
 }
@@ -245,17 +264,16 @@ impl TokenVault for StoreVault {
 
     async fn save(&self, sealed: &str) -> Result<(), VaultError> {
         self.0
-            .keep(TOKEN, Some(sealed.as_bytes().to_vec()))
+            .keep(TOKEN, sealed.as_bytes().to_vec())
             .await
             .map_err(vault_error)
     }
 
     async fn forget(&self, sealed: &str) -> Result<(), VaultError> {
-        // Only this process writes to the store, and it refreshes one token at a time.
-        if self.load().await?.as_deref() == Some(sealed) {
-            self.0.keep(TOKEN, None).await.map_err(vault_error)?;
-        }
-        Ok(())
+        self.0
+            .forget_kept(TOKEN, sealed.as_bytes().to_vec())
+            .await
+            .map_err(vault_error)
     }
 
     async fn note_grant(&self, at: Timestamp) -> Result<(), VaultError> {
@@ -264,5 +282,13 @@ impl TokenVault for StoreVault {
 
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError> {
         self.0.grants(since).await.map_err(vault_error)
+    }
+
+    async fn claim_refresh(&self, holder: &str, lasting: Duration) -> Result<bool, VaultError> {
+        self.0.hold(REFRESH, holder, lasting).await.map_err(vault_error)
+    }
+
+    async fn release_refresh(&self, holder: &str) -> Result<(), VaultError> {
+        self.0.let_go(REFRESH, holder).await.map_err(vault_error)
     }
 }

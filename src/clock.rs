@@ -17,6 +17,11 @@ pub trait Clock: Send + Sync {
     /// What the machine's wall clock shows at this moment: for comparing with the times of others, and for nothing that
     /// waits. It may jump, and is behind [`Clock::now`] where that was moved past the latest time of the store.
     fn wall(&self) -> Timestamp;
+
+    /// Whether somebody else moves it: then a database that has a time of its own goes by this one all the same.
+    fn stands_still(&self) -> bool {
+        false
+    }
 }
 
 /// A clock to hand around.
@@ -120,6 +125,10 @@ impl Clock for ManualClock {
 
     fn wall(&self) -> Timestamp {
         self.time().wall
+    }
+
+    fn stands_still(&self) -> bool {
+        true
     }
 }
 

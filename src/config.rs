@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
+
+use crate::database::Database;
 
 mod layers;
 mod read;
@@ -81,7 +83,7 @@ pub struct Settings {
     /// Two letters; of phone numbers without a country code.
     pub phone_region: String,
     /// The SQLite file.
-    pub database: PathBuf,
+    pub database: Database,
     /// How long a worker may hold a lead.
     pub lease_duration: Duration,
     /// How long finished syncs and deliveries are kept.

@@ -13,6 +13,7 @@ pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod domain;
 pub mod fake;
 pub mod http;

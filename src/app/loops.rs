@@ -106,9 +106,9 @@ async fn reconcile(
     mut stopping: watch::Receiver<bool>,
 ) {
     while !*stopping.borrow() {
-        let round = workers::reconcile::round(&context, min_age).await;
+        let round = workers::reconcile::round_of_one(&context, interval, min_age).await;
         match &round {
-            Ok(None) => tracing::debug!("no reconciliation while Sanity wants to be left alone"),
+            Ok(None) => tracing::debug!("no reconciliation: Sanity wants to be left alone, or another replica does it"),
             Ok(Some(0)) => tracing::debug!("reconciliation found no missed webhook"),
             Ok(Some(missed)) => tracing::warn!(missed, "reconciliation found {missed} missed webhooks"),
             Err(error) => tracing::warn!("reconciliation was cut short: {error}"),
@@ -121,6 +121,7 @@ async fn reconcile(
         };
         tokio::join!(beat, pause(interval, &mut stopping));
     }
+    workers::reconcile::stop(&context).await;
 }
 
 async fn tell(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: watch::Receiver<bool>) {

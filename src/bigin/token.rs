@@ -57,18 +57,11 @@ pub trait TokenVault: Send + Sync {
     /// The grants noted at `since` or later, in any order.
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError>;
 
-    /// Claims the right to ask for a token, for at most `lasting`; `false` while another `holder` has it. A store for one
-    /// process alone need not do anything.
-    async fn claim_refresh(&self, holder: &str, lasting: Duration) -> Result<bool, VaultError> {
-        let _ = (holder, lasting);
-        Ok(true)
-    }
+    /// Claims the right to ask for a token, for at most `lasting`; `false` while another `holder` has it.
+    async fn claim_refresh(&self, holder: &str, lasting: Duration) -> Result<bool, VaultError>;
 
     /// Gives the claim up, if `holder` has it.
-    async fn release_refresh(&self, holder: &str) -> Result<(), VaultError> {
-        let _ = holder;
-        Ok(())
-    }
+    async fn release_refresh(&self, holder: &str) -> Result<(), VaultError>;
 }
 
 /// Why the vault could not do it, for the log.

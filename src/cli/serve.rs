@@ -30,7 +30,7 @@ pub(super) async fn serve(sources: &Sources) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: is another program there?", settings.listen))?;
     let address = listener.local_addr()?;
     let stop = stop_signal()?;
-    tracing::info!(%address, database = %settings.database.display(), "bigin-sync {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    tracing::info!(%address, database = %settings.database, "bigin-sync {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     if settings.admin_token.is_none() {
         tracing::info!("ADMIN_TOKEN is not set, so /api is off");
     }

@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use crate::database::Database;
+
 use super::{AlertSettings, BiginSettings, Layers, SanitySettings, parse_duration};
 
 /// Zoho's data centres for Bigin: name, accounts server, API domain (official docs, multi-dc).
@@ -272,24 +274,12 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn database(&mut self) -> PathBuf {
-        let url = self.text("DATABASE_URL");
-        if let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
-            if path.is_empty() {
-                self.fault(
-                    "DATABASE_URL names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db".into(),
-                );
-            }
-            // SQLite would keep the first in memory, where a restart loses what was acknowledged, and take the second for
-            // the beginning of a name.
-            if path == ":memory:" || path.contains('?') {
-                self.fault("DATABASE_URL must be sqlite:// and the path of a file, without parameters".into());
-            }
-            return PathBuf::from(path);
-        }
-        // The address itself may hold a password.
-        self.fault("DATABASE_URL must be sqlite:// and a path; PostgreSQL is not there yet".into());
-        PathBuf::new()
+    pub(super) fn database(&mut self) -> Database {
+        let url = SecretString::from(self.text("DATABASE_URL"));
+        Database::parse(&url).unwrap_or_else(|fault| {
+            self.fault(fault);
+            Database::Sqlite(PathBuf::new())
+        })
     }
 
     pub(super) fn listen(&mut self) -> SocketAddr {

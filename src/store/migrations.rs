@@ -1,47 +1,101 @@
 //! The schema, as the steps that led to it. A step that has been released is never changed; a new one is added.
 
-use rusqlite::Connection;
+use super::sql::db::{Db, DbError, args};
 
 /// The steps for SQLite. `PRAGMA user_version` says how many of them a file has had.
 const SQLITE: [&str; 1] = [include_str!("migrations/sqlite-1.sql")];
 
-/// Brings a file to the newest schema, each step in a transaction of its own.
+/// The same for PostgreSQL. The table `schema_version` says how many of them a database has had.
+const POSTGRES: [&str; 1] = [include_str!("migrations/postgres-1.sql")];
+
+/// Brings a database to the newest schema, each step in a transaction of its own.
 ///
 /// # Errors
-/// What SQLite says; or that the file was written by a newer version, whose schema this one does not know.
-pub(super) fn migrate(conn: &mut Connection) -> Result<(), String> {
-    let applied: usize = conn
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|error| error.to_string())?;
-    if applied > SQLITE.len() {
-        return Err(format!(
-            "it was written by a newer version of bigin-sync (schema {applied}, this one knows {}): start that version, or restore the backup made before the upgrade",
-            SQLITE.len()
-        ));
+/// What the database says; or that it was written by a newer version, whose schema this one does not know.
+pub(super) fn migrate(db: Db<'_>) -> Result<(), String> {
+    let steps = match db {
+        Db::Sqlite(_) => &SQLITE,
+        Db::Postgres(_) => &POSTGRES,
+    };
+    loop {
+        let known = steps.len();
+        match next_step(db, steps) {
+            Ok(Taken::Step) => {}
+            Ok(Taken::None) => return Ok(()),
+            Ok(Taken::Newer(applied)) => {
+                return Err(format!(
+                    "it was written by a newer version of bigin-sync (schema {applied}, this one knows {known}): start that version, or restore the backup made before the upgrade"
+                ));
+            }
+            Err(error) => {
+                // It is rolled back with the connection, if not here.
+                let _ = db.batch("ROLLBACK");
+                return Err(format!("the schema: {error}"));
+            }
+        }
     }
-    for (number, step) in SQLITE.iter().enumerate().skip(applied) {
-        let mut apply = || -> rusqlite::Result<()> {
-            let txn = conn.transaction()?;
-            txn.execute_batch(step)?;
-            txn.pragma_update(None, "user_version", number + 1)?;
-            txn.commit()
-        };
-        apply().map_err(|error| format!("schema step {}: {error}", number + 1))?;
+}
+
+enum Taken {
+    Step,
+    None,
+    Newer(usize),
+}
+
+fn next_step(db: Db<'_>, steps: &[&str]) -> Result<Taken, DbError> {
+    // Replicas that start together go through here one after the other.
+    db.batch(match db {
+        Db::Sqlite(_) => "BEGIN IMMEDIATE",
+        Db::Postgres(_) => super::postgres::BEGIN,
+    })?;
+    let applied = usize::try_from(version(db)?).unwrap_or(usize::MAX);
+    let taken = match steps.get(applied) {
+        Some(step) => {
+            db.batch(step)?;
+            set_version(db, applied + 1)?;
+            Taken::Step
+        }
+        None if applied > steps.len() => Taken::Newer(applied),
+        None => Taken::None,
+    };
+    db.batch("COMMIT")?;
+    Ok(taken)
+}
+
+fn version(db: Db<'_>) -> Result<i64, DbError> {
+    match db {
+        Db::Sqlite(_) => db.one("PRAGMA user_version", &[], |row| row.get("user_version")),
+        Db::Postgres(_) => {
+            db.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+            let sql = "SELECT coalesce(max(version), 0) AS version FROM schema_version";
+            db.one(sql, &[], |row| row.get("version"))
+        }
     }
-    Ok(())
+}
+
+fn set_version(db: Db<'_>, version: usize) -> Result<(), DbError> {
+    match db {
+        Db::Sqlite(_) => db.batch(&format!("PRAGMA user_version = {version}")),
+        Db::Postgres(_) => {
+            db.execute("INSERT INTO schema_version (version) VALUES (?1)", args![version])?;
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
 
     #[test]
     fn every_step_leads_to_the_newest_schema_and_none_is_taken_twice() {
-        let mut conn = Connection::open_in_memory().unwrap();
-        migrate(&mut conn).unwrap();
+        let conn = Connection::open_in_memory().unwrap();
+        migrate(Db::Sqlite(&conn)).unwrap();
         conn.execute("INSERT INTO counter (name, value) VALUES ('sent', 1)", [])
             .unwrap();
-        migrate(&mut conn).unwrap();
+        migrate(Db::Sqlite(&conn)).unwrap();
         let version: usize = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         let kept: u64 = conn
             .query_row("SELECT value FROM counter", [], |row| row.get(0))
@@ -51,9 +105,9 @@ mod tests {
 
     #[test]
     fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
-        let mut conn = Connection::open_in_memory().unwrap();
+        let conn = Connection::open_in_memory().unwrap();
         conn.pragma_update(None, "user_version", 99).unwrap();
-        let refused = migrate(&mut conn).unwrap_err();
+        let refused = migrate(Db::Sqlite(&conn)).unwrap_err();
         assert!(
             refused.contains("newer version") && refused.contains("schema 99"),
             "{refused}"

@@ -16,11 +16,14 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::state::Event;
 use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
 
+pub mod postgres;
 pub mod sqlite;
 
 mod migrations;
+mod sql;
 mod views;
 
+pub use sql::SqlStore;
 pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView};
 
 /// Why the store did not do what it was asked. Nothing of it was done.
@@ -310,8 +313,18 @@ pub trait Store: Send + std::marker::Sync {
     /// A value kept under a name (the sealed token, the organisation's fields), with the time it was put there.
     async fn kept(&self, name: &'static str) -> Result<Option<(Vec<u8>, Timestamp)>, StoreError>;
 
-    /// Keeps a value under a name; `None` forgets it.
-    async fn keep(&self, name: &'static str, value: Option<Vec<u8>>) -> Result<(), StoreError>;
+    /// Keeps a value under a name.
+    async fn keep(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Forgets what is kept under a name, if it is still this.
+    async fn forget_kept(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Asks for what only one of several replicas may do at a time, for so long. `true` where `holder` has it now: because
+    /// nobody had it, or its time was over, or `holder` had it before.
+    async fn hold(&self, name: &'static str, holder: &str, lasting: Duration) -> Result<bool, StoreError>;
+
+    /// Gives back before its time what `holder` holds.
+    async fn let_go(&self, name: &'static str, holder: &str) -> Result<(), StoreError>;
 
     /// Notes that an access token was granted at this time, and forgets grants of more than a day ago.
     async fn note_grant(&self, at: Timestamp) -> Result<(), StoreError>;

@@ -22,6 +22,9 @@ pub const INTERVAL: Duration = Duration::from_secs(20);
 /// The name that what was told is kept under.
 const TOLD: &str = "told";
 
+/// What only one of several replicas does.
+const ALERTS: &str = "alerts";
+
 /// Reasons that are looked through for those of leads that failed lately.
 const REASONS: usize = 20;
 
@@ -70,6 +73,15 @@ impl Alerts {
     /// The store's; the next look begins anew, and nothing is told twice for it while the program runs.
     pub async fn step(&self, context: &Context) -> Result<bool, StoreError> {
         let mut memory = self.memory.lock().await;
+        // A store that cannot say, because its disk is full, is no reason to tell nobody.
+        if let Ok(false) = context.store.hold(ALERTS, &context.replica, INTERVAL * 3).await {
+            // Another replica tells. What it tells is in the store, for when this one takes its place.
+            *memory = Memory {
+                refused: context.metrics.signatures_refused.get(),
+                ..Memory::default()
+            };
+            return Ok(false);
+        }
         let refused = context.metrics.signatures_refused.get();
         let standing = self.standing(context, refused.saturating_sub(memory.refused)).await?;
         let mut told = match memory.told.take() {
@@ -148,7 +160,7 @@ impl Alerts {
 async fn keep(context: &Context, memory: &mut Memory, told: &Told) -> Result<(), StoreError> {
     if memory.kept.as_ref() != Some(told) {
         let bytes = serde_json::to_vec(told).map_err(|error| StoreError::Failed(error.to_string()))?;
-        context.store.keep(TOLD, Some(bytes)).await?;
+        context.store.keep(TOLD, bytes).await?;
         memory.kept = Some(told.clone());
     }
     Ok(())

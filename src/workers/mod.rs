@@ -69,6 +69,8 @@ pub struct Context {
     /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
     /// panicked: no tag may be added before all of them have been moved.
     pub contacts: Mutex<bool>,
+    /// Which of several replicas this process is: a random word.
+    pub replica: String,
     /// For how long things took.
     pub clock: SharedClock,
     /// What this process has counted.
@@ -76,6 +78,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// How long it is until a time of the store, whose clock may be another machine's.
+    async fn wait(&self, next_due: Option<Timestamp>) -> Option<Duration> {
+        match self.store.now().await {
+            Ok(now) => next_due.map(|due| until(now, due)),
+            Err(_) => Some(AFTER_STORE_FAILURE),
+        }
+    }
+
     /// The deadline of a call that is sent now by a worker that claimed at `claimed_at`.
     fn deadline(&self, claimed_at: Timestamp) -> Option<Duration> {
         deadline(self.lease, until(claimed_at, self.clock.now()))
@@ -117,7 +127,7 @@ pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Recei
     while !*stopping.borrow() {
         let wait = match step(&context, stage).await {
             Ok(Stepped::Worked(_)) => continue,
-            Ok(Stepped::Idle(next_due)) => next_due.map(|due| until(context.clock.now(), due)),
+            Ok(Stepped::Idle(next_due)) => context.wait(next_due).await,
             Err(error) => {
                 tracing::error!(worker = stage.label(), "the store failed: {error}");
                 Some(AFTER_STORE_FAILURE)

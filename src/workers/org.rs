@@ -105,7 +105,7 @@ impl Context {
 
     async fn keep_fields(&self, fields: &OrgFields) {
         let json = serde_json::to_vec(fields).unwrap_or_default();
-        if let Err(error) = self.store.keep(KEPT, Some(json)).await {
+        if let Err(error) = self.store.keep(KEPT, json).await {
             tracing::warn!("Bigin's fields could not be kept: {error}");
         }
     }

@@ -25,6 +25,35 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
 }
 
+/// What only one of several replicas does.
+const RECONCILIATION: &str = "reconciliation";
+
+/// A replica that reconciles goes on doing so, unless it has not for this many intervals.
+const LASTING: u32 = 2;
+
+/// A round, unless another replica makes them.
+///
+/// # Errors
+/// As of [`round`].
+pub async fn round_of_one(
+    context: &Context,
+    interval: Duration,
+    min_age: Duration,
+) -> Result<Option<usize>, ReconcileError> {
+    let lasting = interval.saturating_mul(LASTING);
+    if !context.store.hold(RECONCILIATION, &context.replica, lasting).await? {
+        return Ok(None);
+    }
+    round(context, min_age).await
+}
+
+/// Leaves the rounds to another replica at once.
+pub async fn stop(context: &Context) {
+    if let Err(error) = context.store.let_go(RECONCILIATION, &context.replica).await {
+        tracing::debug!("another replica reconciles later than it might: {error}");
+    }
+}
+
 /// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. `None` while Sanity
 /// wants to be left alone: then there is no round.
 ///

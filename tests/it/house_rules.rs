@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chance",
             "clock",
             "config",
+            "database",
             "domain",
             "metrics",
             "outbound",
@@ -59,8 +60,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "app",
         &[
             "bigin",
+            "chance",
             "clock",
             "config",
+            "database",
             "domain",
             "http",
             "metrics",
@@ -79,7 +82,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Tells people, and knows no remote service.
     ("workers::hook", &["outbound"]),
-    ("store", &["clock", "domain", "metrics"]),
+    ("store", &["chance", "clock", "database", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
     ("bigin", &["chance", "clock", "domain", "outbound"]),
     ("sanity", &["chance", "clock", "domain", "outbound"]),
@@ -87,7 +90,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fake", &["clock", "domain", "outbound", "signature"]),
     ("chance", &[]),
     ("clock", &[]),
-    ("config", &[]),
+    ("config", &["database"]),
+    ("database", &[]),
     ("domain", &[]),
     ("metrics", &[]),
     ("signature", &[]),

@@ -12,11 +12,10 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
 use bigin_sync::signature::{self, sign};
-use bigin_sync::store::sqlite::SqliteStore;
-use bigin_sync::store::{Ledger, Store, StoreSettings};
+use bigin_sync::store::{Ledger, SqlStore, Store, StoreSettings, sqlite};
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN_TOKEN, answer, client, no_tag_before_its_time, secs, with};
+use crate::world::{ADMIN_TOKEN, client, no_tag_before_its_time, secs, with};
 
 /// What a program that works does well within.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -84,6 +83,20 @@ impl Stage {
     /// Starts the program, and waits until it listens.
     pub async fn serve(&self) -> Process {
         self.serve_by(self.command()).await
+    }
+
+    /// The same, with a wall clock that is wrong by so much.
+    pub async fn serve_at(&self, offset: &str) -> Process {
+        let mut command = self.command();
+        let library = std::fs::read_dir("/usr/lib").unwrap().filter_map(|folder| {
+            let library = folder.unwrap().path().join("faketime/libfaketime.so.1");
+            library.exists().then_some(library)
+        });
+        command
+            .env("LD_PRELOAD", library.last().expect("libfaketime is installed"))
+            .env("FAKETIME", offset)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        self.serve_by(command).await
     }
 
     /// The same, behind a shell that first sets limits.
@@ -161,32 +174,32 @@ impl Stage {
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!(ledger.in_progress, 0, "{ledger:?}");
         no_tag_before_its_time(&self.bigin.model().changes, TAG_DELAY);
-        let log = self.log();
-        for text in [
-            "example.org",
-            "7700900",
-            "07700 900",
-            "Invented Street",
-            "Tell me more",
-            &self.bigin.refresh_token(),
-        ] {
-            assert!(!log.contains(text), "{text:?} is in the log: {log}");
-        }
+        nothing_personal_in(&self.log(), &self.bigin.refresh_token());
     }
 }
 
-pub fn open(path: &Path) -> SqliteStore {
+pub fn nothing_personal_in(log: &str, refresh_token: &str) {
+    let personal = ["example.org", "7700900", "07700 900", "Invented Street", "Tell me more"];
+    for text in personal.into_iter().chain([refresh_token]) {
+        assert!(!log.contains(text), "{text:?} is in the log: {log}");
+    }
+}
+
+pub fn settings() -> StoreSettings {
     let retry = RetryPolicy {
         base_delay: secs(1),
         max_delay: secs(1),
         give_up_after: secs(1),
     };
-    let settings = StoreSettings {
+    StoreSettings {
         lease: secs(3),
         tag_delay: TAG_DELAY,
         retry,
-    };
-    SqliteStore::open(path, Arc::new(SystemClock::new()), Arc::default(), settings).unwrap()
+    }
+}
+
+pub fn open(path: &Path) -> SqlStore {
+    sqlite::open(path, Arc::new(SystemClock::new()), Arc::default(), settings()).unwrap()
 }
 
 /// The running program; killed when the test lets go of it.
@@ -223,6 +236,11 @@ impl Process {
 
     /// A signed webhook for a lead of this id; `rev` makes it distinct.
     pub async fn webhook(&self, stage: &Stage, lead: &str, rev: &str) -> u16 {
+        self.try_webhook(stage, lead, rev).await.expect("it answers")
+    }
+
+    /// The same; `None` where nobody answers.
+    pub async fn try_webhook(&self, stage: &Stage, lead: &str, rev: &str) -> Option<u16> {
         let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
         let signature = sign(
             body.as_bytes(),
@@ -232,7 +250,8 @@ impl Process {
         let request = client()
             .post(format!("{}/webhooks/sanity", self.url))
             .header(signature::HEADER, signature);
-        answer(request.body(body)).await.0
+        let answer = request.body(body).send().await.ok()?;
+        Some(answer.status().as_u16())
     }
 }
 

@@ -15,12 +15,12 @@ use crate::world::{answer, client, id, lead, with};
 const LONG: Duration = Duration::from_secs(30);
 
 /// When the program is killed: the fault that holds it there, and how to see that it is there.
-struct Moment {
-    name: &'static str,
-    hold: fn(&Stage),
-    reached: fn(&Stage) -> bool,
-    lead: fn() -> Value,
-    ends: &'static str,
+pub struct Moment {
+    pub name: &'static str,
+    pub hold: fn(&Stage),
+    pub reached: fn(&Stage) -> bool,
+    pub lead: fn() -> Value,
+    pub ends: &'static str,
 }
 
 fn ada() -> Value {
@@ -31,7 +31,7 @@ fn bad() -> Value {
     with(lead("Ada"), json!({ "emailAddress": "no address" }))
 }
 
-const MOMENTS: [Moment; 8] = [
+pub const MOMENTS: [Moment; 8] = [
     Moment {
         name: "requested: the lead is being read",
         hold: |stage| {

@@ -5,24 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigin_sync::clock::{Clock, ManualClock};
+use bigin_sync::database::Database;
 use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, State};
 use bigin_sync::domain::sync::{Failure, Source};
-use bigin_sync::store::sqlite::SqliteStore;
 use bigin_sync::store::{
-    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, Stage, Store, StoreError, StoreSettings,
+    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, SqlStore, Stage, Store, StoreError, StoreSettings,
 };
 
+use crate::cluster;
 use crate::world::secs;
 
 mod steering;
 
 struct Bench {
     clock: Arc<ManualClock>,
-    store: SqliteStore,
+    store: SqlStore,
+    database: Database,
     folder: tempfile::TempDir,
 }
 
@@ -43,28 +45,32 @@ impl Bench {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(
-            &folder.path().join("test.db"),
-            clock.clone(),
-            Arc::default(),
-            settings(),
-        )
-        .unwrap();
-        Self { clock, store, folder }
+        let database = cluster::database(folder.path());
+        let store = open_store(&database, clock.clone());
+        Self {
+            clock,
+            store,
+            database,
+            folder,
+        }
     }
 
-    /// Closes the file as a kill would, without a word to anybody, and opens it again.
+    /// Closes the store as a kill would, without a word to anybody, and opens it again.
     fn reopen(self) -> Self {
-        let Self { clock, store, folder } = self;
+        let Self {
+            clock,
+            store,
+            database,
+            folder,
+        } = self;
         drop(store);
-        let store = SqliteStore::open(
-            &folder.path().join("test.db"),
-            clock.clone(),
-            Arc::default(),
-            settings(),
-        )
-        .unwrap();
-        Self { clock, store, folder }
+        let store = open_store(&database, clock.clone());
+        Self {
+            clock,
+            store,
+            database,
+            folder,
+        }
     }
 
     async fn open(&self, lead: &str) {
@@ -110,6 +116,10 @@ impl Bench {
         };
         self.store.list(filter, 1).await.unwrap().remove(0).sync.state
     }
+}
+
+fn open_store(database: &Database, clock: Arc<ManualClock>) -> SqlStore {
+    cluster::open(database, clock, settings())
 }
 
 fn lead_id(lead: &str) -> LeadId {
@@ -412,11 +422,16 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
     bench.open("a").await;
     let a = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&a, "1").await;
-    let Bench { clock, store, folder } = bench;
+    let Bench {
+        clock,
+        store,
+        database,
+        folder: _folder,
+    } = bench;
     let before = clock.now();
     drop(store);
     let back = Arc::new(ManualClock::new(before - secs(3600)));
-    let store = SqliteStore::open(&folder.path().join("test.db"), back.clone(), Arc::default(), settings()).unwrap();
+    let store = open_store(&database, back.clone());
     assert_eq!(store.now().await.unwrap(), before);
     back.advance(secs(15));
     assert_eq!(
@@ -429,7 +444,7 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
 #[actix_web::test]
 async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
     let bench = Bench::new();
-    let blocker = rusqlite::Connection::open(bench.folder.path().join("test.db")).unwrap();
+    let blocker = rusqlite::Connection::open(bench.folder.path().join("bigin-sync.db")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let numbers = 0..6000;
     let accepts = numbers.map(|number| bench.store.accept(delivery(&format!("lead-{number}"), "r")));

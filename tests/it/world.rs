@@ -10,6 +10,7 @@ use actix_web::dev::ServerHandle;
 use bigin_sync::app::App;
 use bigin_sync::clock::{ManualClock, SharedClock};
 use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
+use bigin_sync::database::Database;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::sync::SyncId;
 use bigin_sync::fake::bigin::{Change, FakeBigin};
@@ -19,6 +20,8 @@ use bigin_sync::store::{Filter, HistoryEntry, Ledger, Stage, Store, SyncView};
 use bigin_sync::workers::{self, Stepped};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::cluster;
 
 /// The admin token of every world.
 pub const ADMIN_TOKEN: &str = "invented-admin-token-of-32-letters";
@@ -142,7 +145,7 @@ impl World {
     fn let_go(&mut self) {
         let spare = tempfile::tempdir().unwrap();
         let mut settings = self.settings.clone();
-        settings.database = spare.path().join("spare.db");
+        settings.database = Database::Sqlite(spare.path().join("spare.db"));
         self.app = App::build(&settings, self.clock.clone()).unwrap();
     }
 
@@ -394,7 +397,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         tag_delay: secs(15),
         time_zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
         phone_region: "GB".into(),
-        database: folder.join("bigin-sync.db"),
+        database: cluster::database(folder),
         lease_duration: secs(60),
         retention: secs(30 * 86_400),
         reconcile_interval: None,

@@ -13,7 +13,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::signature::{Secrets, sign};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite;
 use crate::store::{Ledger, Store, StoreSettings};
 
 const SECRET: &str = "invented-webhook-secret";
@@ -47,7 +47,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
     let signed_at = u64::try_from(clock.now().as_millisecond()).unwrap();
     let store = Arc::new(
-        SqliteStore::open(
+        sqlite::open(
             &folder.path().join("test.db"),
             clock.clone(),
             Arc::default(),

@@ -108,6 +108,13 @@ CREATE TABLE kept (
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What only one of several replicas may do at a time.
+CREATE TABLE hold (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Access tokens granted: Zoho allows ten in ten minutes.
 CREATE TABLE token_grant (
     at INTEGER NOT NULL

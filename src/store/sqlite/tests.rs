@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use crate::domain::lead::LeadId;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::sync::SyncId;
+use crate::store::sql::writer::Writer;
+use crate::store::{Change, Stage, StoreError};
 
-fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+fn open(path: &Path) -> Result<SqlStore, OpenError> {
     let retry = RetryPolicy {
         base_delay: Duration::from_secs(1),
         max_delay: Duration::from_secs(1),
@@ -15,7 +19,7 @@ fn open(path: &Path) -> Result<SqliteStore, OpenError> {
         tag_delay: Duration::from_secs(15),
         retry,
     };
-    SqliteStore::open(
+    super::open(
         path,
         Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)),
         Arc::default(),
@@ -50,7 +54,7 @@ fn a_file_is_open_once() {
 fn a_disk_that_takes_no_more_is_told_from_other_failures() {
     let error = |code: rusqlite::ErrorCode| {
         let failure = rusqlite::ffi::Error { code, extended_code: 0 };
-        store_error(&rusqlite::Error::SqliteFailure(failure, None))
+        StoreError::from(&DbError::from(rusqlite::Error::SqliteFailure(failure, None)))
     };
     use rusqlite::ErrorCode::{DatabaseBusy, DiskFull, SystemIoFailure};
     assert!(matches!(error(DiskFull), StoreError::DiskFull(_)));
@@ -69,14 +73,11 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
         CREATE TABLE parent (id INTEGER PRIMARY KEY);
         CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);";
     conn.execute_batch(schema).unwrap();
-    let (changes, mut watched) = broadcast::channel(1);
-    let listeners = Listeners {
-        stages: Arc::new(std::array::from_fn(|_| Notify::new())),
-        changes,
-        metrics: Arc::default(),
-    };
+    let listeners = listeners(Arc::default());
+    let mut watched = listeners.changes.subscribe();
     let metrics = Arc::clone(&listeners.metrics);
-    let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners.clone()).unwrap();
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let writer = Writer::start(engine(conn, &clock), clock, listeners).unwrap();
     let orphan = writer.write(|txn| {
         txn.wake(Stage::Upsert);
         txn.left("requested", Duration::from_secs(1));
@@ -85,7 +86,7 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
             lead: LeadId::parse("lead-1").unwrap(),
             state: "requested",
         });
-        txn.conn.execute("INSERT INTO child VALUES (7)", [])
+        txn.db.execute("INSERT INTO child VALUES (7)", &[])
     });
     assert!(matches!(orphan.await, Err(StoreError::Failed(_))));
     assert!(watched.try_recv().is_err(), "nor is anybody told");
@@ -97,11 +98,12 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
         assert!(!told.contains(counted), "nor is it counted as done: {told}");
     }
 
-    let good = writer.write(|txn| txn.conn.execute("INSERT INTO parent VALUES (7)", []));
+    let good = writer.write(|txn| txn.db.execute("INSERT INTO parent VALUES (7)", &[]));
     assert_eq!(good.await, Ok(1), "the next write is none the worse");
     let children = writer.write(|txn| {
-        txn.conn
-            .query_row("SELECT count(*) FROM child", [], |row| row.get::<_, i64>(0))
+        txn.db.one("SELECT count(*) AS children FROM child", &[], |row| {
+            row.get::<i64>("children")
+        })
     });
     assert_eq!(children.await, Ok(0));
 }

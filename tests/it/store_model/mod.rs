@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bigin_sync::clock::{Clock, ManualClock};
+use bigin_sync::database::Database;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::State;
-use bigin_sync::store::sqlite::SqliteStore;
+use bigin_sync::store::sqlite;
 use bigin_sync::store::{Claimed, Filter, Learned, Lease, Outcome, Stage, Store, StoreSettings};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use secrecy::SecretString;
 
 use self::model::Model;
 use self::steps::{Step, contacts, leads, reasons, steps};
+use crate::cluster::{self, Cluster};
 use crate::world::secs;
 
 /// What proptest runs where nobody asks for another number.
@@ -66,12 +69,12 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn new(open: Open<'a>) -> Self {
+    fn new(open: Open<'a>, takes_turns: bool) -> Self {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
         Self {
             store: Some(open(clock.clone())),
             open,
-            model: Model::new(clock.now(), settings()),
+            model: Model::new(clock.now(), settings(), takes_turns),
             clock,
             held: Vec::new(),
             leases: Vec::new(),
@@ -197,7 +200,10 @@ impl<'a> Pair<'a> {
         self.advance(1);
         self.store = None;
         self.store = Some((self.open)(self.clock.clone()));
-        self.model.restart();
+        // What is shared outlives each of those who share it, leases and all.
+        if !self.model.takes_turns {
+            self.model.restart();
+        }
         self.asleep.clear();
     }
 
@@ -308,8 +314,8 @@ fn filters(model: &Model) -> Vec<Filter> {
     few.chain(of_contacts).chain(of_reasons).collect()
 }
 
-async fn play(open: Open<'_>, steps: &[Step]) {
-    let mut pair = Pair::new(open);
+async fn play(open: Open<'_>, takes_turns: bool, steps: &[Step]) {
+    let mut pair = Pair::new(open, takes_turns);
     for (number, step) in (1..).zip(steps) {
         pair.take(step).await;
         pair.assert_nobody_oversleeps();
@@ -325,12 +331,31 @@ proptest! {
     #![proptest_config(config(32))]
 
     #[test]
-    fn the_embedded_store_does_what_the_model_does(steps in steps(true)) {
+    fn the_embedded_store_does_what_the_model_does(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let open = |clock: Arc<ManualClock>| -> Box<dyn Store> {
-            Box::new(SqliteStore::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
+            Box::new(sqlite::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(play(&open, &steps));
+        runtime.block_on(play(&open, false, &steps));
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..config(2) })]
+
+    #[test]
+    #[ignore = "needs PostgreSQL"]
+    fn the_shared_store_does_what_the_model_does(all in prop::collection::vec(steps(), 16..17)) {
+        // One server for all: it takes longer to start than the steps take.
+        let cluster = Cluster::start();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for steps in all {
+            let url = cluster::make_database(&cluster.url("postgres"));
+            let database = Database::parse(&SecretString::from(url)).unwrap();
+            let open = |clock: Arc<ManualClock>| -> Box<dyn Store> { Box::new(cluster::open(&database, clock, settings())) };
+            runtime.block_on(play(&open, true, &steps));
+        }
     }
 }

@@ -12,6 +12,8 @@ use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
 use bigin_sync::store::{Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
 use jiff::Timestamp;
 
+use crate::world::secs;
+
 mod steer;
 mod views;
 
@@ -21,6 +23,7 @@ pub struct Model {
     pub memories: BTreeMap<LeadId, Memory>,
     pub ledger: Ledger,
     settings: StoreSettings,
+    pub takes_turns: bool,
     breakers: BTreeMap<Remote, Breaker>,
     deliveries: Vec<(Delivery, Timestamp)>,
     last_id: i64,
@@ -61,7 +64,8 @@ impl Row {
 }
 
 impl Model {
-    pub fn new(now: Timestamp, settings: StoreSettings) -> Self {
+    /// `takes_turns` where the store is shared by several replicas.
+    pub fn new(now: Timestamp, settings: StoreSettings, takes_turns: bool) -> Self {
         let breakers = Remote::ALL.map(|remote| (remote, Breaker::closed(remote)));
         Self {
             now,
@@ -69,6 +73,7 @@ impl Model {
             memories: BTreeMap::new(),
             ledger: Ledger::default(),
             settings,
+            takes_turns,
             breakers: breakers.into(),
             deliveries: Vec::new(),
             last_id: 0,
@@ -165,13 +170,22 @@ impl Model {
 
     /// `lease` is the one that the claimed syncs get.
     pub fn claim(&mut self, stage: Stage, limit: usize, lease: Lease) -> Expected {
+        let nothing = |next_due| Expected {
+            syncs: Vec::new(),
+            next_due,
+            breakers: BTreeMap::new(),
+            probed: Vec::new(),
+        };
         if self.paused_since.is_some() {
-            return Expected {
-                syncs: Vec::new(),
-                next_due: None,
-                breakers: BTreeMap::new(),
-                probed: Vec::new(),
-            };
+            return nothing(None);
+        }
+        if self.takes_turns && stage != Stage::WriteBack {
+            if self.leased_until().is_none() {
+                self.take_over_lost_upserts();
+            }
+            if let Some(until) = self.turn_of_others(stage) {
+                return nothing(Some(until));
+            }
         }
         let of_stage = |row: &&mut Row| row.is_active() && stage.states().contains(&row.sync.state.label());
         let breakers: BTreeMap<_, _> = stage.remotes().iter().map(|r| (*r, self.breakers[r].clone())).collect();
@@ -215,6 +229,43 @@ impl Model {
             self.open(remote, |open_until| *open_until = until);
         }
         expected
+    }
+
+    /// Until when a worker that shares the contacts with this stage's has its turn, if it has.
+    pub(super) fn turn_of_others(&self, stage: Stage) -> Option<Timestamp> {
+        if !self.takes_turns || stage == Stage::WriteBack {
+            return None;
+        }
+        let longest = |label: &'static str| {
+            let of_state = |row: &&Row| row.is_active() && row.sync.state.label() == label;
+            let due = self.syncs.iter().filter(of_state).map(|row| row.sync.due_at);
+            due.filter(|due| *due <= self.now).min()
+        };
+        let (own, other) = match stage {
+            Stage::Upsert => (longest("requested"), longest("upserted")),
+            Stage::Tag | Stage::WriteBack => (longest("upserted"), longest("requested")),
+        };
+        let leaves_it = own.zip(other).is_some_and(|(own, other)| other < own);
+        let is_well = self.breakers.values().all(|breaker| breaker.open.is_none());
+        self.leased_until()
+            .or((leaves_it && is_well).then(|| self.now + secs(1)))
+    }
+
+    fn leased_until(&self) -> Option<Timestamp> {
+        let of_contacts = |row: &&Row| matches!(row.sync.state.label(), "requested" | "upserted");
+        let leases = self.syncs.iter().filter(of_contacts).filter_map(|row| row.lease);
+        leases.map(|(_, until)| until).filter(|until| *until > self.now).max()
+    }
+
+    /// Nobody knows whose contacts they have changed.
+    fn take_over_lost_upserts(&mut self) {
+        let lost = |row: &&mut Row| row.sync.state.label() == "requested" && row.lease.is_some();
+        let lost: Vec<&mut Row> = self.syncs.iter_mut().filter(lost).collect();
+        let any = !lost.is_empty();
+        lost.into_iter().for_each(|row| row.lease = None);
+        if any {
+            self.move_tags(self.now + self.settings.tag_delay, |_| true);
+        }
     }
 
     /// Whether a sync is due that has not failed, and would do for a probe.

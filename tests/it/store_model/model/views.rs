@@ -51,6 +51,7 @@ impl Model {
             && self.syncs.iter().any(is_due)
             && !stage.remotes().iter().any(is_paused)
             && !leaves_it
+            && self.turn_of_others(stage).is_none()
     }
 
     pub fn forget(&mut self, age: Duration, limit: usize) -> usize {

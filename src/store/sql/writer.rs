@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
+use super::db::{Db, DbError};
 use crate::clock::{SharedClock, until};
 use crate::metrics::Metrics;
 use crate::store::{Change, Stage, StoreError};
@@ -21,60 +21,66 @@ pub(super) const QUEUE: usize = 4096;
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
 
+/// What writes to an engine's database, one transaction after the other.
+pub(in crate::store) trait Engine: Send + 'static {
+    /// Begins a transaction that no other runs beside, and says what time it is in it.
+    fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError>;
+}
+
 /// What a write may use: the connection inside the transaction, the time, and what is to happen after the commit.
-pub(super) struct Txn<'a> {
-    pub(super) conn: &'a Connection,
+pub(in crate::store) struct Txn<'a> {
+    pub(in crate::store) db: Db<'a>,
     pub(super) now: Timestamp,
     after: &'a mut AfterCommit,
 }
 
 impl Txn<'_> {
     /// Wakes the worker of a stage once this is committed.
-    pub(super) fn wake(&mut self, stage: Stage) {
+    pub(in crate::store) fn wake(&mut self, stage: Stage) {
         self.after.wake[stage as usize] = true;
     }
 
     /// Sorts an error, and remembers one that has cost the whole transaction.
-    fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
-        let error = store_error(error);
-        if self.conn.is_autocommit() {
+    fn failed(&mut self, error: &DbError) -> StoreError {
+        let error = StoreError::from(error);
+        if self.db.has_no_transaction() {
             self.after.lost.get_or_insert(error.clone());
         }
         error
     }
 
     /// Tells whoever watches once this is committed.
-    pub(super) fn changed(&mut self, change: Change) {
+    pub(in crate::store) fn changed(&mut self, change: Change) {
         self.after.changes.push(change);
     }
 
     /// Counts a state that was left, and how long it had lasted, once this is committed.
-    pub(super) fn left(&mut self, state: &'static str, lasted: Duration) {
+    pub(in crate::store) fn left(&mut self, state: &'static str, lasted: Duration) {
         self.after.left.push((state, lasted));
     }
 
     /// Counts a sync that has ended, and how long it had taken, once this is committed.
-    pub(super) fn ended(&mut self, outcome: &'static str, took: Duration) {
+    pub(in crate::store) fn ended(&mut self, outcome: &'static str, took: Duration) {
         self.after.ended.push((outcome, took));
     }
 }
 
 #[derive(Default)]
-struct AfterCommit {
-    wake: [bool; 3],
-    changes: Vec<Change>,
+pub(in crate::store) struct AfterCommit {
+    pub(in crate::store) wake: [bool; 3],
+    pub(in crate::store) changes: Vec<Change>,
     left: Vec<(&'static str, Duration)>,
     ended: Vec<(&'static str, Duration)>,
-    /// SQLite gives up the whole transaction on some errors (disk full); this is the first of them.
+    /// The first error that has cost the whole transaction.
     lost: Option<StoreError>,
 }
 
 /// Whom to tell after a commit.
 #[derive(Clone)]
-pub(super) struct Listeners {
-    pub(super) stages: Arc<[Notify; 3]>,
-    pub(super) changes: broadcast::Sender<Change>,
-    pub(super) metrics: Arc<Metrics>,
+pub(in crate::store) struct Listeners {
+    pub(in crate::store) stages: Arc<[Notify; 3]>,
+    pub(in crate::store) changes: broadcast::Sender<Change>,
+    pub(in crate::store) metrics: Arc<Metrics>,
 }
 
 /// Tells the caller how it ended, after the commit (`None`) or after its failure.
@@ -83,17 +89,21 @@ type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
 type Job = Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Reply + Send>;
 
 /// The queue to the writing thread. Dropping it closes the store.
-pub(super) struct Writer {
+pub(in crate::store) struct Writer {
     queue: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection, clock: SharedClock, listeners: Listeners) -> std::io::Result<Self> {
+    pub(in crate::store) fn start(
+        mut engine: impl Engine,
+        clock: SharedClock,
+        listeners: Listeners,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             // A panic inside a job is caught below; one outside would end the thread, and every write would say so.
-            run(&conn, &clock, &listeners, jobs);
+            run(&mut engine, &clock, &listeners, jobs);
         })?;
         Ok(Self {
             queue: Some(queue),
@@ -102,10 +112,10 @@ impl Writer {
     }
 
     /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(in crate::store) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
@@ -119,7 +129,7 @@ impl Writer {
     pub(super) async fn write_if_room<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
@@ -146,7 +156,7 @@ impl Drop for Writer {
 fn job<T, F>(work: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
-    F: FnOnce(&mut Txn<'_>) -> rusqlite::Result<T> + Send + 'static,
+    F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
 {
     let (answer, receiver) = oneshot::channel();
     let job: Job = Box::new(move |txn| {
@@ -161,19 +171,19 @@ where
 }
 
 /// Runs `work` so that its failure undoes it alone and not what else is in the transaction.
-fn savepoint<T>(txn: &mut Txn<'_>, work: impl FnOnce(&mut Txn<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    txn.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
+fn savepoint<T>(txn: &mut Txn<'_>, work: impl FnOnce(&mut Txn<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
+    txn.db.execute("SAVEPOINT job", &[])?;
     let result = work(txn);
-    if result.is_err() && !txn.conn.is_autocommit() {
-        txn.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    if result.is_err() && !txn.db.has_no_transaction() {
+        txn.db.execute("ROLLBACK TO job", &[])?;
     }
-    if !txn.conn.is_autocommit() {
-        txn.conn.prepare_cached("RELEASE job")?.execute([])?;
+    if !txn.db.has_no_transaction() {
+        txn.db.execute("RELEASE job", &[])?;
     }
     result
 }
 
-fn run(conn: &Connection, clock: &SharedClock, listeners: &Listeners, mut jobs: mpsc::Receiver<Job>) {
+fn run(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, mut jobs: mpsc::Receiver<Job>) {
     let mut group = Vec::with_capacity(GROUP);
     while let Some(first) = jobs.blocking_recv() {
         group.push(first);
@@ -183,22 +193,39 @@ fn run(conn: &Connection, clock: &SharedClock, listeners: &Listeners, mut jobs: 
                 Err(_) => break,
             }
         }
-        commit_group(conn, clock, listeners, &mut group);
+        commit_group(engine, clock, listeners, &mut group);
     }
 }
 
-fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Job>) {
+fn commit_group(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Job>) {
     let (began, writes) = (clock.now(), group.len());
     let mut after = AfterCommit::default();
-    let mut replies = Vec::with_capacity(group.len());
-    if let Err(error) = conn.execute_batch("BEGIN IMMEDIATE") {
-        after.lost = Some(store_error(&error));
-    }
-    let mut txn = Txn {
-        conn,
-        now: whole_micros(began),
-        after: &mut after,
+    let (replies, failure) = match engine.begin() {
+        Ok((db, now)) => {
+            let replies = work_through(db, now, &mut after, group);
+            (replies, commit(db, &mut after).err())
+        }
+        Err(error) => {
+            let error = StoreError::from(&error);
+            let refused = group.drain(..).map(|job| job(Err(error.clone()))).collect();
+            (refused, Some(error))
+        }
     };
+    if failure.is_none() {
+        listeners.metrics.commit_seconds.time([], until(began, clock.now()));
+        listeners.metrics.commit_writes.size([], writes);
+        tell(listeners, after);
+    } else {
+        listeners.metrics.commits_failed.add();
+    }
+    for reply in replies {
+        reply(failure.clone());
+    }
+}
+
+fn work_through(db: Db<'_>, now: Timestamp, after: &mut AfterCommit, group: &mut Vec<Job>) -> Vec<Reply> {
+    let mut replies = Vec::with_capacity(group.len());
+    let mut txn = Txn { db, now, after };
     for job in group.drain(..) {
         // What ran after the transaction was lost would be committed by itself and yet be answered with an error.
         let turn = match txn.after.lost.clone() {
@@ -210,29 +237,27 @@ fn commit_group(conn: &Connection, clock: &SharedClock, listeners: &Listeners, g
             // The job's caller learns it from its answer channel, which the panic has dropped.
             Err(_) => {
                 // There is no savepoint where the panic came before or after it, and nothing to undo then.
-                let undone = conn.execute_batch("ROLLBACK TO job; RELEASE job");
+                let undone = db.batch("ROLLBACK TO job; RELEASE job");
                 tracing::error!(undone = undone.is_ok(), "a write panicked");
             }
         }
     }
-    let failure = after
-        .lost
-        .take()
-        .or_else(|| conn.execute_batch("COMMIT").err().map(|error| store_error(&error)));
-    if failure.is_some() && !conn.is_autocommit() {
-        // There is nothing more to be done where even this fails; the next BEGIN will say so.
-        let _ = conn.execute_batch("ROLLBACK");
+    replies
+}
+
+fn commit(db: Db<'_>, after: &mut AfterCommit) -> Result<(), StoreError> {
+    let committed = match after.lost.take() {
+        Some(lost) => Err(lost),
+        None => db
+            .announce(after)
+            .and_then(|()| db.batch("COMMIT"))
+            .map_err(|error| StoreError::from(&error)),
+    };
+    if committed.is_err() && !db.has_no_transaction() {
+        // There is nothing more to be done where even this fails; the next transaction will say so.
+        let _ = db.batch("ROLLBACK");
     }
-    if failure.is_none() {
-        listeners.metrics.commit_seconds.time([], until(began, clock.now()));
-        listeners.metrics.commit_writes.size([], writes);
-        tell(listeners, after);
-    } else {
-        listeners.metrics.commits_failed.add();
-    }
-    for reply in replies {
-        reply(failure.clone());
-    }
+    committed
 }
 
 fn tell(listeners: &Listeners, after: AfterCommit) {
@@ -253,31 +278,16 @@ fn tell(listeners: &Listeners, after: AfterCommit) {
     }
 }
 
-/// Times are stored in microseconds, so they are counted in them: a finer time would come back earlier than it was.
-pub(super) fn whole_micros(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
-}
-
-/// Sorts what SQLite says.
-pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::DiskFull(error.to_string()),
-        // A limit on the size of files, or a broken disk: both show as failed writes.
-        Some(ErrorCode::SystemIoFailure) => StoreError::DiskFull(format!("it cannot be written to ({error})")),
-        _ => StoreError::Failed(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
+    use super::super::db::args;
     use super::*;
     use crate::clock::SystemClock;
+    use crate::store::sqlite;
 
     #[tokio::test]
     async fn a_write_that_panics_is_undone_and_costs_the_others_nothing() {
-        let conn = Connection::open(Path::new(":memory:")).unwrap();
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
         let (changes, _) = broadcast::channel(1);
         let listeners = Listeners {
@@ -285,8 +295,9 @@ mod tests {
             changes,
             metrics: Arc::default(),
         };
-        let writer = Writer::start(conn, Arc::new(SystemClock::new()), listeners).unwrap();
-        let insert = |n: i64| move |txn: &mut Txn<'_>| txn.conn.execute("INSERT INTO t VALUES (?1)", [n]);
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let writer = Writer::start(sqlite::engine(conn, &clock), clock, listeners).unwrap();
+        let insert = |n: i64| move |txn: &mut Txn<'_>| txn.db.execute("INSERT INTO t VALUES (?1)", args![n]);
         let panics = writer.write::<(), _>(move |txn| {
             insert(2)(txn)?;
             panic!("on purpose");
@@ -294,8 +305,8 @@ mod tests {
         let (first, panicked, last) = tokio::join!(writer.write(insert(1)), panics, writer.write(insert(3)));
         assert!(first.is_ok() && panicked.is_err() && last.is_ok());
         let sum = writer.write(|txn| {
-            txn.conn
-                .query_row("SELECT sum(n) FROM t", [], |row| row.get::<_, i64>(0))
+            txn.db
+                .one("SELECT sum(n) AS sum FROM t", &[], |row| row.get::<i64>("sum"))
         });
         assert_eq!(sum.await, Ok(4));
     }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
-use super::rows::{self, micros};
+use super::db::{Db, Result, args};
 use super::writer::Txn;
-use super::{steer, views};
+use super::{rows, steer, turn, views};
 use crate::clock::{after, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Pause, Remote};
@@ -21,25 +20,26 @@ use crate::store::{
     Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings, SyncView,
 };
 
-type Result<T> = rusqlite::Result<T>;
-
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
-    rows::count(txn.conn, "accepted")?;
+    rows::count(txn.db, "accepted")?;
     if is_repeat(txn, delivery)? {
-        rows::count(txn.conn, "repeats")?;
+        rows::count(txn.db, "repeats")?;
         return Ok(Accepted::Repeat);
     }
     let sql = "-- accept()
         INSERT INTO delivery (idempotency_key, lead_id, rev, received_at) VALUES (?1, ?2, ?3, ?4)";
-    txn.conn.prepare_cached(sql)?.execute(params![
-        delivery.key,
-        delivery.lead.as_str(),
-        delivery.rev,
-        micros(txn.now)
-    ])?;
+    txn.db.execute(
+        sql,
+        args![
+            delivery.key.as_deref(),
+            delivery.lead.as_str(),
+            delivery.rev.as_deref(),
+            txn.now
+        ],
+    )?;
     let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
     if matches!(accepted, Accepted::Joined(_)) {
-        rows::count(txn.conn, "joined_by_webhook")?;
+        rows::count(txn.db, "joined_by_webhook")?;
     }
     Ok(accepted)
 }
@@ -49,15 +49,11 @@ fn is_repeat(txn: &Txn<'_>, delivery: &Delivery) -> Result<bool> {
     if let Some(rev) = &delivery.rev {
         let sql = "-- is_repeat()
             SELECT 1 FROM delivery WHERE lead_id = ?1 AND rev = ?2";
-        txn.conn
-            .prepare_cached(sql)?
-            .exists(params![delivery.lead.as_str(), rev])
+        txn.db.exists(sql, args![delivery.lead.as_str(), rev])
     } else if let Some(key) = &delivery.key {
         let sql = "-- is_repeat()
             SELECT 1 FROM delivery WHERE lead_id = ?1 AND idempotency_key = ?2";
-        txn.conn
-            .prepare_cached(sql)?
-            .exists(params![delivery.lead.as_str(), key])
+        txn.db.exists(sql, args![delivery.lead.as_str(), key])
     } else {
         Ok(false)
     }
@@ -71,7 +67,7 @@ pub(super) fn request(
 ) -> Result<Accepted> {
     if source == Source::Reconciliation {
         let is_active = active(txn, lead)?.is_some();
-        if is_active || rows::memory(txn.conn, lead)?.is_declined(revision.as_ref()) {
+        if is_active || rows::memory(txn.db, lead)?.is_declined(revision.as_ref()) {
             return Ok(Accepted::Repeat);
         }
     }
@@ -81,10 +77,7 @@ pub(super) fn request(
 pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
     let sql = "-- active()
         SELECT * FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
-    txn.conn
-        .prepare_cached(sql)?
-        .query_row([lead.as_str()], rows::sync_of)
-        .optional()
+    txn.db.first(sql, args![lead.as_str()], rows::sync_of)
 }
 
 pub(super) fn open_or_join(
@@ -100,32 +93,27 @@ pub(super) fn open_or_join(
         let sql = "-- open_or_join()
             UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5 WHERE id = ?1";
         let requests = &sync.requests;
-        txn.conn.prepare_cached(sql)?.execute(params![
-            sync.id.0,
-            requests.count,
-            requests.by_person,
-            requests.revision.as_ref().map(|revision| micros(revision.updated_at)),
-            requests.revision.as_ref().and_then(|revision| revision.rev.as_deref())
-        ])?;
-        rows::note(txn.conn, &sync, "joined", &detail, txn.now)?;
+        txn.db.execute(
+            sql,
+            args![
+                sync.id.0,
+                requests.count,
+                requests.by_person,
+                requests.revision.as_ref().map(|revision| revision.updated_at),
+                requests.revision.as_ref().and_then(|revision| revision.rev.as_deref())
+            ],
+        )?;
+        rows::note(txn.db, &sync, "joined", &detail, txn.now)?;
         return Ok(Accepted::Joined(sync.id));
     }
     let sql = "-- open_or_join()
         INSERT INTO sync (lead_id, state, requests, by_person, due_at, opened_at, changed_at)
-        VALUES (?1, 'requested', 1, 0, ?2, ?2, ?2)";
-    txn.conn
-        .prepare_cached(sql)?
-        .execute(params![lead.as_str(), micros(txn.now)])?;
-    let sync = Sync::open(
-        SyncId(txn.conn.last_insert_rowid()),
-        lead.clone(),
-        source,
-        revision,
-        txn.now,
-    );
-    rows::save(txn.conn, &sync, txn.now)?;
-    rows::note(txn.conn, &sync, "opened", &detail, txn.now)?;
-    rows::count(txn.conn, &format!("opened_by_{}", source.label()))?;
+        VALUES (?1, 'requested', 1, 0, ?2, ?2, ?2) RETURNING id";
+    let id = txn.db.one(sql, args![lead.as_str(), txn.now], |row| row.get("id"))?;
+    let sync = Sync::open(SyncId(id), lead.clone(), source, revision, txn.now);
+    rows::save(txn.db, &sync, txn.now)?;
+    rows::note(txn.db, &sync, "opened", &detail, txn.now)?;
+    rows::count(txn.db, &format!("opened_by_{}", source.label()))?;
     txn.wake(Stage::Upsert);
     txn.changed(change_of(&sync));
     Ok(Accepted::Opened(sync.id))
@@ -149,41 +137,37 @@ struct Gate {
     probed: Vec<Remote>,
 }
 
-pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Duration, token: Lease) -> Result<Claim> {
-    if steer::paused_since(txn.conn)?.is_some() {
-        return Ok(Claim {
-            syncs: Vec::new(),
-            next_due: None,
-            breakers: BTreeMap::new(),
-            probed: Vec::new(),
-        });
+pub(super) fn claim(
+    txn: &mut Txn<'_>,
+    stage: Stage,
+    limit: usize,
+    settings: &StoreSettings,
+    lease: Lease,
+) -> Result<Claim> {
+    if steer::paused_since(txn.db)?.is_some() {
+        return Ok(nothing(None, BTreeMap::new()));
     }
-    let gate = gate(txn, stage, limit, lease)?;
+    if let Some(until) = turn::others(txn, stage, settings)? {
+        return Ok(nothing(Some(until), BTreeMap::new()));
+    }
+    let gate = gate(txn, stage, limit, settings.lease)?;
     if gate.paused_until.is_some() {
-        return Ok(Claim {
-            syncs: Vec::new(),
-            next_due: gate.paused_until,
-            breakers: gate.breakers,
-            probed: Vec::new(),
-        });
+        return Ok(nothing(gate.paused_until, gate.breakers));
     }
-    let now = micros(txn.now);
     let sql = claim_sql(stage, gate.fresh);
-    let until = micros(after(txn.now, lease));
+    let until = after(txn.now, settings.lease);
     let mut syncs = txn
-        .conn
-        .prepare_cached(&sql)?
-        .query_map(params![token.0, until, now, gate.limit], rows::sync_of)?
-        .collect::<Result<Vec<Sync>>>()?;
+        .db
+        .query(&sql, args![lease.0, until, txn.now, gate.limit], rows::sync_of)?;
     // RETURNING promises no order.
     syncs.sort_by_key(|sync| (sync.due_at, sync.id));
     let syncs = syncs
         .into_iter()
         .map(|sync| {
             Ok(Claimed {
-                memory: rows::memory(txn.conn, &sync.lead)?,
+                memory: rows::memory(txn.db, &sync.lead)?,
                 sync,
-                lease: token,
+                lease,
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -196,6 +180,15 @@ pub(super) fn claim(txn: &mut Txn<'_>, stage: Stage, limit: usize, lease: Durati
     })
 }
 
+fn nothing(next_due: Option<Timestamp>, breakers: BTreeMap<Remote, Breaker>) -> Claim {
+    Claim {
+        syncs: Vec::new(),
+        next_due,
+        breakers,
+        probed: Vec::new(),
+    }
+}
+
 /// Each state by itself, so that the index gives the longest due first and a long queue is not sorted. Where only fresh
 /// ones are wanted, none that has failed in its present round.
 fn claim_sql(stage: Stage, fresh: bool) -> String {
@@ -204,14 +197,14 @@ fn claim_sql(stage: Stage, fresh: bool) -> String {
         format!(
             "SELECT * FROM (SELECT id, due_at FROM sync
                 WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?3 AND (lease IS NULL OR lease_until <= ?3) {failed}
-                ORDER BY due_at LIMIT ?4)"
+                ORDER BY due_at, id LIMIT ?4) AS due"
         )
     };
     let due: Vec<String> = stage.states().iter().map(due).collect();
     format!(
         "-- claim()
         UPDATE sync SET lease = ?1, lease_until = ?2
-        WHERE id IN (SELECT id FROM ({}) ORDER BY due_at, id LIMIT ?4)
+        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY due_at, id LIMIT ?4)
         RETURNING *",
         due.join(" UNION ALL ")
     )
@@ -232,7 +225,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
     };
     let mut probed = Vec::new();
     for remote in stage.remotes() {
-        let breaker = rows::breaker(txn.conn, *remote)?;
+        let breaker = rows::breaker(txn.db, *remote)?;
         gate.breakers.insert(*remote, breaker.clone());
         match &breaker.open {
             None => {}
@@ -258,7 +251,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
             if let Some(open) = &mut breaker.open {
                 open.until = after(txn.now, lease);
             }
-            rows::save_breaker(txn.conn, &breaker)?;
+            rows::save_breaker(txn.db, &breaker)?;
         }
     }
     Ok(gate)
@@ -270,7 +263,7 @@ fn has_fresh(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
         let sql = "-- has_fresh()
             SELECT 1 FROM sync
             WHERE finished_at IS NULL AND state = ?1 AND due_at <= ?2 AND (lease IS NULL OR lease_until <= ?2) AND failures = 0";
-        if txn.conn.prepare_cached(sql)?.exists(params![state, micros(txn.now)])? {
+        if txn.db.exists(sql, args![*state, txn.now])? {
             return Ok(true);
         }
     }
@@ -284,24 +277,20 @@ fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
     for state in stage.states() {
         let sql = "-- next_due()
             SELECT due_at FROM sync WHERE finished_at IS NULL AND state = ?1 AND lease IS NULL ORDER BY due_at LIMIT 1";
-        let due: Option<i64> = txn
-            .conn
-            .prepare_cached(sql)?
-            .query_row([state], |row| row.get(0))
-            .optional()?;
+        let due: Option<Timestamp> = txn.db.first(sql, args![*state], |row| row.get("due_at"))?;
         let sql = "-- next_due()
-            SELECT min(max(lease_until, due_at)) FROM sync INDEXED BY sync_leased
-            WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
-        let lost: Option<i64> = txn.conn.prepare_cached(sql)?.query_row([state], |row| row.get(0))?;
+            SELECT min(CASE WHEN lease_until > due_at THEN lease_until ELSE due_at END) AS lost
+            FROM sync INDEXED BY sync_leased WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
+        let lost: Option<Timestamp> = txn.db.one(sql, args![*state], |row| row.get("lost"))?;
         next = [next, due, lost].into_iter().flatten().min();
     }
-    next.map(rows::time).transpose()
+    Ok(next)
 }
 
 pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, policy: &RetryPolicy) -> Result<()> {
-    let mut breaker = rows::breaker(txn.conn, pause.remote)?;
+    let mut breaker = rows::breaker(txn.db, pause.remote)?;
     if breaker.trip(pause, epoch, policy, draw, txn.now) {
-        rows::save_breaker(txn.conn, &breaker)?;
+        rows::save_breaker(txn.db, &breaker)?;
         // Whoever left the probe to another is to know how long there is nothing to do now.
         for stage in Stage::ALL {
             txn.wake(stage);
@@ -317,19 +306,19 @@ pub(super) fn record(
     settings: &StoreSettings,
 ) -> Result<()> {
     for remote in &learned.answered {
-        let mut breaker = rows::breaker(txn.conn, *remote)?;
+        let mut breaker = rows::breaker(txn.db, *remote)?;
         if breaker.mend() {
-            rows::save_breaker(txn.conn, &breaker)?;
+            rows::save_breaker(txn.db, &breaker)?;
             for stage in Stage::ALL {
                 txn.wake(stage);
             }
         }
     }
     for remote in &learned.not_asked {
-        let mut breaker = rows::breaker(txn.conn, *remote)?;
+        let mut breaker = rows::breaker(txn.db, *remote)?;
         if let Some(open) = &mut breaker.open {
             open.until = open.until.min(txn.now);
-            rows::save_breaker(txn.conn, &breaker)?;
+            rows::save_breaker(txn.db, &breaker)?;
             // Those who met the breaker meanwhile sleep until the probe's lease runs out.
             for stage in Stage::ALL {
                 txn.wake(stage);
@@ -340,11 +329,12 @@ pub(super) fn record(
         spend(txn, learned.credits)?;
     }
     if learned.unknown_upsert {
-        move_all_tags(txn.conn, after(txn.now, settings.tag_delay))?;
+        move_all_tags(txn.db, after(txn.now, settings.tag_delay))?;
     }
     for outcome in outcomes {
         record_one(txn, outcome, settings)?;
     }
+    turn::over(txn);
     Ok(())
 }
 
@@ -352,23 +342,19 @@ pub(super) fn record(
 fn spend(txn: &Txn<'_>, credits: u32) -> Result<()> {
     let hour = txn.now.as_second() / 3600;
     let sql = "-- spend()
-        INSERT INTO credit (hour, used) VALUES (?1, ?2) ON CONFLICT (hour) DO UPDATE SET used = used + ?2";
-    txn.conn.prepare_cached(sql)?.execute(params![hour, credits])?;
-    txn.conn
-        .prepare_cached("DELETE FROM credit WHERE hour < ?1")?
-        .execute([hour - 48])?;
+        INSERT INTO credit (hour, used) VALUES (?1, ?2) ON CONFLICT (hour) DO UPDATE SET used = credit.used + ?2";
+    txn.db.execute(sql, args![hour, credits])?;
+    txn.db.execute("DELETE FROM credit WHERE hour < ?1", args![hour - 48])?;
     Ok(())
 }
 
 fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) -> Result<()> {
     let sql = "-- record_one()
         SELECT * FROM sync WHERE id = ?1 AND lease = ?2";
-    let key = params![outcome.claimed.sync.id.0, outcome.claimed.lease.0];
+    let claimed = &outcome.claimed;
     let found = txn
-        .conn
-        .prepare_cached(sql)?
-        .query_row(key, views::view_of)
-        .optional()?;
+        .db
+        .first(sql, args![claimed.sync.id.0, claimed.lease.0], views::view_of)?;
     let Some(SyncView { mut sync, changed_at }) = found else {
         tracing::warn!(sync_id = %outcome.claimed.sync.id, "an outcome came after its lease was lost, and is not recorded");
         return Ok(());
@@ -390,7 +376,7 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             // To the end of the queue: what is put back again and again must hold up nobody, and the next probe must not
             // be the one that failed.
             sync.due_at = sync.due_at.max(txn.now);
-            rows::save(txn.conn, &sync, txn.now)?;
+            rows::save(txn.db, &sync, txn.now)?;
             wake_for(txn, &sync);
             return Ok(());
         }
@@ -400,12 +386,12 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
         tracing::error!(sync_id = %sync.id, "{illegal}; nothing was changed");
         return Ok(());
     }
-    rows::save(txn.conn, &sync, txn.now)?;
+    rows::save(txn.db, &sync, txn.now)?;
     // It has failed for long enough.
     let given_up = matches!(outcome.effect, Effect::Failed(_)) && sync.state.label() == "rejected" && was != "rejected";
     let what = if given_up { sync.state.label() } else { what };
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
-    rows::note(txn.conn, &sync, what, &detail, txn.now)?;
+    rows::note(txn.db, &sync, what, &detail, txn.now)?;
     let happened = match &outcome.effect {
         Effect::Happened(event) => Some(event),
         _ => None,
@@ -434,7 +420,7 @@ pub(super) fn settle(
         }
     }
     if sync.state.is_final() {
-        rows::count(txn.conn, sync.state.label())?;
+        rows::count(txn.db, sync.state.label())?;
     }
     wake_for(txn, sync);
     if sync.state.label() != was {
@@ -453,11 +439,11 @@ fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: Timestamp) 
 }
 
 fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {
-    let mut memory = rows::memory(txn.conn, &sync.lead)?;
+    let mut memory = rows::memory(txn.db, &sync.lead)?;
     let before = memory.clone();
     memory.learn(event, sync);
     if memory != before {
-        rows::remember(txn.conn, &sync.lead, &memory)?;
+        rows::remember(txn.db, &sync.lead, &memory)?;
     }
     Ok(())
 }
@@ -498,43 +484,42 @@ pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
 fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_before: Timestamp) -> Result<()> {
     let sql = "-- move_tags()
         SELECT * FROM sync INDEXED BY sync_waiting WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
-    let waiting: Vec<Sync> = txn
-        .conn
-        .prepare_cached(sql)?
-        .query_map(params![contact.as_str(), upserted.0], rows::sync_of)?
-        .collect::<Result<_>>()?;
+    let waiting = txn.db.query(sql, args![contact.as_str(), upserted.0], rows::sync_of)?;
     for mut sync in waiting {
         if sync.contact_upserted(tag_not_before).is_ok() {
             let sql = "-- move_tags()
-                UPDATE sync SET tag_not_before = max(tag_not_before, ?2), due_at = ?3 WHERE id = ?1";
-            let moved = params![sync.id.0, micros(tag_not_before), micros(sync.due_at)];
-            txn.conn.prepare_cached(sql)?.execute(moved)?;
+                UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, due_at = ?3 WHERE id = ?1";
+            txn.db.execute(sql, args![sync.id.0, tag_not_before, sync.due_at])?;
         }
     }
     Ok(())
 }
 
 /// After an upsert of which nobody knows which contact it changed, if any.
-fn move_all_tags(conn: &Connection, tag_not_before: Timestamp) -> Result<()> {
+pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()> {
     let sql = "-- move_all_tags()
-        UPDATE sync SET tag_not_before = max(tag_not_before, ?1), due_at = max(due_at, ?1)
+        UPDATE sync
+        SET tag_not_before = CASE WHEN tag_not_before > ?1 THEN tag_not_before ELSE ?1 END,
+            due_at = CASE WHEN due_at > ?1 THEN due_at ELSE ?1 END
         WHERE finished_at IS NULL AND state = 'upserted'";
-    conn.prepare_cached(sql)?.execute([micros(tag_not_before)])?;
+    db.execute(sql, args![tag_not_before])?;
     Ok(())
 }
 
 /// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but for those
 /// of upserts: such a call may still be under way, so they run out in their time, and nobody sends those leads or cancels
 /// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
-pub(super) fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) -> Result<()> {
+/// What it alone was to do, this one may.
+pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, tag_delay: Duration) -> Result<()> {
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
-    if conn.prepare(sql)?.exists([])? {
-        move_all_tags(conn, after(now, tag_delay))?;
+    if db.exists(sql, &[])? {
+        move_all_tags(db, after(now, tag_delay))?;
     }
     let sql = "-- take_over()
         UPDATE sync SET lease = NULL, lease_until = NULL
         WHERE finished_at IS NULL AND lease IS NOT NULL AND (state <> 'requested' OR lease_until <= ?1)";
-    conn.execute(sql, [micros(now)])?;
+    db.execute(sql, args![now])?;
+    db.execute("DELETE FROM hold", &[])?;
     Ok(())
 }

@@ -1,38 +1,15 @@
 //! Rows to values and back, and the statements that write one row.
 
 use jiff::Timestamp;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde_json::{Value, json};
 
+use super::db::{Db, Result, Row, args, corrupt};
 use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{PauseKind, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::record::Action;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
 use crate::domain::sync::{Failures, Memory, Requests, Sync, SyncId};
-
-type Result<T> = rusqlite::Result<T>;
-
-pub(super) fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
-pub(super) fn corrupt(column: &str, value: impl std::fmt::Display) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("{column}: {value} makes no sense").into())
-}
-
-pub(super) fn time(micros: i64) -> Result<Timestamp> {
-    Timestamp::from_microsecond(micros).map_err(|error| corrupt("time", error))
-}
-
-fn time_of(row: &Row<'_>, column: &str) -> Result<Timestamp> {
-    time(row.get(column)?)
-}
-
-fn maybe_time_of(row: &Row<'_>, column: &str) -> Result<Option<Timestamp>> {
-    row.get::<_, Option<i64>>(column)?.map(time).transpose()
-}
 
 fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
     let text: Option<String> = row.get("contact_id")?;
@@ -44,7 +21,7 @@ fn needed<T>(column: &str, value: Option<T>) -> Result<T> {
     value.ok_or_else(|| corrupt(column, "NULL"))
 }
 
-fn lead_of(row: &Row<'_>) -> Result<LeadId> {
+pub(super) fn lead_of(row: &Row<'_>) -> Result<LeadId> {
     let text: String = row.get("lead_id")?;
     LeadId::parse(&text).map_err(|error| corrupt("lead_id", error))
 }
@@ -60,17 +37,17 @@ fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
 
 /// A revision in the columns `<prefix>_updated_at` and `<prefix>_rev`.
 fn revision_of(row: &Row<'_>, prefix: &str) -> Result<Option<Revision>> {
-    let Some(updated_at) = maybe_time_of(row, &format!("{prefix}_updated_at"))? else {
+    let Some(updated_at) = row.get(&format!("{prefix}_updated_at"))? else {
         return Ok(None);
     };
     Ok(Some(Revision {
         updated_at,
-        rev: row.get(format!("{prefix}_rev").as_str())?,
+        rev: row.get(&format!("{prefix}_rev"))?,
     }))
 }
 
-fn updated_at(revision: Option<&Revision>) -> Option<i64> {
-    revision.map(|revision| micros(revision.updated_at))
+fn updated_at(revision: Option<&Revision>) -> Option<Timestamp> {
+    revision.map(|revision| revision.updated_at)
 }
 
 fn rev(revision: Option<&Revision>) -> Option<&str> {
@@ -95,12 +72,12 @@ fn state_of(row: &Row<'_>) -> Result<State> {
         "upserted" => State::Upserted {
             delivered: delivered_of(row)?,
             seen: seen_of(row)?,
-            tag_not_before: time_of(row, "tag_not_before")?,
+            tag_not_before: row.get("tag_not_before")?,
         },
         "tagged" => State::Tagged {
             delivered: delivered_of(row)?,
             seen: seen_of(row)?,
-            synced_at: time_of(row, "synced_at")?,
+            synced_at: row.get("synced_at")?,
         },
         "rejected" => State::Rejected {
             reason: row.get("reason")?,
@@ -109,7 +86,7 @@ fn state_of(row: &Row<'_>) -> Result<State> {
         },
         "sent" => State::Sent {
             delivered: delivered_of(row)?,
-            synced_at: time_of(row, "synced_at")?,
+            synced_at: row.get("synced_at")?,
         },
         "failed" => State::Failed {
             reason: row.get("reason")?,
@@ -143,9 +120,9 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
             suspected_at: row.get("suspected_at")?,
         },
         edits: row.get("edits")?,
-        due_at: time_of(row, "due_at")?,
-        opened_at: time_of(row, "opened_at")?,
-        finished_at: maybe_time_of(row, "finished_at")?,
+        due_at: row.get("due_at")?,
+        opened_at: row.get("opened_at")?,
+        finished_at: row.get::<Option<Timestamp>>("finished_at")?,
     })
 }
 
@@ -153,29 +130,26 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
     Ok(Memory {
         contact: contact_of(row)?,
         sent_hash: row.get("sent_hash")?,
-        synced_at: maybe_time_of(row, "synced_at")?,
+        synced_at: row.get::<Option<Timestamp>>("synced_at")?,
         seen: revision_of(row, "seen")?,
-        cancelled_at: maybe_time_of(row, "cancelled_at")?,
+        cancelled_at: row.get::<Option<Timestamp>>("cancelled_at")?,
     })
 }
 
 /// A service's breaker; a closed one where none is stored.
-pub(super) fn breaker(conn: &Connection, remote: Remote) -> Result<Breaker> {
+pub(super) fn breaker(db: Db<'_>, remote: Remote) -> Result<Breaker> {
     let sql = "-- breaker()
         SELECT * FROM breaker WHERE remote = ?1";
-    let found = conn
-        .prepare_cached(sql)?
-        .query_row([remote.label()], breaker_of)
-        .optional()?;
+    let found = db.first(sql, args![remote.label()], breaker_of)?;
     Ok(found.unwrap_or_else(|| Breaker::closed(remote)))
 }
 
 pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
     let label: String = row.get("remote")?;
-    let open = match maybe_time_of(row, "until")? {
+    let open = match row.get::<Option<Timestamp>>("until")? {
         None => None,
         Some(until) => Some(Open {
-            since: time_of(row, "since")?,
+            since: row.get("since")?,
             until,
             kind: kind_of(row)?,
             code: row.get("code")?,
@@ -196,44 +170,44 @@ fn kind_of(row: &Row<'_>) -> Result<PauseKind> {
     PauseKind::from_label(&label).ok_or_else(|| corrupt("kind", &label))
 }
 
-pub(super) fn memory(conn: &Connection, lead: &LeadId) -> Result<Memory> {
+pub(super) fn memory(db: Db<'_>, lead: &LeadId) -> Result<Memory> {
     let sql = "-- memory()
         SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at FROM lead WHERE lead_id = ?1";
-    let found = conn
-        .prepare_cached(sql)?
-        .query_row([lead.as_str()], memory_of)
-        .optional()?;
+    let found = db.first(sql, args![lead.as_str()], memory_of)?;
     Ok(found.unwrap_or_default())
 }
 
-pub(super) fn remember(conn: &Connection, lead: &LeadId, memory: &Memory) -> Result<()> {
+pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()> {
     let sql = "-- remember()
         INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
         ON CONFLICT (lead_id) DO UPDATE SET
             contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7";
-    conn.prepare_cached(sql)?.execute(params![
-        lead.as_str(),
-        memory.contact.as_ref().map(ContactId::as_str),
-        memory.sent_hash,
-        memory.synced_at.map(micros),
-        updated_at(memory.seen.as_ref()),
-        rev(memory.seen.as_ref()),
-        memory.cancelled_at.map(micros),
-    ])?;
+    db.execute(
+        sql,
+        args![
+            lead.as_str(),
+            memory.contact.as_ref().map(ContactId::as_str),
+            memory.sent_hash.as_deref(),
+            memory.synced_at,
+            updated_at(memory.seen.as_ref()),
+            rev(memory.seen.as_ref()),
+            memory.cancelled_at,
+        ],
+    )?;
     Ok(())
 }
 
 /// Writes the whole row of a sync, and gives its lease back.
-pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()> {
+pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
     let sql = "-- save()
-        UPDATE sync SET state = :state, contact_id = :contact_id, made = :made, afresh = :afresh, action = :action, hash = :hash,
-            seen_requests = :seen_requests, seen_updated_at = :seen_updated_at, seen_rev = :seen_rev, tag_not_before = :tag_not_before,
-            synced_at = :synced_at, reason = :reason, cancelled_by = :cancelled_by, requests = :requests,
-            by_person = :by_person, requested_updated_at = :requested_updated_at, requested_rev = :requested_rev, failures = :failures,
-            waited = :waited, last_failure = :last_failure, suspected_at = :suspected_at, edits = :edits, due_at = :due_at,
-            finished_at = :finished_at, changed_at = iif(state = :state, changed_at, :now), lease = NULL, lease_until = NULL
-        WHERE id = :id";
+        UPDATE sync SET state = ?2, contact_id = ?3, made = ?4, afresh = ?5, action = ?6, hash = ?7,
+            seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
+            synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
+            by_person = ?16, requested_updated_at = ?17, requested_rev = ?18, failures = ?19,
+            waited = ?20, last_failure = ?21, suspected_at = ?22, edits = ?23, due_at = ?24,
+            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, lease = NULL, lease_until = NULL
+        WHERE id = ?1";
     let state = &sync.state;
     let delivered = match state {
         State::Upserted { delivered, .. } | State::Tagged { delivered, .. } | State::Sent { delivered, .. } => {
@@ -242,11 +216,11 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
         _ => None,
     };
     let tag_not_before = match state {
-        State::Upserted { tag_not_before, .. } => Some(micros(*tag_not_before)),
+        State::Upserted { tag_not_before, .. } => Some(*tag_not_before),
         _ => None,
     };
     let synced_at = match state {
-        State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => Some(micros(*synced_at)),
+        State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => Some(*synced_at),
         _ => None,
     };
     let reason = match state {
@@ -258,77 +232,78 @@ pub(super) fn save(conn: &Connection, sync: &Sync, now: Timestamp) -> Result<()>
         State::Cancelled { by } => Some(by.label()),
         _ => None,
     };
-    conn.prepare_cached(sql)?.execute(named_params! {
-        ":id": sync.id.0,
-        ":state": state.label(),
-        ":contact_id": state.contact().map(ContactId::as_str),
-        ":made": matches!(state, State::Requested { made: true, .. }),
-        ":afresh": matches!(state, State::Requested { afresh: true, .. }),
-        ":action": delivered.map(|d| d.action.label()),
-        ":hash": delivered.map(|d| d.hash.as_str()),
-        ":seen_requests": state.seen().map(|seen| seen.requests),
-        ":seen_updated_at": updated_at(seen),
-        ":seen_rev": rev(seen),
-        ":tag_not_before": tag_not_before,
-        ":synced_at": synced_at,
-        ":reason": reason,
-        ":cancelled_by": cancelled_by,
-        ":requests": sync.requests.count,
-        ":by_person": sync.requests.by_person,
-        ":requested_updated_at": updated_at(sync.requests.revision.as_ref()),
-        ":requested_rev": rev(sync.requests.revision.as_ref()),
-        ":failures": sync.failures.count,
-        ":waited": i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
-        ":last_failure": sync.failures.last,
-        ":suspected_at": sync.failures.suspected_at,
-        ":edits": sync.edits,
-        ":due_at": micros(sync.due_at),
-        ":finished_at": sync.finished_at.map(micros),
-        ":now": micros(now),
-    })?;
+    db.execute(
+        sql,
+        args![
+            sync.id.0,
+            state.label(),
+            state.contact().map(ContactId::as_str),
+            matches!(state, State::Requested { made: true, .. }),
+            matches!(state, State::Requested { afresh: true, .. }),
+            delivered.map(|delivered| delivered.action.label()),
+            delivered.map(|delivered| delivered.hash.as_str()),
+            state.seen().map(|seen| seen.requests),
+            updated_at(seen),
+            rev(seen),
+            tag_not_before,
+            synced_at,
+            reason,
+            cancelled_by,
+            sync.requests.count,
+            sync.requests.by_person,
+            updated_at(sync.requests.revision.as_ref()),
+            rev(sync.requests.revision.as_ref()),
+            sync.failures.count,
+            i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
+            sync.failures.last.as_deref(),
+            sync.failures.suspected_at,
+            sync.edits,
+            sync.due_at,
+            sync.finished_at,
+            now,
+        ],
+    )?;
     Ok(())
 }
 
-pub(super) fn save_breaker(conn: &Connection, breaker: &Breaker) -> Result<()> {
+pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
     let sql = "-- save_breaker()
         INSERT INTO breaker (remote, failures, epoch, since, until, code, message, mended, kind)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (remote) DO UPDATE
         SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, mended = ?8, kind = ?9";
     let open = breaker.open.as_ref();
-    conn.prepare_cached(sql)?.execute(params![
-        breaker.remote.label(),
-        breaker.failures,
-        breaker.epoch,
-        open.map(|open| micros(open.since)),
-        open.map(|open| micros(open.until)),
-        open.map(|open| open.code.as_str()),
-        open.map(|open| open.message.as_str()),
-        breaker.mended,
-        open.map(|open| open.kind.label()),
-    ])?;
+    db.execute(
+        sql,
+        args![
+            breaker.remote.label(),
+            breaker.failures,
+            breaker.epoch,
+            open.map(|open| open.since),
+            open.map(|open| open.until),
+            open.map(|open| open.code.as_str()),
+            open.map(|open| open.message.as_str()),
+            breaker.mended,
+            open.map(|open| open.kind.label()),
+        ],
+    )?;
     Ok(())
 }
 
 /// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn note(conn: &Connection, sync: &Sync, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+pub(super) fn note(db: Db<'_>, sync: &Sync, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
     let sql = "-- note()
         INSERT INTO event (sync_id, at, what, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
-    conn.prepare_cached(sql)?.execute(params![
-        sync.id.0,
-        micros(now),
-        what,
-        sync.state.label(),
-        detail.to_string()
-    ])?;
+    let detail = detail.to_string();
+    db.execute(sql, args![sync.id.0, now, what, sync.state.label(), &detail])?;
     Ok(())
 }
 
 /// Adds one to a counter of the ledger.
-pub(super) fn count(conn: &Connection, name: &str) -> Result<()> {
+pub(super) fn count(db: Db<'_>, name: &str) -> Result<()> {
     let sql = "-- count()
-        INSERT INTO counter (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1";
-    conn.prepare_cached(sql)?.execute([name])?;
+        INSERT INTO counter (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = counter.value + 1";
+    db.execute(sql, args![name])?;
     Ok(())
 }

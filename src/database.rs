@@ -1,0 +1,221 @@
+//! Which database: what `DATABASE_URL` says.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postgres::config::{Host, SslMode};
+use postgres::{Client, Config, NoTls};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// A server that has not answered by then is down.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A server that has not acknowledged what was sent by then is cut off.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+
+/// A database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file, for one process.
+    Sqlite(PathBuf),
+    /// A server, for several replicas.
+    Postgres(Box<Address>),
+}
+
+impl Database {
+    /// Reads a `DATABASE_URL`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and names nothing of the address, which may hold a password.
+    pub fn parse(url: &SecretString) -> Result<Self, String> {
+        let text = url.expose_secret();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let address = Address::parse(url).map_err(|error| format!("DATABASE_URL {error}"))?;
+            return Ok(Self::Postgres(Box::new(address)));
+        }
+        let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) else {
+            return Err("DATABASE_URL must be sqlite:// and a path, or postgres:// and where the server is".into());
+        };
+        if path.is_empty() {
+            return Err(
+                "DATABASE_URL names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db".into(),
+            );
+        }
+        // SQLite would keep the first in memory, where a restart loses what was acknowledged, and take the second for
+        // the beginning of a name.
+        if path == ":memory:" || path.contains('?') {
+            return Err("DATABASE_URL must be sqlite:// and the path of a file, without parameters".into());
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// Where a server is, and how it is spoken to. Shows neither user nor password.
+#[derive(Clone)]
+pub struct Address {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+/// What is wrong with a `DATABASE_URL`. Names nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is not an address.
+    #[error("is not a PostgreSQL address like postgres://user:password@host/database: {0}")]
+    Malformed(String),
+    /// The certificates of `sslrootcert` cannot be read.
+    #[error("names a file of certificates (sslrootcert) that cannot be read: {0}")]
+    Certificates(String),
+}
+
+impl Address {
+    /// Reads an address as libpq has it, with `sslmode` (`disable`, `prefer`, `require`, `verify-full`) and `sslrootcert` (a file
+    /// of certificates to trust instead of the public ones). Where TLS is spoken the server's certificate is always verified.
+    ///
+    /// # Errors
+    /// [`AddressError`] says what is wrong with it.
+    pub fn parse(url: &SecretString) -> Result<Self, AddressError> {
+        let (url, certificates) = without_certificates(url.expose_secret());
+        let mut config: Config = url
+            .parse()
+            .map_err(|error: postgres::Error| AddressError::Malformed(error.to_string()))?;
+        if config.get_hosts().is_empty() {
+            return Err(AddressError::Malformed("it names no host".into()));
+        }
+        config
+            .application_name("bigin-sync")
+            .connect_timeout(CONNECT)
+            .tcp_user_timeout(UNACKNOWLEDGED);
+        let tls = match config.get_ssl_mode() {
+            SslMode::Disable => None,
+            _ => Some(tls(certificates.as_ref())?),
+        };
+        Ok(Self { config, tls })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the server says, or that there is none.
+    pub fn connect(&self) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            Some(tls) => self.config.connect(tls.clone()),
+            None => self.config.connect(NoTls),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        f.write_str(&hosts.collect::<Vec<_>>().join(","))?;
+        match self.config.get_dbname() {
+            Some(name) => write!(f, "/{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+/// The address without what this client does not know: which certificates to trust, and that they are to be verified, which
+/// they always are.
+fn without_certificates(url: &str) -> (String, Option<PathBuf>) {
+    let Some((address, query)) = url.split_once('?') else {
+        return (url.to_owned(), None);
+    };
+    let mut certificates = None;
+    let mut rest = Vec::new();
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some(("sslrootcert", path)) => certificates = Some(PathBuf::from(path.replace("%2F", "/"))),
+            Some(("sslmode", "verify-full" | "verify-ca")) => rest.push("sslmode=require"),
+            _ => rest.push(pair),
+        }
+    }
+    (format!("{address}?{}", rest.join("&")), certificates)
+}
+
+fn tls(certificates: Option<&PathBuf>) -> Result<MakeRustlsConnect, AddressError> {
+    let unreadable = |error: String| AddressError::Certificates(error);
+    let mut roots = rustls::RootCertStore::empty();
+    match certificates {
+        None => {
+            let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+            roots.add_parsable_certificates(public);
+        }
+        Some(path) => {
+            let found = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?;
+            for certificate in found {
+                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
+                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unreadable(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Address, AddressError> {
+        Address::parse(&SecretString::from(url))
+    }
+
+    #[test]
+    fn an_address_shows_neither_user_nor_password() {
+        let address = parse("postgres://bob:secret@db.example.org:5433/leads?sslmode=require").unwrap();
+        assert_eq!(format!("{address}"), "db.example.org/leads");
+        assert_eq!(format!("{address:?}"), "Address(db.example.org/leads)");
+    }
+
+    #[test]
+    fn a_bad_address_is_told_without_its_password() {
+        for url in [
+            "postgres://bob:secret@db.example.org:port/leads",
+            "postgres://bob:secret@db.example.org/leads?sslmod=1",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert!(matches!(error, AddressError::Malformed(_)), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_is_spoken_as_libpq_has_it_and_its_certificates_are_verified() {
+        let tls = |url| parse(url).unwrap().tls.is_some();
+        assert!(tls("postgres://db.example.org/leads"), "preferred");
+        assert!(tls("postgres://db.example.org/leads?sslmode=verify-full"));
+        assert!(!tls("postgres://db.example.org/leads?sslmode=disable"));
+        let missing = parse("postgres://db.example.org/leads?sslmode=require&sslrootcert=/nowhere/ca.pem");
+        assert!(matches!(missing, Err(AddressError::Certificates(_))), "{missing:?}");
+    }
+}

@@ -1,0 +1,127 @@
+-- Times are microseconds since 1970. No table holds anything of a lead but ids, states, times, codes and keyed hashes,
+-- and reasons that name fields and never values.
+
+CREATE TABLE sync (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lead_id TEXT COLLATE "C" NOT NULL,
+    state TEXT COLLATE "C" NOT NULL,
+    contact_id TEXT COLLATE "C",
+    made BIGINT NOT NULL DEFAULT 0,
+    afresh BIGINT NOT NULL DEFAULT 0,
+    action TEXT COLLATE "C",
+    hash TEXT COLLATE "C",
+    seen_requests BIGINT,
+    seen_updated_at BIGINT,
+    seen_rev TEXT COLLATE "C",
+    tag_not_before BIGINT,
+    synced_at BIGINT,
+    reason TEXT COLLATE "C",
+    cancelled_by TEXT COLLATE "C",
+    requests BIGINT NOT NULL,
+    by_person BIGINT NOT NULL,
+    requested_updated_at BIGINT,
+    requested_rev TEXT COLLATE "C",
+    failures BIGINT NOT NULL DEFAULT 0,
+    waited BIGINT NOT NULL DEFAULT 0,
+    last_failure TEXT COLLATE "C",
+    suspected_at BIGINT,
+    edits BIGINT NOT NULL DEFAULT 0,
+    due_at BIGINT NOT NULL,
+    lease BIGINT,
+    lease_until BIGINT,
+    opened_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    finished_at BIGINT
+);
+
+-- One active sync a lead.
+CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
+-- What is due.
+CREATE INDEX sync_due ON sync (state, due_at, id) WHERE finished_at IS NULL;
+-- Which claims may have been lost.
+CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
+-- Who waits for a contact's tag.
+CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
+-- What may be forgotten, and a lead's past.
+CREATE INDEX sync_finished ON sync (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX sync_lead ON sync (lead_id);
+-- The pages of the API.
+CREATE INDEX sync_state ON sync (state);
+
+-- The history of each sync. Rows are only ever added, and go with their sync.
+CREATE TABLE event (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sync_id BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    what TEXT COLLATE "C" NOT NULL,
+    -- The sync's state after it.
+    state TEXT COLLATE "C" NOT NULL,
+    detail TEXT COLLATE "C" NOT NULL
+);
+CREATE INDEX event_sync ON event (sync_id);
+
+CREATE TABLE delivery (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    idempotency_key TEXT COLLATE "C",
+    lead_id TEXT COLLATE "C" NOT NULL,
+    rev TEXT COLLATE "C",
+    received_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev) WHERE rev IS NOT NULL;
+CREATE INDEX delivery_key ON delivery (lead_id, idempotency_key);
+CREATE INDEX delivery_received ON delivery (received_at);
+
+-- What outlives a lead's syncs.
+CREATE TABLE lead (
+    lead_id TEXT COLLATE "C" PRIMARY KEY,
+    contact_id TEXT COLLATE "C",
+    sent_hash TEXT COLLATE "C",
+    synced_at BIGINT,
+    seen_updated_at BIGINT,
+    seen_rev TEXT COLLATE "C",
+    cancelled_at BIGINT
+);
+CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
+
+CREATE TABLE breaker (
+    remote TEXT COLLATE "C" PRIMARY KEY,
+    failures BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    mended BIGINT NOT NULL,
+    since BIGINT,
+    until BIGINT,
+    kind TEXT COLLATE "C",
+    code TEXT COLLATE "C",
+    message TEXT COLLATE "C"
+);
+
+CREATE TABLE counter (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+
+-- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work, what
+-- was told to the alert address.
+CREATE TABLE kept (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    value BYTEA NOT NULL,
+    at BIGINT NOT NULL
+);
+
+-- What only one of several replicas may do at a time.
+CREATE TABLE hold (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    holder TEXT COLLATE "C" NOT NULL,
+    until BIGINT NOT NULL
+);
+
+-- Access tokens granted: Zoho allows ten in ten minutes.
+CREATE TABLE token_grant (
+    at BIGINT NOT NULL
+);
+
+-- Bigin's credits that calls have cost, by the hour (in hours since 1970).
+CREATE TABLE credit (
+    hour BIGINT PRIMARY KEY,
+    used BIGINT NOT NULL
+);

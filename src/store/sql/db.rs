@@ -1,0 +1,346 @@
+//! The two engines' connections behind one face: the statements are written once, in the SQL that both understand, with
+//! SQLite's `?1` for parameters and all numbers as 64-bit integers.
+
+use jiff::Timestamp;
+
+use super::super::postgres::Connection as Pg;
+use crate::store::StoreError;
+
+pub(in crate::store) type Result<T> = std::result::Result<T, DbError>;
+
+/// What a database said, or what it holds and must not.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::store) enum DbError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{}", super::super::postgres::told(.0))]
+    Postgres(#[from] postgres::Error),
+    #[error("{column}: {value} makes no sense")]
+    Corrupt { column: String, value: String },
+}
+
+pub(in crate::store) fn corrupt(column: &str, value: impl std::fmt::Display) -> DbError {
+    DbError::Corrupt {
+        column: column.to_owned(),
+        value: value.to_string(),
+    }
+}
+
+impl From<&DbError> for StoreError {
+    fn from(error: &DbError) -> Self {
+        use rusqlite::ErrorCode::{DiskFull, SystemIoFailure};
+        let sqlite = match error {
+            DbError::Sqlite(error) => error.sqlite_error_code(),
+            DbError::Postgres(postgres) if postgres.code() == Some(&postgres::error::SqlState::DISK_FULL) => {
+                return Self::DiskFull(error.to_string());
+            }
+            DbError::Postgres(_) | DbError::Corrupt { .. } => None,
+        };
+        match sqlite {
+            Some(DiskFull) => Self::DiskFull(error.to_string()),
+            // A limit on the size of files, or a broken disk: both show as failed writes.
+            Some(SystemIoFailure) => Self::DiskFull(format!("it cannot be written to ({error})")),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// A connection, in a transaction or not.
+#[derive(Clone, Copy)]
+pub(in crate::store) enum Db<'a> {
+    Sqlite(&'a rusqlite::Connection),
+    Postgres(&'a Pg),
+}
+
+impl Db<'_> {
+    /// Runs a statement and returns how many rows it changed.
+    pub(in crate::store) fn execute(self, sql: &str, args: &[Arg<'_>]) -> Result<usize> {
+        match self {
+            Self::Sqlite(conn) => {
+                let args = rusqlite::params_from_iter(args);
+                Ok(conn.prepare_cached(sql)?.execute(args)?)
+            }
+            Self::Postgres(conn) => Ok(conn.execute(sql, args)?),
+        }
+    }
+
+    /// The rows of a query.
+    pub(in crate::store) fn query<T>(
+        self,
+        sql: &str,
+        args: &[Arg<'_>],
+        mut each: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        match self {
+            Self::Sqlite(conn) => {
+                let mut statement = conn.prepare_cached(sql)?;
+                let mut rows = statement.query(rusqlite::params_from_iter(args))?;
+                let mut found = Vec::new();
+                while let Some(row) = rows.next()? {
+                    found.push(each(&Row::Sqlite(row))?);
+                }
+                Ok(found)
+            }
+            Self::Postgres(conn) => {
+                let rows = conn.query(sql, args)?;
+                rows.iter().map(|row| each(&Row::Postgres(row))).collect()
+            }
+        }
+    }
+
+    /// The first row of a query, if there is one.
+    pub(in crate::store) fn first<T>(
+        self,
+        sql: &str,
+        args: &[Arg<'_>],
+        each: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        match self {
+            Self::Sqlite(conn) => {
+                let mut statement = conn.prepare_cached(sql)?;
+                let mut rows = statement.query(rusqlite::params_from_iter(args))?;
+                rows.next()?.map(|row| each(&Row::Sqlite(row))).transpose()
+            }
+            Self::Postgres(conn) => {
+                let rows = conn.query(sql, args)?;
+                rows.first().map(|row| each(&Row::Postgres(row))).transpose()
+            }
+        }
+    }
+
+    /// The one row of a query that always has one.
+    pub(in crate::store) fn one<T>(
+        self,
+        sql: &str,
+        args: &[Arg<'_>],
+        each: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.first(sql, args, each)?
+            .ok_or_else(|| corrupt("a query", "no row at all"))
+    }
+
+    /// Whether a query has a row.
+    pub(in crate::store) fn exists(self, sql: &str, args: &[Arg<'_>]) -> Result<bool> {
+        Ok(self.first(sql, args, |_| Ok(()))?.is_some())
+    }
+
+    /// Runs a query's statements so that all of them see one moment.
+    pub(super) fn snapshot<T>(self, work: impl FnOnce(Self) -> Result<T>) -> Result<T> {
+        let begin = match self {
+            Self::Sqlite(_) => "BEGIN",
+            Self::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        self.batch(begin)?;
+        let result = work(self);
+        self.batch("COMMIT")?;
+        result
+    }
+
+    /// Runs statements that have neither arguments nor rows.
+    pub(in crate::store) fn batch(self, sql: &str) -> Result<()> {
+        match self {
+            Self::Sqlite(conn) => Ok(conn.execute_batch(sql)?),
+            Self::Postgres(conn) => Ok(conn.batch(sql)?),
+        }
+    }
+
+    /// Tells the other replicas, if there are any and the transaction is committed.
+    pub(super) fn announce(self, after: &super::writer::AfterCommit) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(conn) => Ok(conn.announce(after)?),
+        }
+    }
+
+    /// Whether there is no transaction any more: SQLite gives one up on some errors (disk full), and one of a connection
+    /// that is lost is gone with it.
+    pub(super) fn has_no_transaction(self) -> bool {
+        match self {
+            Self::Sqlite(conn) => conn.is_autocommit(),
+            Self::Postgres(conn) => conn.is_closed(),
+        }
+    }
+}
+
+/// One row.
+pub(in crate::store) enum Row<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a postgres::Row),
+}
+
+impl Row<'_> {
+    /// The column of this name.
+    pub(in crate::store) fn get<T: Column>(&self, column: &str) -> Result<T> {
+        T::of(self, column)
+    }
+
+    fn raw<T>(&self, column: &str) -> Result<T>
+    where
+        T: rusqlite::types::FromSql + for<'a> postgres::types::FromSql<'a>,
+    {
+        match self {
+            Self::Sqlite(row) => Ok(row.get(column)?),
+            Self::Postgres(row) => Ok(row.try_get(column)?),
+        }
+    }
+}
+
+/// What a column may be read as.
+pub(in crate::store) trait Column: Sized {
+    fn of(row: &Row<'_>, column: &str) -> Result<Self>;
+}
+
+macro_rules! as_it_is {
+    ($($kind:ty),*) => {$(
+        impl Column for $kind {
+            fn of(row: &Row<'_>, column: &str) -> Result<Self> {
+                row.raw(column)
+            }
+        }
+    )*};
+}
+as_it_is!(i64, String, Vec<u8>, Option<i64>, Option<String>);
+
+macro_rules! whole_number {
+    ($($kind:ty),*) => {$(
+        impl Column for $kind {
+            fn of(row: &Row<'_>, column: &str) -> Result<Self> {
+                let number: i64 = row.raw(column)?;
+                Self::try_from(number).map_err(|_| corrupt(column, number))
+            }
+        }
+    )*};
+}
+whole_number!(u32, u64);
+
+impl Column for bool {
+    fn of(row: &Row<'_>, column: &str) -> Result<Self> {
+        Ok(row.raw::<i64>(column)? != 0)
+    }
+}
+
+impl Column for Timestamp {
+    fn of(row: &Row<'_>, column: &str) -> Result<Self> {
+        time(row.raw(column)?)
+    }
+}
+
+impl Column for Option<Timestamp> {
+    fn of(row: &Row<'_>, column: &str) -> Result<Self> {
+        row.raw::<Option<i64>>(column)?.map(time).transpose()
+    }
+}
+
+/// Times are stored as microseconds since 1970.
+fn time(micros: i64) -> Result<Timestamp> {
+    Timestamp::from_microsecond(micros).map_err(|error| corrupt("time", error))
+}
+
+/// What a statement is given.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) enum Arg<'a> {
+    Null,
+    Number(i64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => { &[$($crate::store::sql::db::Arg::from($arg)),*] };
+}
+pub(in crate::store) use args;
+
+impl From<i64> for Arg<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Arg<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<usize> for Arg<'_> {
+    fn from(number: usize) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<u64> for Arg<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<bool> for Arg<'_> {
+    fn from(yes: bool) -> Self {
+        Self::Number(yes.into())
+    }
+}
+
+impl From<Timestamp> for Arg<'_> {
+    fn from(at: Timestamp) -> Self {
+        Self::Number(at.as_microsecond())
+    }
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a, T: Into<Arg<'a>>> From<Option<T>> for Arg<'a> {
+    fn from(maybe: Option<T>) -> Self {
+        maybe.map_or(Self::Null, Into::into)
+    }
+}
+
+impl rusqlite::ToSql for Arg<'_> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::ValueRef;
+        let value = match self {
+            Self::Null => ValueRef::Null,
+            Self::Number(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        };
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(value))
+    }
+}
+
+impl postgres::types::ToSql for Arg<'_> {
+    fn to_sql(
+        &self,
+        kind: &postgres::types::Type,
+        out: &mut bytes::BytesMut,
+    ) -> std::result::Result<postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(postgres::types::IsNull::Yes),
+            Self::Number(number) => number.to_sql_checked(kind, out),
+            Self::Text(text) => text.to_sql_checked(kind, out),
+            Self::Bytes(bytes) => bytes.to_sql_checked(kind, out),
+        }
+    }
+
+    fn accepts(_: &postgres::types::Type) -> bool {
+        // Each value says for itself what it can be.
+        true
+    }
+
+    postgres::types::to_sql_checked!();
+}

@@ -1,0 +1,61 @@
+//! Small things kept under a name, and rights that one of several replicas holds for a while.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::db::{Db, Result, args};
+use super::views::before;
+use super::writer::Txn;
+use crate::clock::after;
+
+/// What is remembered of grants, at most.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn kept(db: Db<'_>, name: &str) -> Result<Option<(Vec<u8>, Timestamp)>> {
+    let sql = "-- kept()
+        SELECT value, at FROM kept WHERE name = ?1";
+    db.first(sql, args![name], |row| Ok((row.get("value")?, row.get("at")?)))
+}
+
+pub(super) fn keep(db: Db<'_>, name: &str, value: &[u8], now: Timestamp) -> Result<()> {
+    let sql = "-- keep()
+        INSERT INTO kept (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
+    db.execute(sql, args![name, value, now])?;
+    Ok(())
+}
+
+/// Forgets what is kept under a name, or only if it is this.
+pub(super) fn forget(db: Db<'_>, name: &str, only: Option<&[u8]>) -> Result<()> {
+    match only {
+        Some(only) => db.execute("DELETE FROM kept WHERE name = ?1 AND value = ?2", args![name, only])?,
+        None => db.execute("DELETE FROM kept WHERE name = ?1", args![name])?,
+    };
+    Ok(())
+}
+
+pub(super) fn note_grant(db: Db<'_>, at: Timestamp) -> Result<()> {
+    db.execute("DELETE FROM token_grant WHERE at < ?1", args![before(at, DAY)])?;
+    db.execute("INSERT INTO token_grant (at) VALUES (?1)", args![at])?;
+    Ok(())
+}
+
+pub(super) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Timestamp>> {
+    let sql = "-- grants()
+        SELECT at FROM token_grant WHERE at >= ?1 ORDER BY at";
+    db.query(sql, args![since], |row| row.get("at"))
+}
+
+/// Whether `holder` has the right of this name now: because nobody has it, or has it any more, or it had it before.
+pub(super) fn hold(txn: &Txn<'_>, name: &str, holder: &str, lasting: Duration) -> Result<bool> {
+    let sql = "-- hold()
+        INSERT INTO hold (name, holder, until) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name) DO UPDATE SET holder = ?2, until = ?3 WHERE hold.holder = ?2 OR hold.until <= ?4";
+    let until = after(txn.now, lasting);
+    Ok(txn.db.execute(sql, args![name, holder, until, txn.now])? > 0)
+}
+
+pub(super) fn let_go(db: Db<'_>, name: &str, holder: &str) -> Result<()> {
+    db.execute("DELETE FROM hold WHERE name = ?1 AND holder = ?2", args![name, holder])?;
+    Ok(())
+}

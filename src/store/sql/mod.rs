@@ -1,0 +1,308 @@
+//! The store over either engine: what it does, written once. An engine brings what writes ([`writer::Engine`]), what
+//! reads ([`Reader`]) and the time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast};
+
+use super::postgres::Pool;
+use super::{
+    Accepted, Cancelling, Change, Claim, Delivery, FailureGroup, Filter, Flow, Happening, HistoryEntry, Learned, Lease,
+    Ledger, Outcome, Overview, Stage, Store, StoreError, StoreSettings, SyncView,
+};
+use crate::chance;
+use crate::clock::SharedClock;
+use crate::domain::breaker::Breaker;
+use crate::domain::failure::{Pause, Remote};
+use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::sync::{Source, SyncId};
+use crate::metrics::Metrics;
+use db::{Db, Result};
+use writer::{Engine, Listeners, Txn, Writer};
+
+pub(super) mod db;
+mod kept;
+mod overview;
+mod rows;
+mod steer;
+mod turn;
+mod views;
+pub(super) mod work;
+pub(super) mod writer;
+
+/// Changes a slow watcher may be behind by before it misses some.
+const WATCHED_CHANGES: usize = 1024;
+
+/// What [`Store::check`] writes: as much as a webhook does, so that one that says "yes" is not wrong about the next.
+const CHECK: usize = 32 * 1024;
+
+type Answer<T> = std::result::Result<T, StoreError>;
+
+/// The store.
+pub struct SqlStore {
+    // Dropped first: what is queued is committed while the lock below is still held.
+    writer: Writer,
+    reader: Reader,
+    time: Time,
+    settings: StoreSettings,
+    listeners: Listeners,
+    _lock: Option<File>,
+}
+
+/// What reads, beside the thread that writes.
+pub(super) enum Reader {
+    Sqlite(Arc<Mutex<rusqlite::Connection>>),
+    Postgres(Arc<Pool>),
+}
+
+/// Whose time it is.
+#[derive(Clone)]
+pub(super) enum Time {
+    /// This process's.
+    Process(SharedClock),
+    /// The database server's, which all replicas share.
+    Server,
+}
+
+/// Whom a store tells of what it has committed.
+pub(super) fn listeners(metrics: Arc<Metrics>) -> Listeners {
+    let (changes, _) = broadcast::channel(WATCHED_CHANGES);
+    Listeners {
+        stages: Arc::new(std::array::from_fn(|_| Notify::new())),
+        changes,
+        metrics,
+    }
+}
+
+/// Times are stored in microseconds, so they are counted in them: a finer time would come back earlier than it was.
+pub(super) fn whole_micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+impl SqlStore {
+    /// Starts the writing thread. `lock` is held for as long as the store is open.
+    pub(super) fn start(
+        engine: impl Engine,
+        reader: Reader,
+        (time, clock): (Time, SharedClock),
+        settings: StoreSettings,
+        listeners: Listeners,
+        lock: Option<File>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            writer: Writer::start(engine, clock, listeners.clone())?,
+            reader,
+            time,
+            settings,
+            listeners,
+            _lock: lock,
+        })
+    }
+
+    async fn read<T, F>(&self, query: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Fn(Db<'_>) -> Result<T> + Send + 'static,
+    {
+        let result = match &self.reader {
+            Reader::Sqlite(conn) => {
+                let conn = Arc::clone(conn);
+                let read = move || query(Db::Sqlite(&conn.lock().unwrap_or_else(PoisonError::into_inner)));
+                tokio::task::spawn_blocking(read).await
+            }
+            Reader::Postgres(pool) => {
+                let (pool, turn) = (Arc::clone(pool), pool.turn().await);
+                let read = move || {
+                    let _turn = turn;
+                    pool.read(query)
+                };
+                tokio::task::spawn_blocking(read).await
+            }
+        };
+        result
+            .map_err(|error| StoreError::Failed(error.to_string()))?
+            .map_err(|error| StoreError::from(&error))
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn now(&self) -> Answer<Timestamp> {
+        match &self.time {
+            Time::Process(clock) => Ok(whole_micros(clock.now())),
+            Time::Server => self.read(super::postgres::server_time).await,
+        }
+    }
+
+    async fn accept(&self, delivery: Delivery) -> Answer<Accepted> {
+        self.writer.write_if_room(move |txn| work::accept(txn, &delivery)).await
+    }
+
+    async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Answer<Accepted> {
+        self.writer
+            .write_if_room(move |txn| work::request(txn, &lead, source, revision))
+            .await
+    }
+
+    async fn claim(&self, stage: Stage, limit: usize) -> Answer<Claim> {
+        let settings = self.settings;
+        // By chance, since no replica knows the others' claims.
+        let lease = Lease(i64::from_le_bytes(chance::bytes()));
+        self.writer
+            .write(move |txn| work::claim(txn, stage, limit, &settings, lease))
+            .await
+    }
+
+    async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Answer<()> {
+        let settings = self.settings;
+        self.writer
+            .write(move |txn| work::record(txn, &outcomes, &learned, &settings))
+            .await
+    }
+
+    async fn pause(&self, pause: Pause, epoch: i64, draw: f64) -> Answer<()> {
+        let policy = self.settings.retry;
+        self.writer
+            .write(move |txn| work::pause(txn, &pause, epoch, draw, &policy))
+            .await
+    }
+
+    async fn owners(&self, contacts: Vec<ContactId>) -> Answer<BTreeMap<ContactId, LeadId>> {
+        self.read(move |db| views::owners(db, &contacts)).await
+    }
+
+    async fn without_sync(&self, leads: Vec<LeadId>) -> Answer<Vec<LeadId>> {
+        self.read(move |db| views::without_sync(db, &leads)).await
+    }
+
+    fn woken(&self, stage: Stage) -> &Notify {
+        &self.listeners.stages[stage as usize]
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.listeners.changes.subscribe()
+    }
+
+    async fn list(&self, filter: Filter, limit: usize) -> Answer<Vec<SyncView>> {
+        self.read(move |db| views::list(db, &filter, limit)).await
+    }
+
+    async fn sync(&self, id: SyncId) -> Answer<Option<(SyncView, Vec<HistoryEntry>)>> {
+        self.read(move |db| views::sync(db, id)).await
+    }
+
+    async fn cancel(&self, id: SyncId) -> Answer<Cancelling> {
+        self.writer.write_if_room(move |txn| steer::cancel(txn, id)).await
+    }
+
+    async fn retry(&self, id: SyncId) -> Answer<Option<Accepted>> {
+        self.writer.write_if_room(move |txn| steer::retry(txn, id)).await
+    }
+
+    async fn retry_failed(
+        &self,
+        reason: Option<String>,
+        before: Option<SyncId>,
+        limit: usize,
+    ) -> Answer<(usize, Option<SyncId>)> {
+        self.writer
+            .write_if_room(move |txn| steer::retry_failed(txn, reason.as_deref(), before, limit))
+            .await
+    }
+
+    async fn pause_all(&self, paused: bool) -> Answer<()> {
+        self.writer
+            .write_if_room(move |txn| steer::pause_all(txn, paused))
+            .await
+    }
+
+    async fn paused_since(&self) -> Answer<Option<Timestamp>> {
+        self.read(steer::paused_since).await
+    }
+
+    async fn failure_groups(&self, limit: usize) -> Answer<Vec<FailureGroup>> {
+        self.read(move |db| overview::failure_groups(db, limit)).await
+    }
+
+    async fn overview(&self) -> Answer<Overview> {
+        let now = self.now().await?;
+        // So that all numbers are of one moment.
+        self.read(move |db| db.snapshot(|db| overview::overview(db, now))).await
+    }
+
+    async fn flow(&self, since: Timestamp, step: Duration) -> Answer<Vec<Flow>> {
+        self.read(move |db| overview::flow(db, since, step)).await
+    }
+
+    async fn happenings(&self, after: i64, limit: usize) -> Answer<Vec<Happening>> {
+        self.read(move |db| overview::happenings(db, after, limit)).await
+    }
+
+    async fn last_happening(&self) -> Answer<i64> {
+        self.read(overview::last_happening).await
+    }
+
+    async fn ledger(&self) -> Answer<Ledger> {
+        self.read(views::ledger).await
+    }
+
+    async fn breaker(&self, remote: Remote) -> Answer<Breaker> {
+        self.read(move |db| rows::breaker(db, remote)).await
+    }
+
+    async fn open_breakers(&self) -> Answer<Vec<Breaker>> {
+        self.read(views::open_breakers).await
+    }
+
+    async fn check(&self) -> Answer<()> {
+        self.writer
+            .write_if_room(|txn| kept::keep(txn.db, "check", &[0; CHECK], txn.now))
+            .await
+    }
+
+    async fn kept(&self, name: &'static str) -> Answer<Option<(Vec<u8>, Timestamp)>> {
+        self.read(move |db| kept::kept(db, name)).await
+    }
+
+    async fn keep(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
+        self.writer
+            .write(move |txn| kept::keep(txn.db, name, &value, txn.now))
+            .await
+    }
+
+    async fn forget_kept(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
+        self.writer
+            .write(move |txn| kept::forget(txn.db, name, Some(&value)))
+            .await
+    }
+
+    async fn note_grant(&self, at: Timestamp) -> Answer<()> {
+        self.writer.write(move |txn| kept::note_grant(txn.db, at)).await
+    }
+
+    async fn grants(&self, since: Timestamp) -> Answer<Vec<Timestamp>> {
+        self.read(move |db| kept::grants(db, since)).await
+    }
+
+    async fn hold(&self, name: &'static str, holder: &str, lasting: Duration) -> Answer<bool> {
+        let holder = holder.to_owned();
+        let hold = move |txn: &mut Txn<'_>| kept::hold(txn, name, &holder, lasting);
+        self.writer.write(hold).await
+    }
+
+    async fn let_go(&self, name: &'static str, holder: &str) -> Answer<()> {
+        let holder = holder.to_owned();
+        self.writer.write(move |txn| kept::let_go(txn.db, name, &holder)).await
+    }
+
+    async fn forget(&self, age: Duration, limit: usize) -> Answer<usize> {
+        self.writer
+            .write(move |txn| views::forget(txn.db, txn.now, age, limit))
+            .await
+    }
+}

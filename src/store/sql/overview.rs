@@ -1,0 +1,95 @@
+//! What is read of all syncs together: how things stand, what has happened, why leads failed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::db::{Db, Result, args};
+use super::{rows, steer, views};
+use crate::domain::sync::SyncId;
+use crate::store::{FailureGroup, Flow, Happening, Overview};
+
+/// Failed syncs whose lead has had none since.
+pub(super) const LAST_FAILED: &str = "state = 'failed'
+    AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.lead_id = sync.lead_id AND newer.id > sync.id)";
+
+pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
+    let sql = "-- overview()
+        SELECT state, count(*) AS syncs FROM sync WHERE finished_at IS NULL GROUP BY state";
+    let in_progress = db.query(sql, &[], |row| Ok((row.get("state")?, row.get("syncs")?)))?;
+    // Those in progress are few beside all the others, and ids are given in the order of opening.
+    let sql = "-- overview()
+        SELECT * FROM sync WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_active WHERE finished_at IS NULL)";
+    let oldest = db.first(sql, &[], views::view_of)?;
+    let sql = format!("SELECT count(*) AS leads FROM sync WHERE {LAST_FAILED}");
+    let failed_leads = db.one(&sql, &[], |row| row.get("leads"))?;
+    let sql = "-- overview()
+        SELECT CAST(coalesce(sum(used), 0) AS BIGINT) AS used FROM credit WHERE hour > ?1";
+    let credits = db.one(sql, args![now.as_second() / 3600 - 24], |row| row.get("used"))?;
+    let sql = "-- overview()
+        SELECT max(at) AS latest FROM token_grant";
+    let token_granted_at = db.one(sql, &[], |row| row.get("latest"))?;
+    Ok(Overview {
+        at: now,
+        in_progress: in_progress.into_iter().collect(),
+        oldest,
+        ledger: views::ledger(db)?,
+        breakers: views::open_breakers(db)?,
+        paused_since: steer::paused_since(db)?,
+        failed_leads,
+        credits,
+        token_granted_at,
+    })
+}
+
+pub(super) fn failure_groups(db: Db<'_>, limit: usize) -> Result<Vec<FailureGroup>> {
+    let sql = format!(
+        "-- failure_groups()
+        SELECT reason, count(*) AS leads, max(finished_at) AS latest FROM sync WHERE {LAST_FAILED}
+        GROUP BY reason ORDER BY leads DESC, latest DESC, reason LIMIT ?1"
+    );
+    db.query(&sql, args![limit], |row| {
+        Ok(FailureGroup {
+            reason: row.get("reason")?,
+            leads: row.get("leads")?,
+            latest: row.get("latest")?,
+        })
+    })
+}
+
+pub(super) fn flow(db: Db<'_>, since: Timestamp, step: Duration) -> Result<Vec<Flow>> {
+    let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
+    let sql = "-- flow()
+        SELECT finished_at / ?2 * ?2 AS begun, count(*) FILTER (WHERE state = 'sent') AS sent,
+            count(*) FILTER (WHERE state = 'failed') AS failed
+        FROM sync WHERE finished_at >= ?1 AND state IN ('sent', 'failed') GROUP BY begun ORDER BY begun";
+    db.query(sql, args![since, step], |row| {
+        Ok(Flow {
+            from: row.get("begun")?,
+            sent: row.get("sent")?,
+            failed: row.get("failed")?,
+        })
+    })
+}
+
+pub(super) fn happenings(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<Happening>> {
+    let sql = "-- happenings()
+        SELECT event.id, sync_id, lead_id, what, event.state, at FROM event JOIN sync ON sync.id = sync_id
+        WHERE event.id > ?1 ORDER BY event.id LIMIT ?2";
+    db.query(sql, args![after, limit], |row| {
+        Ok(Happening {
+            id: row.get("id")?,
+            sync_id: SyncId(row.get("sync_id")?),
+            lead_id: rows::lead_of(row)?,
+            what: row.get("what")?,
+            state: row.get("state")?,
+            at: row.get("at")?,
+        })
+    })
+}
+
+pub(super) fn last_happening(db: Db<'_>) -> Result<i64> {
+    let sql = "-- last_happening()
+        SELECT coalesce(max(id), 0) AS id FROM event";
+    db.one(sql, &[], |row| row.get("id"))
+}

@@ -1,0 +1,148 @@
+//! What is read for people and for the workers' judgement, and what is forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::db::{Arg, Db, Result, Row, args};
+use super::rows;
+use crate::domain::breaker::Breaker;
+use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::sync::SyncId;
+use crate::store::{Filter, HistoryEntry, Ledger, SyncView};
+
+pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
+    Ok(SyncView {
+        sync: rows::sync_of(row)?,
+        changed_at: row.get("changed_at")?,
+    })
+}
+
+pub(super) fn list(db: Db<'_>, filter: &Filter, limit: usize) -> Result<Vec<SyncView>> {
+    // Only the conditions there are, so that each has its index: `?1 IS NULL OR …` would look at every sync.
+    let mut conditions = Vec::new();
+    let mut args = vec![Arg::from(limit)];
+    let conditional = [
+        ("state =", Arg::from(filter.state.as_deref())),
+        ("lead_id =", filter.lead.as_ref().map(LeadId::as_str).into()),
+        ("contact_id =", filter.contact.as_ref().map(ContactId::as_str).into()),
+        ("reason =", filter.reason.as_deref().into()),
+        ("id <", filter.before.map(|id| id.0).into()),
+    ];
+    for (condition, arg) in conditional {
+        if !matches!(arg, Arg::Null) {
+            args.push(arg);
+            conditions.push(format!("{condition} ?{}", args.len()));
+        }
+    }
+    let all = if conditions.is_empty() { "" } else { "WHERE" };
+    let sql = format!(
+        "-- list()
+        SELECT * FROM sync {all} {} ORDER BY id DESC LIMIT ?1",
+        conditions.join(" AND ")
+    );
+    db.query(&sql, &args, view_of)
+}
+
+pub(super) fn find(db: Db<'_>, id: SyncId) -> Result<Option<SyncView>> {
+    let sql = "-- find()
+        SELECT * FROM sync WHERE id = ?1";
+    db.first(sql, args![id.0], view_of)
+}
+
+pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>> {
+    let Some(view) = find(db, id)? else {
+        return Ok(None);
+    };
+    let sql = "-- sync()
+        SELECT at, what, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
+    let entries = db.query(sql, args![id.0], |row| {
+        let detail: String = row.get("detail")?;
+        Ok(HistoryEntry {
+            at: row.get("at")?,
+            what: row.get("what")?,
+            state: row.get("state")?,
+            detail: serde_json::from_str(&detail).unwrap_or_default(),
+        })
+    })?;
+    Ok(Some((view, entries)))
+}
+
+pub(super) fn ledger(db: Db<'_>) -> Result<Ledger> {
+    // One statement, so that all numbers are of one moment.
+    let sql = "-- ledger()
+        SELECT name, value FROM counter
+        UNION ALL SELECT 'in_progress', count(*) FROM sync WHERE finished_at IS NULL";
+    let counts = db.query(sql, &[], |row| Ok((row.get("name")?, row.get("value")?)))?;
+    let counts: BTreeMap<String, u64> = counts.into_iter().collect();
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    let (webhook, reconciliation, person) = (
+        count("opened_by_webhook"),
+        count("opened_by_reconciliation"),
+        count("opened_by_person"),
+    );
+    Ok(Ledger {
+        accepted: count("accepted"),
+        opened_by_webhook: webhook,
+        joined_by_webhook: count("joined_by_webhook"),
+        repeats: count("repeats"),
+        opened: webhook + reconciliation + person,
+        opened_by_reconciliation: reconciliation,
+        opened_by_person: person,
+        sent: count("sent"),
+        failed: count("failed"),
+        lead_deleted: count("lead_deleted"),
+        cancelled: count("cancelled"),
+        in_progress: count("in_progress"),
+    })
+}
+
+pub(super) fn open_breakers(db: Db<'_>) -> Result<Vec<Breaker>> {
+    let sql = "-- open_breakers()
+        SELECT * FROM breaker WHERE until IS NOT NULL ORDER BY remote";
+    db.query(sql, &[], rows::breaker_of)
+}
+
+pub(super) fn owners(db: Db<'_>, contacts: &[ContactId]) -> Result<BTreeMap<ContactId, LeadId>> {
+    let sql = "-- owners()
+        SELECT lead_id FROM lead WHERE contact_id = ?1 ORDER BY lead_id LIMIT 1";
+    let mut owners = BTreeMap::new();
+    for contact in contacts {
+        if let Some(lead) = db.first(sql, args![contact.as_str()], rows::lead_of)? {
+            owners.insert(contact.clone(), lead);
+        }
+    }
+    Ok(owners)
+}
+
+pub(super) fn without_sync(db: Db<'_>, leads: &[LeadId]) -> Result<Vec<LeadId>> {
+    let sql = "-- without_sync()
+        SELECT 1 FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
+    let mut idle = Vec::with_capacity(leads.len());
+    for lead in leads {
+        if !db.exists(sql, args![lead.as_str()])? {
+            idle.push(lead.clone());
+        }
+    }
+    Ok(idle)
+}
+
+pub(super) fn forget(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result<usize> {
+    let before = before(now, age);
+    let sql = "-- forget()
+        DELETE FROM event WHERE sync_id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
+    db.execute(sql, args![before, limit])?;
+    let sql = "-- forget()
+        DELETE FROM sync WHERE id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
+    let syncs = db.execute(sql, args![before, limit])?;
+    let sql = "-- forget()
+        DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE received_at < ?1 ORDER BY received_at, id LIMIT ?2)";
+    let deliveries = db.execute(sql, args![before, limit])?;
+    Ok(syncs.max(deliveries))
+}
+
+/// So long before a moment, or the beginning of time.
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
+    now.saturating_sub(age).unwrap_or(Timestamp::MIN)
+}

@@ -1,0 +1,162 @@
+//! The embedded engine: one SQLite file in WAL mode with `synchronous=FULL`, one connection that writes, one that reads,
+//! and a lock beside the file that refuses a second process.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+
+use super::sql::db::{Db, DbError};
+use super::sql::writer::Engine;
+use super::sql::{Reader, SqlStore, Time, listeners, whole_micros, work};
+use super::{StoreSettings, migrations};
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+
+#[cfg(test)]
+mod tests;
+
+/// How long to wait for another connection's lock: a backup tool's, since no second writer of ours exists.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the database {0} is in use by another bigin-sync: stop that one first, or set DATABASE_URL to another file"
+    )]
+    InUse(PathBuf),
+    /// The file or its folder cannot be read or written.
+    #[error("the database {path} cannot be opened")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// SQLite or the schema does not accept it.
+    #[error("the database {path} cannot be opened: {reason}")]
+    Database {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Opens the file, creating it with mode 0600 where it does not exist, and takes over from the process before. How long
+/// commits and states take is counted in `metrics`.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong and what to do.
+pub fn open(
+    path: &Path,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    settings: StoreSettings,
+) -> Result<SqlStore, OpenError> {
+    let io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let database = |reason: String| OpenError::Database {
+        path: path.to_owned(),
+        reason,
+    };
+    let lock = lock(path)?;
+    private(OpenOptions::new().read(true).append(true).create(true))
+        .open(path)
+        .map_err(io)?;
+
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| database(error.to_string()))?;
+    migrations::migrate(Db::Sqlite(&conn)).map_err(database)?;
+    let latest = latest_time(Db::Sqlite(&conn)).map_err(|error| database(error.to_string()))?;
+    clock.not_before(latest);
+    let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| database(error.to_string()))?;
+    take_over(&conn, whole_micros(clock.now()), settings.tag_delay).map_err(|error| database(error.to_string()))?;
+    SqlStore::start(
+        engine(conn, &clock),
+        Reader::Sqlite(Arc::new(Mutex::new(reader))),
+        (Time::Process(SharedClock::clone(&clock)), clock),
+        settings,
+        listeners(metrics),
+        Some(lock),
+    )
+    .map_err(io)
+}
+
+/// What writes to a file.
+pub(super) fn engine(conn: Connection, clock: &SharedClock) -> impl Engine {
+    Writing {
+        conn,
+        clock: SharedClock::clone(clock),
+    }
+}
+
+struct Writing {
+    conn: Connection,
+    clock: SharedClock,
+}
+
+impl Engine for Writing {
+    fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError> {
+        let now = whole_micros(self.clock.now());
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        Ok((Db::Sqlite(&self.conn), now))
+    }
+}
+
+/// Other users of the machine have no business with leads' ids and reasons.
+fn private(options: &mut OpenOptions) -> &OpenOptions {
+    options.mode(0o600)
+}
+
+/// One process a file. An OS lock rather than SQLite's exclusive mode, since backups must be able to read.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = private(OpenOptions::new().write(true).create(true))
+        .open(&name)
+        .map_err(|source| OpenError::Io {
+            path: name.into(),
+            source,
+        })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(OpenError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        // FULL: a commit is on disk before it is answered, also when the power fails.
+        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    }
+    Ok(conn)
+}
+
+/// The latest time in the file: the clock must not be behind it.
+fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
+    let sql = "-- latest_time()
+        SELECT max(coalesce((SELECT max(at) FROM event WHERE id = (SELECT max(id) FROM event)), 0),
+            coalesce((SELECT max(at) FROM kept), 0)) AS latest";
+    db.one(sql, &[], |row| row.get("latest"))
+}
+
+fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) -> Result<(), DbError> {
+    let txn = conn.unchecked_transaction()?;
+    work::take_over(Db::Sqlite(&txn), now, tag_delay)?;
+    Ok(txn.commit()?)
+}

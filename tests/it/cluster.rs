@@ -1,0 +1,243 @@
+//! A PostgreSQL server of the tests' own: made from the installed programs in a folder of its own, run by a user who is not
+//! root, and gone when the test lets go of it.
+
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bigin_sync::clock::SharedClock;
+use bigin_sync::database::Database;
+use bigin_sync::store::{SqlStore, StoreSettings, postgres as postgres_store, sqlite};
+use secrecy::SecretString;
+
+/// Where a run of the stories finds the server that they are to run on, if not on SQLite.
+pub const SERVER: &str = "BIGIN_SYNC_TEST_POSTGRES";
+
+/// Who runs the server where the tests are run by root, whom PostgreSQL refuses.
+const USER: &str = "postgres";
+
+const PASSWORD: &str = "invented-password";
+
+/// A running server.
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    /// Makes a server and starts it, on a port of this machine.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir_in("/tmp").unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let cluster = Self {
+            programs: programs(),
+            port,
+            folder,
+        };
+        let password = cluster.folder.path().join("password");
+        std::fs::write(&password, PASSWORD).unwrap();
+        if is_root() {
+            run(Command::new("chown").args(["-R", USER]).arg(cluster.folder.path()));
+        }
+        let data = cluster.data();
+        let mut init = cluster.program("initdb");
+        init.args([
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]);
+        run(init.arg("--pwfile").arg(password).arg("--pgdata").arg(data));
+        cluster.resume();
+        cluster
+    }
+
+    /// Lets it speak TLS, with a certificate that it has signed itself; the path of the certificate.
+    pub fn speak_tls(&self) -> PathBuf {
+        let [certificate, key] = ["server.crt", "server.key"].map(|name| self.data().join(name));
+        let mut make = self.wrapped(Path::new("openssl"));
+        make.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ]);
+        make.args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ]);
+        run(make.arg("-keyout").arg(&key).arg("-out").arg(&certificate));
+        let mut settings = std::fs::OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .unwrap();
+        writeln!(settings, "ssl = on").unwrap();
+        let mut reload = self.program("pg_ctl");
+        run(reload
+            .args(["restart", "--wait", "--silent", "--options", &self.options(), "--log"])
+            .arg(self.folder.path().join("log"))
+            .arg("--pgdata")
+            .arg(self.data()));
+        std::fs::set_permissions(self.folder.path(), Permissions::from_mode(0o755)).unwrap();
+        certificate
+    }
+
+    /// Starts it again where it was, after [`Cluster::crash`].
+    pub fn resume(&self) {
+        let options = self.options();
+        let mut start = self.program("pg_ctl");
+        start.args(["start", "--wait", "--silent", "--options", &options]);
+        run(start
+            .arg("--log")
+            .arg(self.folder.path().join("log"))
+            .arg("--pgdata")
+            .arg(self.data()));
+    }
+
+    /// Stops it as a crash does: what was committed is found again from the log.
+    pub fn crash(&self) {
+        let mut stop = self.program("pg_ctl");
+        run(stop
+            .args(["stop", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(self.data()));
+    }
+
+    /// The address of a database.
+    pub fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://postgres:{PASSWORD}@127.0.0.1:{}/{database}?sslmode=disable",
+            self.port
+        )
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn options(&self) -> String {
+        format!(
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=300",
+            self.port,
+            self.folder.path().display()
+        )
+    }
+
+    fn program(&self, name: &str) -> Command {
+        self.wrapped(&self.programs.join(name))
+    }
+
+    /// A program that is run by a user who is not root.
+    fn wrapped(&self, path: &Path) -> Command {
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"])
+                .arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        command.current_dir(self.folder.path()).env_remove("LC_ALL");
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut stop = self.program("pg_ctl");
+        let stop = stop
+            .args(["stop", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(self.data());
+        // It has ended where the story was that it does.
+        let _ = stop.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+/// Makes an empty database on the server of this address, and returns the address of the database.
+pub fn make_database(server: &str) -> String {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("t{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    let address = server.replace("/postgres?", &format!("/{name}?"));
+    assert_ne!(address, server, "it is the address of the database postgres");
+    let server = server.to_owned();
+    // The client waits for the server, which a task must not.
+    let make = move || {
+        let mut client = postgres::Client::connect(&server, postgres::NoTls).unwrap();
+        client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+    };
+    std::thread::spawn(make).join().unwrap();
+    address
+}
+
+/// The server that the stories are to run on, if not on SQLite.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests' own switch, set by the test that runs them once more"
+)]
+pub fn server() -> Option<String> {
+    std::env::var(SERVER).ok()
+}
+
+/// The database of a story: a file in its folder, or an empty one on the server that the stories are to run on.
+pub fn database(folder: &Path) -> Database {
+    match server() {
+        None => Database::Sqlite(folder.join("bigin-sync.db")),
+        Some(server) => Database::parse(&SecretString::from(make_database(&server))).unwrap(),
+    }
+}
+
+/// Opens a store, whatever its engine.
+pub fn open(database: &Database, clock: SharedClock, settings: StoreSettings) -> SqlStore {
+    try_open(database, clock, settings).unwrap()
+}
+
+pub fn try_open(database: &Database, clock: SharedClock, settings: StoreSettings) -> anyhow::Result<SqlStore> {
+    match database {
+        Database::Sqlite(path) => Ok(sqlite::open(path, clock, Arc::default(), settings)?),
+        // It waits for the server, which a task must not.
+        Database::Postgres(address) => std::thread::scope(|scope| {
+            let open = || postgres_store::open(address, clock, Arc::default(), settings);
+            Ok(scope.spawn(open).join().unwrap()?)
+        }),
+    }
+}
+
+/// The folder of the newest installed server's programs.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
+    let programs = versions.map(|version| version.unwrap().path().join("bin"));
+    programs
+        .filter(|path| path.join("initdb").exists())
+        .max()
+        .expect("PostgreSQL's server is installed")
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
