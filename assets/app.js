@@ -13,21 +13,20 @@ const readClock = (root) => {
 };
 const now = () => Date.now() + ahead;
 
-const day = new Intl.DateTimeFormat(undefined, {day: 'numeric', month: 'short', year: 'numeric'});
-const clock = new Intl.DateTimeFormat(undefined, {hour: '2-digit', minute: '2-digit', second: '2-digit'});
-const both = new Intl.DateTimeFormat(undefined, {day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit'});
-const withYear = new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'short'});
+const clock = {hour: '2-digit', minute: '2-digit', second: '2-digit'};
+const short = new Intl.DateTimeFormat(undefined, {day: 'numeric', month: 'short', ...clock});
+const long = new Intl.DateTimeFormat(undefined, {day: 'numeric', month: 'short', year: 'numeric', ...clock});
 const whole = new Intl.DateTimeFormat(undefined, {dateStyle: 'full', timeStyle: 'long'});
 
 const localise = (root) => {
-  const today = day.format(now());
   for (const time of all(root, 'time[datetime]')) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    const form = day.format(at) === today ? clock : at.getFullYear() === new Date(now()).getFullYear() ? both : withYear;
-    time.textContent = form.format(at);
+    time.textContent = (at.getFullYear() === new Date(now()).getFullYear() ? short : long).format(at);
     time.title = whole.format(at);
   }
+  const zone = root.querySelector('#zone');
+  if (zone) zone.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 };
 
 const lasting = (seconds) => (seconds < 60 ? `${seconds}\u00a0s` : `${Math.floor(seconds / 60)}\u00a0min`);

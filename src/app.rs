@@ -109,6 +109,8 @@ impl App {
             lead_type: settings.sanity.lead_type.clone(),
             links: links(settings),
             tag_delay: settings.tag_delay,
+            give_up_after: settings.give_up_after,
+            daily_credits: settings.alerts.daily_credits,
             admin,
             cors_origin: settings
                 .cors_origin

@@ -220,7 +220,7 @@ fn unknown(answer: &Answer, code: String) -> CallError {
     let message = if answer.json.is_some() {
         format!("Bigin answered {}", http(answer.status))
     } else {
-        format!("an answer that is not Bigin's ({})", http(answer.status))
+        format!("Bigin did not answer properly ({})", http(answer.status))
     };
     CallError::Unknown {
         code,

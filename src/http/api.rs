@@ -56,6 +56,9 @@ pub(super) struct SyncJson {
     /// When its state last changed.
     pub(super) changed_at: Timestamp,
     pub(super) finished_at: Option<Timestamp>,
+    /// The next sync of the lead, where this one has ended and the lead was asked for again.
+    #[schema(value_type = Option<i64>)]
+    pub(super) next_sync: Option<SyncId>,
     /// Everything that has happened to it, oldest first; only where one sync is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) history: Option<Vec<HistoryEntry>>,
@@ -63,7 +66,12 @@ pub(super) struct SyncJson {
 
 impl SyncJson {
     pub(super) fn new(view: SyncView, history: Option<Vec<HistoryEntry>>) -> Self {
-        let SyncView { sync, changed_at } = view;
+        let SyncView {
+            sync,
+            changed_at,
+            contact,
+            next,
+        } = view;
         let state = &sync.state;
         let (action, last_synced_at) = match state {
             SyncState::Upserted { delivered, .. } => (Some(delivered.action.label()), None),
@@ -76,7 +84,8 @@ impl SyncJson {
         Self {
             id: sync.id,
             state: state.label(),
-            contact_id: state.contact().map(ToString::to_string),
+            contact_id: contact.map(|contact| contact.to_string()),
+            next_sync: next,
             action,
             reason: match state {
                 SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason.clone()),
@@ -117,6 +126,8 @@ pub(super) struct ListQuery {
     /// Only those of this contact of Bigin.
     #[param(pattern = "^[0-9]{1,30}$")]
     pub(super) contact: Option<String>,
+    /// Only those with this in the id of the lead or of the contact, in whatever case.
+    pub(super) part: Option<String>,
     /// Only those that were refused for this very reason.
     pub(super) reason: Option<String>,
     /// Only those before this one: `next` of the page before.
@@ -160,6 +171,7 @@ impl ListQuery {
             state: self.state,
             lead,
             contact,
+            part: self.part.filter(|part| !part.is_empty()),
             reason: self.reason,
             before: self.before.map(SyncId),
         })

@@ -53,6 +53,10 @@ pub struct State {
     pub links: Links,
     /// Between the upsert and the tag, for the pages' countdown.
     pub tag_delay: Duration,
+    /// How long a lead may fail by itself before it is given up, for the pages to say.
+    pub give_up_after: Duration,
+    /// Credits that Bigin gives in 24 hours, where that is known.
+    pub daily_credits: Option<u64>,
     /// Who may use the API and the pages; without it they are off.
     pub admin: Option<Admin>,
     /// The one origin whose pages may call the API from a browser, with the admin token.

@@ -44,6 +44,8 @@ pub(super) struct Health {
     pub(super) last_day: Ended,
     /// Credits of Bigin used in the last 24 hours: an estimate by its documentation.
     pub(super) credits_used: u64,
+    /// How many Bigin gives in 24 hours, where BIGIN_DAILY_CREDITS says so.
+    pub(super) daily_credits: Option<u64>,
     /// The access token to Bigin.
     pub(super) token: Token,
     /// Everything that ever came in, and what became of it.
@@ -112,6 +114,8 @@ pub(super) struct Token {
     pub(super) granted_at: Option<Timestamp>,
     /// How long ago that was.
     pub(super) age_seconds: Option<u64>,
+    /// How many were granted in the last 24 hours.
+    pub(super) grants: usize,
 }
 
 /// Shows how things stand.
@@ -133,7 +137,11 @@ pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), Http
     };
     let hour = flow(HOUR, HOUR / 60).await.map_err(unavailable)?;
     let day = flow(DAY, HOUR).await.map_err(unavailable)?;
-    Ok((Health::new(overview, Ended::of(&hour), Ended::of(&day)), [hour, day]))
+    let day_ago = overview.at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+    let grants = state.store.grants(day_ago).await.map_err(unavailable)?.len();
+    let mut health = Health::new(overview, Ended::of(&hour), Ended::of(&day));
+    (health.token.grants, health.daily_credits) = (grants, state.daily_credits);
+    Ok((health, [hour, day]))
 }
 
 impl Health {
@@ -157,9 +165,11 @@ impl Health {
             last_hour,
             last_day,
             credits_used: overview.credits,
+            daily_credits: None,
             token: Token {
                 granted_at: overview.token_granted_at,
                 age_seconds: overview.token_granted_at.map(seconds),
+                grants: 0,
             },
             ledger,
             balances: ledger.balances(),

@@ -18,6 +18,10 @@ pub struct SyncView {
     pub sync: Sync,
     /// When its state last changed.
     pub changed_at: Timestamp,
+    /// Its contact in Bigin, also where it has ended without one in its state.
+    pub contact: Option<ContactId>,
+    /// The next sync that was opened for the lead, if it has ended and there is one.
+    pub next: Option<SyncId>,
 }
 
 /// One line of a sync's history.
@@ -106,6 +110,8 @@ pub struct Filter {
     pub lead: Option<LeadId>,
     /// Only those of this contact.
     pub contact: Option<ContactId>,
+    /// Only those with this in the id of the lead or of the contact, in whatever case.
+    pub part: Option<String>,
     /// Only those that were refused for this reason.
     pub reason: Option<String>,
     /// Only those before this one; the cursor of the page before.

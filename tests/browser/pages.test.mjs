@@ -208,7 +208,7 @@ test('a failure is mended and tried again, and its page shows how it goes', asyn
   await page.locator('#standing').getByText('Sent', {exact: true}).waitFor()
   await page.locator('#timeline').getByText('Wrote SENT to Sanity').waitFor()
   await page.locator('#facts').getByRole('link', {name: /^Sync \d+$/}).click()
-  await page.getByText('The lead has been asked for again since').waitFor()
+  await page.getByText('The lead was asked for again').waitFor()
 })
 
 test('all leads of a reason are tried again at once', async () => {
@@ -216,8 +216,8 @@ test('all leads of a reason are tried again at once', async () => {
   const group = page.locator('section', {hasText: BAD_EMAIL})
   await group.getByText('2 leads').waitFor()
   await world('mend', 'b81d3f66')
-  await group.getByRole('button', {name: 'Try all 2 again'}).click()
-  await page.getByText('2 leads are being tried again.').waitFor()
+  await group.getByRole('button', {name: 'Try them all again'}).click()
+  await page.getByText('Queued to be tried again: 2 leads.').waitFor()
   // One was mended, the other fails again.
   await group.getByText('1 lead').waitFor()
   await group.getByRole('link', {name: 'Show it'}).click()
@@ -236,7 +236,7 @@ test('without JavaScript everything is there: login, list, one sync, trying agai
   await page.getByText('It is being tried again.').waitFor()
   await page.getByRole('link', {name: 'Failures'}).click()
   await page.locator('section', {hasText: BAD_EMAIL}).getByRole('button').click()
-  await page.getByText(/being tried again|nothing left to try/).waitFor()
+  await page.getByText(/to be tried again|nothing left to try/).waitFor()
   await page.getByRole('button', {name: 'Log out'}).click()
   await page.getByLabel('Admin token').waitFor()
 })

@@ -202,7 +202,7 @@ fn troubles_of_bigin() -> Vec<Trouble> {
             is_plain: false,
             begin: |world| bigin_answers(world, &Fault::Html(200)),
             mend: bigin_mends,
-            told: &["bigin: an answer that is not Bigin's (HTTP 200)"],
+            told: &["bigin: Bigin did not answer properly (HTTP 200)"],
         },
         Trouble {
             what: "every call is cut",

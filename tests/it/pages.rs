@@ -455,7 +455,7 @@ async fn what_comes_from_elsewhere_is_text_and_never_html() {
         assert!(!html.contains("alert(\"x\")"), "{path}");
     }
     let group = operator.press("/syncs/retry", &[("reason", reason)]).await;
-    group.says("1 lead is being tried again.");
+    group.says("Queued to be tried again: 1 lead.");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -529,18 +529,26 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
     let overview = operator.get("/").await;
     overview.says("Bigin takes no work right now. 1 lead waits; it is not lost.");
     overview.says("Takes no work");
-    overview.says("asked again at");
+    overview.says("next asked at");
     let troubles = world.get("/api/health").await.1["troubles"].clone();
     let (part, _) = troubles[0].as_str().unwrap().split_once(": ").unwrap();
     assert_eq!(part, "bigin");
     assert!(
-        overview.html.contains("<strong>Bigin</strong>"),
+        overview.html.contains("<strong>Bigin:</strong>"),
         "the trouble stands first"
     );
     operator
         .get("/syncs/1")
         .await
         .says("Waits: Zoho grants no access to Bigin.");
+    let page = operator.get("/syncs/1?did=retry").await;
+    page.says("It is queued, and goes when Zoho grants access to Bigin again.");
+    assert!(!page.html.contains("id=\"retry\""), "it could not be tried now");
+    operator
+        .press("/pause", &[])
+        .await
+        .says("; not asked while the work is paused.");
+    operator.press("/resume", &[]).await;
     world.bigin.model().switches.down = false;
     world.run_to_the_end().await;
     operator.get("/").await.says("All is well. Nothing is waiting.");
@@ -584,11 +592,14 @@ async fn syncs_are_found_by_lead_contact_state_and_reason() {
     assert_eq!(found("q=+drafts.lead-ada+").await, [1], "as copied from Studio");
     assert_eq!(found(&format!("q={contact}")).await, [1]);
     assert_eq!(found("q=12345").await, [3], "a lead whose id looks like a contact's");
+    assert_eq!(found("q=LEAD-").await, [2, 1], "a part, in whatever case");
+    assert_eq!(found("q=d_a").await, [] as [i64; 0], "which is no pattern");
+    assert_eq!(found(&format!("q={}", &contact[5..])).await, [1]);
     assert_eq!(found("state=failed").await, [2]);
     assert_eq!(found("state=failed&q=lead-ada").await, [] as [i64; 0]);
     assert_eq!(found(&format!("reason={}", BAD_EMAIL.replace(' ', "+"))).await, [2]);
     let nothing = operator.get("/syncs?q=lead-nobody").await;
-    nothing.says("No sync is like that.");
+    nothing.says("No sync is like that: the lead was not asked for,");
     for (query, words) in [
         ("q=not+an+id", "not the id of a published document"),
         ("state=lost", "There is no state"),
@@ -644,7 +655,11 @@ async fn a_failure_says_what_would_mend_it_and_is_tried_again() {
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     let first = operator.get("/syncs/1").await;
-    first.says("The lead has been asked for again since: sync 2 is its latest.");
+    first.says("The lead was asked for again: sync 2 is its latest, and says how it stands.");
+    assert!(!first.html.contains("id=\"retry\""), "that one can be tried again");
+    let list = operator.get("/syncs").await;
+    list.says("Tried again: sync 2");
+    list.says(&format!("Reason any {BAD_EMAIL}"));
     world.finish().await;
 }
 
@@ -661,7 +676,9 @@ async fn every_attempt_is_on_the_page_of_its_sync() {
     let operator = Operator::new(&world).await;
     let page = operator.get("/syncs/1").await;
     page.says("Attempt 1 failed: ");
-    page.says("while sending the data · result RECORD_LOCKED · next try 22 Nov 2026, 10:00:0");
+    page.says("while sending the data · next try 22 Nov 2026, 10:00:0");
+    page.says("It is given up after 1 day of failures of its own");
+    page.says("Last failed attempt 22 Nov 2026, 10:00:00");
     page.says("Try it now");
     operator.press("/syncs/1/retry", &[]).await.says("; being tried again.");
     world.run_to_the_end().await;
@@ -699,11 +716,11 @@ async fn all_leads_of_a_reason_are_tried_again_and_only_those() {
     assert_eq!(shown.status, 400);
     shown.says("The form is not understood. Nothing was done");
     let tried = operator.press("/syncs/retry", &[("reason", BAD_EMAIL)]).await;
-    tried.says("2 leads are being tried again.");
+    tried.says("Queued to be tried again: 2 leads. What is refused again comes back to this page. See them");
     assert_eq!(world.ledger().await.in_progress, 2);
     world.run_to_the_end().await;
     let tried = operator.press("/syncs/retry", &[("all", "true")]).await;
-    tried.says("3 leads are being tried again.");
+    tried.says("Queued to be tried again: 3 leads.");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -727,10 +744,21 @@ async fn a_cancelled_sync_says_what_follows() {
     let status = json!({ "crmStatus": "NOT_SENT" });
     world.sanity.model().edit(&id("Grace"), status).unwrap();
     world.run_to_the_end().await;
+    let withdrawn = operator.get("/syncs/2").await;
+    withdrawn.says("Its crmStatus was changed while it was on its way");
+    // The contact it was put into is still named, and found.
+    let model_contact = world
+        .bigin
+        .model()
+        .contact_by_email("grace@example.org")
+        .unwrap()
+        .0
+        .to_owned();
+    withdrawn.says(&format!("Contact {model_contact}"));
     operator
-        .get("/syncs/2")
+        .get(&format!("/syncs?q={model_contact}"))
         .await
-        .says("Its crmStatus was changed while it was on its way");
+        .says("lead-grace");
     world.finish().await;
 }
 
@@ -747,6 +775,6 @@ async fn a_note_is_one_of_ours_and_not_what_the_address_says() {
     operator
         .get("/failures?did=retry_all&count=4")
         .await
-        .says("4 leads are being tried again.");
+        .says("Queued to be tried again: 4 leads.");
     world.finish().await;
 }

@@ -38,7 +38,7 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
     let unavailable = CallError::Unavailable(pause("invalid_code"));
     let unknown = CallError::Unknown {
         code: "HTTP 502".to_owned(),
-        message: "an answer that is not Bigin's".to_owned(),
+        message: "Bigin did not answer properly".to_owned(),
         retry_after: None,
     };
     let refused = CallError::Refused {
@@ -51,7 +51,7 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
             "invalid_code",
             "token: refresh token rejected (invalid_code)",
         ),
-        (unknown, "HTTP 502", "HTTP 502: an answer that is not Bigin's"),
+        (unknown, "HTTP 502", "HTTP 502: Bigin did not answer properly"),
         (refused, "INVALID_DATA", "INVALID_DATA: Bigin refused the call"),
     ] {
         assert_eq!((error.code(), error.to_string().as_str()), (code, sentence));

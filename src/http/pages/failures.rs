@@ -4,7 +4,7 @@ use actix_web::web;
 use askama::Template;
 
 use super::notes::Done;
-use super::words::{self, Moment};
+use super::words::{self, Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::http::auth::Session;
 use crate::http::steer::MOST_REASONS;
@@ -35,9 +35,10 @@ struct Group {
 pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
     let unavailable = |error| problem::unavailable(&error);
     let groups = state.store.failure_groups(MOST_REASONS).await.map_err(unavailable)?;
-    let leads = state.store.overview().await.map_err(unavailable)?.failed_leads;
+    let overview = state.store.overview().await.map_err(unavailable)?;
+    let leads = overview.failed_leads;
     let mut frame = Frame::new(&state, Some(&session), "failures", "Failures");
-    frame.note = done.note();
+    frame.note = done.note(&Standstill::of(&overview));
     frame.again = Some(("/failures".to_owned(), AGAIN));
     let template = FailuresPage {
         frame,

@@ -15,7 +15,6 @@ use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
 use crate::http::{Links, State};
-use crate::store::FailureGroup;
 
 const ROWS: u32 = 50;
 
@@ -33,7 +32,7 @@ struct ListPage {
     rows: Vec<Row>,
     /// The address of the page with older ones.
     older: Option<String>,
-    reasons: Vec<FailureGroup>,
+    reasons: Vec<String>,
     /// What is wrong with what was asked.
     fault: Option<String>,
 }
@@ -62,6 +61,8 @@ pub(super) struct Row {
     pub(super) contact: Option<String>,
     pub(super) opened: Moment,
     pub(super) changed: Moment,
+    /// The lead's next sync, where this one failed and the lead was asked for again.
+    pub(super) again: Option<i64>,
     /// The lead in Sanity Studio.
     pub(super) studio: Option<String>,
     /// The contact in Bigin.
@@ -105,25 +106,24 @@ pub(super) async fn show(
         Ok(found) => (200, None, found),
         Err(fault) => (400, Some(fault), api::Page::default()),
     };
-    let mut reasons = state
+    let reasons = state
         .store
         .failure_groups(REASONS)
         .await
         .map_err(|error| problem::unavailable(&error))?;
-    if !query.reason.is_empty() && !reasons.iter().any(|group| group.reason == query.reason) {
-        reasons.insert(
-            0,
-            FailureGroup {
-                reason: query.reason.clone(),
-                leads: 0,
-                latest: overview.at,
-            },
-        );
+    let mut reasons: Vec<String> = reasons.into_iter().map(|group| group.reason).collect();
+    // Those of leads that were tried again since are not among them.
+    let shown = found.syncs.iter().filter(|sync| sync.state == "failed");
+    let shown = shown.filter_map(|sync| sync.reason.as_ref());
+    for reason in shown.chain([&query.reason]) {
+        if !reason.is_empty() && !reasons.contains(reason) {
+            reasons.push(reason.clone());
+        }
     }
     let around = Around::new(&state, &stand, overview.at);
     let mut frame = Frame::new(&state, Some(&session), "syncs", "Syncs");
     frame.now = Moment(overview.at);
-    frame.note = done.note();
+    frame.note = done.note(&stand);
     frame.again = Some((query.address(query.before), AGAIN));
     let template = ListPage {
         rows: found.syncs.iter().map(|sync| Row::new(sync, &around)).collect(),
@@ -136,28 +136,47 @@ pub(super) async fn show(
     Ok(page(status, &template))
 }
 
-/// An id of digits alone is a contact's, and a lead's where no contact has it.
+/// The syncs of the lead or the contact with this id; where there is none, those with this in an id.
 async fn find(state: &State, query: &PageQuery) -> Result<api::Page, actix_web::HttpResponse> {
-    let ask = |lead: Option<&str>, contact: Option<&str>| ListQuery {
+    let all = || ListQuery {
         state: text(&query.state),
-        lead: lead.map(str::to_owned),
-        contact: contact.map(str::to_owned),
         reason: text(&query.reason),
         before: query.before,
         limit: Some(ROWS),
+        ..ListQuery::default()
     };
     // An editor may have copied the id of the draft.
     let id = query.q.strip_prefix("drafts.").unwrap_or(&query.q);
     if id.is_empty() {
-        return api::page(state, ask(None, None)).await;
+        return api::page(state, all()).await;
     }
+    let own = text(id);
     if ContactId::parse(id).is_some() {
-        let found = api::page(state, ask(None, Some(id))).await?;
-        if !found.syncs.is_empty() || query.before.is_some() {
+        let of_contact = api::page(
+            state,
+            ListQuery {
+                contact: own.clone(),
+                ..all()
+            },
+        );
+        let found = of_contact.await?;
+        if !found.syncs.is_empty() {
             return Ok(found);
         }
     }
-    api::page(state, ask(Some(id), None)).await
+    // What could be no part of an id is told as what could be no id.
+    let of_lead = ListQuery {
+        lead: own.clone(),
+        ..all()
+    };
+    let could_be_part = id
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+    match api::page(state, of_lead).await {
+        Ok(found) if !found.syncs.is_empty() => Ok(found),
+        Err(refusal) if !could_be_part => Err(refusal),
+        Ok(_) | Err(_) => api::page(state, ListQuery { part: own, ..all() }).await,
+    }
 }
 
 fn text(field: &str) -> Option<String> {
@@ -223,6 +242,7 @@ impl Row {
             contact: sync.contact_id.clone(),
             opened: Moment(sync.opened_at),
             changed: Moment(sync.changed_at),
+            again: sync.next_sync.filter(|_| sync.state == "failed").map(|next| next.0),
             studio: studio.map(|studio| format!("{studio}/intent/edit/id={lead};type={}", around.lead_type)),
             // Not documented by Zoho; what follows the # is by analogy with the deals' addresses, which are widely seen.
             // Where it is not understood, Bigin opens at its first page.

@@ -128,7 +128,7 @@ struct Frame {
     /// Goes into every form; none where nobody is logged in.
     form_token: Option<String>,
     /// What has just been done.
-    note: Option<String>,
+    note: Option<notes::Note>,
     /// The service's time.
     now: words::Moment,
     /// Where parts of the page change by themselves: its address, and after how many seconds a browser without

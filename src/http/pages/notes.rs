@@ -3,6 +3,8 @@
 
 use serde::Deserialize;
 
+use super::words::{self, Standstill};
+
 /// The end of the address of the page that is shown afterwards.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct Done {
@@ -40,21 +42,40 @@ impl Did {
     }
 }
 
+/// The sentence, and where it leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) words: String,
+    /// An address and what is there.
+    pub(super) link: Option<(&'static str, &'static str)>,
+}
+
+/// Leads that wait to be sent.
+const TO_BE_SENT: (&str, &str) = ("/syncs?state=requested", "See them");
+
 impl Done {
-    /// The sentence.
-    pub(super) fn note(self) -> Option<String> {
-        let note = match (self.did?, self.count) {
-            (Did::Retry, _) => "It is being tried again. This page shows how it goes.".to_owned(),
+    /// The note, which depends on whether anything moves.
+    pub(super) fn note(self, stand: &Standstill) -> Option<Note> {
+        let when = stand.until_when();
+        let words = match (self.did?, self.count) {
+            (Did::Retry, _) => match when {
+                Some(when) => format!("It is queued, and goes {when}."),
+                None => "It is being tried again. This page shows how it goes.".to_owned(),
+            },
             (Did::RetryAll, Some(0)) => "There was nothing left to try again.".to_owned(),
-            (Did::RetryAll, Some(1)) => "1 lead is being tried again.".to_owned(),
-            (Did::RetryAll, Some(count)) => format!("{count} leads are being tried again."),
-            (Did::RetryAll, None) => "The failed leads are being tried again.".to_owned(),
+            (Did::RetryAll, count) => {
+                let leads = count.map_or_else(|| "the failed leads".to_owned(), words::leads);
+                let when = when.map_or_else(String::new, |when| format!(" Sent {when}."));
+                format!("Queued to be tried again: {leads}.{when} What is refused again comes back to this page.")
+            }
             (Did::Cancel, _) => "The sync is cancelled. Nothing more of it is sent.".to_owned(),
             (Did::Pause, _) => "The work is paused. Requests are still stored; nothing is sent.".to_owned(),
             (Did::Resume, _) => "The work goes on.".to_owned(),
             (Did::Unknown, _) => return None,
         };
-        Some(note)
+        let link =
+            matches!((self.did, self.count), (Some(Did::RetryAll), count) if count != Some(0)).then_some(TO_BE_SENT);
+        Some(Note { words, link })
     }
 }
 
@@ -63,9 +84,17 @@ mod tests {
     use actix_web::web::Query;
 
     use super::*;
+    use crate::domain::failure::Remote;
 
     fn note(query: &str) -> Option<String> {
-        Query::<Done>::from_query(query).unwrap().note()
+        note_while(query, &Standstill::default())
+    }
+
+    fn note_while(query: &str, stand: &Standstill) -> Option<String> {
+        Query::<Done>::from_query(query)
+            .unwrap()
+            .note(stand)
+            .map(|note| note.words)
     }
 
     #[test]
@@ -77,7 +106,29 @@ mod tests {
         }
         assert_eq!(
             note("did=retry_all&count=3").as_deref(),
-            Some("3 leads are being tried again.")
+            Some("Queued to be tried again: 3 leads. What is refused again comes back to this page.")
+        );
+    }
+
+    #[test]
+    fn a_note_promises_nothing_that_has_to_wait() {
+        let paused = Standstill {
+            paused: true,
+            ..Standstill::default()
+        };
+        assert_eq!(
+            note_while("did=retry", &paused).as_deref(),
+            Some("It is queued, and goes when the work is resumed.")
+        );
+        let down = Standstill {
+            remotes: vec![Remote::Bigin],
+            ..Standstill::default()
+        };
+        assert_eq!(
+            note_while("did=retry_all&count=1", &down).as_deref(),
+            Some(
+                "Queued to be tried again: 1 lead. Sent when Bigin takes work again. What is refused again comes back to this page."
+            )
         );
     }
 }

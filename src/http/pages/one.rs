@@ -27,6 +27,11 @@ struct SyncPage {
     sync: SyncJson,
     /// When it is next taken up, where that is worth saying.
     next_try: Option<Moment>,
+    last_attempt: Option<Moment>,
+    /// After how long of its own failures it is given up.
+    given_up_after: String,
+    /// Whether anything moves, so that it could be tried now.
+    moves: bool,
     finished: Option<Moment>,
     synced: Option<Moment>,
     mend: Option<&'static str>,
@@ -70,28 +75,31 @@ pub(super) async fn show(
         &format!("{} – {}", row.lead, row.badge.word),
     );
     frame.now = Moment(overview.at);
-    frame.note = done.note();
+    frame.note = done.note(&stand);
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
+    let newer = others.first().filter(|newest| newest.id > sync.id);
+    let moves = stand.reason(sync.state).is_none();
+    let attempts = sync.history.iter().flatten().filter(|entry| entry.what == "retry");
     let template = SyncPage {
         frame,
         next_try: sync
             .due_at
-            .filter(|due| sync.attempts > 0 && *due > overview.at)
+            .filter(|due| sync.attempts > 0 && *due > overview.at && moves)
             .map(Moment),
+        last_attempt: attempts.last().map(|entry| Moment(entry.at)),
+        given_up_after: words::lasting(state.give_up_after),
+        moves,
         finished: sync.finished_at.map(Moment),
         synced: sync.last_synced_at.map(Moment),
         mend: sync
             .reason
             .as_deref()
-            .filter(|_| row.badge.tone == "bad")
+            .filter(|_| row.badge.tone == "bad" && newer.is_none())
             .and_then(words::mend),
-        follows: follows(&sync),
+        follows: follows(&sync).filter(|_| newer.is_none()),
         earlier,
         latest,
-        newer: others
-            .first()
-            .map(|newest| newest.id.0)
-            .filter(|newest| *newest > sync.id.0),
+        newer: newer.map(|newer| newer.id.0),
         others: others
             .iter()
             .filter(|other| other.id != sync.id)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::chart::{Chart, chart};
 use super::notes::Done;
-use super::words::{BADGES, Badge, Moment, badge, capital, lasting, leads};
+use super::words::{BADGES, Badge, Moment, Standstill, badge, capital, lasting, leads};
 use super::{Answer, Frame, page};
 use crate::domain::failure::Remote;
 use crate::http::State;
@@ -40,6 +40,7 @@ struct OverviewPage {
     services: [Service; 3],
     flows: [FlowView; 2],
     granted: Option<(Moment, String)>,
+    given_up_after: String,
 }
 
 /// Is it well? In one sentence.
@@ -74,7 +75,8 @@ struct Service {
     tone: &'static str,
     icon: &'static str,
     word: &'static str,
-    trouble: Option<(String, Moment, Moment)>,
+    /// What is wrong, since when, and when it is next asked where that lies ahead.
+    trouble: Option<(String, Moment, Option<Moment>)>,
 }
 
 struct FlowView {
@@ -92,13 +94,24 @@ pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>,
     let groups = groups.map_err(|error| problem::unavailable(&error))?;
     let mut frame = Frame::new(&state, Some(&session), "overview", "Overview");
     frame.now = Moment(health.at);
-    frame.note = done.note();
+    let stand = Standstill::of_health(&health);
+    frame.note = done.note(&stand);
     frame.again = Some(("/".to_owned(), AGAIN));
-    Ok(page(200, &OverviewPage::new(frame, health, groups, flows)))
+    let given_up_after = lasting(state.give_up_after);
+    Ok(page(
+        200,
+        &OverviewPage::new(frame, health, groups, flows, given_up_after),
+    ))
 }
 
 impl OverviewPage {
-    fn new(frame: Frame, health: Health, mut groups: Vec<FailureGroup>, [hour, day]: [Vec<Flow>; 2]) -> Self {
+    fn new(
+        frame: Frame,
+        health: Health,
+        mut groups: Vec<FailureGroup>,
+        [hour, day]: [Vec<Flow>; 2],
+        given_up_after: String,
+    ) -> Self {
         let more_groups = groups.len() > REASONS;
         groups.truncate(REASONS);
         let at = health.at;
@@ -117,7 +130,7 @@ impl OverviewPage {
             }),
             groups,
             more_groups,
-            services: services(&health.breakers),
+            services: services(&health),
             flows: [
                 FlowView {
                     name: "Last hour",
@@ -138,6 +151,7 @@ impl OverviewPage {
                 let age = Duration::from_secs(health.token.age_seconds.unwrap_or(0).max(1));
                 (Moment(granted_at), lasting(age))
             }),
+            given_up_after,
             health,
         }
     }
@@ -207,7 +221,7 @@ fn told(trouble: &str) -> Trouble {
     let to_do = if words.contains("; ") {
         "."
     } else {
-        ". It is asked again by itself; there is nothing to do here unless this lasts."
+        ". It is asked again by itself, and the leads wait. If this lasts for hours, see the service's status page, then ask its support."
     };
     Trouble {
         part: capital(part),
@@ -222,10 +236,18 @@ fn states(health: &Health) -> Vec<(Badge, u64)> {
     in_progress.map(|badge| (badge, count(badge))).collect()
 }
 
-fn services(breakers: &[OpenBreaker]) -> [Service; 3] {
+fn services(health: &Health) -> [Service; 3] {
     let trouble = |remote: Remote| {
-        let open = breakers.iter().find(|breaker| breaker.remote == remote.label())?;
-        Some((capital(&open.message), Moment(open.since), Moment(open.until)))
+        let open = health
+            .breakers
+            .iter()
+            .find(|breaker| breaker.remote == remote.label())?;
+        let is_asked = health.paused_since.is_none() && open.until > health.at;
+        Some((
+            capital(&open.message),
+            Moment(open.since),
+            is_asked.then_some(Moment(open.until)),
+        ))
     };
     let no_token = trouble(Remote::Token).is_some();
     let service = |name, what, remote| match trouble(remote) {
@@ -333,14 +355,18 @@ mod tests {
 
     #[test]
     fn each_service_says_whether_it_is_reachable() {
-        let states = |breakers: &[OpenBreaker]| services(breakers).map(|service| service.word);
-        assert_eq!(states(&[]), ["Reachable"; 3]);
+        let states = |breakers: Vec<OpenBreaker>| {
+            let mut health = Health::new(overview(), Ended::default(), Ended::default());
+            health.breakers = breakers;
+            services(&health).map(|service| service.word)
+        };
+        assert_eq!(states(vec![]), ["Reachable"; 3]);
         assert_eq!(
-            states(&[breaker(Remote::Bigin)]),
+            states(vec![breaker(Remote::Bigin)]),
             ["Takes no work", "Reachable", "Reachable"]
         );
         assert_eq!(
-            states(&[breaker(Remote::Token)]),
+            states(vec![breaker(Remote::Token)]),
             ["Not asked: no access token", "Takes no work", "Reachable"],
             "without a token nobody knows how Bigin is"
         );
@@ -357,7 +383,8 @@ mod tests {
         );
         assert_eq!(
             told("sanity: Sanity answered 503 (HTTP 503)").words,
-            "Sanity answered 503 (HTTP 503). It is asked again by itself; there is nothing to do here unless this lasts."
+            "Sanity answered 503 (HTTP 503). It is asked again by itself, and the leads wait. If this lasts for hours, see the service's \
+             status page, then ask its support."
         );
     }
 }

@@ -20,14 +20,27 @@ pub(super) struct Line {
     pub(super) facts: Vec<String>,
     /// When it was to be tried again.
     pub(super) next_try: Option<Moment>,
+    /// Of several attempts that are one line: when the first was.
+    pub(super) since: Option<Moment>,
 }
+
+/// As many attempts with the same problem, one after the other, are one line.
+const ALIKE: usize = 3;
 
 /// The lines that are shown at once, where there are more.
 const LATEST: usize = 40;
 
 /// The lines of a history: the earlier ones, if they are many, and the latest.
 pub(super) fn lines(history: &[HistoryEntry]) -> (Vec<Line>, Vec<Line>) {
-    let mut lines: Vec<Line> = (1..).zip(history).map(|(number, entry)| line(number, entry)).collect();
+    let numbered: Vec<(usize, &HistoryEntry)> = (1..).zip(history).collect();
+    let alike = |a: &(usize, &HistoryEntry), b: &(usize, &HistoryEntry)| is_same_attempt(a.1, b.1);
+    let mut lines: Vec<Line> = Vec::new();
+    for group in numbered.chunk_by(alike) {
+        match group {
+            [first, .., last] if group.len() >= ALIKE => lines.push(folded(first.1, *last)),
+            few => lines.extend(few.iter().map(|(number, entry)| line(*number, entry))),
+        }
+    }
     // Two or three are not worth hiding.
     let earlier = if lines.len() > LATEST + 10 {
         lines.len() - LATEST
@@ -38,9 +51,31 @@ pub(super) fn lines(history: &[HistoryEntry]) -> (Vec<Line>, Vec<Line>) {
     (lines, latest)
 }
 
+fn is_same_attempt(one: &HistoryEntry, other: &HistoryEntry) -> bool {
+    let same = |key: &str| one.detail.get(key) == other.detail.get(key);
+    one.what == "retry" && other.what == "retry" && ["problem", "worker", "code"].into_iter().all(same)
+}
+
+/// Many attempts in one line, which is the last one's.
+fn folded(first: &HistoryEntry, (number, last): (usize, &HistoryEntry)) -> Line {
+    let attempt = |entry: &HistoryEntry| entry.detail.get("attempt").and_then(Value::as_u64);
+    let problem = text(last, "problem").unwrap_or("no reason was given");
+    let words = match (attempt(first), attempt(last)) {
+        (Some(first), Some(last)) if first < last => format!("Attempts {first} to {last} failed: {problem}"),
+        _ => format!("Failed again and again: {problem}"),
+    };
+    Line {
+        words,
+        since: Some(Moment(first.at)),
+        ..line(number, last)
+    }
+}
+
 fn line(number: usize, entry: &HistoryEntry) -> Line {
     let (icon, tone, words) = told(entry);
-    let next_try = text(entry, "next_try").and_then(|at| at.parse().ok()).map(Moment);
+    // Where the whole service is left alone, the time is that of the failure, and says nothing.
+    let next_try = text(entry, "next_try").and_then(|at| at.parse().ok());
+    let next_try = next_try.filter(|next| *next > entry.at).map(Moment);
     Line {
         number,
         at: Moment(entry.at),
@@ -49,6 +84,7 @@ fn line(number: usize, entry: &HistoryEntry) -> Line {
         words,
         facts: facts(entry),
         next_try,
+        since: None,
     }
 }
 
@@ -131,7 +167,9 @@ fn facts(entry: &HistoryEntry) -> Vec<String> {
         "write_back" => "while writing to Sanity".to_owned(),
         other => other.to_owned(),
     });
-    let code = text(entry, "code").map(|code| format!("result {code}"));
+    let problem = text(entry, "problem").unwrap_or_default();
+    let code = text(entry, "code").filter(|code| !problem.contains(code));
+    let code = code.map(|code| format!("result {code}"));
     let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
     [took, step, code, contact].into_iter().flatten().collect()
 }
@@ -170,14 +208,14 @@ mod tests {
         });
         let line = line(1, &entry("retry", "requested", detail));
         assert_eq!(line.words, "Attempt 2 failed: Bigin answered 502 (HTTP 502)");
-        assert_eq!(line.facts, ["while sending the data", "result HTTP 502"]);
+        assert_eq!(line.facts, ["while sending the data"], "the code is in the sentence");
         assert_eq!(line.next_try.unwrap().to_string(), "22 Nov 2026, 10:00:04 UTC");
     }
 
     #[test]
     fn of_a_long_history_the_latest_lines_are_shown_and_the_earlier_ones_kept() {
         let long = |count: usize| {
-            let history: Vec<HistoryEntry> = (0..count).map(|_| entry("retry", "requested", json!({}))).collect();
+            let history: Vec<HistoryEntry> = (0..count).map(|_| entry("joined", "requested", json!({}))).collect();
             let (earlier, latest) = lines(&history);
             let numbers: Vec<usize> = earlier.iter().chain(&latest).map(|line| line.number).collect();
             assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
@@ -187,6 +225,28 @@ mod tests {
         assert_eq!(long(50), (0, 50));
         assert_eq!(long(51), (11, 40));
         assert_eq!(long(900), (860, 40));
+    }
+
+    #[test]
+    fn attempts_that_fail_alike_are_one_line() {
+        let failed = |attempt: u64, problem: &str| {
+            let detail = json!({ "worker": "upsert", "problem": problem, "attempt": attempt });
+            entry("retry", "requested", detail)
+        };
+        let mut history: Vec<HistoryEntry> = (1..=323).map(|attempt| failed(attempt, "no answer")).collect();
+        history.extend([failed(324, "busy"), failed(325, "busy"), failed(326, "no answer")]);
+        let (_, lines) = lines(&history);
+        let words: Vec<_> = lines.iter().map(|line| line.words.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "Attempts 1 to 323 failed: no answer",
+                "Attempt 324 failed: busy",
+                "Attempt 325 failed: busy",
+                "Attempt 326 failed: no answer"
+            ]
+        );
+        assert!(lines[0].since.is_some() && lines[1].since.is_none());
     }
 
     #[test]

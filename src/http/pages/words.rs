@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::clock::until;
 use crate::domain::failure::Remote;
 use crate::http::api::SyncJson;
+use crate::http::overview::Health;
 use crate::store::Overview;
 
 /// A time, for `<time>`: in UTC here, in the viewer's zone where the script runs.
@@ -64,7 +65,7 @@ pub(super) const BADGES: [Badge; 8] = [
     },
     Badge {
         label: "rejected",
-        word: "Refused",
+        word: "Reporting a refusal",
         icon: "back",
         tone: "bad",
         meaning: "It cannot be sent as it is. FAILED and the reason are being written to the lead in Sanity.",
@@ -127,8 +128,31 @@ impl Standstill {
         }
     }
 
+    pub(super) fn of_health(health: &Health) -> Self {
+        let remotes = health
+            .breakers
+            .iter()
+            .filter_map(|open| Remote::from_label(open.remote));
+        Self {
+            paused: health.paused_since.is_some(),
+            remotes: remotes.collect(),
+        }
+    }
+
+    /// When what is queued now goes, where it does not go at once.
+    pub(super) fn until_when(&self) -> Option<&'static str> {
+        if self.paused {
+            return Some("when the work is resumed");
+        }
+        Some(match self.remotes.first()? {
+            Remote::Token => "when Zoho grants access to Bigin again",
+            Remote::Bigin => "when Bigin takes work again",
+            Remote::Sanity => "when Sanity takes work again",
+        })
+    }
+
     /// What a sync in this state waits for beside its turn.
-    fn reason(&self, state: &str) -> Option<&'static str> {
+    pub(super) fn reason(&self, state: &str) -> Option<&'static str> {
         if self.paused {
             return Some("the work is paused");
         }
@@ -213,9 +237,9 @@ fn on_its_way(state: &str) -> &'static str {
 pub(super) fn mend(reason: &str) -> Option<&'static str> {
     let says = |words: &str| reason.contains(words);
     let advice = if says("not an email address") {
-        "Correct the email address of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED."
+        "Correct the email address of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
     } else if says("not a phone number") {
-        "Correct the phone number of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED."
+        "Correct the phone number of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
     } else if says("longer than") {
         "Shorten the field in Sanity and publish the lead, or have the field's template in [mapping] cut it; then try it again."
     } else if says("has no room for") {
@@ -228,7 +252,7 @@ pub(super) fn mend(reason: &str) -> Option<&'static str> {
     } else if says("waits for an approval") {
         "Somebody has to approve the contact in Bigin; then try it again."
     } else if says("has no name") {
-        "Fill in the first or last name of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED."
+        "Fill in the first or last name of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
     } else if reason.starts_with("The mapping of") {
         "The field's template in [mapping] does not fit this lead. Mend the template, start the service again, then try it again."
     } else if says("expected ") || says("not a value it accepts") {

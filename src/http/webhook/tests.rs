@@ -67,6 +67,8 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
             bigin: String::new(),
         },
         tag_delay: Duration::ZERO,
+        give_up_after: Duration::ZERO,
+        daily_credits: None,
         admin: None,
         cors_origin: None,
         streams: Arc::new(tokio::sync::Semaphore::new(1)),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::{rows, steer, views};
+use super::views::{self, VIEW};
+use super::{rows, steer};
 use crate::domain::sync::SyncId;
 use crate::store::{FailureGroup, Flow, Happening, Overview};
 
@@ -18,9 +19,11 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
         SELECT state, count(*) AS syncs FROM sync WHERE finished_at IS NULL GROUP BY state";
     let in_progress = db.query(sql, &[], |row| Ok((row.get("state")?, row.get("syncs")?)))?;
     // Those in progress are few beside all the others, and ids are given in the order of opening.
-    let sql = "-- overview()
-        SELECT * FROM sync WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_active WHERE finished_at IS NULL)";
-    let oldest = db.first(sql, &[], views::view_of)?;
+    let sql = format!(
+        "-- overview()
+        {VIEW} WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_active WHERE finished_at IS NULL)"
+    );
+    let oldest = db.first(&sql, &[], views::view_of)?;
     let sql = format!("SELECT count(*) AS leads FROM sync WHERE {LAST_FAILED}");
     let failed_leads = db.one(&sql, &[], |row| row.get("leads"))?;
     let sql = "-- overview()

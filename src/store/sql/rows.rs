@@ -11,7 +11,7 @@ use crate::domain::record::Action;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
 use crate::domain::sync::{Failures, Memory, Requests, Sync, SyncId};
 
-fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
+pub(super) fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
     let text: Option<String> = row.get("contact_id")?;
     text.map(|id| ContactId::parse(&id).ok_or_else(|| corrupt("contact_id", &id)))
         .transpose()
@@ -198,10 +198,11 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
     Ok(())
 }
 
-/// Writes the whole row of a sync, and gives its lease back.
+/// Writes the whole row of a sync, and gives its lease back. One that ends without a word of its contact keeps the contact
+/// that it had, for people to find.
 pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
     let sql = "-- save()
-        UPDATE sync SET state = ?2, contact_id = ?3, made = ?4, afresh = ?5, action = ?6, hash = ?7,
+        UPDATE sync SET state = ?2, contact_id = CASE WHEN ?2 IN ('cancelled', 'lead_deleted') THEN contact_id ELSE ?3 END, made = ?4, afresh = ?5, action = ?6, hash = ?7,
             seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
             synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
             by_person = ?16, requested_updated_at = ?17, requested_rev = ?18, failures = ?19,

@@ -18,7 +18,10 @@ const PAUSED: &str = "paused";
 
 /// Never under a worker's hands: what its call has done would be forgotten.
 pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
-    let Some(SyncView { mut sync, changed_at }) = views::find(txn.db, id)? else {
+    let Some(SyncView {
+        mut sync, changed_at, ..
+    }) = views::find(txn.db, id)?
+    else {
         return Ok(Cancelling::Missing);
     };
     let sql = "-- cancel()

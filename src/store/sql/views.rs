@@ -16,8 +16,13 @@ pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
     Ok(SyncView {
         sync: rows::sync_of(row)?,
         changed_at: row.get("changed_at")?,
+        contact: rows::contact_of(row)?,
+        next: row.get::<Option<i64>>("next_id")?.map(SyncId),
     })
 }
+
+/// The columns of [`view_of`].
+pub(super) const VIEW: &str = "SELECT sync.*, (SELECT min(next.id) FROM sync AS next WHERE next.lead_id = sync.lead_id AND next.id > sync.id) AS next_id FROM sync";
 
 pub(super) fn list(db: Db<'_>, filter: &Filter, limit: usize) -> Result<Vec<SyncView>> {
     // Only the conditions there are, so that each has its index: `?1 IS NULL OR …` would look at every sync.
@@ -36,19 +41,36 @@ pub(super) fn list(db: Db<'_>, filter: &Filter, limit: usize) -> Result<Vec<Sync
             conditions.push(format!("{condition} ?{}", args.len()));
         }
     }
+    let pattern = filter.part.as_deref().map(containing);
+    if let Some(pattern) = &pattern {
+        args.push(pattern.into());
+        let like = format!("LIKE ?{} ESCAPE '!'", args.len());
+        conditions.push(format!("(lower(lead_id) {like} OR contact_id {like})"));
+    }
     let all = if conditions.is_empty() { "" } else { "WHERE" };
     let sql = format!(
         "-- list()
-        SELECT * FROM sync {all} {} ORDER BY id DESC LIMIT ?1",
+        {VIEW} {all} {} ORDER BY id DESC LIMIT ?1",
         conditions.join(" AND ")
     );
     db.query(&sql, &args, view_of)
 }
 
+/// The pattern of texts that contain this, which is compared in lower case.
+fn containing(part: &str) -> String {
+    let mut pattern = String::from("%");
+    for letter in part.to_lowercase().chars() {
+        if matches!(letter, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(letter);
+    }
+    pattern + "%"
+}
+
 pub(super) fn find(db: Db<'_>, id: SyncId) -> Result<Option<SyncView>> {
-    let sql = "-- find()
-        SELECT * FROM sync WHERE id = ?1";
-    db.first(sql, args![id.0], view_of)
+    let sql = format!("-- find()\n{VIEW} WHERE id = ?1");
+    db.first(&sql, args![id.0], view_of)
 }
 
 pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>> {

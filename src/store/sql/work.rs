@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::db::{Db, Result, args};
 use super::writer::Txn;
-use super::{rows, steer, turn, views};
+use super::{rows, steer, turn};
 use crate::clock::{after, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Pause, Remote};
@@ -16,9 +16,7 @@ use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{
-    Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings, SyncView,
-};
+use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings};
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
     rows::count(txn.db, "accepted")?;
@@ -352,10 +350,10 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let sql = "-- record_one()
         SELECT * FROM sync WHERE id = ?1 AND lease = ?2";
     let claimed = &outcome.claimed;
-    let found = txn
-        .db
-        .first(sql, args![claimed.sync.id.0, claimed.lease.0], views::view_of)?;
-    let Some(SyncView { mut sync, changed_at }) = found else {
+    let found = txn.db.first(sql, args![claimed.sync.id.0, claimed.lease.0], |row| {
+        Ok((rows::sync_of(row)?, row.get("changed_at")?))
+    })?;
+    let Some((mut sync, changed_at)) = found else {
         tracing::warn!(sync_id = %outcome.claimed.sync.id, "an outcome came after its lease was lost, and is not recorded");
         return Ok(());
     };

@@ -268,7 +268,7 @@ impl<'a> Pair<'a> {
         for row in &model.syncs {
             let (view, history) = store.sync(row.sync.id).await.unwrap().unwrap();
             let history: Vec<_> = history.into_iter().map(|line| (line.at, line.what)).collect();
-            assert_eq!((view, &history), (row.view(), &row.history));
+            assert_eq!((view, &history), (self.model.view(row), &row.history));
         }
         for limit in [1, 9] {
             assert_eq!(store.failure_groups(limit).await.unwrap(), model.failure_groups(limit));
@@ -311,7 +311,11 @@ fn filters(model: &Model) -> Vec<Filter> {
         ..Filter::default()
     });
     let few = states.into_iter().chain(of_leads);
-    few.chain(of_contacts).chain(of_reasons).collect()
+    let of_parts = ["D", "_", "%", "1", "ob"].into_iter().map(|part| Filter {
+        part: Some(part.to_owned()),
+        ..Filter::default()
+    });
+    few.chain(of_contacts).chain(of_reasons).chain(of_parts).collect()
 }
 
 async fn play(open: Open<'_>, takes_turns: bool, steps: &[Step]) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::failure::{Pause, Remote};
-use bigin_sync::domain::lead::{LeadId, Revision};
+use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::state::State;
 use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
 use bigin_sync::store::{Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
@@ -40,6 +40,8 @@ pub struct Row {
     pub sync: Sync,
     pub lease: Option<(Lease, Timestamp)>,
     pub changed_at: Timestamp,
+    /// Kept where it ends without a word of its contact.
+    pub contact: Option<ContactId>,
     pub history: Vec<(Timestamp, String)>,
 }
 
@@ -148,6 +150,7 @@ impl Model {
             sync: Sync::open(id, lead.clone(), source, revision, now),
             lease: None,
             changed_at: now,
+            contact: None,
             history: Vec::new(),
         });
         self.note(id, "opened");
@@ -333,6 +336,9 @@ impl Model {
         let what = if given_up { Some("rejected") } else { what };
         if row.sync.state.label() != was {
             row.changed_at = now;
+        }
+        if !matches!(row.sync.state.label(), "cancelled" | "lead_deleted") {
+            row.contact = row.sync.state.contact().cloned();
         }
         let sync = row.sync.clone();
         if let Some(what) = what {

@@ -17,6 +17,8 @@ fn sync(state: &'static str) -> SyncJson {
     let view = SyncView {
         sync,
         changed_at: opened,
+        contact: None,
+        next: None,
     };
     SyncJson {
         state,

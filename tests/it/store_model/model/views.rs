@@ -14,13 +14,6 @@ use jiff::Timestamp;
 use super::{Model, Row};
 
 impl Row {
-    pub fn view(&self) -> SyncView {
-        SyncView {
-            sync: self.sync.clone(),
-            changed_at: self.changed_at,
-        }
-    }
-
     pub fn reason(&self) -> Option<&str> {
         match &self.sync.state {
             State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
@@ -30,6 +23,16 @@ impl Row {
 }
 
 impl Model {
+    pub fn view(&self, row: &Row) -> SyncView {
+        let of_lead = self.syncs.iter().filter(|other| other.sync.lead == row.sync.lead);
+        SyncView {
+            sync: row.sync.clone(),
+            changed_at: row.changed_at,
+            contact: row.contact.clone(),
+            next: of_lead.map(|other| other.sync.id).find(|id| *id > row.sync.id),
+        }
+    }
+
     pub fn open_breakers(&self) -> Vec<Breaker> {
         let open = self.breakers.values().filter(|breaker| breaker.open.is_some());
         let mut open: Vec<_> = open.cloned().collect();
@@ -101,7 +104,15 @@ impl Model {
                 && filter
                     .contact
                     .as_ref()
-                    .is_none_or(|contact| row.sync.state.contact() == Some(contact))
+                    .is_none_or(|contact| row.contact.as_ref() == Some(contact))
+                && filter.part.as_ref().is_none_or(|part| {
+                    let ids = [
+                        Some(row.sync.lead.as_str()),
+                        row.contact.as_ref().map(ContactId::as_str),
+                    ];
+                    let holds = |id: &str| id.to_lowercase().contains(&part.to_lowercase());
+                    ids.into_iter().flatten().any(holds)
+                })
                 && filter.reason.as_ref().is_none_or(|reason| row.reason() == Some(reason))
                 && filter.before.is_none_or(|before| row.sync.id < before)
         };
@@ -110,7 +121,7 @@ impl Model {
             .rev()
             .filter(fits)
             .take(limit)
-            .map(Row::view)
+            .map(|row| self.view(row))
             .collect()
     }
 
@@ -163,7 +174,7 @@ impl Model {
         Overview {
             at: self.now,
             in_progress,
-            oldest: active().next().map(Row::view),
+            oldest: active().next().map(|row| self.view(row)),
             ledger: self.ledger(),
             breakers: self.open_breakers(),
             paused_since: self.paused_since,
