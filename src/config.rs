@@ -13,8 +13,10 @@ use crate::database::Database;
 
 mod layers;
 mod read;
+mod service;
 
 pub use layers::{Layers, environment};
+pub use service::{SanityAccess, ServiceSettings};
 
 use read::Reader;
 

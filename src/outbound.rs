@@ -51,11 +51,11 @@ pub struct NoAnswer {
 impl NoAnswer {
     const CONNECT: Self = Self { code: "connect" };
     pub(crate) const NOT_SENT: Self = Self { code: "not sent" };
-    const TIMEOUT: Self = Self { code: "timeout" };
+    pub(crate) const TIMEOUT: Self = Self { code: "timeout" };
     const TOO_LARGE: Self = Self {
         code: "answer too large",
     };
-    const LOST: Self = Self {
+    pub(crate) const LOST: Self = Self {
         code: "connection lost",
     };
 
@@ -235,7 +235,7 @@ async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> 
     Ok(body)
 }
 
-fn no_answer(error: reqwest::Error) -> NoAnswer {
+pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
     // The order matters: a connection that could not be made in time is both a timeout and a failed connect, and only
     // the latter says that nothing was sent.
     if error.is_connect() {

@@ -8,12 +8,26 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod api;
+mod bars;
 pub mod demo;
+mod manual;
+mod send;
 mod serve;
+mod status;
+
+const EXAMPLES: &str = "\
+Examples:
+  bigin-sync demo                 sees it work, without any account
+  bigin-sync serve                runs the service
+  bigin-sync send --wait lead-1   sends a lead, and says how it ends
+  bigin-sync status               how a running service fares
+
+`bigin-sync help COMMAND` has examples of each.";
 
 /// Carries leads from Sanity into Zoho Bigin and loses none.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,9 +36,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Take webhooks and carry leads, until told to stop
+    #[command(after_long_help = serve::EXAMPLES)]
     Serve(Sources),
     /// See it work on this machine alone: invented leads, both services played, and a process that is killed
     Demo(demo::Options),
+    /// Send leads now, whatever their crmStatus says, by asking a running service
+    Send(send::Options),
+    /// See how a running service fares, or how far a lead has come
+    Status(status::Options),
+    /// Write the completions of a shell to standard output
+    Completions(manual::Completions),
+    /// Write the manual page
+    Man(manual::Man),
 }
 
 /// Where the settings are.
@@ -42,6 +65,11 @@ struct Sources {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
+
+/// An error of which everything has been said already: exit 1, and no more words.
+#[derive(Debug, thiserror::Error)]
+#[error("it was said already")]
+struct Said;
 
 /// Runs a command line and returns its exit code. The one place that prints errors.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -65,6 +93,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Command::Serve(sources) => serve::serve(&sources).await,
             Command::Demo(options) => demo::demo(&options).await,
+            Command::Send(options) => send::send(&options).await,
+            Command::Status(options) => status::status(&options).await,
+            Command::Completions(options) => manual::completions(&options),
+            Command::Man(options) => manual::man(&options),
         }
     });
     // A call that was left to its lease must not hold the process back.
@@ -76,7 +108,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Said>() {
+        return ExitCode::FAILURE;
+    }
     // Not `eprintln!`, which panics where standard error is closed: the exit code still tells.
     let _ = writeln!(std::io::stderr(), "bigin-sync: {error:#}");
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+/// Writes data to standard output. Whoever closes it early has read enough.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

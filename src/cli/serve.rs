@@ -13,6 +13,13 @@ use crate::config::{Layers, Settings, environment, log_settings};
 use crate::domain::mapping::Mapping;
 use crate::telemetry;
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  bigin-sync serve                            settings from bigin-sync.toml, .env and the environment
+  bigin-sync serve --config /etc/bigin-sync.toml --env-file /etc/bigin-sync.env
+
+config/default.toml in the repository has every setting with a sentence each.";
+
 pub(super) async fn serve(sources: &Sources) -> anyhow::Result<()> {
     let layers = Layers::read(sources.config.as_deref(), sources.env_file.as_deref(), environment());
     let (json, filter) = log_settings(&layers);

@@ -1,6 +1,6 @@
 //! What each setting must look like.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +8,8 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use super::{AlertSettings, BiginSettings, Layers, SanityAccess, SanitySettings, parse_duration};
 use crate::database::Database;
-
-use super::{AlertSettings, BiginSettings, Layers, SanitySettings, parse_duration};
 
 /// Zoho's data centres for Bigin: name, accounts server, API domain (official docs, multi-dc).
 const DATA_CENTERS: [(&str, &str, &str); 8] = [
@@ -94,7 +93,7 @@ impl Reader<'_> {
         let text = self.maybe(name)?;
         // Paths are put behind it, and it is shown in logs: so nothing but a place may be in it. It is not quoted, since
         // what stands before an '@' may be a password.
-        match address(&text) {
+        match address_url(&text) {
             Some(url) if url.query().is_some() || url.fragment().is_some() => {
                 self.fault(format!("{name} must end with its path: no '?' and no '#'"));
                 None
@@ -118,7 +117,7 @@ impl Reader<'_> {
     /// An address that is a secret itself, so that it is never quoted.
     fn secret_url(&mut self, name: &str) -> Option<SecretString> {
         let text = self.maybe(name)?;
-        if address(&text).is_none() {
+        if address_url(&text).is_none() {
             self.fault(format!("{name} is not an http or https address"));
             return None;
         }
@@ -153,6 +152,33 @@ impl Reader<'_> {
     }
 
     pub(super) fn sanity(&mut self) -> SanitySettings {
+        let access = self.sanity_access();
+        let max_age = self.maybe("SANITY_WEBHOOK_MAX_AGE");
+        let max_age = max_age.map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
+        let webhook_secret = self.text("SANITY_WEBHOOK_SECRET");
+        let previous = self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS");
+        // Spaces are kept, since people think these up; a line break cannot be typed into Sanity's form.
+        for (name, secret) in [
+            ("SANITY_WEBHOOK_SECRET", Some(&webhook_secret)),
+            ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
+        ] {
+            if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
+                self.fault(format!("{name} has a line break in it, which no webhook's secret has"));
+            }
+        }
+        SanitySettings {
+            api_url: access.api_url,
+            dataset: access.dataset,
+            token: access.token,
+            webhook_secret: webhook_secret.into(),
+            webhook_secret_previous: previous.map(SecretString::from),
+            webhook_max_age: max_age,
+            lead_type: access.lead_type,
+            studio_url: self.maybe_url("SANITY_STUDIO_URL"),
+        }
+    }
+
+    pub(super) fn sanity_access(&mut self) -> SanityAccess {
         let project = self.text("SANITY_PROJECT_ID");
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if !project.chars().all(legal) {
@@ -166,29 +192,11 @@ impl Reader<'_> {
                 "SANITY_DATASET is {dataset:?}, and may have letters, digits, '-' and '_' only"
             ));
         }
-        let max_age = self.maybe("SANITY_WEBHOOK_MAX_AGE");
-        let max_age = max_age.map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
-        let token = self.token("SANITY_API_WRITE_TOKEN");
-        let webhook_secret = self.text("SANITY_WEBHOOK_SECRET");
-        let previous = self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS");
-        // Spaces are kept, since people think these up; a line break cannot be typed into Sanity's form.
-        for (name, secret) in [
-            ("SANITY_WEBHOOK_SECRET", Some(&webhook_secret)),
-            ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
-        ] {
-            if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
-                self.fault(format!("{name} has a line break in it, which no webhook's secret has"));
-            }
-        }
-        SanitySettings {
+        SanityAccess {
+            token: self.token("SANITY_API_WRITE_TOKEN"),
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
             dataset,
-            token,
-            webhook_secret: webhook_secret.into(),
-            webhook_secret_previous: previous.map(SecretString::from),
-            webhook_max_age: max_age,
             lead_type: self.text("SANITY_LEAD_TYPE"),
-            studio_url: self.maybe_url("SANITY_STUDIO_URL"),
         }
     }
 
@@ -299,6 +307,29 @@ impl Reader<'_> {
         })
     }
 
+    /// Where a service is found. Where nothing is said, it is the one that these settings would start.
+    pub(super) fn service_url(&mut self) -> Option<Url> {
+        let listens = self.layers.is_set("LISTEN_ADDR") || self.layers.port().is_some();
+        if self.layers.is_set("BIGIN_SYNC_URL") || !listens {
+            return self.maybe_url("BIGIN_SYNC_URL");
+        }
+        let mut address = self.listen();
+        // The address of all interfaces is none that can be called.
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+        address_url(&format!("http://{address}"))
+    }
+
+    /// The admin token as a caller has it; how long it must be is the service's affair.
+    pub(super) fn admin_token_of_caller(&mut self) -> Option<SecretString> {
+        let token = self.maybe("ADMIN_TOKEN")?;
+        self.check_token("ADMIN_TOKEN", &token);
+        Some(token.into())
+    }
+
     pub(super) fn admin_token(&mut self, listen: &SocketAddr) -> Option<SecretString> {
         let token = self.maybe("ADMIN_TOKEN")?;
         self.check_token("ADMIN_TOKEN", &token);
@@ -324,7 +355,7 @@ impl Reader<'_> {
     }
 }
 
-fn address(text: &str) -> Option<Url> {
+fn address_url(text: &str) -> Option<Url> {
     let url: Url = text.trim_end_matches('/').parse().ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Interval;
 
@@ -110,6 +110,31 @@ impl Sanity {
         let ids = ids.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
         let ids = ids.iter().filter_map(|lead| lead.get("_id")?.as_str());
         Ok(ids.filter_map(|id| LeadId::parse(id).ok()).collect())
+    }
+
+    /// The ids of what a person's query finds among the published documents, in its order; `None` where it finds something
+    /// else than ids (texts, or documents with their `_id`). `$type` stands for the leads' document type in it.
+    ///
+    /// # Errors
+    /// [`CallError`]; it is [`CallError::Refused`] where Sanity does not understand the query.
+    pub async fn ids(&self, query: &str, deadline: Duration) -> Result<Option<Vec<String>>, CallError> {
+        // In the body, since a query may be too long for an address.
+        let body = json!({ "query": query, "params": { "type": self.lead_type } });
+        let url = format!("{}/query/{}", self.base, self.dataset);
+        let request = self.http.post(url).json(&body);
+        let request = request.query(&[("perspective", "published"), ("returnQuery", "false")]);
+        let deadline = Deadline::new(&self.clock, deadline);
+        let label = |answer: &Answer| answer::label(answer, &self.dataset);
+        let answer = self.send(Operation::Query, 0, request, &deadline, label).await?;
+        let found = answer::judge(&answer, &self.dataset)?.get("result");
+        let found = found.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
+        let found = match found {
+            Value::Null => &[],
+            Value::Array(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let id = |item: &Value| item.as_str().or_else(|| item.get("_id")?.as_str()).map(str::to_owned);
+        Ok(found.iter().map(id).collect())
     }
 
     async fn send(

@@ -70,3 +70,39 @@ async fn an_address_that_is_taken_is_named() {
     assert_eq!(code, 1);
     assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
 }
+
+/// The names of all commands, as the program itself lists them.
+fn commands() -> Vec<String> {
+    let mut help = binary();
+    help.arg("--help").env_clear();
+    let (_, help, _) = run(help);
+    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let list = list.take_while(|line| !line.is_empty());
+    let names = list.filter_map(|line| line.split_whitespace().next());
+    let names: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
+    assert!(names.len() >= 6, "{names:?}");
+    names
+}
+
+#[test]
+fn completions_of_every_shell_and_the_manual_name_every_command() {
+    let written = |args: &[&str]| {
+        let mut command = binary();
+        command.args(args).env_clear();
+        let (code, out, err) = run(command);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        out
+    };
+    let completions = ["bash", "zsh", "fish", "elvish", "powershell"].map(|shell| written(&["completions", shell]));
+    let manual = written(&["man"]);
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert_eq!(written(&["man", pages.to_str().unwrap()]), "");
+    for name in commands() {
+        assert!(completions.iter().all(|text| text.contains(&name)), "{name}");
+        // A hyphen is written so in a manual.
+        assert!(manual.contains(&format!("bigin\\-sync\\-{name}(1)")), "{name}");
+        let page = std::fs::read_to_string(pages.join(format!("bigin-sync-{name}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{page}");
+    }
+}

@@ -15,6 +15,7 @@ use self::child::{Log, Service};
 use self::observe::{Api, Seen};
 use self::progress::Progress;
 use self::stories::Cast;
+use super::api::Sync;
 use crate::clock::{SharedClock, SystemClock, until};
 use crate::config::parse_duration;
 use crate::domain::lead::REQUESTED;
@@ -43,8 +44,15 @@ const DELIVERY: Duration = Duration::from_millis(20);
 const DATABASE: &str = "demo.db";
 const ADMIN_TOKEN: &str = "demo-admin-token-demo-admin-token-demo";
 
+const EXAMPLES: &str = "\
+Examples:
+  bigin-sync demo
+  bigin-sync demo --tag-delay 15s --leads 200
+  bigin-sync demo --keep      leaves both services and the dashboard running to play with";
+
 /// What the user may choose.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Options {
     /// Wait between a contact's upsert and its tag, 1s to 15s; the service's own default is 15s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tag_delay)]
@@ -139,7 +147,7 @@ impl Stage {
         let lake = self.sanity.model();
         let settled = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
         let mut leads = self.cast.all();
-        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(observe::SyncSeen::is_over)
+        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(Sync::is_over)
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::progress::Progress;
+use crate::cli::api::{Page, Sync};
 use crate::outbound;
 use crate::store::Ledger;
 
@@ -18,32 +18,13 @@ const EVERY: Duration = Duration::from_millis(100);
 /// An answer comes from this machine; one that takes longer than this does not come.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A sync, as far as the demo shows it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct SyncSeen {
-    pub(super) id: i64,
-    pub(super) lead_id: String,
-    pub(super) state: String,
-    pub(super) action: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) tag_not_before: Option<Timestamp>,
-}
-
-impl SyncSeen {
-    /// Whether nothing will follow.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.state.as_str(), "sent" | "failed" | "lead_deleted" | "cancelled")
-    }
-}
-
 /// What the service says at one moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// It answered.
     pub(super) up: bool,
     /// The newest sync of each lead. While the service is down, what it said last.
-    pub(super) syncs: BTreeMap<String, SyncSeen>,
+    pub(super) syncs: BTreeMap<String, Sync>,
 }
 
 impl Seen {
@@ -67,12 +48,6 @@ pub(super) struct Api {
     pub(super) token: String,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    syncs: Vec<SyncSeen>,
-    next: Option<i64>,
-}
-
 impl Api {
     /// The answer, where it is a good one.
     pub(super) async fn get(&self, path: &str) -> Option<Value> {
@@ -88,7 +63,7 @@ impl Api {
     }
 
     /// The newest sync of each lead.
-    async fn syncs(&self) -> Option<BTreeMap<String, SyncSeen>> {
+    async fn syncs(&self) -> Option<BTreeMap<String, Sync>> {
         let mut newest = BTreeMap::new();
         let mut path = "/api/syncs?limit=200".to_owned();
         loop {

@@ -1,22 +1,18 @@
 //! What can be seen while it runs: on a terminal a line for every lead, whose delay counts down; elsewhere a line for
 //! every change.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use jiff::Timestamp;
 
-use super::observe::{Seen, SyncSeen};
+use super::observe::Seen;
 use super::stories::{CROWD, Cast, Lead, others};
+use crate::cli::api::Sync;
+use crate::cli::bars::{self, Look};
 use crate::clock::{SharedClock, until};
-
-const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
-const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:14.cyan/dim} {wide_msg}";
-const GOOD: &str = "{prefix} {wide_msg:.green}";
-const BAD: &str = "{prefix} {wide_msg:.red}";
 
 /// What a row shows that nobody works on.
 const DEAD: &str = "the service is dead";
@@ -38,14 +34,6 @@ struct Row {
     /// What it shows before the service knows of it.
     before: &'static str,
     shown: Option<Look>,
-}
-
-/// What a row shows, but for the seconds.
-#[derive(Clone, PartialEq)]
-struct Look {
-    template: &'static str,
-    text: String,
-    tag: Option<Timestamp>,
 }
 
 impl Progress {
@@ -101,7 +89,8 @@ impl Progress {
             let news = row.shown.as_ref() != Some(&look);
             let left = look.tag.map(|tag| until(self.clock.now(), tag));
             if self.bars.is_some() {
-                row.draw(&look, left, self.tag_delay);
+                let is_new = row.shown.as_ref().is_none_or(|shown| shown.template != look.template);
+                look.draw(&row.bar, is_new, left, self.tag_delay);
             } else if news && let Some(text) = row.news(&look, left) {
                 self.line(&text);
             }
@@ -148,37 +137,18 @@ impl Row {
     }
 
     fn look(&self, seen: &Seen) -> Look {
-        let syncs: Vec<&SyncSeen> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
+        let syncs: Vec<&Sync> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
         let mut look = match (self.leads.as_slice(), syncs.as_slice()) {
-            ([_], [sync]) => look_of(sync),
+            ([_], [sync]) => Look::of(sync),
             (_, []) => Look::plain(self.before),
-            _ => look_of_many(&syncs, self.leads.len()),
+            _ => Look::of_many(&syncs, self.leads.len()),
         };
         if !seen.up && !syncs.iter().all(|sync| sync.is_over()) {
             look.text = DEAD.to_owned();
-            look.template = PLAIN;
+            look.template = bars::PLAIN;
             look.tag = None;
         }
         look
-    }
-
-    fn draw(&self, look: &Look, left: Option<Duration>, tag_delay: Duration) {
-        if self.shown.as_ref().is_none_or(|shown| shown.template != look.template)
-            && let Ok(style) = ProgressStyle::with_template(look.template)
-        {
-            self.bar.set_style(style.progress_chars("━╸─"));
-        }
-        match left {
-            Some(left) => {
-                let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-                self.bar.set_length(millis(tag_delay));
-                self.bar.set_position(millis(tag_delay.saturating_sub(left)));
-                self.bar
-                    .set_message(format!("{} {:.1} s", look.text, left.as_secs_f64()));
-            }
-            None => self.bar.set_message(look.text.clone()),
-        }
-        self.bar.tick();
     }
 
     /// The line for somebody who sees no bars.
@@ -198,69 +168,4 @@ impl Row {
             None => format!("{label}: {}", look.text),
         })
     }
-}
-
-impl Look {
-    fn plain(text: impl Into<String>) -> Self {
-        Self {
-            template: PLAIN,
-            text: text.into(),
-            tag: None,
-        }
-    }
-}
-
-fn look_of(sync: &SyncSeen) -> Look {
-    let plain = |text: &str| Look::plain(text);
-    let reason = sync.reason.as_deref().unwrap_or("no reason given");
-    match sync.state.as_str() {
-        "requested" => plain("accepted"),
-        "upserted" => Look {
-            template: COUNTDOWN,
-            text: "in Bigin, tag in".to_owned(),
-            tag: sync.tag_not_before,
-        },
-        "tagged" => plain("tagged"),
-        "rejected" => plain(reason),
-        "sent" => Look {
-            template: GOOD,
-            ..plain("✓ SENT")
-        },
-        "failed" => Look {
-            template: BAD,
-            ..plain(&format!("✗ FAILED: {reason}"))
-        },
-        other => plain(other),
-    }
-}
-
-fn look_of_many(syncs: &[&SyncSeen], all: usize) -> Look {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for sync in syncs {
-        *counts.entry(sync.state.as_str()).or_default() += 1;
-    }
-    let count = |state: &str| counts.get(state).copied().unwrap_or(0);
-    if count("sent") == all {
-        return Look {
-            template: GOOD,
-            ..Look::plain(format!("✓ {all} SENT"))
-        };
-    }
-    if count("upserted") == all {
-        return Look {
-            template: COUNTDOWN,
-            text: "in Bigin, tags in".to_owned(),
-            tag: syncs.iter().filter_map(|sync| sync.tag_not_before).max(),
-        };
-    }
-    let words = [
-        ("requested", "accepted"),
-        ("upserted", "in Bigin"),
-        ("tagged", "tagged"),
-        ("sent", "SENT"),
-        ("failed", "FAILED"),
-    ];
-    let parts = words.iter().filter(|(state, _)| count(state) > 0);
-    let parts: Vec<String> = parts.map(|(state, word)| format!("{} {word}", count(state))).collect();
-    Look::plain(parts.join(", "))
 }

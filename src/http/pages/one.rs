@@ -79,14 +79,14 @@ pub(super) async fn show(
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
     let newer = others.first().filter(|newest| newest.id > sync.id);
     let moves = stand.reason(sync.state).is_none();
-    let attempts = sync.history.iter().flatten().filter(|entry| entry.what == "retry");
+    let mut attempts = sync.history.iter().flatten().filter(|entry| entry.what == "retry");
     let template = SyncPage {
         frame,
         next_try: sync
             .due_at
             .filter(|due| sync.attempts > 0 && *due > overview.at && moves)
             .map(Moment),
-        last_attempt: attempts.last().map(|entry| Moment(entry.at)),
+        last_attempt: attempts.next_back().map(|entry| Moment(entry.at)),
         given_up_after: words::lasting(state.give_up_after),
         moves,
         finished: sync.finished_at.map(Moment),

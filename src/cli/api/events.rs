@@ -1,0 +1,158 @@
+//! The stream of what happens to syncs, which can be taken up again where it was lost.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Api, ApiError, PATIENCE};
+use crate::outbound::{self, NoAnswer};
+
+/// The service says something every 15 seconds; who is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(40);
+
+/// No block of the stream comes near this.
+const LONGEST_BLOCK: usize = 64 * 1024;
+
+/// What happened to a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct Event {
+    pub(in crate::cli) sync_id: i64,
+    pub(in crate::cli) state: String,
+}
+
+/// A stream that is open.
+pub(in crate::cli) struct Events {
+    response: Response,
+    blocks: Blocks,
+}
+
+impl Api {
+    /// Watches what happens after an event, or from now on.
+    ///
+    /// # Errors
+    /// [`ApiError`]; it is passing where too many watch.
+    pub(in crate::cli) async fn events(&self, after: Option<i64>) -> Result<Events, ApiError> {
+        let request = || {
+            let request = self.request(Method::GET, "/api/events");
+            match after {
+                Some(after) => request.header("last-event-id", after),
+                None => request,
+            }
+        };
+        // The time limit is of the head alone: the body takes as long as there is something to watch.
+        let response = match tokio::time::timeout(PATIENCE, request().send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.unanswered(&outbound::no_answer(error), PATIENCE)),
+            Err(_) => return Err(self.unanswered(&NoAnswer::TIMEOUT, PATIENCE)),
+        };
+        let content = response.headers().get("content-type");
+        let is_stream = content.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if response.status() != StatusCode::OK {
+            // Asked for once more, as something that ends, so that what it says can be read.
+            return Err(match self.call::<Value>(request(), PATIENCE).await {
+                Err(error) => error,
+                Ok(_) => self.unanswered(&NoAnswer::LOST, PATIENCE),
+            });
+        }
+        if !is_stream {
+            return Err(self.stranger(StatusCode::OK));
+        }
+        Ok(Events {
+            response,
+            blocks: Blocks::default(),
+        })
+    }
+
+    /// The last event so far: whoever watches from here on misses nothing that comes.
+    ///
+    /// # Errors
+    /// As for [`Api::events`].
+    pub(in crate::cli) async fn last_event(&self) -> Result<i64, ApiError> {
+        let mut events = self.events(None).await?;
+        let block = events.block().await;
+        let id = block.and_then(|block| block.id);
+        id.ok_or_else(|| self.unanswered(&NoAnswer::LOST, PATIENCE))
+    }
+}
+
+impl Events {
+    /// The next event with its id; `None` once the stream has ended or is lost.
+    pub(in crate::cli) async fn next(&mut self) -> Option<(i64, Event)> {
+        loop {
+            let block = self.block().await?;
+            if let (Some(id), Some(data)) = (block.id, block.data)
+                && let Ok(event) = serde_json::from_str(&data)
+            {
+                return Some((id, event));
+            }
+        }
+    }
+
+    async fn block(&mut self) -> Option<Block> {
+        loop {
+            if let Some(block) = self.blocks.take() {
+                return Some(block);
+            }
+            if self.blocks.bytes.len() > LONGEST_BLOCK {
+                return None;
+            }
+            let chunk = tokio::time::timeout(SILENCE, self.response.chunk()).await;
+            self.blocks.bytes.extend_from_slice(&chunk.ok()?.ok()??);
+        }
+    }
+}
+
+/// The lines between two empty ones.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Block {
+    id: Option<i64>,
+    data: Option<String>,
+}
+
+/// What has arrived and is not read yet.
+#[derive(Default)]
+struct Blocks {
+    bytes: Vec<u8>,
+}
+
+impl Blocks {
+    /// The next block that is complete.
+    fn take(&mut self) -> Option<Block> {
+        let end = self.bytes.windows(2).position(|pair| pair == b"\n\n")?;
+        let rest = self.bytes.split_off(end + 2);
+        let block = std::mem::replace(&mut self.bytes, rest);
+        let text = String::from_utf8_lossy(&block);
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        Some(Block {
+            id: field("id: ").and_then(|id| id.parse().ok()),
+            data: field("data: ").map(str::to_owned),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_may_be_cut_anywhere() {
+        let stream = "retry: 2000\nid: 7\n\n:\n\nid: 8\nevent: sync\ndata: {\"reason\":\"Grün\"}\n\n";
+        for cut in 0..stream.len() {
+            let mut blocks = Blocks::default();
+            let mut found = Vec::new();
+            for part in [&stream.as_bytes()[..cut], &stream.as_bytes()[cut..]] {
+                blocks.bytes.extend_from_slice(part);
+                found.extend(std::iter::from_fn(|| blocks.take()));
+            }
+            let expected = [(Some(7), None), (None, None), (Some(8), Some("{\"reason\":\"Grün\"}"))];
+            let expected = expected.map(|(id, data)| Block {
+                id,
+                data: data.map(str::to_owned),
+            });
+            assert_eq!(found, expected, "cut at {cut}");
+        }
+    }
+}

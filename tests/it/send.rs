@@ -1,0 +1,635 @@
+//! `bigin-sync send`, as people and scripts use it: the real program against a service of this process, or against the
+//! real one where it is to be killed.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::process::{Stage, binary, eventually, run};
+use crate::terminal::Terminal;
+use crate::world::{ADMIN_TOKEN, World, id, lead, secs, with};
+
+/// Runs a command while the service of this process goes on.
+pub async fn run_beside(command: Command) -> (i32, String, String) {
+    tokio::task::spawn_blocking(|| run(command)).await.unwrap()
+}
+
+/// The program in a folder of its own, with the two settings that it needs.
+pub struct Caller {
+    pub folder: tempfile::TempDir,
+    url: String,
+}
+
+impl Caller {
+    pub fn of(url: &str) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            url: url.to_owned(),
+        }
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = binary();
+        command
+            .args(args)
+            .env_clear()
+            .env("BIGIN_SYNC_URL", &self.url)
+            .env("ADMIN_TOKEN", ADMIN_TOKEN)
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// Exit code, standard output, and standard error without the address, which is another each time.
+    pub async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        self.finish(self.command(args)).await
+    }
+
+    pub async fn finish(&self, command: Command) -> (i32, String, String) {
+        let (code, out, err) = run_beside(command).await;
+        for text in [&out, &err] {
+            assert!(!text.contains(ADMIN_TOKEN), "the token is shown: {text}");
+        }
+        (code, self.hide(&out), self.hide(&err))
+    }
+
+    fn hide(&self, text: &str) -> String {
+        text.replace(&self.url, "http://SERVICE")
+    }
+
+    /// Runs beside the test, which goes on.
+    fn start(&self, args: &[&str]) -> Running {
+        let mut command = self.command(args);
+        let said = self.folder.path().join("stderr");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&said).unwrap())
+            .spawn()
+            .unwrap();
+        Running { child, said }
+    }
+}
+
+struct Running {
+    child: Child,
+    /// The file that has its standard error.
+    said: PathBuf,
+}
+
+impl Running {
+    fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Its standard error so far.
+    fn says(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+
+    fn result(&mut self) -> (i32, String, String) {
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        let code = self.child.wait().unwrap().code().unwrap();
+        (code, out, self.says())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn seed(world: &World, names: &[&str]) {
+    for name in names {
+        world.sanity.model().seed(lead(name)).unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn leads_are_asked_for_once_each_and_sent_whatever_they_say() {
+    let world = World::new().await;
+    seed(&world, &["Ada", "Grace"]);
+    let caller = Caller::of(&world.url);
+    std::fs::write(caller.folder.path().join("ids"), "lead-grace # again\n\n# nobody\n").unwrap();
+    let (code, out, err) = caller.run(&["send", "lead-ada", "lead-grace", "lead-ada"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    insta::assert_snapshot!(out, @r"
+    lead-ada: accepted (sync 1)
+    lead-grace: accepted (sync 2)
+    2 leads accepted
+    ");
+    let (code, out, _) = caller.run(&["send", "--ids-from", "ids", "--json"]).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &said["accepted"], &said["leads"][0]["leadId"]),
+        (0, &json!(1), &json!("lead-grace"))
+    );
+    assert_eq!(said["leads"][0]["id"], json!(2), "it has joined the one on its way");
+    world.run_to_the_end().await;
+    assert_eq!((world.state("Ada").await, world.state("Grace").await), ("sent", "sent"));
+    assert_eq!(world.ledger().await.opened_by_person, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn what_is_no_published_lead_is_refused_before_anything_is_asked() {
+    let world = World::new().await;
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = caller
+        .run(&["send", "lead-ada", "drafts.lead-grace", "Ada Example"])
+        .await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err, @r#"
+    bigin-sync: nothing is sent:
+      - "drafts.lead-grace" is a draft, and only published leads are sent: publish it, and send "lead-grace"
+      - "Ada Example" is not the id of a published document: 1 to 128 letters, digits, '-', '_' and '.', not beginning with "drafts." or "versions."
+    "#);
+    let (code, _, err) = caller.run(&["send", "--wait", "10m", "lead-ada"]).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @r#"bigin-sync: "10m" is a duration and no lead: write --wait=10m"#);
+    let (code, _, err) = caller.run(&["send", "--ids-from", "nowhere"]).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: nowhere cannot be read: No such file or directory (os error 2)");
+    assert_eq!(world.ledger().await.opened, 0);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_dry_run_needs_no_service_and_no_token() {
+    let caller = Caller::of("http://127.0.0.1:9");
+    let mut command = caller.command(&["send", "--dry-run", "lead-ada", "lead-ada", "lead-grace"]);
+    command.env_remove("ADMIN_TOKEN");
+    assert_eq!(
+        caller.finish(command).await,
+        (0, "lead-ada\nlead-grace\n".into(), String::new())
+    );
+    let (code, out, _) = caller.run(&["send", "--ids-from", "/dev/null"]).await;
+    assert_eq!((code, out.as_str()), (0, "There is no lead in it: nothing is sent.\n"));
+}
+
+#[actix_web::test]
+async fn ids_come_from_standard_input() {
+    let caller = Caller::of("http://127.0.0.1:9");
+    let mut child = caller
+        .command(&["send", "--dry-run", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"lead-ada\nlead-grace lead-ada\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "lead-ada\nlead-grace\n");
+}
+
+#[actix_web::test]
+async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
+    let world = World::new().await;
+    let caller = Caller::of(&world.url);
+    let (code, out, _) = caller.run(&["send", "--failed"]).await;
+    assert_eq!((code, out.as_str()), (0, "No lead has failed: nothing is sent.\n"));
+    for name in ["Ada", "Grace", "Edsger"] {
+        let bad = json!({ "emailAddress": "nobody at home" });
+        world.request(with(lead(name), bad)).await;
+    }
+    world
+        .request(with(lead("Long"), json!({ "postcode": "P".repeat(31) })))
+        .await;
+    world.run_to_the_end().await;
+
+    let (code, out, _) = caller.run(&["send", "--failed", "--dry-run"]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @r"
+    4 leads would be sent again, which failed for:
+         3  Bigin refused Email: not an email address
+         1  Bigin refused Mailing_Zip: longer than 30 characters
+    ");
+    let (code, out, _) = caller.run(&["send", "--failed", "--reason", "the weather"]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @r"
+    No lead has failed for this very reason: nothing is sent. Leads have failed for:
+         3  Bigin refused Email: not an email address
+         1  Bigin refused Mailing_Zip: longer than 30 characters
+    ");
+    assert_eq!(world.ledger().await.opened, 4, "nothing was asked so far");
+
+    let reason = world.store().failure_groups(1).await.unwrap()[0].reason.clone();
+    for name in ["Ada", "Grace"] {
+        let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
+        world.sanity.model().edit(&id(name), good).unwrap();
+    }
+    let (code, out, _) = caller.run(&["send", "--failed", "--reason", &reason]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @r"
+    lead-edsger: accepted (sync 5)
+    lead-grace: accepted (sync 6)
+    lead-ada: accepted (sync 7)
+    3 leads accepted
+    ");
+    world.run_to_the_end().await;
+
+    let mut waiting = caller.start(&["send", "--failed", "--wait", "--json"]);
+    eventually("both are asked for", || async {
+        (world.ledger().await.opened == 9).then_some(())
+    })
+    .await;
+    carry(&world, &mut waiting).await;
+    let (code, out, err) = waiting.result();
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "bigin-sync: 2 of 2 leads ended otherwise than SENT\n")
+    );
+    assert_eq!((&said["sent"], &said["unfinished"]), (&json!(0), &json!(0)));
+    let reasons = said["leads"].as_array().unwrap().iter().map(|lead| &lead["reason"]);
+    insta::assert_snapshot!(reasons.map(Value::to_string).collect::<Vec<_>>().join("\n"), @r#"
+    "Bigin refused Email: not an email address"
+    "Bigin refused Mailing_Zip: longer than 30 characters"
+    "#);
+    world.finish().await;
+}
+
+/// Lets time pass in the world until the program has seen enough.
+async fn carry(world: &World, waiting: &mut Running) {
+    eventually("the program has waited", || {
+        let over = waiting.is_over();
+        async move {
+            world.pass(secs(15)).await;
+            over.then_some(())
+        }
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_query_says_which_leads_and_only_published_ones_are_meant() {
+    let world = World::new().await;
+    seed(&world, &["Ada", "Grace", "Edsger"]);
+    let copy = with(lead("Ada"), json!({ "_id": "drafts.lead-ada" }));
+    world.sanity.model().seed(copy).unwrap();
+    let caller = Caller::of(&world.url);
+    let query = async |text: &str| {
+        let mut command = caller.command(&["send", "--dry-run", "--query", text]);
+        command
+            .env("SANITY_PROJECT_ID", world.sanity.project_id())
+            .env("SANITY_DATASET", world.sanity.dataset())
+            .env("SANITY_API_URL", world.sanity.url())
+            .env("SANITY_API_WRITE_TOKEN", world.sanity.token());
+        caller.finish(command).await
+    };
+    let found = query("*[_type == $type && _id != \"lead-edsger\"] | order(_id asc){_id}").await;
+    assert_eq!(found, (0, "lead-ada\nlead-grace\n".into(), String::new()));
+    let one = query("*[_type == $type] | order(_id desc)[0]").await;
+    assert_eq!(one, (0, "lead-grace\n".into(), String::new()));
+    let none = query("*[_type == \"page\"]").await;
+    assert_eq!(none.1, "There is no lead in it: nothing is sent.\n");
+    let (code, _, err) = query("*[_type == $type]{firstName}").await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: the query finds something without an _id: let it end with {_id}, or with ._id");
+    let (code, _, err) = query("everything").await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: Sanity does not understand the query: try it in the Studio's Vision first");
+    let (code, _, err) = caller.run(&["send", "--query", "*"]).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @r"
+    bigin-sync: --query reads Sanity, and the settings have 2 faults:
+      - SANITY_PROJECT_ID is missing
+      - SANITY_API_WRITE_TOKEN is missing
+    ");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn whoever_waits_sees_every_change_and_the_end_of_each() {
+    let world = World::new().await;
+    seed(&world, &["Ada"]);
+    let bad = with(lead("Grace"), json!({ "emailAddress": "nobody at home" }));
+    world.sanity.model().seed(bad).unwrap();
+    let caller = Caller::of(&world.url);
+    let mut waiting = caller.start(&["send", "--wait", "lead-ada", "lead-grace", "lead-nobody"]);
+    eventually("all are asked for", || async {
+        (world.ledger().await.opened == 3).then_some(())
+    })
+    .await;
+    carry(&world, &mut waiting).await;
+    let (code, out, err) = waiting.result();
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"bigin-sync: 2 of 3 leads ended otherwise than SENT");
+    let mut lines: Vec<&str> = out.lines().collect();
+    // Which of the three is carried first is nobody's business.
+    lines.sort_unstable();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    3 leads: 1 SENT, 1 FAILED, 1 not in Sanity
+    lead-ada: SENT
+    lead-ada: accepted (sync 1)
+    lead-ada: in Bigin
+    lead-ada: tagged
+    lead-grace: FAILED: Bigin refused Email: not an email address
+    lead-grace: accepted (sync 2)
+    lead-nobody: accepted (sync 3)
+    lead-nobody: there is no such lead in Sanity, or it is not published
+    ");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn whoever_waits_for_so_long_only_is_told_what_is_still_on_the_way() {
+    let world = World::new().await;
+    seed(&world, &["Ada"]);
+    world.store().pause_all(true).await.unwrap();
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = caller.run(&["send", "--wait=1s", "lead-ada"]).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    lead-ada: accepted (sync 1)
+    1 lead: 1 accepted
+    ");
+    insta::assert_snapshot!(err.lines().last().unwrap(), @"bigin-sync: the time is up with 1 of 1 lead still on the way; the service carries them on, and `bigin-sync status` shows how");
+    world.store().pause_all(false).await.unwrap();
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+/// Passes connections on to wherever the service is at the moment.
+struct Front {
+    url: String,
+    behind: Arc<Mutex<Option<String>>>,
+}
+
+impl Front {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let behind: Arc<Mutex<Option<String>>> = Arc::default();
+        let lookup = Arc::clone(&behind);
+        std::thread::spawn(move || {
+            for caller in listener.incoming().flatten() {
+                let address = lookup.lock().unwrap().clone();
+                // A connection to nowhere is let go.
+                if let Some(service) = address.and_then(|address| TcpStream::connect(address).ok()) {
+                    pipe(&caller, &service);
+                    pipe(&service, &caller);
+                }
+            }
+        });
+        Self { url, behind }
+    }
+
+    fn lead_to(&self, url: Option<&str>) {
+        *self.behind.lock().unwrap() = url.map(|url| url.replace("http://", ""));
+    }
+}
+
+fn pipe(from: &TcpStream, to: &TcpStream) {
+    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
+}
+
+#[actix_web::test]
+async fn whoever_waits_goes_on_where_the_service_was_killed_and_started_again() {
+    let mut stage = Stage::new().await;
+    stage.env.insert("TAG_DELAY".into(), "3s".into());
+    for name in ["Ada", "Grace"] {
+        stage.sanity.model().seed(lead(name)).unwrap();
+    }
+    let front = Front::new();
+    let service = stage.serve().await;
+    front.lead_to(Some(&service.url));
+    let caller = Caller::of(&front.url);
+    let mut waiting = caller.start(&["send", "--wait", "lead-ada", "lead-grace"]);
+    eventually("both are in Bigin", || async {
+        (stage.bigin.model().contacts().count() == 2).then_some(())
+    })
+    .await;
+    front.lead_to(None);
+    service.kill();
+    let service = stage.serve().await;
+    // Everything happens while the program cannot see it.
+    for name in ["lead-ada", "lead-grace"] {
+        stage.until_status(name, "SENT").await;
+    }
+    eventually("the program has noticed", || async {
+        waiting.says().contains("; waiting for it").then_some(())
+    })
+    .await;
+    front.lead_to(Some(&service.url));
+    eventually("the program has waited", || {
+        let over = waiting.is_over();
+        async move { over.then_some(()) }
+    })
+    .await;
+    let (code, out, err) = waiting.result();
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(out.lines().last(), Some("2 leads: 2 SENT"));
+    for name in ["lead-ada", "lead-grace"] {
+        assert_eq!(out.matches(&format!("{name}: SENT")).count(), 1, "{out}");
+        assert_eq!(stage.says(name, "crmStatus").as_deref(), Some("SENT"));
+    }
+    service.stop().await;
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn more_than_twenty_are_not_sent_from_a_terminal_before_somebody_says_yes() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..21).map(|n| format!("Crowd{n}")).collect();
+    let ids: Vec<String> = names.iter().map(|name| id(name)).collect();
+    for name in &names {
+        world.sanity.model().seed(lead(name)).unwrap();
+    }
+    let caller = Caller::of(&world.url);
+    let args: Vec<&str> = ["send"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    let mut terminal = Terminal::run(caller.command(&args));
+    terminal.until_it_shows("Send 21 leads to Bigin? [y/N]").await;
+    terminal.type_in("\n");
+    assert_eq!(terminal.ended().await, 1);
+    assert_eq!(world.ledger().await.opened, 0);
+    let mut terminal = Terminal::run(caller.command(&args));
+    terminal.until_it_shows("[y/N]").await;
+    terminal.type_in("y\n");
+    assert_eq!(terminal.ended().await, 0);
+    assert_eq!(world.ledger().await.opened, 21);
+    let sure: Vec<&str> = args.iter().copied().chain(["--yes"]).collect();
+    let mut terminal = Terminal::run(caller.command(&sure));
+    assert_eq!(terminal.ended().await, 0);
+    assert!(!terminal.text().contains("[y/N]"), "{}", terminal.text());
+    assert_eq!(caller.run(&args).await.0, 0, "a script is not asked");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stands_in_the_way_is_said() {
+    let world = World::new().await;
+    seed(&world, &["Ada", "Grace"]);
+    world.store().pause_all(true).await.unwrap();
+    let caller = Caller::of(&world.url);
+    let mut terminal = Terminal::run(caller.command(&["send", "--wait", "lead-ada", "lead-grace"]));
+    eventually("both are asked for", || async {
+        (world.ledger().await.opened == 2).then_some(())
+    })
+    .await;
+    terminal
+        .until_it_shows("bigin-sync: work: paused by a person since")
+        .await;
+    world.store().pause_all(false).await.unwrap();
+    world.run_due().await;
+    terminal.until_it_shows("in Bigin, tag in").await;
+    world.run_to_the_end().await;
+    assert_eq!(terminal.ended().await, 0);
+    terminal.until_it_shows("✓ SENT").await;
+    terminal.until_it_shows("2 leads: 2 SENT").await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn at_a_terminal_a_crowd_has_one_row() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..13).map(|n| format!("Crowd{n}")).collect();
+    let ids: Vec<String> = names.iter().map(|name| id(name)).collect();
+    for name in &names[1..] {
+        world.sanity.model().seed(lead(name)).unwrap();
+    }
+    let caller = Caller::of(&world.url);
+    let args: Vec<&str> = ["send", "--wait"]
+        .into_iter()
+        .chain(ids.iter().map(String::as_str))
+        .collect();
+    let mut terminal = Terminal::run(caller.command(&args));
+    eventually("all are asked for", || async {
+        (world.ledger().await.opened == 13).then_some(())
+    })
+    .await;
+    terminal.until_it_shows("0/13").await;
+    world.run_to_the_end().await;
+    assert_eq!(terminal.ended().await, 1);
+    terminal
+        .until_it_shows("lead-crowd0: there is no such lead in Sanity")
+        .await;
+    terminal.until_it_shows("13/13").await;
+    terminal.until_it_shows("13 leads: 12 SENT, 1 not in Sanity").await;
+    world.finish().await;
+}
+
+/// A server that says the same to everybody.
+pub fn canned(answer: &str) -> String {
+    let answer = answer.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[actix_web::test]
+async fn each_thing_that_can_be_wrong_with_the_service_has_its_own_sentence() {
+    let world = World::new().await;
+    let off = World::with(|settings| settings.admin_token = None).await;
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let said = async |caller: &Caller, command: Command| {
+        let (code, out, err) = caller.finish(command).await;
+        assert_eq!(out, "");
+        format!("{code} {err}")
+    };
+    let asked = async |url: &str| {
+        let caller = Caller::of(url);
+        said(&caller, caller.command(&["send", "lead-ada"])).await
+    };
+    let answered = async |status: &str, body: &str| {
+        let rest = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        asked(&canned(&format!("HTTP/1.1 {status}\r\n{rest}"))).await
+    };
+    insta::assert_snapshot!(asked(&nobody).await, @"1 bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is");
+    let caller = Caller::of(&world.url);
+    let mut command = caller.command(&["send", "lead-ada"]);
+    command.env("ADMIN_TOKEN", "another-one");
+    insta::assert_snapshot!(said(&caller, command).await, @"1 bigin-sync: the service at http://SERVICE refuses the admin token: ADMIN_TOKEN must be here what it is where the service runs");
+    let mut command = caller.command(&["send", "lead-ada"]);
+    command.env_remove("ADMIN_TOKEN");
+    insta::assert_snapshot!(said(&caller, command).await, @"2 bigin-sync: ADMIN_TOKEN is missing: it must be the one that the service was started with, in the environment, in .env, or in a file that ADMIN_TOKEN_FILE names");
+    insta::assert_snapshot!(asked(&off.url).await, @"1 bigin-sync: the service at http://SERVICE says: The API is off: set ADMIN_TOKEN to turn it on.");
+    insta::assert_snapshot!(answered("200 OK", "<html>").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to where the service is");
+    insta::assert_snapshot!(answered("200 OK", "{}").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to where the service is");
+    insta::assert_snapshot!(answered("404 Not Found", "").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 404): set --url or BIGIN_SYNC_URL to where the service is");
+    insta::assert_snapshot!(answered("301 Moved\r\nlocation: https://example.org", "").await, @"1 bigin-sync: http://SERVICE answers with a redirect (HTTP 301), and the admin token does not go along: set --url or BIGIN_SYNC_URL to where it leads, often the same address with https");
+    insta::assert_snapshot!(answered("502 Bad Gateway", "").await, @"1 bigin-sync: the proxy at http://SERVICE does not reach the service behind it (HTTP 502): is it running?");
+    let broken = canned("HTTP/1.1 200 OK\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{");
+    insta::assert_snapshot!(asked(&broken).await, @"1 bigin-sync: http://SERVICE broke off before its answer was complete: is the service being started again?");
+    for url in ["localhost:8080", "http://me:secret@localhost"] {
+        let command = caller.command(&["send", "lead-ada", "--url", url]);
+        let said = said(&caller, command).await;
+        assert!(said.contains("--url") && !said.contains("secret"), "{said}");
+    }
+    // Not of this machine by its looks, and nobody is there.
+    insta::assert_snapshot!(asked("http://0.0.0.0:9").await, @r"
+    1 bigin-sync: the admin token goes to 0.0.0.0 by plain http, for everybody on the way to read: use https where you can
+    bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is
+    ");
+    off.finish().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_token_and_the_address_are_found_wherever_settings_may_be() {
+    let world = World::new().await;
+    seed(&world, &["Ada"]);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("token", &format!("{ADMIN_TOKEN}\n"));
+    write(".env", "ADMIN_TOKEN_FILE=token\n");
+    let send = async |name: &str, value: &str, args: &[&str]| {
+        let mut command = binary();
+        command
+            .args(["send", "lead-ada"])
+            .args(args)
+            .env_clear()
+            .env(name, value)
+            .current_dir(folder.path());
+        run_beside(command).await.0
+    };
+    write("bigin-sync.toml", &format!("bigin_sync_url = {:?}\n", world.url));
+    assert_eq!(
+        send("PORT", "9", &[]).await,
+        0,
+        "what is set on purpose goes before where it listens"
+    );
+    let port = world.url.rsplit(':').next().unwrap();
+    write("bigin-sync.toml", &format!("listen_addr = \"0.0.0.0:{port}\"\n"));
+    assert_eq!(
+        send("TAG_DELAY", "1s", &[]).await,
+        0,
+        "where these settings would start it"
+    );
+    write("bigin-sync.toml", "");
+    assert_eq!(send("PORT", port, &[]).await, 0);
+    let url = ["--url", world.url.as_str()];
+    assert_eq!(send("BIGIN_SYNC_URL", "http://127.0.0.1:9", &url).await, 0);
+    let no_token = [&url[..], &["--env-file", "/dev/null"]].concat();
+    assert_eq!(send("PORT", port, &no_token).await, 2);
+    world.run_to_the_end().await;
+    world.finish().await;
+}

@@ -1,0 +1,246 @@
+//! `bigin-sync status`, as people, scripts and the health check of a container use it.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use serde_json::{Value, json};
+
+use crate::process::binary;
+use crate::send::{Caller, canned, run_beside};
+use crate::terminal::Terminal;
+use crate::world::{ADMIN_TOKEN, World, lead, secs, with};
+
+#[actix_web::test]
+async fn while_all_is_well_it_says_so_in_a_screenful() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    world.clock.advance(secs(30));
+    world.request(lead("Grace")).await;
+    world.run_due().await;
+    world.clock.advance(secs(10));
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = caller.run(&["status"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    insta::assert_snapshot!(out, @r"
+    bigin-sync at http://SERVICE, 22 Nov 2026, 10:01:40 UTC
+
+      All is well.
+
+      In progress    1 upserted
+      Waits longest  lead-grace, upserted, for 10 s
+      Last sent      lead-ada, 40 s ago
+      Last hour      1 sent, 0 failed
+      Last 24 hours  1 sent, 0 failed
+      Bigin credits  about 4 in the last 24 hours
+      Access token   granted 100 s ago
+    ");
+    let (code, out, _) = caller.run(&["status", "--json"]).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &said["well"], &said["lastSent"]["leadId"]),
+        (0, &json!(true), &json!("lead-ada"))
+    );
+    assert_eq!(said["health"]["oldestWaiting"]["leadId"], json!("lead-grace"));
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
+    let world = World::new().await;
+    for name in ["Ada", "Grace"] {
+        let bad = json!({ "emailAddress": "nobody at home" });
+        world.request(with(lead(name), bad)).await;
+    }
+    world.run_to_the_end().await;
+    world.store().pause_all(true).await.unwrap();
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = caller.run(&["status"]).await;
+    assert_eq!((code, err.as_str()), (1, ""));
+    insta::assert_snapshot!(out, @r"
+    bigin-sync at http://SERVICE, 22 Nov 2026, 10:00:00 UTC
+
+      Not all is well:
+      - work: paused by a person since 2026-11-22 10:00 UTC; webhooks are stored and nothing is sent until a person resumes it
+      - 2 leads failed: mend what the reasons say, and ask again (`bigin-sync send --failed`)
+
+      In progress    nothing
+      Waits longest  nobody
+      Last sent      none that is known
+      Last hour      0 sent, 2 failed
+      Last 24 hours  0 sent, 2 failed
+      Bigin credits  about 3 in the last 24 hours
+      Access token   granted 0 s ago
+
+      2 leads failed:
+           2  Bigin refused Email: not an email address
+    ");
+    let (code, out, _) = caller.run(&["status", "--json"]).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, said["needs"].as_array().map(Vec::len)), (1, Some(2)));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn where_webhooks_cannot_be_stored_it_is_not_ready() {
+    let world = World::new().await;
+    let blocker = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = caller.run(&["status", "--ready"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(!err.is_empty(), "it says why");
+    let (code, out, _) = caller.run(&["status"]).await;
+    assert_eq!(code, 1);
+    assert!(out.contains("NOT READY: webhooks cannot be stored"), "{out}");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(caller.run(&["status", "--ready"]).await.0, 0);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_health_check_says_nothing_and_needs_neither_token_nor_files() {
+    let world = World::new().await;
+    // A degraded service still stores webhooks.
+    world.store().pause_all(true).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let port = world.url.rsplit(':').next().unwrap();
+    let ready = async |name: &str, value: &str| {
+        let mut command = binary();
+        command
+            .args(["status", "--ready"])
+            .env_clear()
+            .current_dir(folder.path());
+        command.env(name, value);
+        run_beside(command).await
+    };
+    let well = (0, String::new(), String::new());
+    assert_eq!(ready("PORT", port).await, well, "where a host lets it listen");
+    assert_eq!(ready("LISTEN_ADDR", &format!("0.0.0.0:{port}")).await, well);
+    write(".env", "ADMIN_TOKEN_FILE=/nonexistent\nno line\n");
+    write("bigin-sync.toml", "nonsense = ");
+    assert_eq!(ready("BIGIN_SYNC_URL", &world.url).await, well, "whatever is in files");
+    world.store().pause_all(false).await.unwrap();
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_health_check_fails_where_nobody_answers_where_nobody_speaks_and_where_somebody_else_does() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Its backlog takes the connection, and that is all.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_at = silent.local_addr().unwrap();
+    let ready = async |url: &str| {
+        let (code, out, err) = Caller::of(url).run(&["status", "--ready"]).await;
+        assert_eq!((code, out.as_str()), (1, ""));
+        err
+    };
+    insta::assert_snapshot!(ready(&format!("http://{nobody}")).await, @"bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is");
+    insta::assert_snapshot!(ready(&format!("http://{silent_at}")).await, @"bigin-sync: http://SERVICE has not answered within 2.5s: the service's log may say why");
+    let body = r#"{"status":"unavailable","degraded":["store: the database failed"]}"#;
+    let unavailable = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    insta::assert_snapshot!(ready(&canned(&unavailable)).await, @"bigin-sync: webhooks cannot be stored: store: the database failed");
+    let page = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+    insta::assert_snapshot!(ready(&canned(page)).await, @"bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to where the service is");
+}
+
+#[actix_web::test]
+async fn a_lead_has_its_story() {
+    // So short that the next try falls into the same second, whatever is drawn for it.
+    let world = World::with(|settings| settings.retry_base_delay = Duration::from_millis(1)).await;
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::RecordLocked, 1);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let caller = Caller::of(&world.url);
+    let (code, out, _) = caller.run(&["status", "lead-ada"]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @r"
+    lead-ada: accepted
+
+      Sync           1, since 2026-11-22 10:00:00 UTC
+      Attempts       1 failed in a row, the last: Bigin could not take the lead (RECORD_LOCKED)
+      Next try       2026-11-22 10:00:00 UTC
+
+      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+    ");
+    world.run_to_the_end().await;
+    let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
+    let (code, out, _) = caller.run(&["status", "lead-ada"]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out.replace(&contact, "CONTACT"), @r"
+    lead-ada: SENT
+
+      Sync           1, since 2026-11-22 10:00:00 UTC
+      Contact        CONTACT, made by this sync
+
+      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+      2026-11-22 10:01:00 UTC  upserted: insert
+      2026-11-22 10:02:00 UTC  tagged
+      2026-11-22 10:02:00 UTC  written back
+    ");
+    let (code, out, _) = caller.run(&["status", "lead-ada", "--json"]).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &said["sync"]["state"]), (0, &json!("sent")));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_that_failed_and_one_that_nobody_knows_are_no_success() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        let bad = json!({ "emailAddress": "nobody at home" });
+        world.request(with(lead("Ada"), bad)).await;
+        world.run_to_the_end().await;
+    }
+    let caller = Caller::of(&world.url);
+    let (code, out, _) = caller.run(&["status", "lead-ada"]).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    lead-ada: FAILED: Bigin refused Email: not an email address
+
+      Sync           2, since 2026-11-22 10:00:00 UTC
+
+      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  rejected: Bigin refused Email: not an email address
+      2026-11-22 10:00:00 UTC  written back
+
+      There is 1 earlier sync of this lead.
+    ");
+    let (code, out, _) = caller.run(&["status", "lead-nobody"]).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    lead-nobody: no sync of this lead is known. Nobody has asked for it, or it ended so long ago that it is forgotten (RETENTION).
+
+      `bigin-sync send lead-nobody` asks for it; an editor does by publishing it with crmStatus REQUESTED.
+    ");
+    let (code, out, err) = caller.run(&["status", "drafts.lead-ada"]).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err, @r#"bigin-sync: "drafts.lead-ada" is not the id of a published document: 1 to 128 letters, digits, '-', '_' and '.', not beginning with "drafts." or "versions.""#);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn whoever_watches_sees_it_drawn_anew_until_ctrl_c() {
+    let world = World::new().await;
+    let caller = Caller::of(&world.url);
+    let mut terminal = Terminal::run(caller.command(&["status", "--watch"]));
+    terminal.until_it_shows("All is well.").await;
+    world.store().pause_all(true).await.unwrap();
+    terminal.until_it_shows("paused by a person").await;
+    terminal.interrupt();
+    assert_eq!(terminal.ended().await, 0);
+    assert!(!terminal.text().contains(ADMIN_TOKEN));
+    let (code, out, err) = caller.run(&["status", "--watch"]).await;
+    assert_eq!((code, out.as_str()), (2, ""), "no terminal");
+    insta::assert_snapshot!(err, @"bigin-sync: --watch draws on a terminal, and there is none: leave it out, or take --json");
+    world.store().pause_all(false).await.unwrap();
+    world.finish().await;
+}
