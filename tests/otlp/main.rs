@@ -16,6 +16,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use process::Stage;
 use world::lead;
 
+#[path = "../it/cluster.rs"]
+#[expect(dead_code, reason = "most of it is for the other tests")]
+mod cluster;
 #[path = "../it/process.rs"]
 #[expect(dead_code, reason = "most of it is for the other tests")]
 mod process;
