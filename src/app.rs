@@ -34,7 +34,7 @@ use crate::workers::{Context, Hasher, OrgCache};
 mod loops;
 
 /// Sent with every request to Bigin and Sanity.
-const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSION"));
 
 /// Whatever has not ended by then is left to its lease: the host kills a process that takes longer than 10 s.
 const DRAIN: Duration = Duration::from_secs(8);

@@ -16,7 +16,8 @@ mod read;
 mod service;
 
 pub use layers::{Layers, environment};
-pub use service::{SanityAccess, ServiceSettings};
+pub use read::data_centers;
+pub use service::{BiginAccess, SanityAccess, ServiceSettings};
 
 use read::Reader;
 

@@ -121,7 +121,7 @@ fn is_throttle(status: StatusCode, body: Option<&Value>) -> bool {
 }
 
 /// A token that fits into a header; anything else is none.
-fn token<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
+pub(super) fn token<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
     word(body.get(key)?.as_str()?, 2000, |c| c.is_ascii_graphic())
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod coql;
+pub mod exchange;
 mod fields;
 mod grant;
 mod item;

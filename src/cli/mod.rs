@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod api;
+mod auth;
 mod bars;
 pub mod demo;
+mod env_file;
 mod manual;
 mod send;
 mod serve;
@@ -20,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   bigin-sync demo                 sees it work, without any account
   bigin-sync serve                runs the service
+  bigin-sync auth                 gets access to Bigin
   bigin-sync send --wait lead-1   sends a lead, and says how it ends
   bigin-sync status               how a running service fares
 
@@ -40,6 +43,8 @@ enum Command {
     Serve(Sources),
     /// See it work on this machine alone: invented leads, both services played, and a process that is killed
     Demo(demo::Options),
+    /// Get access to Bigin: a code of Zoho's API console becomes a refresh token
+    Auth(auth::Options),
     /// Send leads now, whatever their crmStatus says, by asking a running service
     Send(send::Options),
     /// See how a running service fares, or how far a lead has come
@@ -93,6 +98,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Command::Serve(sources) => serve::serve(&sources).await,
             Command::Demo(options) => demo::demo(&options).await,
+            Command::Auth(options) => auth::auth(&options).await,
             Command::Send(options) => send::send(&options).await,
             Command::Status(options) => status::status(&options).await,
             Command::Completions(options) => manual::completions(&options),

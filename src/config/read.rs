@@ -23,6 +23,11 @@ const DATA_CENTERS: [(&str, &str, &str); 8] = [
     ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
 ];
 
+/// Bigin's data centres and their accounts servers, the most likely first.
+pub fn data_centers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DATA_CENTERS.iter().map(|(name, accounts, _)| (*name, *accounts))
+}
+
 /// Reads settings one by one, and notes every fault on the way.
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,

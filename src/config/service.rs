@@ -28,6 +28,53 @@ pub struct SanityAccess {
     pub lead_type: String,
 }
 
+/// What is known of the access to Bigin so far; nothing of it has to be there.
+#[derive(Debug, Clone)]
+pub struct BiginAccess {
+    /// The accounts server, where it is set itself.
+    pub accounts_url: Option<String>,
+    /// The address of the API, where it is set itself.
+    pub api_domain: Option<String>,
+    /// The data centre, where it is set and not the default.
+    pub data_center: Option<String>,
+    /// The self client.
+    pub client_id: Option<String>,
+    /// Its secret.
+    pub client_secret: Option<SecretString>,
+    /// What `bigin-sync auth` gets.
+    pub refresh_token: Option<SecretString>,
+}
+
+impl BiginAccess {
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// [`Faults`] lists what is wrong with the files.
+    pub fn load(layers: &Layers) -> Result<Self, Faults> {
+        let mut faults = layers.faults().to_vec();
+        let mut get = |name: &str| {
+            let value = layers.get(name);
+            value.unwrap_or_else(|fault| {
+                faults.push(fault);
+                None
+            })
+        };
+        let access = Self {
+            accounts_url: get("BIGIN_ACCOUNTS_URL"),
+            api_domain: get("BIGIN_API_DOMAIN"),
+            data_center: get("BIGIN_DATA_CENTER").filter(|_| layers.is_set("BIGIN_DATA_CENTER")),
+            client_id: get("BIGIN_CLIENT_ID"),
+            client_secret: get("BIGIN_CLIENT_SECRET").map(SecretString::from),
+            refresh_token: get("BIGIN_REFRESH_TOKEN").map(SecretString::from),
+        };
+        if faults.is_empty() {
+            Ok(access)
+        } else {
+            Err(Faults(faults))
+        }
+    }
+}
+
 impl ServiceSettings {
     /// Reads `BIGIN_SYNC_URL` and `ADMIN_TOKEN`. Where no address is set but one to listen on is, the service is there.
     ///

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod api;
+mod auth;
 mod bad_leads;
 mod bounds;
 mod break_list;

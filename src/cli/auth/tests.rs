@@ -1,0 +1,45 @@
+//! Tests of what needs several of Zoho's data centres.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::canned::{Canned, Reply};
+
+async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usize) {
+    let (mut servers, mut accounts) = (Vec::new(), Vec::new());
+    for (answer, (name, _)) in answers.iter().cloned().zip(data_centers()) {
+        let server = Canned::start(move |_| Reply::Json(200, answer.clone())).await;
+        accounts.push((Some(name), server.url.clone()));
+        servers.push(server);
+    }
+    let secret = SecretString::from("secret");
+    let client = SelfClient {
+        id: "1000.A",
+        secret: &secret,
+    };
+    let found = first_that_knows(&accounts, &client, "1000.code").await;
+    let asked = servers
+        .iter()
+        .map(|server| server.requests("/oauth/v2/token").len())
+        .sum();
+    (found.map(|(name, _)| name), asked)
+}
+
+#[tokio::test]
+async fn the_data_centre_is_found_out_and_the_code_is_used_up_nowhere_else() {
+    let unknown = || json!({ "error": "invalid_client" });
+    let granted = json!({ "access_token": "1000.a", "refresh_token": "1000.r" });
+    let (found, asked) = tries(&[unknown(), granted.clone(), unknown()]).await;
+    assert_eq!((found.unwrap(), asked), (Some("eu"), 2));
+    let (found, asked) = tries(&[unknown(), json!({ "error": "invalid_code" }), granted]).await;
+    assert!(found.unwrap_err().to_string().starts_with("the code is refused"));
+    assert_eq!(asked, 2, "the client is known there, so that is the last word");
+    let (found, asked) = tries(&[unknown(), unknown()]).await;
+    assert!(
+        found
+            .unwrap_err()
+            .to_string()
+            .starts_with("no data centre knows this client id")
+    );
+    assert_eq!(asked, 2);
+}

@@ -1,0 +1,243 @@
+//! `bigin-sync auth`, against the stand-in of Zoho: each wrong turn has a sentence of its own, and no secret is shown.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bigin_sync::clock::{ManualClock, SharedClock};
+use bigin_sync::fake::bigin::{CallKind, FakeBigin, Fault};
+
+use crate::process::binary;
+use crate::send::run_beside;
+use crate::terminal::Terminal;
+
+/// Zoho, and a folder with what a person has set so far.
+struct Desk {
+    bigin: FakeBigin,
+    clock: Arc<ManualClock>,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
+        let shared: SharedClock = clock.clone();
+        Self {
+            bigin: FakeBigin::start(shared).await.unwrap(),
+            clock,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The same, with the self client's id and secret in `.env`.
+    async fn with_client() -> Self {
+        let desk = Self::new().await;
+        let (id, secret) = (desk.bigin.client_id(), desk.bigin.client_secret());
+        desk.write_env(&format!("# Zoho\nBIGIN_CLIENT_ID={id}\nBIGIN_CLIENT_SECRET={secret}\n"));
+        desk
+    }
+
+    fn write_env(&self, text: &str) {
+        std::fs::write(self.folder.path().join(".env"), text).unwrap();
+    }
+
+    fn env(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(".env")).unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = binary();
+        command
+            .arg("auth")
+            .args(args)
+            .env_clear()
+            .env("BIGIN_ACCOUNTS_URL", self.bigin.url())
+            .current_dir(self.folder.path());
+        command
+    }
+
+    async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let (code, out, err) = run_beside(self.command(args)).await;
+        for text in [&out, &err] {
+            self.shows_no_secret(text);
+        }
+        (code, out, err)
+    }
+
+    fn shows_no_secret(&self, text: &str) {
+        let env = std::fs::read_to_string(self.folder.path().join(".env")).unwrap_or_default();
+        let refresh = env.lines().find_map(|line| line.strip_prefix("BIGIN_REFRESH_TOKEN="));
+        for secret in [Some(self.bigin.client_secret().as_str()), refresh]
+            .into_iter()
+            .flatten()
+        {
+            assert!(!text.contains(secret), "a secret is shown: {text}");
+        }
+    }
+
+    fn code(&self) -> String {
+        self.bigin.model().generate_code()
+    }
+}
+
+#[actix_web::test]
+async fn a_code_becomes_the_refresh_token_in_the_env_file_and_says_whose_it_is() {
+    let desk = Desk::with_client().await;
+    let (code, out, err) = desk.run(&[&desk.code()]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!(out, @r#"
+    The refresh token is in .env now.
+    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    "#);
+    let env = desk.env();
+    assert!(
+        env.starts_with("# Zoho\nBIGIN_CLIENT_ID=1000.") && env.contains("\nBIGIN_REFRESH_TOKEN=1000.r"),
+        "{env}"
+    );
+    let mode = std::fs::metadata(desk.folder.path().join(".env"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let (code, out, _) = desk.run(&["status"]).await;
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(out, @r#"
+    Client 1000.FAKECLIENTFAKECLIENTFAKECLIENT, 127.0.0.1.
+    The refresh token works.
+    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    "#);
+    assert_eq!(desk.run(&["revoke"]).await.0, 2, "not without a word");
+    let (code, out, _) = desk.run(&["revoke", "--yes"]).await;
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "It is revoked. `bigin-sync auth` gets another one.\n")
+    );
+    let (code, _, err) = desk.run(&["status"]).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"bigin-sync: the refresh token is refused (invalid_code): it was revoked, mistyped, pushed out by the user's newer ones, or is another data centre's. `bigin-sync auth` gets a new one");
+}
+
+#[actix_web::test]
+async fn every_wrong_turn_has_a_sentence_of_its_own() {
+    let desk = Desk::with_client().await;
+    let used = desk.code();
+    desk.run(&[&used]).await;
+    let (code, _, err) = desk.run(&[&used]).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once");
+
+    let old = desk.code();
+    desk.clock.advance(Duration::from_secs(181));
+    assert!(desk.run(&[&old]).await.2.contains("(invalid_code)"), "expired");
+
+    let (_, _, err) = desk.run(&["--client-id", "1000.OTHER", &desk.code()]).await;
+    insta::assert_snapshot!(err, @"bigin-sync: the client id is refused (invalid_client): 127.0.0.1 knows no such client: check the client id, and the data centre, which is the one you log in to (--data-center)");
+
+    std::fs::write(desk.folder.path().join("secret"), "another\n").unwrap();
+    let (_, _, err) = desk.run(&["--client-secret-file", "secret", &desk.code()]).await;
+    insta::assert_snapshot!(err, @"bigin-sync: the client secret is refused (invalid_client_secret): the secret is not this client's in this data centre: copy it anew from the API console");
+
+    for (fault, sentence) in [
+        (
+            Fault::TokenError("access_denied".into()),
+            "too many codes were generated (access_denied): ten codes in ten minutes are the most",
+        ),
+        (
+            Fault::TokenThrottled,
+            "Zoho grants no more tokens for now: wait ten quiet minutes",
+        ),
+        (
+            Fault::Html(502),
+            "127.0.0.1 did not answer properly (HTTP 502): try again",
+        ),
+    ] {
+        desk.bigin.model().fail_next(CallKind::Token, fault, 1);
+        let (code, _, err) = desk.run(&[&desk.code()]).await;
+        assert_eq!(code, 1);
+        assert!(err.contains(sentence), "{err}");
+    }
+
+    desk.bigin.model().switches.missing_scopes.insert(CallKind::Org);
+    let (code, out, err) = desk.run(&[&desk.code()]).await;
+    assert_eq!((code, out.as_str()), (1, "The refresh token is in .env now.\n"));
+    insta::assert_snapshot!(err, @"
+    bigin-sync: the token works, and lacks the scope ZohoBigin.org.READ, so others may be missing too. Generate a code for all of them:
+      ZohoBigin.modules.contacts.ALL,ZohoBigin.settings.fields.READ,ZohoBigin.settings.tags.READ,ZohoBigin.settings.tags.CREATE,ZohoBigin.org.READ,ZohoBigin.coql.READ
+    ");
+    let (code, _, err) = desk.run(&["--data-center", "uk", &desk.code()]).await;
+    // The address that is set wins over any name.
+    assert_eq!(code, 1, "{err}");
+}
+
+#[actix_web::test]
+async fn a_data_centre_that_there_is_none_of_is_told_before_anything_is_asked() {
+    let desk = Desk::with_client().await;
+    let mut command = desk.command(&["--data-center", "uk", "1000.code"]);
+    command.env_remove("BIGIN_ACCOUNTS_URL");
+    let (code, _, err) = run_beside(command).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: there is no such data centre: there are us, eu, in, au, cn, jp, sa, ca");
+}
+
+#[actix_web::test]
+async fn scripts_give_the_code_by_standard_input_and_may_print_instead_of_writing() {
+    let desk = Desk::with_client().await;
+    let (before, code) = (desk.env(), desk.code());
+    let mut command = desk.command(&["--print"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("{code}\n").as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        out.starts_with("BIGIN_REFRESH_TOKEN=1000.r") && out.lines().count() == 1,
+        "{out}"
+    );
+    assert_eq!(desk.env(), before, "nothing is written");
+
+    let (code, _, err) = desk.run(&[]).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: there is no code: give it as argument or by standard input");
+}
+
+#[actix_web::test]
+async fn at_a_terminal_it_says_where_to_find_what_it_asks_for_and_shows_no_secret() {
+    let desk = Desk::new().await;
+    let mut terminal = Terminal::run(desk.command(&[]));
+    terminal.until_it_shows("Client id").await;
+    assert!(terminal.text().contains("https://api-console.zoho.com"));
+    terminal.type_in(&format!("{}\r", desk.bigin.client_id()));
+    terminal.until_it_shows("Client secret").await;
+    terminal.type_in(&format!("{}\r", desk.bigin.client_secret()));
+    terminal.until_it_shows("Then choose the portal Bigin").await;
+    assert!(terminal.text().contains(",ZohoBigin.org.READ,ZohoBigin.coql.READ"));
+    terminal.type_in(&format!("{}\r", desk.code()));
+    terminal.until_it_shows("Example Lettings").await;
+    let shown = terminal.text();
+    assert_eq!(terminal.ended().await, 0, "{shown}");
+    desk.shows_no_secret(&shown);
+    let env = desk.env();
+    for name in [
+        "BIGIN_CLIENT_ID=1000.",
+        "BIGIN_CLIENT_SECRET=fake",
+        "BIGIN_REFRESH_TOKEN=1000.r",
+    ] {
+        assert!(env.contains(name), "{name} is not in it");
+    }
+}
