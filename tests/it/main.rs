@@ -43,6 +43,7 @@ mod status;
 mod steering;
 mod store_contract;
 mod store_model;
+mod studio;
 mod terminal;
 mod trouble;
 mod truth;

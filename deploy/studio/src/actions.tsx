@@ -1,0 +1,57 @@
+import {LaunchIcon} from '@sanity/icons/Launch'
+import {UndoIcon} from '@sanity/icons/Undo'
+import {useState} from 'react'
+import type {DocumentActionComponent} from 'sanity'
+import {mustAsk, SendAnswers, SendQuestion} from './SendDialog'
+import type {Settings} from './options'
+import {useLead} from './useLead'
+
+const releaseOf = (props: {version: {_id: string} | null; release?: string}) =>
+  props.version ? props.release : undefined
+
+/** "Send to CRM", which becomes "Sending…", "Send again" and "Try again". */
+export function sendAction(settings: Settings): DocumentActionComponent {
+  const useSendAction: DocumentActionComponent = (props) => {
+    const lead = useLead(props.id, props.type, releaseOf(props), settings)
+    const [asking, setAsking] = useState(false)
+    const {words} = settings
+    const {label, disabled} = lead.send
+    const onClose = () => setAsking(false)
+    return {
+      label: words[label],
+      icon: LaunchIcon,
+      tone: label === 'tryAgain' ? 'caution' : 'primary',
+      disabled: disabled !== undefined,
+      title: disabled && words[disabled],
+      onHandle: () => (mustAsk(lead, settings) ? setAsking(true) : void lead.onSend()),
+      dialog: asking && {
+        type: 'dialog',
+        header: words.confirmTitle,
+        content: <SendQuestion lead={lead} settings={settings} />,
+        footer: <SendAnswers lead={lead} onClose={onClose} settings={settings} />,
+        onClose,
+      },
+    }
+  }
+  useSendAction.displayName = 'SendToCrm'
+  return useSendAction
+}
+
+/** "Withdraw", while the lead is on its way. */
+export function withdrawAction(settings: Settings): DocumentActionComponent {
+  const useWithdrawAction: DocumentActionComponent = (props) => {
+    const {withdraw, onWithdraw} = useLead(props.id, props.type, releaseOf(props), settings)
+    if (!withdraw) return null
+    const {words} = settings
+    return {
+      label: words[withdraw.label],
+      icon: UndoIcon,
+      tone: 'caution',
+      disabled: withdraw.disabled !== undefined,
+      title: withdraw.disabled && words[withdraw.disabled],
+      onHandle: () => void onWithdraw(),
+    }
+  }
+  useWithdrawAction.displayName = 'WithdrawFromCrm'
+  return useWithdrawAction
+}

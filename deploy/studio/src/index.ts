@@ -1,0 +1,5 @@
+export {CRM_STATUSES, type CrmState, type CrmStatus, crmState} from './lead'
+export type {BiginSyncOptions, FieldNames} from './options'
+export {biginSync} from './plugin'
+export {crmFields, STATUS_TYPE} from './schema'
+export type {Words} from './words'

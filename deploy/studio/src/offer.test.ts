@@ -1,0 +1,55 @@
+import {describe, expect, test} from 'vitest'
+import {offerToSend, offerToWithdraw, type Situation} from './offer'
+
+const good: Situation = {
+  status: 'NOT_SENT',
+  ready: true,
+  isPublished: true,
+  hasDraft: false,
+  inRelease: false,
+  granted: true,
+  invalid: false,
+  allowRetry: true,
+}
+
+describe('sending', () => {
+  test.each<[string, Partial<Situation>, string, string | undefined]>([
+    ['a published lead', {}, 'send', undefined],
+    ['a lead with a draft', {hasDraft: true}, 'send', undefined],
+    ['a lead that is only a draft', {isPublished: false, hasDraft: true}, 'send', undefined],
+    ['what was sent', {status: 'SENT'}, 'sendAgain', undefined],
+    ['what failed', {status: 'FAILED'}, 'tryAgain', undefined],
+    ['what is on its way', {status: 'REQUESTED'}, 'requested', 'inFlight'],
+    [
+      'what is on its way, where again is not allowed',
+      {status: 'REQUESTED', allowRetry: false},
+      'requested',
+      'inFlight',
+    ],
+    ['a lead that is not loaded', {ready: false}, 'send', 'loading'],
+    ['a release’s version', {inRelease: true}, 'send', 'inRelease'],
+    ['without permission', {granted: false}, 'send', 'notAllowed'],
+    ['before the permission is known', {granted: undefined}, 'send', 'loading'],
+    ['with errors', {invalid: true}, 'send', 'invalid'],
+    ['before the form is checked', {invalid: undefined}, 'send', 'validating'],
+    ['what does not exist', {isPublished: false}, 'send', 'unpublished'],
+    ['again, where that is not allowed', {status: 'SENT', allowRetry: false}, 'sendAgain', 'noRetry'],
+    ['what failed, where again is not allowed', {status: 'FAILED', allowRetry: false}, 'tryAgain', 'noRetry'],
+    ['what no one may change and has errors', {granted: false, invalid: true}, 'send', 'notAllowed'],
+  ])('%s', (_, difference, label, disabled) => {
+    expect(offerToSend({...good, ...difference})).toEqual({label, disabled})
+  })
+})
+
+describe('withdrawing', () => {
+  test.each<[string, Partial<Situation>, ReturnType<typeof offerToWithdraw>]>([
+    ['is not offered before', {status: 'NOT_SENT'}, null],
+    ['is not offered after', {status: 'SENT'}, null],
+    ['is offered on the way', {status: 'REQUESTED'}, {label: 'withdraw'}],
+    ['is offered although there are errors', {status: 'REQUESTED', invalid: true}, {label: 'withdraw'}],
+    ['needs permission', {status: 'REQUESTED', granted: false}, {label: 'withdraw', disabled: 'notAllowed'}],
+    ['waits for the document', {status: 'REQUESTED', ready: false}, {label: 'withdraw', disabled: 'loading'}],
+  ])('%s', (_, difference, expected) => {
+    expect(offerToWithdraw({...good, ...difference})).toEqual(expected)
+  })
+})

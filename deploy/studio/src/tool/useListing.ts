@@ -1,0 +1,61 @@
+import {useEffect, useState} from 'react'
+import {type SanityClient} from 'sanity'
+import type {Settings} from '../options'
+import {type Filter, type Listing, listingQuery, PAGE_SIZE} from './query'
+
+// However much happens, the list is read again at most once in this time, in milliseconds.
+const PACE = 700
+
+/** What was read last, and why nothing could be read. */
+export interface Read {
+  listing: Listing | undefined
+  error: string | undefined
+}
+
+/** A page of the list, read anew whenever a lead changes. `page` counts from 0. */
+export function useListing(client: SanityClient, {types, fields}: Settings, filter: Filter, page: number): Read {
+  const [read, setRead] = useState<Read>({listing: undefined, error: undefined})
+
+  useEffect(() => {
+    let ended = false
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let reads = 0
+    const params = {types, from: page * PAGE_SIZE, to: (page + 1) * PAGE_SIZE}
+
+    const load = async () => {
+      timer = undefined
+      const own = ++reads
+      const options = {perspective: 'published', tag: 'bigin-sync.list'} as const
+      const next = await client.fetch<Listing>(listingQuery(fields, filter), params, options).then(
+        (listing) => ({listing, error: undefined}),
+        (error: unknown) => ({listing: undefined, error: error instanceof Error ? error.message : String(error)}),
+      )
+      // An answer that was overtaken tells of the past.
+      if (!ended && own === reads) setRead((last) => (next.listing ? next : {...last, error: next.error}))
+    }
+    const soon = () => {
+      timer ??= setTimeout(() => void load(), PACE)
+    }
+
+    void load()
+    const events = client.listen(
+      '*[_type in $types]',
+      {types},
+      {
+        events: ['welcome', 'mutation', 'reconnect'],
+        includeResult: false,
+        // Queries lag behind: an event that came before the query can see it would show nothing new.
+        visibility: 'query',
+        tag: 'bigin-sync.list',
+      },
+    )
+    const subscription = events.subscribe({next: soon, error: soon})
+    return () => {
+      ended = true
+      clearTimeout(timer)
+      subscription.unsubscribe()
+    }
+  }, [client, fields, filter, page, types])
+
+  return read
+}

@@ -1,0 +1,104 @@
+import {useToast} from '@sanity/ui/toast'
+import {useCallback, useState} from 'react'
+import {
+  type SanityDocument,
+  useClient,
+  useDocumentPairPermissions,
+  useEditState,
+  useSchema,
+  useValidationStatus,
+} from 'sanity'
+import {draftId, publishedId} from './ids'
+import {type CrmState, crmState} from './lead'
+import {type Offer, offerToSend, offerToWithdraw} from './offer'
+import type {Settings} from './options'
+import {API_VERSION, type Outcome, publishAndRequest, request, withdraw} from './request'
+import {fill} from './words'
+
+/** A lead that is being looked at, and what can be done with it. */
+export interface Lead {
+  ready: boolean
+  state: CrmState
+  published: SanityDocument | null
+  hasDraft: boolean
+  /** Whether the form is being checked at this moment. */
+  validating: boolean
+  /** What "Send to CRM" is now; never while a click is being carried out. */
+  send: Offer
+  withdraw: Offer | null
+  /** Sends what is published. */
+  onSend: () => Promise<void>
+  onPublishAndSend: () => Promise<void>
+  onWithdraw: () => Promise<void>
+}
+
+/**
+ * The last value that was known. Studio checks the form and the permissions anew after every change; a button that is disabled
+ * for that moment swallows the click that meets it.
+ */
+function useLastKnown(value: boolean | undefined): boolean | undefined {
+  const [last, setLast] = useState(value)
+  if (value !== undefined && value !== last) setLast(value)
+  return value ?? last
+}
+
+/** Follows a lead through Studio's own listener, so that everything is as live as the form. */
+export function useLead(documentId: string, type: string, version: string | undefined, settings: Settings): Lead {
+  const id = publishedId(documentId)
+  const {draft, published, ready, liveEdit} = useEditState(id, type, 'default', version)
+  const client = useClient({apiVersion: API_VERSION})
+  const isRequired = !useSchema().get(type)?.liveEdit
+  const {validation, isValidating} = useValidationStatus(draft ? draftId(id) : id, type, isRequired)
+  // "publish" is the permission to write the published document; a type without drafts has none but "update".
+  const permission = liveEdit ? 'update' : 'publish'
+  const [permissions, isAsking] = useDocumentPairPermissions({id, type, permission})
+  const granted = useLastKnown(isAsking ? undefined : permissions?.granted === true)
+  const invalid = useLastKnown(isValidating ? undefined : validation.some(({level}) => level === 'error'))
+  const [busy, setBusy] = useState(false)
+  const {push} = useToast()
+  const {words, fields} = settings
+
+  const state = crmState(published, fields)
+  const situation = {
+    status: state.status,
+    ready: ready && !busy,
+    isPublished: published !== null,
+    hasDraft: draft !== null,
+    inRelease: version !== undefined,
+    granted,
+    invalid,
+    allowRetry: settings.allowRetry,
+  }
+
+  const run = useCallback(
+    async (work: () => Promise<Outcome[] | void>, told: {[outcome in Outcome]?: string}) => {
+      setBusy(true)
+      try {
+        const [outcome] = (await work()) ?? []
+        const title = outcome && told[outcome]
+        if (title) push({status: 'warning', title})
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error)
+        push({status: 'error', title: fill(words.requestFailed, {reason})})
+      } finally {
+        setBusy(false)
+      }
+    },
+    [push, words],
+  )
+
+  return {
+    ready: situation.ready,
+    state,
+    published,
+    hasDraft: situation.hasDraft,
+    validating: isValidating,
+    send: offerToSend(situation),
+    withdraw: offerToWithdraw(situation),
+    onSend: () =>
+      run(() => request(client, [id], fields), {conflict: words.changedMeanwhile, unpublished: words.unpublished}),
+    onPublishAndSend: () => run(() => publishAndRequest(client, id, fields), {}),
+    onWithdraw: () =>
+      run(() => withdraw(client, [id], fields), {conflict: words.changedMeanwhile, unchanged: words.tooLate}),
+  }
+}
