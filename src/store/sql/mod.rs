@@ -38,8 +38,9 @@ pub(super) mod writer;
 /// Changes a slow watcher may be behind by before it misses some.
 const WATCHED_CHANGES: usize = 1024;
 
-/// What [`Store::check`] writes: as much as a webhook does, so that one that says "yes" is not wrong about the next.
-const CHECK: usize = 32 * 1024;
+/// What [`Store::check`] writes: more than a webhook does with what the workers write beside it, so that one that says "yes"
+/// is not wrong about the next.
+const CHECK: usize = 64 * 1024;
 
 type Answer<T> = std::result::Result<T, StoreError>;
 
