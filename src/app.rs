@@ -40,7 +40,7 @@ pub(crate) const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSI
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// The name the sealed access token is kept under.
-const TOKEN: &str = "access_token";
+pub(crate) const TOKEN: &str = "access_token";
 
 /// Everything, ready to run.
 pub struct App {
@@ -78,7 +78,7 @@ impl App {
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
         let calls = Calls::new(SharedClock::clone(&clock), Arc::clone(&metrics));
         let context = Context {
-            bigin: bigin_client(settings, &clock, &calls, &store)?,
+            bigin: bigin_client(settings, &clock, &calls, Arc::new(StoreVault(Arc::clone(&store))))?,
             sanity: sanity_client(settings, &clock, calls)?,
             mapping,
             org: OrgCache::default(),
@@ -202,11 +202,15 @@ fn links(settings: &Settings) -> http::Links {
     }
 }
 
-fn bigin_client(
+/// The client of Bigin, as the settings have it.
+///
+/// # Errors
+/// No HTTP client can be made.
+pub(crate) fn bigin_client(
     settings: &Settings,
     clock: &SharedClock,
     calls: &Calls,
-    store: &Arc<dyn Store>,
+    vault: Arc<dyn TokenVault>,
 ) -> anyhow::Result<Bigin> {
     let own = &settings.bigin;
     let http = outbound::client(USER_AGENT, &[&own.accounts_url, &own.api_domain])?;
@@ -224,11 +228,15 @@ fn bigin_client(
         http,
         calls.clone(),
         SharedClock::clone(clock),
-        Arc::new(StoreVault(Arc::clone(store))),
+        vault,
     ))
 }
 
-fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Calls) -> anyhow::Result<Sanity> {
+/// The client of Sanity, as the settings have it.
+///
+/// # Errors
+/// No HTTP client can be made.
+pub(crate) fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Calls) -> anyhow::Result<Sanity> {
     let own = &settings.sanity;
     let http = outbound::client(USER_AGENT, &[&own.api_url])?;
     let settings = sanity::Settings {

@@ -124,6 +124,8 @@ pub struct Settings {
 /// Where the leads live.
 #[derive(Debug, Clone)]
 pub struct SanitySettings {
+    /// The project's id.
+    pub project_id: String,
     /// Base address of the API.
     pub api_url: Url,
     /// The dataset.
@@ -201,6 +203,20 @@ impl Settings {
         layers: &Layers,
         check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
     ) -> Result<Self, Faults> {
+        let (settings, faults) = Self::read(layers, check_rest);
+        if faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Faults(faults))
+        }
+    }
+
+    /// The same for who looks into what is wrong: the settings as far as they can be read, and their faults. What has a
+    /// fault is empty or its default, and must not be used.
+    pub fn read(
+        layers: &Layers,
+        check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
+    ) -> (Self, Vec<String>) {
         let mut read = Reader {
             layers,
             faults: layers.faults().to_vec(),
@@ -239,11 +255,7 @@ impl Settings {
             &settings.time_zone,
             &settings.phone_region,
         ));
-        if read.faults.is_empty() {
-            Ok(settings)
-        } else {
-            Err(Faults(read.faults))
-        }
+        (settings, read.faults)
     }
 }
 

@@ -12,8 +12,10 @@ use crate::clock::{SharedClock, after, until};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 
 pub use calls::{CONFLICT, Call, Calls, OK, Operation, TOKEN_REFUSED};
+pub use date::date_of;
 
 mod calls;
+mod date;
 
 /// No answer comes near this; what does is not of the service that was asked. A hundred leads come with all their
 /// conversations, drafts and versions.

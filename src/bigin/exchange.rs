@@ -194,6 +194,16 @@ pub enum NoOrganisation {
     },
 }
 
+/// The organisation that an answer names.
+pub(super) fn named(body: &Value) -> Option<Organisation> {
+    let org = body.get("org")?.as_array()?.first()?;
+    let text = |key: &str| org.get(key).and_then(Value::as_str).unwrap_or("unnamed").to_owned();
+    Some(Organisation {
+        name: text("company_name"),
+        id: text("zgid"),
+    })
+}
+
 /// Asks which organisation an access token belongs to: `GET {api}/bigin/v2/org` (official docs, scopes; the answer's shape is
 /// that of Zoho CRM's).
 ///
@@ -214,13 +224,8 @@ pub async fn organisation(
         code: none.code.to_owned(),
     })?;
     let body = answer.json.as_ref();
-    let first = body.and_then(|body| body.get("org")?.as_array()?.first());
-    if let Some(org) = first {
-        let text = |key: &str| org.get(key).and_then(Value::as_str).unwrap_or("unnamed").to_owned();
-        return Ok(Organisation {
-            name: text("company_name"),
-            id: text("zgid"),
-        });
+    if let Some(organisation) = body.and_then(named) {
+        return Ok(organisation);
     }
     let code = body.and_then(|body| body.get("code")).and_then(Value::as_str);
     Err(match (answer.status, code) {

@@ -10,6 +10,7 @@ pub mod exchange;
 mod fields;
 mod grant;
 mod item;
+mod organisation;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::domain::record::{Action, OrgFields, Record};
 use crate::outbound::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
+pub use organisation::NewTag;
 pub use token::{TokenVault, VaultError};
 
 use token::{Token, Tokens};

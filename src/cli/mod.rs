@@ -12,6 +12,7 @@ mod api;
 mod auth;
 mod bars;
 pub mod demo;
+mod doctor;
 mod env_file;
 mod manual;
 mod send;
@@ -23,6 +24,7 @@ Examples:
   bigin-sync demo                 sees it work, without any account
   bigin-sync serve                runs the service
   bigin-sync auth                 gets access to Bigin
+  bigin-sync doctor               checks an installation
   bigin-sync send --wait lead-1   sends a lead, and says how it ends
   bigin-sync status               how a running service fares
 
@@ -45,6 +47,8 @@ enum Command {
     Demo(demo::Options),
     /// Get access to Bigin: a code of Zoho's API console becomes a refresh token
     Auth(auth::Options),
+    /// Check an installation: what is wrong, why it matters, and what to do
+    Doctor(doctor::Options),
     /// Send leads now, whatever their crmStatus says, by asking a running service
     Send(send::Options),
     /// See how a running service fares, or how far a lead has come
@@ -99,6 +103,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Serve(sources) => serve::serve(&sources).await,
             Command::Demo(options) => demo::demo(&options).await,
             Command::Auth(options) => auth::auth(&options).await,
+            Command::Doctor(options) => Box::pin(doctor::doctor(&options)).await,
             Command::Send(options) => send::send(&options).await,
             Command::Status(options) => status::status(&options).await,
             Command::Completions(options) => manual::completions(&options),

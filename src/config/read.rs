@@ -172,6 +172,7 @@ impl Reader<'_> {
             }
         }
         SanitySettings {
+            project_id: access.project_id,
             api_url: access.api_url,
             dataset: access.dataset,
             token: access.token,
@@ -200,6 +201,7 @@ impl Reader<'_> {
         SanityAccess {
             token: self.token("SANITY_API_WRITE_TOKEN"),
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
+            project_id: project,
             dataset,
             lead_type: self.text("SANITY_LEAD_TYPE"),
         }

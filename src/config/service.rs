@@ -18,6 +18,8 @@ pub struct ServiceSettings {
 /// What is needed to read leads.
 #[derive(Debug, Clone)]
 pub struct SanityAccess {
+    /// The project's id.
+    pub project_id: String,
     /// Base address of the API.
     pub api_url: Url,
     /// The dataset.

@@ -26,6 +26,8 @@ pub enum Operation {
     Fields,
     /// Contacts by a query.
     Coql,
+    /// The organisation itself, and its tags. No service asks this: only who checks how it is set up.
+    Organisation,
     /// Leads with their copies.
     Doc,
     /// Ids of leads by a query.
@@ -35,7 +37,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
+    /// All that a service asks, whose numbers are shown from the start.
     pub const ALL: [Self; 9] = [
         Self::Grant,
         Self::Upsert,
@@ -52,7 +54,9 @@ impl Operation {
     pub fn remote(self) -> Remote {
         match self {
             Self::Grant => Remote::Token,
-            Self::Upsert | Self::Update | Self::AddTags | Self::Fields | Self::Coql => Remote::Bigin,
+            Self::Upsert | Self::Update | Self::AddTags | Self::Fields | Self::Coql | Self::Organisation => {
+                Remote::Bigin
+            }
             Self::Doc | Self::Query | Self::Mutate => Remote::Sanity,
         }
     }
@@ -66,6 +70,7 @@ impl Operation {
             Self::AddTags => "add_tags",
             Self::Fields => "fields",
             Self::Coql => "coql",
+            Self::Organisation => "organisation",
             Self::Doc => "doc",
             Self::Query => "query",
             Self::Mutate => "mutate",

@@ -5,8 +5,10 @@
 
 mod answer;
 mod commit;
+pub mod hooks;
 #[cfg(test)]
 mod odd_tests;
+mod probe;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use super::sql::db::{Db, DbError, args};
 
 /// The steps for SQLite. `PRAGMA user_version` says how many of them a file has had.
-const SQLITE: [&str; 1] = [include_str!("migrations/sqlite-1.sql")];
+pub(super) const SQLITE: [&str; 1] = [include_str!("migrations/sqlite-1.sql")];
 
 /// The same for PostgreSQL. The table `schema_version` says how many of them a database has had.
 const POSTGRES: [&str; 1] = [include_str!("migrations/postgres-1.sql")];
@@ -34,6 +34,21 @@ pub(super) fn migrate(db: Db<'_>) -> Result<(), String> {
             }
         }
     }
+}
+
+/// How many steps a database has had, and how many there are. Changes nothing, unlike [`migrate`].
+pub(super) fn steps(db: Db<'_>) -> Result<(usize, usize), DbError> {
+    let (applied, known) = match db {
+        Db::Sqlite(_) => (version(db)?, SQLITE.len()),
+        Db::Postgres(_) => {
+            let sql = "SELECT 1 AS found FROM information_schema.tables
+                WHERE table_schema = current_schema() AND table_name = 'schema_version'";
+            let is_there = db.exists(sql, &[])?;
+            let applied = if is_there { recorded(db)? } else { 0 };
+            (applied, POSTGRES.len())
+        }
+    };
+    Ok((usize::try_from(applied).unwrap_or(usize::MAX), known))
 }
 
 enum Taken {
@@ -67,10 +82,14 @@ fn version(db: Db<'_>) -> Result<i64, DbError> {
         Db::Sqlite(_) => db.one("PRAGMA user_version", &[], |row| row.get("user_version")),
         Db::Postgres(_) => {
             db.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
-            let sql = "SELECT coalesce(max(version), 0) AS version FROM schema_version";
-            db.one(sql, &[], |row| row.get("version"))
+            recorded(db)
         }
     }
+}
+
+fn recorded(db: Db<'_>) -> Result<i64, DbError> {
+    let sql = "SELECT coalesce(max(version), 0) AS version FROM schema_version";
+    db.one(sql, &[], |row| row.get("version"))
 }
 
 fn set_version(db: Db<'_>, version: usize) -> Result<(), DbError> {

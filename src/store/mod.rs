@@ -16,6 +16,7 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::state::Event;
 use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
 
+pub mod inspect;
 pub mod postgres;
 pub mod sqlite;
 

@@ -153,7 +153,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn open(address: &Address) -> Result<Self, DbError> {
+    pub(super) fn open(address: &Address) -> Result<Self, DbError> {
         let mut client = address.connect()?;
         client.batch_execute(SESSION)?;
         Ok(Self {

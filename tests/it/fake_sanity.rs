@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bigin_sync::clock::{Clock, ManualClock};
-use bigin_sync::fake::sanity::{By, FakeSanity, Fault, Kind, MessageState, RetryAfter};
+use bigin_sync::fake::sanity::{By, FakeSanity, Fault, Kind, MessageState, RetryAfter, WEBHOOK_ID};
 use bigin_sync::outbound::{self, Answer, NoAnswer};
 use bigin_sync::signature::{self, Secrets};
 use serde_json::{Value, json};
@@ -957,12 +957,28 @@ async fn more_mutations_a_second_than_allowed_are_put_off() {
 #[actix_web::test]
 async fn the_webhook_can_be_looked_up() {
     let (lake, receiver) = lake_with_receiver().await;
-    let (status, hooks) = lake
-        .get(&format!("/v2025-02-19/hooks/projects/{}", lake.fake.project_id()))
-        .await;
+    let path = format!("/v2025-02-19/hooks/projects/{}", lake.fake.project_id());
+    assert_eq!(lake.get(&path).await.0, 403, "the service's own token may not");
+    let look = async |path: &str| {
+        let request = lake.client.get(format!("{}{path}", lake.fake.url()));
+        let request = request.bearer_auth(lake.fake.management_token());
+        body(outbound::send(request, Duration::from_secs(5)).await.unwrap())
+    };
+    let (status, hooks) = look(&path).await;
     assert_eq!(status, 200);
     assert_eq!(hooks[0]["url"], receiver.url.as_str());
     assert_eq!(hooks[0]["rule"]["on"], json!(["create", "update"]));
+    let attempts = format!("{path}/{WEBHOOK_ID}/attempts");
+    assert_eq!(look(&attempts).await, (200, json!([])));
+    lake.fake.model().publish(requested("a")).unwrap();
+    lake.fake.deliver_due().await;
+    let (_, attempts) = look(&attempts).await;
+    let attempt = &attempts[0];
+    assert_eq!(
+        (&attempt["isFailure"], &attempt["resultCode"]),
+        (&json!(false), &json!(202))
+    );
+    assert_eq!(look(&format!("{path}/another/attempts")).await.0, 404);
 }
 
 #[actix_web::test]

@@ -373,6 +373,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
     Settings {
         sanity: SanitySettings {
+            project_id: sanity.project_id().to_owned(),
             api_url: sanity.url().parse().unwrap(),
             dataset: sanity.dataset().to_owned(),
             token: sanity.token().to_owned().into(),

@@ -135,6 +135,12 @@ impl Accounts {
 }
 
 impl Model {
+    /// The access tokens that were granted and have not been taken back.
+    pub fn access_tokens(&self) -> Vec<String> {
+        let tokens = self.accounts.access_tokens.iter();
+        tokens.map(|token| token.text.clone()).collect()
+    }
+
     /// Makes every access token invalid at once.
     pub fn invalidate_access_tokens(&mut self) {
         self.accounts.access_tokens.clear();

@@ -183,6 +183,20 @@ pub(super) fn object(model: &Model, name: &str) -> Value {
     json!({"name": name, "id": model.tags.get(name), "color_code": null})
 }
 
+impl Model {
+    /// Makes a tag as if a person had, and returns its id.
+    pub fn make_tag(&mut self, name: &str) -> String {
+        let id = self.next_id();
+        self.tags.insert(name.to_owned(), id.clone());
+        id
+    }
+
+    /// The names of all tags of Contacts.
+    pub fn tag_names(&self) -> Vec<String> {
+        self.tags.keys().cloned().collect()
+    }
+}
+
 /// `GET settings/tags`
 pub(super) fn list(model: &Model) -> Reply {
     let tags: Vec<Value> = model.tags.keys().map(|name| object(model, name)).collect();
@@ -222,8 +236,7 @@ fn create_one(model: &mut Model, tag: &Value) -> Result<Value, Value> {
     if model.tags.len() >= MAX_TAGS_OF_MODULE {
         return Err(error_object("LIMIT_EXCEEDED", json!({"limit": MAX_TAGS_OF_MODULE})));
     }
-    let id = model.next_id();
-    model.tags.insert(name.to_owned(), id.clone());
+    let id = model.make_tag(name);
     let message = "tags created successfully";
     Ok(json!({"code": "SUCCESS", "details": {"id": id}, "message": message, "status": "success"}))
 }

@@ -31,6 +31,7 @@ pub const LEAD_TYPE: &str = "dbrLead";
 const PROJECT_ID: &str = "inv3nted";
 const DATASET: &str = "production";
 const TOKEN: &str = "skInventedRobotTokenOfTheFake";
+const MANAGEMENT_TOKEN: &str = "skInventedDeveloperTokenOfTheFake";
 const WEBHOOK_SECRET: &str = "invented webhook secret";
 
 /// A Content Lake with one project and one dataset, at an address of its own.
@@ -87,9 +88,14 @@ impl FakeSanity {
         DATASET
     }
 
-    /// The one token the API accepts.
+    /// The one token the API of documents accepts: of the role Editor, which may not see webhooks.
     pub fn token(&self) -> &str {
         TOKEN
+    }
+
+    /// The one token that may see webhooks: of the role Developer.
+    pub fn management_token(&self) -> &str {
+        MANAGEMENT_TOKEN
     }
 
     /// The secret that webhooks are signed with, unless [`Webhooks::secret`] was changed.

@@ -11,7 +11,8 @@ use super::groq::{self, GroqError};
 use super::model::{By, Committed, Document, Model, Order};
 use super::mutate::{MutateError, Mutation};
 use super::reply::Reply;
-use super::{DATASET, PROJECT_ID, Shared, TOKEN};
+use super::webhook::Attempt;
+use super::{DATASET, MANAGEMENT_TOKEN, PROJECT_ID, Shared, TOKEN, WEBHOOK_ID};
 use crate::domain::lead::is_copy;
 
 /// 4 MB, and a megabyte is 1,000,000 bytes (official docs, technical limits).
@@ -33,6 +34,10 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .route("/{version}/data/query/{dataset}", web::get().to(query))
         .route("/{version}/data/query/{dataset}", web::post().to(query))
         .route("/{version}/hooks/projects/{project}", web::get().to(hooks))
+        .route(
+            "/{version}/hooks/projects/{project}/{hook}/attempts",
+            web::get().to(attempts),
+        )
         .default_service(web::to(nothing));
 }
 
@@ -235,8 +240,23 @@ async fn hooks(shared: Data<Shared>, request: HttpRequest, path: Path<(String, S
     let (version, project) = path.into_inner();
     let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
     serve(&shared, gate, |model| match project == PROJECT_ID {
-        true => Reply::json(200, json!([model.webhooks.listing()])),
+        true => Reply::json(200, model.webhooks.listing()),
         false => Reply::boom(404, "Project not found"),
+    })
+    .await
+}
+
+/// The attempts to deliver, newest first (types of Sanity's own CLI; their order is an assumption).
+async fn attempts(shared: Data<Shared>, request: HttpRequest, path: Path<(String, String, String)>) -> HttpResponse {
+    let (version, project, hook) = path.into_inner();
+    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    serve(&shared, gate, |model| match (project.as_str(), hook.as_str()) {
+        (PROJECT_ID, WEBHOOK_ID) => {
+            let attempts = model.deliveries.iter().rev().map(Attempt::listing);
+            Reply::json(200, attempts.collect())
+        }
+        (PROJECT_ID, _) => Reply::boom(404, "Hook not found"),
+        _ => Reply::boom(404, "Project not found"),
     })
     .await
 }
@@ -256,7 +276,13 @@ impl Gate {
             Some(Reply::html(414))
         } else if !is_version(version) {
             Some(Reply::boom(400, "Invalid API version"))
-        } else if token != Some(TOKEN) {
+        } else if kind == Kind::Hooks && token == Some(TOKEN) {
+            // Whether an Editor may is not documented plainly; that it may not is the safer thing to be ready for.
+            Some(Reply::boom(
+                403,
+                "Insufficient permissions; permission \"sanity.project.webhooks/read\" required",
+            ))
+        } else if token != Some(if kind == Kind::Hooks { MANAGEMENT_TOKEN } else { TOKEN }) {
             Some(Reply::unauthorized())
         } else if dataset.is_some_and(|dataset| dataset != DATASET) {
             Some(Reply::boom(404, "Dataset not found"))

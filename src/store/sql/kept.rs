@@ -12,13 +12,13 @@ use crate::clock::after;
 /// What is remembered of grants, at most.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn kept(db: Db<'_>, name: &str) -> Result<Option<(Vec<u8>, Timestamp)>> {
+pub(in crate::store) fn kept(db: Db<'_>, name: &str) -> Result<Option<(Vec<u8>, Timestamp)>> {
     let sql = "-- kept()
         SELECT value, at FROM kept WHERE name = ?1";
     db.first(sql, args![name], |row| Ok((row.get("value")?, row.get("at")?)))
 }
 
-pub(super) fn keep(db: Db<'_>, name: &str, value: &[u8], now: Timestamp) -> Result<()> {
+pub(in crate::store) fn keep(db: Db<'_>, name: &str, value: &[u8], now: Timestamp) -> Result<()> {
     let sql = "-- keep()
         INSERT INTO kept (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
     db.execute(sql, args![name, value, now])?;
@@ -34,13 +34,13 @@ pub(super) fn forget(db: Db<'_>, name: &str, only: Option<&[u8]>) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn note_grant(db: Db<'_>, at: Timestamp) -> Result<()> {
+pub(in crate::store) fn note_grant(db: Db<'_>, at: Timestamp) -> Result<()> {
     db.execute("DELETE FROM token_grant WHERE at < ?1", args![before(at, DAY)])?;
     db.execute("INSERT INTO token_grant (at) VALUES (?1)", args![at])?;
     Ok(())
 }
 
-pub(super) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Timestamp>> {
+pub(in crate::store) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Timestamp>> {
     let sql = "-- grants()
         SELECT at FROM token_grant WHERE at >= ?1 ORDER BY at";
     db.query(sql, args![since], |row| row.get("at"))

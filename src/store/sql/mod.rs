@@ -26,9 +26,9 @@ use db::{Db, Result};
 use writer::{Engine, Listeners, Txn, Writer};
 
 pub(super) mod db;
-mod kept;
+pub(super) mod kept;
 mod overview;
-mod rows;
+pub(super) mod rows;
 mod steer;
 mod turn;
 mod views;

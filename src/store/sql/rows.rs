@@ -137,7 +137,7 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
 }
 
 /// A service's breaker; a closed one where none is stored.
-pub(super) fn breaker(db: Db<'_>, remote: Remote) -> Result<Breaker> {
+pub(in crate::store) fn breaker(db: Db<'_>, remote: Remote) -> Result<Breaker> {
     let sql = "-- breaker()
         SELECT * FROM breaker WHERE remote = ?1";
     let found = db.first(sql, args![remote.label()], breaker_of)?;

@@ -1,0 +1,95 @@
+//! What an organisation is set up with, for who checks it: its name, its tags, and which rights the token has.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::exchange::{Organisation, named};
+use super::{Bigin, answer, call, item, unreadable};
+use crate::domain::failure::CallError;
+use crate::outbound::Operation;
+
+const ORGANISATION_SCOPE: &str = "ZohoBigin.org.READ";
+const LIST_TAGS_SCOPE: &str = "ZohoBigin.settings.tags.READ";
+const MAKE_TAGS_SCOPE: &str = "ZohoBigin.settings.tags.CREATE";
+
+/// What became of the wish for a new tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewTag {
+    /// It was made.
+    Made,
+    /// It was there already.
+    There,
+}
+
+impl Bigin {
+    /// Asks which organisation the token belongs to: `GET /bigin/v2/org` (official docs, scopes; the answer's shape is that of
+    /// Zoho CRM's, which is not confirmed for Bigin).
+    ///
+    /// # Errors
+    /// [`CallError`]; a missing scope is `OAUTH_SCOPE_MISMATCH`.
+    pub async fn organisation(&self, deadline: Duration) -> Result<Organisation, CallError> {
+        let answer = self
+            .ask(deadline, call(Operation::Organisation, 0), 1, |base| {
+                self.http.get(format!("{base}/bigin/v2/org"))
+            })
+            .await?;
+        let organisation = answer::body(&answer, ORGANISATION_SCOPE)?.and_then(named);
+        organisation.ok_or_else(|| unreadable("Bigin's answer names no organisation"))
+    }
+
+    /// The names of the tags of Contacts: `GET /bigin/v2/settings/tags?module=Contacts` (official docs, get-tags).
+    ///
+    /// # Errors
+    /// [`CallError`], as for [`Bigin::organisation`].
+    pub async fn tags(&self, deadline: Duration) -> Result<Vec<String>, CallError> {
+        let answer = self
+            .ask(deadline, call(Operation::Organisation, 0), 1, |base| {
+                let url = format!("{base}/bigin/v2/settings/tags");
+                self.http.get(url).query(&[("module", "Contacts")])
+            })
+            .await?;
+        // 204 is how lists without anything in them are answered.
+        let Some(body) = answer::body(&answer, LIST_TAGS_SCOPE)? else {
+            return Ok(Vec::new());
+        };
+        let tags = body.get("tags").and_then(Value::as_array);
+        let tags = tags.ok_or_else(|| unreadable("Bigin's answer has no list of tags"))?;
+        let name = |tag: &Value| tag.get("name").and_then(Value::as_str).map(str::to_owned);
+        Ok(tags.iter().filter_map(name).collect())
+    }
+
+    /// Makes a tag of Contacts: `POST /bigin/v2/settings/tags?module=Contacts` (official docs, create-tags).
+    ///
+    /// # Errors
+    /// [`CallError`], as for [`Bigin::organisation`]; [`CallError::Refused`] where it cannot be a tag, or there are too many.
+    pub async fn make_tag(&self, name: &str, deadline: Duration) -> Result<NewTag, CallError> {
+        let body = json!({ "tags": [{ "name": name }] });
+        let answer = self
+            .ask(deadline, call(Operation::Organisation, 0), 1, |base| {
+                let url = format!("{base}/bigin/v2/settings/tags");
+                self.http.post(url).query(&[("module", "Contacts")]).json(&body)
+            })
+            .await?;
+        let refused = |code: &str| CallError::Refused {
+            code: code.to_owned(),
+            message: format!("Bigin refuses the tag ({code})"),
+        };
+        // The tag's own result stands in `tags`, with 201 or 400.
+        let own = answer
+            .json
+            .as_ref()
+            .and_then(|body| body.get("tags")?.as_array()?.first());
+        let said = own.and_then(|own| own.get("code")).and_then(Value::as_str);
+        match said.and_then(answer::clean_code) {
+            Some("SUCCESS") => Ok(NewTag::Made),
+            Some("DUPLICATE_DATA") => Ok(NewTag::There),
+            Some(code) => Err(refused(code)),
+            None => {
+                let body = answer::body(&answer, MAKE_TAGS_SCOPE)?;
+                let code = body.and_then(item::refusal).map(|(code, _)| code);
+                Err(refused(code.as_deref().unwrap_or("no answer")))
+            }
+        }
+    }
+}

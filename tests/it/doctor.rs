@@ -1,0 +1,900 @@
+//! `bigin-sync doctor`, as people and scripts use it: the real program against both fakes, and each wrong turn by its own words.
+
+use std::process::Command;
+
+use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::sanity::{self, Kind};
+use serde_json::{Map, Value, json};
+
+use crate::cluster::Cluster;
+use crate::process::{Process, Stage, binary, nothing_personal_in};
+use crate::send::run_beside;
+use crate::terminal::Terminal;
+use crate::world::{ADMIN_TOKEN, lead, with};
+
+const TAG: &str = "DBR_Dashboard_Import";
+
+/// An installation that is well, but that no service runs.
+struct Clinic {
+    stage: Stage,
+}
+
+impl Clinic {
+    async fn new() -> Self {
+        let mut stage = Stage::new().await;
+        stage.sanity.model().publish(lead("Ada")).unwrap();
+        let id = {
+            let mut model = stage.bigin.model();
+            model.make_tag(TAG);
+            model.add_field("Lead_ID", "Lead ID", "text", 128, true);
+            model.add_field("Lead_Source", "Lead Source", "text", 100, false);
+            model.add_field("Lead_Status", "Lead Status", "text", 100, false);
+            "Lead_ID"
+        };
+        // Nobody answers there, until a service does.
+        let public = "http://127.0.0.1:9";
+        stage.sanity.set_webhook(&format!("{public}/webhooks/sanity"));
+        let more = [
+            ("BIGIN_LEAD_ID_FIELD", id),
+            ("PUBLIC_URL", public),
+            ("SANITY_MANAGEMENT_TOKEN", stage.sanity.management_token()),
+        ];
+        let more = more.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        stage.env.extend(more);
+        Self { stage }
+    }
+
+    /// Starts the service where the webhook goes.
+    async fn serve(&mut self) -> Process {
+        let process = self.stage.serve().await;
+        self.stage.env.insert("PUBLIC_URL".to_owned(), process.url.clone());
+        process
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.stage.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn unset(&mut self, name: &str) {
+        self.stage.env.remove(name).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = binary();
+        command.arg("doctor").args(args);
+        command
+            .env_clear()
+            .envs(&self.stage.env)
+            .current_dir(self.stage.folder.path());
+        command
+    }
+
+    /// Exit code, standard output and standard error, in which no secret and nothing of a person may be.
+    async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let (code, out, err) = self.run_showing(args).await;
+        for text in [&out, &err] {
+            nothing_personal_in(text, &self.stage.bigin.refresh_token());
+        }
+        (code, out, err)
+    }
+
+    /// The same, where a person's values were asked for.
+    async fn run_showing(&self, args: &[&str]) -> (i32, String, String) {
+        let (code, out, err) = run_beside(self.command(args)).await;
+        let mut secrets = vec![
+            self.stage.bigin.client_secret(),
+            self.stage.bigin.refresh_token(),
+            self.stage.sanity.token().to_owned(),
+            self.stage.sanity.webhook_secret().to_owned(),
+            self.stage.sanity.management_token().to_owned(),
+            ADMIN_TOKEN.to_owned(),
+            "invented-password".to_owned(),
+        ];
+        secrets.extend(self.stage.bigin.model().access_tokens());
+        for secret in secrets {
+            assert!(
+                !out.contains(&secret) && !err.contains(&secret),
+                "{secret:?} is shown: {out}{err}"
+            );
+        }
+        (code, self.steady(&out), err)
+    }
+
+    /// Without what is another each time.
+    fn steady(&self, text: &str) -> String {
+        let text = text.replace(&self.stage.env["PUBLIC_URL"], "https://PUBLIC");
+        let lines = text.lines().map(|line| {
+            let line = match line.find(" MB are free") {
+                Some(end) => {
+                    let start = line[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+                    format!("{}N{}", &line[..start], &line[end..])
+                }
+                None => line.to_owned(),
+            };
+            match line.find(", at 20") {
+                Some(at) => format!(
+                    "{}, at TIME{}",
+                    &line[..at],
+                    &line[at + ", at 2026-11-22 10:00 UTC".len()..]
+                ),
+                None => line,
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    }
+
+    /// What is not well, in a block of lines each, and the exit code.
+    async fn troubles(&self) -> String {
+        let (code, out, _) = self.run(&["--json"]).await;
+        let said: Value = serde_json::from_str(&out).unwrap();
+        let mut text = String::new();
+        for finding in said["findings"].as_array().unwrap() {
+            let outcome = finding["outcome"].as_str().unwrap();
+            // That no service runs is told in a test of its own.
+            if matches!(outcome, "ok" | "skipped") || finding["check"] == "address" {
+                continue;
+            }
+            let say = |key: &str| finding[key].as_str().unwrap();
+            text += &format!("{outcome} {}: {}\n", say("check"), say("what"));
+            text += &format!("    why: {}\n    do: {}\n", say("why"), say("todo"));
+        }
+        text + &format!("exit {code}\n")
+    }
+}
+
+fn refusal(code: &str) -> Fault {
+    Fault::BodyError {
+        status: 401,
+        code: code.to_owned(),
+        message: "refused".to_owned(),
+    }
+}
+
+#[actix_web::test]
+async fn where_all_is_well_it_says_so_beside_a_running_service_and_costs_no_grant() {
+    let mut clinic = Clinic::new().await;
+    let service = clinic.serve().await;
+    clinic.stage.request(lead("Ada")).await;
+    clinic.stage.until_status("lead-ada", "SENT").await;
+    let (code, out, err) = clinic.run(&[]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!(out, @r#"
+    Settings
+      ok       settings         complete, and without a fault
+
+    Machine
+      ok       clock            agrees with Sanity's
+
+    Database
+      ok       schema           bigin-sync.db is in use by a service, schema 1
+      skipped  write            not tried, since a service runs on it
+                                do:  `bigin-sync status --ready` asks that service
+      ok       space            N MB are free
+
+    Bigin
+      ok       token            Zoho grants access, and Bigin takes it
+      ok       organisation     Example Lettings, number 70000000001, at bigin.zoho.com: is it the right one?
+      ok       scope contacts   contacts may be written
+      ok       scope coql       contacts may be looked up
+      ok       fields           Contacts have Description, Email, First_Name, Last_Name, Lead_Source, Lead_Status, Mailing_City, Mailing_Street, Mailing_Zip, Phone, and take what is sent to them
+      ok       lead id field    Lead_ID is unique and carries each lead's id
+      ok       duplicate check  contacts are recognised by Lead_ID, Email, which are unique
+      ok       tag              Bigin has the tag DBR_Dashboard_Import
+
+    Sanity
+      ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       write            the result may be written to leads (tried with dryRun)
+
+    Webhook
+      ok       address          a service answers at 127.0.0.1
+      ok       webhook          one webhook leads here, and is enabled
+      ok       changes          it tells of create and update
+      ok       filter           it asks for leads that were changed to REQUESTED
+      ok       projection       it has _id, _rev and _updatedAt
+      ok       secret           it is signed with SANITY_WEBHOOK_SECRET
+      ok       deliveries       0 of the last 1 failed; the newest: HTTP 202, at TIME
+
+    Leads
+      ok       samples          of the 1 changed last, this many would have: Description 1, Email 1, First_Name 1, Last_Name 1, Lead_ID 1, Lead_Source 1, Lead_Status 1, Mailing_Street 1, Mailing_Zip 1, Phone 1
+
+    What only your organisation can show
+      skipped  automation       whether the tag starts your automation: no API tells, and Bigin documents no rule "tag added"
+                                do:  `bigin-sync doctor --guided-test` sends an invented contact and tags it, for you to look
+
+    22 well, 2 not looked at
+    "#);
+    assert_eq!(clinic.stage.bigin.model().grants(), 1, "it borrows the service's token");
+    service.stop().await;
+    clinic.stage.finish().await;
+}
+
+#[actix_web::test]
+async fn before_the_first_start_it_makes_nothing_and_keeps_nothing() {
+    let clinic = Clinic::new().await;
+    let before = clinic.stage.bigin.model().changes.len();
+    insta::assert_snapshot!(clinic.troubles().await, @"exit 0");
+    let (_, out, _) = clinic.run(&[]).await;
+    assert!(out.contains("this look has cost one of the ten tokens"), "{out}");
+    assert_eq!(std::fs::read_dir(clinic.stage.folder.path()).unwrap().count(), 0);
+    assert_eq!(
+        clinic.stage.bigin.model().changes.len(),
+        before,
+        "no contact is touched"
+    );
+    assert_eq!(clinic.stage.sanity.model().transactions.len(), 1, "no lead is");
+}
+
+#[actix_web::test]
+async fn a_token_is_kept_for_the_next_look_and_for_the_service() {
+    let mut clinic = Clinic::new().await;
+    clinic.serve().await.stop().await;
+    clinic.stage.bigin.model().invalidate_access_tokens();
+    clinic.troubles().await;
+    let after_the_first = clinic.stage.bigin.model().grants();
+    clinic.troubles().await;
+    let service = clinic.serve().await;
+    clinic.stage.request(lead("Ada")).await;
+    clinic.stage.until_status("lead-ada", "SENT").await;
+    assert_eq!(clinic.stage.bigin.model().grants(), after_the_first);
+    service.stop().await;
+    clinic.stage.finish().await;
+}
+
+#[actix_web::test]
+async fn faults_of_the_settings_are_listed_and_the_rest_is_looked_at_all_the_same() {
+    let mut clinic = Clinic::new().await;
+    for name in ["BIGIN_REFRESH_TOKEN", "BIGIN_CLIENT_ID", "SANITY_WEBHOOK_SECRET"] {
+        clinic.unset(name);
+    }
+    clinic.set("TAG_DELAY", "soon");
+    let (code, out, err) = clinic.run(&[]).await;
+    assert_eq!(code, 2, "{out}");
+    insta::assert_snapshot!(out, @r#"
+    Settings
+      FAILED   settings         SANITY_WEBHOOK_SECRET is missing
+                                why  `serve` does not start with it
+                                do:  make one with `openssl rand -hex 24`, and type it into the webhook's form as well
+      FAILED   settings         BIGIN_CLIENT_ID is missing
+                                why  `serve` does not start with it
+                                do:  make a Self Client in api-console.zoho.com, and copy its id and secret
+      FAILED   settings         BIGIN_REFRESH_TOKEN is missing
+                                why  `serve` does not start with it
+                                do:  `bigin-sync auth` gets one from a code of Zoho's API console
+      FAILED   settings         TAG_DELAY is "soon", which is not a duration such as 500ms, 15s, 2m or 24h
+                                why  `serve` does not start with it
+                                do:  set it right; config/default.toml has every setting with a sentence
+
+    Machine
+      ok       clock            agrees with Sanity's
+
+    Database
+      ok       schema           bigin-sync.db is made by the first start
+      ok       write            its folder takes files, and puts them to disk
+      ok       space            N MB are free
+
+    Bigin
+      skipped  token            not looked at, since BIGIN_CLIENT_ID has a fault
+                                do:  mend the settings first
+
+    Sanity
+      ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       write            the result may be written to leads (tried with dryRun)
+
+    Webhook
+      warning  address          no service answers at 127.0.0.1, as seen from this machine (connect)
+                                why  Sanity's webhooks come by this address
+                                do:  start the service; then see that PUBLIC_URL is right and that the proxy in front leads to LISTEN_ADDR
+      ok       webhook          one webhook leads here, and is enabled
+      ok       changes          it tells of create and update
+      ok       filter           it asks for leads that were changed to REQUESTED
+      ok       projection       it has _id, _rev and _updatedAt
+      skipped  secret           the webhook has a secret; SANITY_WEBHOOK_SECRET has a fault
+                                do:  mend the settings first
+      ok       deliveries       none so far, or none that Sanity still remembers
+
+    Leads
+      ok       samples          of the 1 changed last, this many would have: Description 1, Email 1, First_Name 1, Last_Name 1, Lead_ID 1, Lead_Source 1, Lead_Status 1, Mailing_Street 1, Mailing_Zip 1, Phone 1
+
+    What only your organisation can show
+      skipped  automation       whether the tag starts your automation: no API tells, and Bigin documents no rule "tag added"
+                                do:  `bigin-sync doctor --guided-test` sends an invented contact and tags it, for you to look
+
+    4 failed, 1 to look at, 12 well, 3 not looked at
+    "#);
+    insta::assert_snapshot!(err, @"bigin-sync: the settings have 4 faults, which are shown above");
+}
+
+#[actix_web::test]
+async fn each_way_in_which_zoho_refuses_access_has_its_own_words() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_REFRESH_TOKEN", "1000.another.token");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: 127.0.0.1 refuses BIGIN_REFRESH_TOKEN (invalid_code)
+        why: it was revoked, mistyped, is of another data centre or client, or was pushed out by the user's twenty newer ones
+        do: `bigin-sync auth` makes a new one; codes of the API console are no refresh tokens
+    exit 1
+    ");
+
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_CLIENT_ID", "1000.ANOTHER");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: 127.0.0.1 does not know BIGIN_CLIENT_ID (invalid_client)
+        why: a self client is of one data centre only
+        do: copy the id from Zoho's API console again, and set BIGIN_DATA_CENTER to where your Bigin is
+    exit 1
+    ");
+
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_CLIENT_SECRET", "another");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: 127.0.0.1 refuses BIGIN_CLIENT_SECRET (invalid_client_secret)
+        why: it was mistyped or made anew; it differs per data centre
+        do: copy the secret from Zoho's API console again
+    exit 1
+    ");
+
+    // Ten are granted in ten minutes.
+    let clinic = Clinic::new().await;
+    for _ in 0..10 {
+        clinic.troubles().await;
+    }
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: Zoho grants no more access tokens, for ten quiet minutes
+        why: it grants ten in ten minutes, and each further try prolongs the silence
+        do: ask nothing for ten minutes: the service goes on by itself, and loses no lead
+    exit 1
+    ");
+
+    let clinic = Clinic::new().await;
+    clinic.stage.bigin.model().switches.down = true;
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: 127.0.0.1 gave no answer of a token endpoint (HTTP 503)
+        why: without an access token no lead is sent
+        do: see that this machine reaches Zoho by https, and that BIGIN_ACCOUNTS_URL, where it is set, is right
+    exit 1
+    ");
+}
+
+#[actix_web::test]
+async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
+    let mut clinic = Clinic::new().await;
+    clinic.serve().await.stop().await;
+    let asked = clinic.stage.bigin.model().count(CallKind::Token);
+    let database = rusqlite::Connection::open(clinic.stage.folder.path().join("bigin-sync.db")).unwrap();
+    database
+        .execute_batch("DELETE FROM kept WHERE name = 'access_token'")
+        .unwrap();
+    let far = 4_000_000_000_000_000_i64;
+    let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, mended, since, until, kind, code, message)
+        VALUES ('token', 1, 1, 0, 1, ?1, 'throttled', 'Access Denied', 'Zoho grants no more')";
+    database.execute(sql, [far]).unwrap();
+    drop(database);
+    let troubles = clinic.troubles().await;
+    assert!(
+        troubles.starts_with("failed token: Zoho grants no more access tokens, until "),
+        "{troubles}"
+    );
+    assert_eq!(clinic.stage.bigin.model().count(CallKind::Token), asked);
+}
+
+#[actix_web::test]
+async fn a_token_of_another_data_centre_and_used_up_credits_are_told_apart() {
+    let clinic = Clinic::new().await;
+    clinic
+        .stage
+        .bigin
+        .model()
+        .fail_next(CallKind::Org, refusal("INVALID_TOKEN"), 2);
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: Bigin does not take a token that 127.0.0.1 has just granted (INVALID_TOKEN)
+        why: the token and the address of the API are of different data centres
+        do: set BIGIN_DATA_CENTER to where your Bigin is, and take BIGIN_API_DOMAIN away where it is set
+    exit 1
+    ");
+
+    let clinic = Clinic::new().await;
+    clinic.stage.bigin.model().switches.credit_limit = 0;
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed token: Bigin's API credits of the last 24 hours are used up (LIMIT_EXCEEDED)
+        why: no lead is sent until they are free again
+        do: wait, or buy more; what else uses the API of this organisation?
+    exit 1
+    ");
+}
+
+#[actix_web::test]
+async fn each_scope_that_is_missing_is_named_with_what_it_is_for() {
+    let clinic = Clinic::new().await;
+    let kinds = [
+        CallKind::Org,
+        CallKind::Fields,
+        CallKind::Tags,
+        CallKind::Coql,
+        CallKind::Update,
+    ];
+    clinic.stage.bigin.model().switches.missing_scopes = kinds.into();
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    warning organisation: the token lacks the scope ZohoBigin.org.READ, so which organisation it is of cannot be shown
+        why: a token is of one organisation; leads sent to the wrong one are hard to take back
+        do: `bigin-sync auth` makes a new refresh token with all the scopes that are needed
+    failed scope fields: the refresh token lacks the scope ZohoBigin.settings.fields.READ (OAUTH_SCOPE_MISMATCH)
+        why: without it nobody knows which fields your Bigin has, and unknown ones are sent as they are
+        do: `bigin-sync auth` makes a new refresh token with all the scopes that are needed
+    failed scope contacts: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH)
+        why: contacts can neither be made nor tagged
+        do: `bigin-sync auth` makes a new refresh token with all the scopes that are needed
+    warning scope coql: the refresh token lacks the scope ZohoBigin.coql.READ (OAUTH_SCOPE_MISMATCH)
+        why: with BIGIN_LEAD_ID_FIELD leads are recognised without it
+        do: `bigin-sync auth` makes a new refresh token with all the scopes that are needed
+    failed scope tags: the refresh token lacks the scope ZohoBigin.settings.tags.READ (OAUTH_SCOPE_MISMATCH)
+        why: an automation can only wait for a tag that is there, spelled the same to the letter
+        do: `bigin-sync auth` makes a new refresh token with all the scopes that are needed
+    exit 1
+    ");
+}
+
+#[actix_web::test]
+async fn fields_that_bigin_lacks_or_that_do_not_fit_are_named_with_what_to_do() {
+    let mut clinic = Clinic::new().await;
+    {
+        let mut model = clinic.stage.bigin.model();
+        model.remove_field("Lead_Source");
+        model.remove_field("Lead_Status");
+        model.add_field("Lead_Status", "Lead Status", "picklist", 100, false);
+        for field in &mut model.fields {
+            match field.api_name.as_str() {
+                "Description" => field.length = 2000,
+                "Phone" => field.data_type = "date".to_owned(),
+                "Mailing_City" => field.read_only = true,
+                "Mailing_Street" => field.length = 5,
+                _ => {}
+            }
+        }
+        model.add_field("Files", "Files", "fileupload", 100, false);
+    }
+    let mapping = "[mapping]\nZip_Code = \"{{ postcode }}\"\nlead_id = \"{{ _id }}\"\nFiles = \"{{ address }}\"\n";
+    std::fs::write(clinic.stage.folder.path().join("bigin-sync.toml"), mapping).unwrap();
+    insta::assert_snapshot!(clinic.troubles().await, @r#"
+    warning field length: Description takes 2000 characters
+        why: a conversation has up to 30000; of a longer one the oldest messages are left out
+        do: make it a field of more lines in Bigin, or leave it so
+    failed field type: Files is of the type fileupload
+        why: it takes no text, and Bigin refuses the lead
+        do: see that the mapping of Files renders what it takes, or map another field
+    warning field missing: Contacts have no field Lead_Source
+        why: its value becomes a line at the end of Description instead
+        do: add a custom field of that API name to Contacts, or take it out under [mapping]: Lead_Source = ""; or leave it so
+    warning field type: Lead_Status is of the type picklist
+        why: a value that is not on its list is refused
+        do: see that the mapping of Lead_Status renders what it takes, or map another field
+    warning field read-only: Contacts have Mailing_City, and it cannot be written
+        why: its value becomes a line at the end of Description instead
+        do: map another field in the place of Mailing_City, or take it out: Mailing_City = ""
+    warning field type: Phone is of the type date
+        why: what is rendered must look like 2026-11-22: `date("%Y-%m-%d")`
+        do: see that the mapping of Phone renders what it takes, or map another field
+    warning field missing: Contacts have no field Zip_Code
+        why: its value becomes a line at the end of Description instead
+        do: under [mapping] write Mailing_Zip in the place of Zip_Code
+    warning field missing: Contacts have no field lead_id
+        why: its value becomes a line at the end of Description instead
+        do: under [mapping] write Lead_ID in the place of lead_id
+    warning length: lead-ada would have 17 characters in Mailing_Street, which takes 5
+        why: Bigin refuses the lead, and cuts nothing
+        do: shorten it in the mapping: {{ …|truncate(5) }}, or make the field longer in Bigin
+    exit 1
+    "#);
+
+    clinic.unset("BIGIN_LEAD_ID_FIELD");
+    clinic.stage.bigin.model().set_unique("Email", false);
+    let troubles = clinic.troubles().await;
+    let about = |check: &str| {
+        let mut lines = troubles.lines().skip_while(|line| !line.contains(check));
+        [lines.next(), lines.next(), lines.next()]
+            .map(Option::unwrap_or_default)
+            .join("\n")
+    };
+    insta::assert_snapshot!(about("duplicate check:"), @r#"
+    failed duplicate check: Email is not mapped, or allows duplicate values in this organisation
+        why: a lead that is sent again is not recognised, and becomes a second contact
+        do: map Email and switch "Do not allow duplicate values" on for it in Bigin, or set BIGIN_LEAD_ID_FIELD
+    "#);
+    insta::assert_snapshot!(about("no email:"), @r"
+    warning no email: a lead without an email address has nothing unique: Phone allows duplicate values
+        why: it is looked up by its phone number before it is sent, which costs a call and needs ZohoBigin.coql.READ
+        do: add a unique text field for the lead's id to Contacts and set BIGIN_LEAD_ID_FIELD; or leave it so
+    ");
+}
+
+#[actix_web::test]
+async fn a_field_for_leads_ids_that_would_be_of_no_use_is_a_failure() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_LEAD_ID_FIELD", "Lead_Number");
+    insta::assert_snapshot!(clinic.troubles().await, @r#"
+    failed lead id field: Contacts have no field Lead_Number, which BIGIN_LEAD_ID_FIELD names
+        why: without it leads that have no email address are looked up by phone, as if BIGIN_LEAD_ID_FIELD were not set
+        do: in Bigin's settings make it a text field of Contacts with "Do not allow duplicate values"
+    exit 1
+    "#);
+    let told = [
+        ("text", 128, false, false, "Lead_Number allows duplicate values"),
+        (
+            "text",
+            20,
+            true,
+            false,
+            "Lead_Number takes 20 characters, and Sanity's ids have 36",
+        ),
+        ("text", 128, true, true, "Lead_Number cannot be written"),
+    ];
+    for (data_type, length, unique, read_only, words) in told {
+        {
+            let mut model = clinic.stage.bigin.model();
+            model.remove_field("Lead_Number");
+            model.add_field("Lead_Number", "Lead Number", data_type, length, unique);
+            model.fields.last_mut().unwrap().read_only = read_only;
+        }
+        let troubles = clinic.troubles().await;
+        assert!(
+            troubles.contains(&format!("failed lead id field: {words}\n")),
+            "{troubles}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn a_tag_that_bigin_lacks_is_made_where_somebody_wants_that() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_TAGS", "Hot,dbr_dashboard_import");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed tag: Bigin has no tag Hot
+        why: an automation can only wait for a tag that is there, spelled the same to the letter
+        do: `bigin-sync doctor --fix` makes it; then choose it in the automation's rule in Bigin
+    failed tag: Bigin has no tag dbr_dashboard_import, but DBR_Dashboard_Import
+        why: an automation can only wait for a tag that is there, spelled the same to the letter
+        do: set BIGIN_TAGS to what the automation waits for, with the same capitals
+    exit 1
+    ");
+    assert!(!clinic.stage.bigin.model().tag_names().contains(&"Hot".to_owned()));
+
+    clinic.set("BIGIN_TAGS", "Hot");
+    let (code, out, _) = clinic.run(&["--fix"]).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("the tag Hot was made just now"), "{out}");
+    assert!(clinic.stage.bigin.model().tag_names().contains(&"Hot".to_owned()));
+    assert!(clinic.troubles().await.ends_with("exit 0\n"));
+}
+
+#[actix_web::test]
+async fn at_a_terminal_it_asks_before_it_makes_a_tag() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("BIGIN_TAGS", "Hot");
+    for (answer, code) in [("n\n", 1), ("y\n", 0)] {
+        let mut terminal = Terminal::run(clinic.command(&[]));
+        terminal.until_it_shows("Bigin has no tag Hot. Make it? [y/N]").await;
+        terminal.type_in(answer);
+        assert_eq!(terminal.ended().await, code, "{}", terminal.text());
+        let made = clinic.stage.bigin.model().tag_names().contains(&"Hot".to_owned());
+        assert_eq!(made, code == 0);
+        assert!(terminal.text().contains("\u{1b}[32mok"), "with colours");
+    }
+}
+
+#[actix_web::test]
+async fn each_way_in_which_sanity_refuses_has_its_own_words() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("SANITY_API_WRITE_TOKEN", "skAnother");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed read: Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
+        why: leads cannot be read
+        do: sanity.io/manage has the project's id, its datasets, and under API its tokens
+    exit 1
+    ");
+
+    let mut clinic = Clinic::new().await;
+    clinic.set("SANITY_DATASET", "staging");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed read: Sanity knows no such project or dataset (staging); check SANITY_PROJECT_ID and SANITY_DATASET (HTTP 404)
+        why: leads cannot be read
+        do: sanity.io/manage has the project's id, its datasets, and under API its tokens
+    failed webhook: the webhook looks at the dataset production, and leads are in staging
+        why: leads wait for reconciliation, which looks once in RECONCILE_INTERVAL
+        do: choose the dataset in the webhook's form, or set SANITY_DATASET
+    exit 1
+    ");
+
+    // A token of the role Viewer.
+    let clinic = Clinic::new().await;
+    let refused = sanity::Fault::Status(403);
+    clinic.stage.sanity.model().faults.fail_next(Kind::Mutate, refused, 1);
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed write: SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
+        why: editors would never see whether a lead was sent
+        do: sanity.io/manage has the project's id, its datasets, and under API its tokens
+    exit 1
+    ");
+
+    let mut clinic = Clinic::new().await;
+    clinic.set("SANITY_LEAD_TYPE", "lead");
+    insta::assert_snapshot!(clinic.troubles().await, @r#"
+    warning read: the dataset production has no published document of the type lead
+        why: either there is no lead yet, or leads are somewhere else
+        do: check SANITY_LEAD_TYPE and SANITY_DATASET, to the letter; drafts are no leads before they are published
+    failed filter: the filter asks for another document type than SANITY_LEAD_TYPE
+        why: no lead comes by it
+        do: set the filter to: _type == "lead" && crmStatus == "REQUESTED" && delta::changedAny(crmStatus)
+    exit 1
+    "#);
+}
+
+#[actix_web::test]
+async fn without_a_management_token_the_webhook_is_not_looked_at_and_it_says_how_it_could_be() {
+    let mut clinic = Clinic::new().await;
+    clinic.unset("SANITY_MANAGEMENT_TOKEN");
+    let (code, out, _) = clinic.run(&["--json"]).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    let all = said["findings"].as_array().unwrap();
+    let found = all.iter().find(|finding| finding["check"] == "webhook").unwrap();
+    assert_eq!((code, found["outcome"].as_str()), (0, Some("skipped")));
+    insta::assert_snapshot!(found["todo"].as_str().unwrap(), @"make one for a day (sanity.io/manage, API, Tokens) and give it in SANITY_MANAGEMENT_TOKEN or --management-token-file; it is not stored");
+
+    let file = clinic.stage.folder.path().join("token");
+    std::fs::write(&file, format!("{}\n", clinic.stage.sanity.management_token())).unwrap();
+    let (code, out, _) = clinic.run(&["--management-token-file", file.to_str().unwrap()]).await;
+    assert!(code == 0 && out.contains("one webhook leads here"), "{out}");
+
+    // The service's own is not enough, and another is none.
+    for (token, words) in [
+        (
+            clinic.stage.sanity.token(),
+            "the management token may not read webhooks",
+        ),
+        ("skAnother", "Sanity does not know the management token"),
+    ] {
+        std::fs::write(&file, token).unwrap();
+        let (code, out, _) = clinic.run(&["--management-token-file", file.to_str().unwrap()]).await;
+        assert!(code == 1 && out.contains(words), "{out}");
+    }
+}
+
+#[actix_web::test]
+async fn a_webhook_that_leads_elsewhere_or_is_not_as_it_should_be_is_named() {
+    let mut clinic = Clinic::new().await;
+    // So that a token is kept.
+    clinic.serve().await.stop().await;
+    let cases = [
+        json!({ "filter": null }),
+        json!({ "secret": "another" }),
+        json!({ "isDisabled": true }),
+        json!({ "dataset": "staging" }),
+        json!({ "url": "https://elsewhere.example/webhooks/sanity" }),
+        json!({ "url": "https://elsewhere.example/other" }),
+    ];
+    let mut told = String::new();
+    for case in cases {
+        clinic.stage.sanity.model().webhooks.listed = case.as_object().unwrap().clone();
+        let troubles = clinic.troubles().await;
+        assert_ne!(troubles, "exit 0\n", "{case} passes for well");
+        let what = troubles.lines().find(|line| !line.starts_with("    ")).unwrap();
+        told += &format!("{case}\n  {what}\n");
+    }
+    insta::assert_snapshot!(told, @r#"
+    {"filter":null}
+      warning filter: the webhook has no filter
+    {"secret":"another"}
+      failed secret: the webhook's secret is not SANITY_WEBHOOK_SECRET
+    {"isDisabled":true}
+      failed webhook: the webhook is disabled
+    {"dataset":"staging"}
+      failed webhook: the webhook looks at the dataset staging, and leads are in production
+    {"url":"https://elsewhere.example/webhooks/sanity"}
+      failed webhook: the webhook goes to elsewhere.example, and not to https://PUBLIC/webhooks/sanity
+    {"url":"https://elsewhere.example/other"}
+      failed webhook: none of the project's 1 webhooks leads here (/webhooks/sanity)
+    "#);
+    clinic.stage.sanity.model().webhooks.listed = Map::new();
+    assert_eq!(clinic.troubles().await, "exit 0\n");
+}
+
+#[actix_web::test]
+async fn the_last_deliveries_tell_why_webhooks_do_not_arrive() {
+    let mut clinic = Clinic::new().await;
+    let service = clinic.serve().await;
+    clinic.stage.sanity.model().webhooks.secret = "mistyped".to_owned();
+    clinic.stage.request(lead("Grace")).await;
+    clinic.stage.sanity.model().webhooks.listed = json!({ "secret": clinic.stage.sanity.webhook_secret() })
+        .as_object()
+        .unwrap()
+        .clone();
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed deliveries: 1 of the last 1 failed; the newest: HTTP 401, at TIME
+        why: the signature was refused
+        do: SANITY_WEBHOOK_SECRET must be what stands in the webhook's form, to the letter
+    exit 1
+    ");
+    service.stop().await;
+}
+
+#[actix_web::test]
+async fn what_would_be_sent_for_a_lead_is_shown_without_its_values() {
+    let clinic = Clinic::new().await;
+    let (code, out, err) = clinic.run(&["--lead", "lead-ada"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (_, shown) = out.split_once("What would be sent").unwrap();
+    insta::assert_snapshot!(shown, @r"
+     for lead-ada
+      Description          text, 79 characters
+      Email                text, 15 characters
+      First_Name           text, 3 characters
+      Last_Name            text, 7 characters
+      Lead_ID              text, 8 characters
+      Lead_Source          text, 13 characters
+      Lead_Status          text, 3 characters
+      Mailing_Street       text, 17 characters
+      Mailing_Zip          text, 8 characters
+      Phone                text, 13 characters
+
+    1 to look at, 23 well, 1 not looked at
+    ");
+    assert_eq!(clinic.stage.bigin.model().contacts().count(), 0);
+
+    let (code, out, err) = clinic.run_showing(&["--lead", "lead-ada", "--show-values"]).await;
+    assert!(
+        code == 0 && out.contains("Email") && out.contains(": ada@example.org"),
+        "{out}"
+    );
+    assert!(err.contains("personal data"), "{err}");
+}
+
+#[actix_web::test]
+async fn a_lead_that_could_not_be_sent_is_told_with_the_reason() {
+    let clinic = Clinic::new().await;
+    let nameless = json!({ "firstName": null, "secondName": null });
+    clinic
+        .stage
+        .sanity
+        .model()
+        .publish(with(lead("Grace"), nameless))
+        .unwrap();
+    clinic.stage.sanity.model().publish(lead("Mary")).unwrap();
+    clinic.stage.sanity.model().unpublish("lead-mary").unwrap();
+    for (id, words) in [
+        (
+            "lead-grace",
+            "lead-grace would end FAILED: The lead has no name: fill in the first or last name",
+        ),
+        ("lead-mary", "publish it: it is a draft so far"),
+        ("lead-nobody", "copy the id from the Studio"),
+    ] {
+        let (code, out, _) = clinic.run(&["--lead", id]).await;
+        assert!(code == 1 && out.contains(words), "{id}: {out}");
+    }
+    let (code, _, err) = clinic.run(&["--lead", "drafts.lead-mary"]).await;
+    assert!(code == 2 && err.contains("not the id of a published document"), "{err}");
+}
+
+#[actix_web::test]
+async fn the_document_for_machines_has_the_shape_that_is_promised() {
+    let clinic = Clinic::new().await;
+    let (code, out, err) = clinic.run(&["--json", "--lead", "lead-ada"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(said["well"], json!(true));
+    let keys: Vec<&String> = said["findings"][0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["check", "group", "outcome", "todo", "what", "why"]);
+    assert_eq!(
+        said["findings"][0],
+        json!({ "group": "settings", "check": "settings", "outcome": "ok", "what": "complete, and without a fault", "why": null, "todo": null })
+    );
+    assert_eq!(said["lead"]["id"], json!("lead-ada"));
+    assert_eq!(said["lead"]["fields"]["Email"], json!({ "kind": "text", "length": 15 }));
+}
+
+#[actix_web::test]
+async fn the_guided_test_sends_an_invented_contact_and_says_what_to_look_for() {
+    let clinic = Clinic::new().await;
+    let (code, out, err) = clinic.run(&["--guided-test"]).await;
+    assert!(
+        code == 2 && out.is_empty() | (out == "\n") && err.contains("--yes"),
+        "{out}{err}"
+    );
+    assert_eq!(clinic.stage.bigin.model().contacts().count(), 0, "nobody has agreed");
+
+    let (code, out, _) = clinic.run(&["--guided-test", "--yes"]).await;
+    assert_eq!(code, 0, "{out}");
+    let (id, contact) = {
+        let model = clinic.stage.bigin.model();
+        let (id, contact) = model.contacts().next().unwrap();
+        (id.to_owned(), contact.clone())
+    };
+    assert_eq!(
+        (contact.text("Last_Name"), contact.tags.as_slice()),
+        (Some("Bigin-Sync"), [TAG.to_owned()].as_slice())
+    );
+    insta::assert_snapshot!(out.replace(&id, "ID"), @r#"
+    The contact ID is in Bigin: "Test Bigin-Sync".
+    It has the tag DBR_Dashboard_Import.
+
+    Now look in Bigin, for a minute or two:
+      1. Is the contact "Test Bigin-Sync" there, with the tag?
+      2. Has your automation run: is the contact in the pipeline, is the task there, was the message sent?
+
+    Where 1 is so and 2 is not, the automation waits for something else. Bigin documents rules that run when a contact is made or
+    edited, and none for a tag that is added; whether a tag counts as an edit is what this test shows. See that the rule runs on
+    edits and asks for this tag, to the letter; where it still does not run, try a longer TAG_DELAY.
+
+    Afterwards delete the contact in Bigin by hand: this program deletes nothing.
+    "#);
+}
+
+#[actix_web::test]
+async fn a_guided_test_that_fails_half_way_says_what_is_left_behind() {
+    let clinic = Clinic::new().await;
+    let refused = refusal("OAUTH_SCOPE_MISMATCH");
+    clinic.stage.bigin.model().fail_next(CallKind::AddTags, refused, 1);
+    let (code, out, err) = clinic.run(&["--guided-test", "--yes"]).await;
+    assert!(code == 1 && out.contains("is in Bigin"), "{out}");
+    assert!(
+        err.contains("is there and could not be tagged") && err.contains("ZohoBigin.modules.contacts.ALL"),
+        "{err}"
+    );
+}
+
+#[actix_web::test]
+async fn a_database_that_cannot_be_used_is_told_with_the_reason() {
+    let mut clinic = Clinic::new().await;
+    clinic.set("DATABASE_URL", "sqlite:///nowhere/at/all.db");
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed database: /nowhere/at/all.db cannot be used: the folder /nowhere/at: No such file or directory (os error 2)
+        why: without it no webhook is taken
+        do: see that the folder is there, and that it and the file belong to the user that runs the service
+    exit 1
+    ");
+
+    let mut clinic = Clinic::new().await;
+    clinic.serve().await.stop().await;
+    let path = clinic.stage.folder.path().join("bigin-sync.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed schema: bigin-sync.db was written by a newer version (schema 99, this one knows 1)
+        why: this version does not start on it
+        do: start the newer version, or restore the backup made before the upgrade
+    exit 1
+    ");
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_server_is_looked_at_as_a_file_is() {
+    let cluster = Cluster::start();
+    let mut clinic = Clinic::new().await;
+    clinic.set("DATABASE_URL", &cluster.url("postgres"));
+    assert_eq!(
+        clinic.troubles().await,
+        "exit 0\n",
+        "a server that nothing was ever kept on"
+    );
+
+    let service = clinic.serve().await;
+    clinic.stage.request(lead("Ada")).await;
+    clinic.stage.until_status("lead-ada", "SENT").await;
+    let granted = clinic.stage.bigin.model().grants();
+    let (code, out, _) = clinic.run(&[]).await;
+    assert!(
+        code == 0 && out.contains("/postgres, schema 1") && out.contains("a write was committed to disk"),
+        "{out}"
+    );
+    assert_eq!(
+        clinic.stage.bigin.model().grants(),
+        granted,
+        "it borrows the service's token"
+    );
+    service.stop().await;
+
+    drop(cluster);
+    let (code, out, _) = clinic.run(&[]).await;
+    assert!(code == 1 && out.contains("see that DATABASE_URL is right"), "{out}");
+}
