@@ -124,7 +124,15 @@ pub struct Pause {
 
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({})", self.remote.label(), self.message, self.code)
+        write!(f, "{}: {}", self.remote.label(), sentence(&self.code, &self.message))
+    }
+}
+
+/// A service's words with its code, for people: words that name the code have it already.
+pub fn sentence(code: &str, message: &str) -> String {
+    match message.contains(code) {
+        true => message.to_owned(),
+        false => format!("{message} ({code})"),
     }
 }
 

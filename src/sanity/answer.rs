@@ -155,7 +155,7 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
         _ => CallError::Unknown {
             message: match answer.json {
                 Some(_) => format!("Sanity answered {http}"),
-                None => format!("an answer that is not Sanity's ({http})"),
+                None => format!("Sanity did not answer properly ({http})"),
             },
             code: if status.is_server_error() { http } else { code },
             retry_after: answer.retry_after,

@@ -247,6 +247,9 @@ pub trait Store: Send + std::marker::Sync {
     /// Which of the contacts the store knows as some lead's.
     async fn owners(&self, contacts: Vec<ContactId>) -> Result<BTreeMap<ContactId, LeadId>, StoreError>;
 
+    /// What is remembered of a lead, also after its syncs are forgotten; nothing of one that never was here.
+    async fn memory(&self, lead: LeadId) -> Result<Memory, StoreError>;
+
     /// Those of the leads that have no active sync, in the same order.
     async fn without_sync(&self, leads: Vec<LeadId>) -> Result<Vec<LeadId>, StoreError>;
 

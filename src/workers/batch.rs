@@ -11,7 +11,7 @@ use super::{Context, Stepped};
 use crate::chance;
 use crate::clock::until;
 use crate::domain::breaker::Breaker;
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote, sentence};
 use crate::domain::lead::{LeadId, LeadRead};
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
@@ -225,9 +225,4 @@ impl<'a> Batch<'a> {
 /// A lead's read, or that there is nothing of it.
 pub(super) fn read_of(reads: &BTreeMap<LeadId, LeadRead>, claimed: &Claimed) -> LeadRead {
     reads.get(&claimed.sync.lead).cloned().unwrap_or_default()
-}
-
-/// A service's words with its code, for people.
-pub(super) fn sentence(code: &str, message: &str) -> String {
-    format!("{message} ({code})")
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::batch::{Batch, sentence};
+use super::batch::Batch;
 use super::org::is_permission;
 use super::send::Doubt;
 use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::{CallError, Remote, sentence};
 use crate::domain::phone;
 use crate::domain::record::Record;
 use crate::store::{Claimed, StoreError};

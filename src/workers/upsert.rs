@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, read_of, sentence};
+use super::batch::{Batch, read_of};
 use super::look_up::{is_bare, look_up, name};
 use super::send::{Sent, Travels, send};
 use super::tag::with_fields;
@@ -13,7 +13,7 @@ use super::{BATCH, Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores};
-use crate::domain::failure::{CallError, ItemError};
+use crate::domain::failure::{CallError, ItemError, sentence};
 use crate::domain::lead::{ContactId, Lead, LeadRead};
 use crate::domain::mapping::{Rejection, identity};
 use crate::domain::record::{OrgFields, Record};

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::batch::{Batch, read_of, sentence};
+use super::batch::{Batch, read_of};
 use super::{BATCH, Context, Stepped};
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::{CallError, Remote, sentence};
 use crate::domain::state::{Event, State};
 use crate::sanity::{CommitError, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};

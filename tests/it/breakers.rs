@@ -267,7 +267,7 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             is_plain: true,
             begin: |world| sanity_answers(world, &SanityFault::Html(503)),
             mend: sanity_mends,
-            told: &["sanity: an answer that is not Sanity's (HTTP 503)"],
+            told: &["sanity: Sanity did not answer properly (HTTP 503)"],
         },
         Trouble {
             what: "Sanity cuts every call",

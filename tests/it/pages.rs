@@ -543,6 +543,7 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
         .says("Waits: Zoho grants no access to Bigin.");
     let page = operator.get("/syncs/1?did=retry").await;
     page.says("It is queued, and goes when Zoho grants access to Bigin again.");
+    assert!(page.html.contains("class=\"note wait\""), "nothing is done yet");
     assert!(!page.html.contains("id=\"retry\""), "it could not be tried now");
     operator
         .press("/pause", &[])
@@ -599,9 +600,14 @@ async fn syncs_are_found_by_lead_contact_state_and_reason() {
     assert_eq!(found("state=failed&q=lead-ada").await, [] as [i64; 0]);
     assert_eq!(found(&format!("reason={}", BAD_EMAIL.replace(' ', "+"))).await, [2]);
     let nothing = operator.get("/syncs?q=lead-nobody").await;
-    nothing.says("No sync is like that: the lead was not asked for,");
+    nothing.says("No lead or contact that was asked for here has lead-nobody in its id.");
+    operator
+        .get("/syncs?q=lead-nobody&state=failed")
+        .await
+        .says("No sync is like that.");
     for (query, words) in [
-        ("q=not+an+id", "not the id of a published document"),
+        ("q=not+an+id", "Only ids are known here"),
+        ("q=ada@example.org", "nobody is found by a name or an address"),
         ("state=lost", "There is no state"),
     ] {
         let refused = operator.get(&format!("/syncs?{query}")).await;
@@ -617,6 +623,27 @@ async fn syncs_are_found_by_lead_contact_state_and_reason() {
         list.contains(&format!("https://bigin.zoho.eu/bigin/Home#/contacts/{contact}")),
         "{list}"
     );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_whose_syncs_are_forgotten_is_told_from_one_that_never_was_here() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    let contact = world.lead_says("Ada", "biginContactId").unwrap();
+    world.clock.advance(secs(60));
+    assert_ne!(world.store().forget(secs(1), 100).await.unwrap(), 0);
+    let operator = Operator::new(&world).await;
+    for id in ["lead-ada", &contact] {
+        let page = operator.get(&format!("/syncs?q={id}")).await;
+        page.says("The syncs of the lead lead-ada ended so long ago that they are forgotten (RETENTION).");
+        page.says(&format!("Its contact in Bigin is {contact}."));
+    }
+    operator
+        .get("/syncs?q=lead-grace")
+        .await
+        .says("No lead or contact that was asked for here has lead-grace in its id.");
     world.finish().await;
 }
 

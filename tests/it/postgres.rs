@@ -18,8 +18,9 @@ use crate::recovery;
 use crate::world::{id, lead, no_tag_before_its_time, secs};
 
 /// Stories of the file, of its one process, or of two claims at once, which replicas make in turns.
-const OF_ONE_PROCESS: [&str; 9] = [
+const OF_ONE_PROCESS: [&str; 10] = [
     "alerts::a_monitor_hears_of_healthy_reconciliations_only",
+    "bounds::with_the_queue_of_writes_full_webhooks_are_told_when_to_come_again",
     "intake::while_another_connection_holds_the_file_webhooks_are_told_to_come_again",
     "promises::an_upsert_that_could_not_be_recorded_moves_the_tag_of_its_contact",
     "store_contract::a_clock_set_back_during_a_restart_brings_no_tag_forward",

@@ -7,7 +7,7 @@ use super::finding::{Finding, Group, Outcome};
 use super::{PATIENCE, Patient};
 use crate::bigin::exchange::Organisation;
 use crate::cli::api::plain;
-use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::failure::{self, CallError, ItemError, Pause, PauseKind, Remote};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{OrgFields, Record};
 
@@ -109,10 +109,7 @@ pub(super) fn sentence(error: &CallError) -> String {
     match error {
         CallError::Unavailable(Pause { message, code, .. })
         | CallError::Unknown { message, code, .. }
-        | CallError::Refused { message, code } => match message.contains(code.as_str()) {
-            true => message.clone(),
-            false => format!("{message} ({code})"),
-        },
+        | CallError::Refused { message, code } => failure::sentence(code, message),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>,
     let overview = state.store.overview().await.map_err(unavailable)?;
     let leads = overview.failed_leads;
     let mut frame = Frame::new(&state, Some(&session), "failures", "Failures");
-    frame.note = done.note(&Standstill::of(&overview));
+    frame.note = done.note(Standstill::of(&overview).holds_up("requested"));
     frame.again = Some(("/failures".to_owned(), AGAIN));
     let template = FailuresPage {
         frame,

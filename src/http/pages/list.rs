@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::notes::Done;
 use super::words::{self, BADGES, Badge, Countdown, Moment, Standstill};
 use super::{Answer, Frame, page};
-use crate::domain::lead::ContactId;
+use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::sync::Memory;
 use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
@@ -35,6 +35,8 @@ struct ListPage {
     reasons: Vec<String>,
     /// What is wrong with what was asked.
     fault: Option<String>,
+    /// What it means that there are no rows.
+    nothing: String,
 }
 
 /// What the form asks for. An empty field asks for nothing.
@@ -82,7 +84,6 @@ pub(super) struct Around<'a> {
 pub(super) async fn show(
     session: web::ReqData<Session>,
     query: web::Query<PageQuery>,
-    done: web::Query<Done>,
     state: web::Data<State>,
 ) -> Answer {
     let query = query.into_inner().trimmed();
@@ -120,10 +121,13 @@ pub(super) async fn show(
             reasons.push(reason.clone());
         }
     }
+    let nothing = match found.syncs.is_empty() && fault.is_none() {
+        true => nothing(&state, &query).await?,
+        false => String::new(),
+    };
     let around = Around::new(&state, &stand, overview.at);
     let mut frame = Frame::new(&state, Some(&session), "syncs", "Syncs");
     frame.now = Moment(overview.at);
-    frame.note = done.note(&stand);
     frame.again = Some((query.address(query.before), AGAIN));
     let template = ListPage {
         rows: found.syncs.iter().map(|sync| Row::new(sync, &around)).collect(),
@@ -132,12 +136,13 @@ pub(super) async fn show(
         query,
         reasons,
         fault,
+        nothing,
     };
     Ok(page(status, &template))
 }
 
 /// The syncs of the lead or the contact with this id; where there is none, those with this in an id.
-async fn find(state: &State, query: &PageQuery) -> Result<api::Page, actix_web::HttpResponse> {
+async fn find(state: &State, query: &PageQuery) -> Result<api::Page, HttpResponse> {
     let all = || ListQuery {
         state: text(&query.state),
         reason: text(&query.reason),
@@ -145,8 +150,7 @@ async fn find(state: &State, query: &PageQuery) -> Result<api::Page, actix_web::
         limit: Some(ROWS),
         ..ListQuery::default()
     };
-    // An editor may have copied the id of the draft.
-    let id = query.q.strip_prefix("drafts.").unwrap_or(&query.q);
+    let id = query.id();
     if id.is_empty() {
         return api::page(state, all()).await;
     }
@@ -164,19 +168,51 @@ async fn find(state: &State, query: &PageQuery) -> Result<api::Page, actix_web::
             return Ok(found);
         }
     }
-    // What could be no part of an id is told as what could be no id.
+    let could_be_part = id
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+    if !could_be_part {
+        let message = "Only ids are known here, and they have letters, digits, '-', '_' and '.' alone: nobody is found by a name or an address.";
+        return Err(problem::answer(400, message));
+    }
     let of_lead = ListQuery {
         lead: own.clone(),
         ..all()
     };
-    let could_be_part = id
-        .chars()
-        .all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
     match api::page(state, of_lead).await {
         Ok(found) if !found.syncs.is_empty() => Ok(found),
-        Err(refusal) if !could_be_part => Err(refusal),
         Ok(_) | Err(_) => api::page(state, ListQuery { part: own, ..all() }).await,
     }
+}
+
+/// What it means that nothing was found. A lead whose syncs are forgotten is told from one that never was here.
+async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpResponse> {
+    let id = query.id();
+    if !query.is_narrowed() {
+        let words = "No lead has been asked for yet. As soon as an editor sets a lead's crmStatus to REQUESTED in Sanity, it is here.";
+        return Ok(words.to_owned());
+    }
+    if id.is_empty() || !query.state.is_empty() || !query.reason.is_empty() {
+        return Ok("No sync is like that.".to_owned());
+    }
+    let unavailable = |error| problem::unavailable(&error);
+    let contacts = ContactId::parse(id).into_iter().collect();
+    let owners = state.store.owners(contacts).await.map_err(unavailable)?;
+    if let Some(lead) = owners.into_values().next().or_else(|| LeadId::parse(id).ok()) {
+        let memory = state.store.memory(lead.clone()).await.map_err(unavailable)?;
+        if memory != Memory::default() {
+            let contact = memory
+                .contact
+                .map(|contact| format!(" Its contact in Bigin is {contact}."));
+            return Ok(format!(
+                "The syncs of the lead {lead} ended so long ago that they are forgotten (RETENTION).{}",
+                contact.unwrap_or_default()
+            ));
+        }
+    }
+    Ok(format!(
+        "No lead or contact that was asked for here has {id} in its id."
+    ))
 }
 
 fn text(field: &str) -> Option<String> {
@@ -189,6 +225,11 @@ impl PageQuery {
             q: self.q.trim().to_owned(),
             ..self
         }
+    }
+
+    /// The id that was typed; an editor may have copied that of the draft.
+    fn id(&self) -> &str {
+        self.q.strip_prefix("drafts.").unwrap_or(&self.q)
     }
 
     fn is_narrowed(&self) -> bool {

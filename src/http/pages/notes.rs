@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::words::{self, Standstill};
+use super::words::{self, HeldUp};
 
 /// The end of the address of the page that is shown afterwards.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -45,6 +45,8 @@ impl Did {
 /// The sentence, and where it leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
+    /// Nothing is done yet: something holds it up.
+    pub(super) waits: bool,
     pub(super) words: String,
     /// An address and what is there.
     pub(super) link: Option<(&'static str, &'static str)>,
@@ -54,9 +56,9 @@ pub(super) struct Note {
 const TO_BE_SENT: (&str, &str) = ("/syncs?state=requested", "See them");
 
 impl Done {
-    /// The note, which depends on whether anything moves.
-    pub(super) fn note(self, stand: &Standstill) -> Option<Note> {
-        let when = stand.until_when();
+    /// The note, which depends on what holds up that which was asked for.
+    pub(super) fn note(self, held_up: Option<HeldUp>) -> Option<Note> {
+        let when = held_up.map(|held_up| held_up.until);
         let words = match (self.did?, self.count) {
             (Did::Retry, _) => match when {
                 Some(when) => format!("It is queued, and goes {when}."),
@@ -75,7 +77,11 @@ impl Done {
         };
         let link =
             matches!((self.did, self.count), (Some(Did::RetryAll), count) if count != Some(0)).then_some(TO_BE_SENT);
-        Some(Note { words, link })
+        Some(Note {
+            waits: when.is_some() && (link.is_some() || self.did == Some(Did::Retry)),
+            words,
+            link,
+        })
     }
 }
 
@@ -84,17 +90,23 @@ mod tests {
     use actix_web::web::Query;
 
     use super::*;
-    use crate::domain::failure::Remote;
 
     fn note(query: &str) -> Option<String> {
-        note_while(query, &Standstill::default())
+        let note = Query::<Done>::from_query(query).unwrap().note(None);
+        note.map(|note| {
+            assert!(!note.waits, "nothing holds it up");
+            note.words
+        })
     }
 
-    fn note_while(query: &str, stand: &Standstill) -> Option<String> {
-        Query::<Done>::from_query(query)
-            .unwrap()
-            .note(stand)
-            .map(|note| note.words)
+    /// What is said, and whether it is shown as something that waits.
+    fn note_until(query: &str, until: &'static str) -> (String, bool) {
+        let held_up = HeldUp {
+            why: "it is late",
+            until,
+        };
+        let note = Query::<Done>::from_query(query).unwrap().note(Some(held_up)).unwrap();
+        (note.words, note.waits)
     }
 
     #[test]
@@ -112,23 +124,18 @@ mod tests {
 
     #[test]
     fn a_note_promises_nothing_that_has_to_wait() {
-        let paused = Standstill {
-            paused: true,
-            ..Standstill::default()
-        };
+        let resumed = "when the work is resumed";
         assert_eq!(
-            note_while("did=retry", &paused).as_deref(),
-            Some("It is queued, and goes when the work is resumed.")
+            note_until("did=retry", resumed),
+            ("It is queued, and goes when the work is resumed.".to_owned(), true)
         );
-        let down = Standstill {
-            remotes: vec![Remote::Bigin],
-            ..Standstill::default()
-        };
-        assert_eq!(
-            note_while("did=retry_all&count=1", &down).as_deref(),
-            Some(
-                "Queued to be tried again: 1 lead. Sent when Bigin takes work again. What is refused again comes back to this page."
-            )
+        let all = note_until("did=retry_all&count=1", "when Bigin takes work again");
+        let words = "Queued to be tried again: 1 lead. Sent when Bigin takes work again. What is refused again comes back to this page.";
+        assert_eq!(all, (words.to_owned(), true));
+        assert!(
+            !note_until("did=retry_all&count=0", resumed).1,
+            "there is nothing that could wait"
         );
+        assert!(!note_until("did=pause", resumed).1, "a pause has begun");
     }
 }

@@ -1,5 +1,7 @@
 //! One sync: where it stands, what would mend it, what it went through, and what can be done about it.
 
+use std::time::Duration;
+
 use actix_web::web;
 use askama::Template;
 
@@ -8,6 +10,7 @@ use super::notes::Done;
 use super::timeline::{self, Line};
 use super::words::{self, Moment, Standstill};
 use super::{Answer, Frame, page};
+use crate::clock::until;
 use crate::domain::sync::SyncId;
 use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
@@ -18,6 +21,9 @@ const OTHERS: u32 = 20;
 
 /// Seconds after which a browser without JavaScript loads the page again, while the sync goes on.
 const AGAIN: u32 = 15;
+
+/// What is nearer than this is over before it is read.
+const SHOWN: Duration = Duration::from_secs(1);
 
 #[derive(Template)]
 #[template(path = "sync.html")]
@@ -75,16 +81,16 @@ pub(super) async fn show(
         &format!("{} – {}", row.lead, row.badge.word),
     );
     frame.now = Moment(overview.at);
-    frame.note = done.note(&stand);
+    frame.note = done.note(stand.holds_up(sync.state));
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
     let newer = others.first().filter(|newest| newest.id > sync.id);
-    let moves = stand.reason(sync.state).is_none();
+    let moves = stand.holds_up(sync.state).is_none();
     let mut attempts = sync.history.iter().flatten().filter(|entry| entry.what == "retry");
     let template = SyncPage {
         frame,
         next_try: sync
             .due_at
-            .filter(|due| sync.attempts > 0 && *due > overview.at && moves)
+            .filter(|due| sync.attempts > 0 && until(overview.at, *due) >= SHOWN && moves)
             .map(Moment),
         last_attempt: attempts.next_back().map(|entry| Moment(entry.at)),
         given_up_after: words::lasting(state.give_up_after),

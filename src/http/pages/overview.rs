@@ -95,7 +95,7 @@ pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>,
     let mut frame = Frame::new(&state, Some(&session), "overview", "Overview");
     frame.now = Moment(health.at);
     let stand = Standstill::of_health(&health);
-    frame.note = done.note(&stand);
+    frame.note = done.note(stand.holds_up("requested"));
     frame.again = Some(("/".to_owned(), AGAIN));
     let given_up_after = lasting(state.give_up_after);
     Ok(page(

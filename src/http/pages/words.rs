@@ -139,34 +139,34 @@ impl Standstill {
         }
     }
 
-    /// When what is queued now goes, where it does not go at once.
-    pub(super) fn until_when(&self) -> Option<&'static str> {
-        if self.paused {
-            return Some("when the work is resumed");
-        }
-        Some(match self.remotes.first()? {
-            Remote::Token => "when Zoho grants access to Bigin again",
-            Remote::Bigin => "when Bigin takes work again",
-            Remote::Sanity => "when Sanity takes work again",
-        })
-    }
-
     /// What a sync in this state waits for beside its turn.
-    pub(super) fn reason(&self, state: &str) -> Option<&'static str> {
+    pub(super) fn holds_up(&self, state: &str) -> Option<HeldUp> {
+        let held_up = |why, until| Some(HeldUp { why, until });
         if self.paused {
-            return Some("the work is paused");
+            return held_up("the work is paused", "when the work is resumed");
         }
         let needs_bigin = matches!(state, "requested" | "upserted");
-        let first = self
+        let mut needed = self
             .remotes
             .iter()
-            .find(|remote| needs_bigin || **remote == Remote::Sanity)?;
-        Some(match first {
-            Remote::Token => "Zoho grants no access to Bigin",
-            Remote::Bigin => "Bigin takes no work now",
-            Remote::Sanity => "Sanity takes no work now",
-        })
+            .filter(|remote| needs_bigin || **remote == Remote::Sanity);
+        match needed.next()? {
+            Remote::Token => held_up(
+                "Zoho grants no access to Bigin",
+                "when Zoho grants access to Bigin again",
+            ),
+            Remote::Bigin => held_up("Bigin takes no work now", "when Bigin takes work again"),
+            Remote::Sanity => held_up("Sanity takes no work now", "when Sanity takes work again"),
+        }
     }
+}
+
+/// What a sync waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HeldUp {
+    pub(super) why: &'static str,
+    /// `when …`
+    pub(super) until: &'static str,
 }
 
 /// How long a contact still waits for its tag.
@@ -184,7 +184,7 @@ pub(super) struct Countdown {
 pub(super) fn countdown(sync: &SyncJson, stand: &Standstill, delay: Duration, now: Timestamp) -> Option<Countdown> {
     let tag_at = sync.tag_not_before?;
     let left = until(now, tag_at);
-    if left.is_zero() || stand.reason(sync.state).is_some() || sync.attempts > 0 {
+    if left.is_zero() || stand.holds_up(sync.state).is_some() || sync.attempts > 0 {
         return None;
     }
     let whole = delay.max(left);
@@ -207,8 +207,8 @@ pub(super) fn sentence(sync: &SyncJson, stand: &Standstill, now: Timestamp) -> S
         "cancelled" if reason.ends_with("person") => "Cancelled by a person.".to_owned(),
         "cancelled" => "The lead no longer asks for it.".to_owned(),
         state => {
-            if let Some(reason) = stand.reason(state) {
-                return format!("Waits: {reason}.");
+            if let Some(HeldUp { why, .. }) = stand.holds_up(state) {
+                return format!("Waits: {why}.");
             }
             let soon = match sync.due_at.map(|due| until(now, due)) {
                 Some(left) if !left.is_zero() => format!("tried again in {}", lasting(left)),

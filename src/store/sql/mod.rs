@@ -20,7 +20,7 @@ use crate::clock::SharedClock;
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
-use crate::domain::sync::{Source, SyncId};
+use crate::domain::sync::{Memory, Source, SyncId};
 use crate::metrics::Metrics;
 use db::{Db, Result};
 use writer::{Engine, Listeners, Txn, Writer};
@@ -175,6 +175,10 @@ impl Store for SqlStore {
 
     async fn owners(&self, contacts: Vec<ContactId>) -> Answer<BTreeMap<ContactId, LeadId>> {
         self.read(move |db| views::owners(db, &contacts)).await
+    }
+
+    async fn memory(&self, lead: LeadId) -> Answer<Memory> {
+        self.read(move |db| rows::memory(db, &lead)).await
     }
 
     async fn without_sync(&self, leads: Vec<LeadId>) -> Answer<Vec<LeadId>> {
