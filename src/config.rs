@@ -72,6 +72,16 @@ pub(crate) const PLAIN: [&str; 31] = [
     "BIGIN_SYNC_URL",
 ];
 
+/// The names of all settings.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PLAIN.into_iter().chain(SECRETS)
+}
+
+/// Whether the value of a setting is a secret.
+pub fn is_secret(name: &str) -> bool {
+    SECRETS.contains(&name)
+}
+
 /// Everything `serve` needs.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -24,32 +24,32 @@ refresh token is written into the env file, which nobody else can read then. Scr
 standard input.";
 
 /// How to get access to Bigin.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 #[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
     #[command(subcommand)]
-    action: Option<Action>,
+    pub(super) action: Option<Action>,
     /// The code that Zoho's API console has generated; without it, it is asked for
     #[arg(value_name = "CODE")]
-    code: Option<String>,
+    pub(super) code: Option<String>,
     /// The self client's id [default: BIGIN_CLIENT_ID]
     #[arg(long, value_name = "ID")]
-    client_id: Option<String>,
+    pub(super) client_id: Option<String>,
     /// A file with the self client's secret [default: BIGIN_CLIENT_SECRET]
     #[arg(long, value_name = "FILE")]
-    client_secret_file: Option<PathBuf>,
+    pub(super) client_secret_file: Option<PathBuf>,
     /// us, eu, in, au, cn, jp, sa or ca [default: BIGIN_DATA_CENTER, or it is found out]
     #[arg(long, value_name = "NAME")]
-    data_center: Option<String>,
+    pub(super) data_center: Option<String>,
     /// Print the settings to standard output instead of writing them into the env file
     #[arg(long)]
-    print: bool,
+    pub(super) print: bool,
     #[command(flatten)]
-    sources: Sources,
+    pub(super) sources: Sources,
 }
 
 #[derive(clap::Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Say whether the stored refresh token works, and for which organisation; takes one of ten access tokens in ten minutes
     Status(Sources),
     /// Revoke the stored refresh token: the service sends nothing more until it has another
@@ -79,7 +79,11 @@ fn access(sources: &Sources) -> anyhow::Result<BiginAccess> {
     Ok(BiginAccess::load(&layers).map_err(|faults| Usage(faults.to_string()))?)
 }
 
-async fn exchange(options: &Options) -> anyhow::Result<()> {
+/// A code becomes the refresh token in the env file.
+///
+/// # Errors
+/// A sentence for each wrong turn, with what to do.
+pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
     let known = access(&options.sources)?;
     let asked_id = options.client_id.clone().or(known.client_id.clone());
     let file = options.client_secret_file.as_deref();
@@ -120,7 +124,7 @@ async fn exchange(options: &Options) -> anyhow::Result<()> {
         let lines = settings.iter().map(|(name, value)| format!("{name}={value}\n"));
         print(&lines.collect::<String>())?;
     } else {
-        let path = env_path(&options.sources);
+        let path = env_file::path(&options.sources);
         env_file::set(&path, &settings).context("the refresh token was granted and could not be kept: use --print")?;
         print(&format!("The refresh token is in {} now.\n", path.display()))?;
     }
@@ -311,22 +315,6 @@ fn stored(known: &BiginAccess) -> anyhow::Result<&SecretString> {
 
 fn http(url: &Url) -> anyhow::Result<Client> {
     Ok(outbound::client(crate::app::USER_AGENT, &[url])?)
-}
-
-/// Where the settings' files are, an env file beside them.
-fn env_path(sources: &Sources) -> PathBuf {
-    let beside = || {
-        sources
-            .config
-            .as_deref()
-            .and_then(Path::parent)
-            .map(|folder| folder.join(".env"))
-    };
-    sources
-        .env_file
-        .clone()
-        .or_else(beside)
-        .unwrap_or_else(|| PathBuf::from(".env"))
 }
 
 fn secret_of(path: &Path) -> anyhow::Result<SecretString> {

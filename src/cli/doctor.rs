@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Client;
+use jiff::Timestamp;
+use reqwest::{Client, Url};
 use secrecy::SecretString;
 use serde::Serialize;
 
-use self::finding::{Finding, Group, Outcome};
+pub(super) use self::finding::{Finding, Outcome};
+
+use self::finding::Group;
 use self::vault::Borrowed;
 use super::{Said, Sources, Usage, print};
 use crate::app::{bigin_client, sanity_client};
 use crate::bigin::Bigin;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Layers, Settings, environment};
+use crate::config::{Layers, SanitySettings, Settings, environment};
 use crate::domain::lead::LeadId;
 use crate::domain::mapping::Mapping;
 use crate::outbound::{self, Calls};
@@ -39,10 +42,10 @@ mod vault;
 mod webhook;
 
 /// A person waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the token of Sanity's management API may be. It is no setting: the service must not have it.
-const MANAGEMENT_TOKEN: &str = "SANITY_MANAGEMENT_TOKEN";
+pub(super) const MANAGEMENT_TOKEN: &str = "SANITY_MANAGEMENT_TOKEN";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -179,6 +182,48 @@ impl Patient {
         })
     }
 
+    /// The fault of a setting, where it has one.
+    pub(super) fn fault_of(&self, setting: &str) -> Option<String> {
+        self.faults.iter().find(|fault| names(fault, setting)).cloned()
+    }
+
+    /// Whether Sanity lets leads be read and written.
+    pub(super) async fn sanity(&self) -> Vec<Finding> {
+        let faults = sanity::NEEDED.iter().filter_map(|setting| self.fault_of(setting));
+        match settings(&faults.collect::<Vec<_>>()).as_slice() {
+            [ok] if ok.outcome == Outcome::Ok => sanity::look(self).await.0,
+            faults => faults.to_vec(),
+        }
+    }
+
+    /// Whether Bigin takes our calls, with all that is needed.
+    pub(super) async fn access(&self) -> Vec<Finding> {
+        bigin::look(self).await.0
+    }
+
+    pub(super) fn sanity_settings(&self) -> &SanitySettings {
+        &self.settings.sanity
+    }
+
+    pub(super) fn sanity_client(&self) -> &Sanity {
+        &self.sanity
+    }
+
+    pub(super) fn public_url(&self) -> Option<&Url> {
+        self.settings.public_url.as_ref()
+    }
+
+    /// Where people find the pages.
+    pub(super) fn address(&self) -> String {
+        let own = || format!("http://{}", self.settings.listen);
+        self.public_url()
+            .map_or_else(own, |url| outbound::base_text(url).to_owned())
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     /// Where one of these settings has a fault: what is said instead of looking.
     fn blocked(&self, group: Group, check: &'static str, settings: &[&str]) -> Option<Finding> {
         let wrong = settings
@@ -242,6 +287,17 @@ fn settings(faults: &[String]) -> Vec<Finding> {
         Finding::failed(Group::Settings, "settings", fault, why, todo(fault))
     };
     faults.iter().map(finding).collect()
+}
+
+/// The report as a person reads it.
+pub(super) fn table(report: &Report) -> String {
+    show::table(report, false)
+}
+
+/// Findings as a person reads them, without their headings.
+pub(super) fn rows(findings: &[Finding]) -> String {
+    let rows = findings.iter().flat_map(|finding| show::rows(finding, false));
+    rows.map(|row| row + "\n").collect()
 }
 
 /// Looks at an installation and says how it is.

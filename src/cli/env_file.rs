@@ -4,9 +4,21 @@
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+
+use super::Sources;
+
+/// Where the env file is: the one that is named, else beside the settings' file.
+pub(super) fn path(sources: &Sources) -> PathBuf {
+    let beside = || {
+        let folder = sources.config.as_deref().and_then(Path::parent);
+        folder.map(|folder| folder.join(".env"))
+    };
+    let named = sources.env_file.clone();
+    named.or_else(beside).unwrap_or_else(|| PathBuf::from(".env"))
+}
 
 /// Sets each name to its value: in its own line where it has one, at the end where not. The file gets mode 0600.
 ///
@@ -49,14 +61,23 @@ fn with(before: &str, settings: &[(&str, &str)]) -> String {
     lines.join("\n")
 }
 
-/// Between single quotes nothing means anything but itself.
+/// Between single quotes nothing means anything but itself, and between double quotes what a backslash stands before.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/@,+=".contains(c);
     if value.chars().all(plain) {
-        value.to_owned()
-    } else {
-        format!("'{value}'")
+        return value.to_owned();
     }
+    if !value.contains('\'') {
+        return format!("'{value}'");
+    }
+    let mut text = String::from('"');
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text + "\""
 }
 
 #[cfg(test)]
@@ -82,11 +103,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         std::fs::write(&path, "KEPT=1").unwrap();
-        set(&path, &[("SECRET", "a b#c$d\"e")]).unwrap();
+        let odd = r#"it's "$HOME" \n, or so"#;
+        set(&path, &[("SECRET", "a b#c$d\"e"), ("ODD", odd)]).unwrap();
         let read: Vec<_> = dotenvy::from_path_iter(&path).unwrap().map(Result::unwrap).collect();
         assert_eq!(
             read,
-            [("KEPT".into(), "1".into()), ("SECRET".into(), "a b#c$d\"e".into())]
+            [
+                ("KEPT".into(), "1".into()),
+                ("SECRET".into(), "a b#c$d\"e".into()),
+                ("ODD".into(), odd.into())
+            ]
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(set(&folder.path().join("nowhere/.env"), &[]).is_err());

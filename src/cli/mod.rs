@@ -17,13 +17,14 @@ mod env_file;
 mod manual;
 mod send;
 mod serve;
+mod setup;
 mod status;
 
 const EXAMPLES: &str = "\
 Examples:
   bigin-sync demo                 sees it work, without any account
+  bigin-sync setup                sets an installation up
   bigin-sync serve                runs the service
-  bigin-sync auth                 gets access to Bigin
   bigin-sync doctor               checks an installation
   bigin-sync send --wait lead-1   sends a lead, and says how it ends
   bigin-sync status               how a running service fares
@@ -45,6 +46,8 @@ enum Command {
     Serve(Sources),
     /// See it work on this machine alone: invented leads, both services played, and a process that is killed
     Demo(demo::Options),
+    /// Set an installation up: asks for what is not set, makes the webhook, and checks it all
+    Setup(setup::Options),
     /// Get access to Bigin: a code of Zoho's API console becomes a refresh token
     Auth(auth::Options),
     /// Check an installation: what is wrong, why it matters, and what to do
@@ -60,7 +63,7 @@ enum Command {
 }
 
 /// Where the settings are.
-#[derive(clap::Args)]
+#[derive(Clone, Default, clap::Args)]
 struct Sources {
     /// The settings' file [default: bigin-sync.toml, where there is one]
     #[arg(long, value_name = "FILE")]
@@ -102,6 +105,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Command::Serve(sources) => serve::serve(&sources).await,
             Command::Demo(options) => demo::demo(&options).await,
+            Command::Setup(options) => Box::pin(setup::setup(&options)).await,
             Command::Auth(options) => auth::auth(&options).await,
             Command::Doctor(options) => Box::pin(doctor::doctor(&options)).await,
             Command::Send(options) => send::send(&options).await,

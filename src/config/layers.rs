@@ -66,7 +66,10 @@ impl Layers {
     }
 
     /// A setting, from the first layer that has it, or from the file that its `NAME_FILE` names.
-    pub(super) fn get(&self, name: &str) -> Result<Option<String>, String> {
+    ///
+    /// # Errors
+    /// A sentence: that file cannot be read, or the setting and the file are both given.
+    pub fn get(&self, name: &str) -> Result<Option<String>, String> {
         if !SECRETS.contains(&name) {
             return Ok(self.layers.iter().find_map(|layer| layer.get(name)).cloned());
         }
@@ -89,9 +92,11 @@ impl Layers {
         Ok(None)
     }
 
-    /// Whether a setting is given anywhere but in the defaults.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        self.layers.iter().rev().skip(1).any(|layer| layer.contains_key(name))
+    /// Whether a setting, or the file of a secret, is given anywhere but in the defaults.
+    pub fn is_set(&self, name: &str) -> bool {
+        let file = format!("{name}_FILE");
+        let gives = |layer: &BTreeMap<String, String>| layer.contains_key(name) || layer.contains_key(&file);
+        self.layers.iter().rev().skip(1).any(gives)
     }
 
     /// `PORT`, as hosting services set it.

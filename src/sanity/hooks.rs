@@ -4,12 +4,38 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::API_VERSION;
+use crate::domain::lead::REQUESTED;
 use crate::outbound::{self, base_text};
+
+/// What a webhook tells of each lead: enough to know what to read, and nothing about a person.
+pub const PROJECTION: &str = "{_id, _type, _rev, _updatedAt, crmStatus}";
+
+/// Which changes a webhook tells of: those of leads into `REQUESTED`, so that our own write-back sets off none.
+pub fn filter(lead_type: &str) -> String {
+    format!("_type == \"{lead_type}\" && crmStatus == \"{REQUESTED}\" && delta::changedAny(crmStatus)")
+}
+
+/// A webhook as it should be, in the shape that it is made with (working scripts of others; source of Sanity's own CLI).
+pub fn definition(url: &str, dataset: &str, lead_type: &str, secret: &SecretString) -> Value {
+    json!({
+        "type": "document",
+        "name": "bigin-sync",
+        "description": "Leads that are to be sent to Bigin",
+        "url": url,
+        "dataset": dataset,
+        "apiVersion": API_VERSION,
+        "httpMethod": "POST",
+        "includeDrafts": false,
+        "includeAllVersions": false,
+        "secret": secret.expose_secret(),
+        "rule": { "on": ["create", "update"], "filter": filter(lead_type), "projection": PROJECTION },
+    })
+}
 
 /// Where the API is, and who asks.
 pub struct Hooks<'a> {
@@ -74,11 +100,14 @@ pub enum HooksError {
     #[error("Sanity does not know the management token")]
     Token,
     /// It is one, and not for this.
-    #[error("the management token may not read webhooks")]
+    #[error("the management token may not see or change webhooks")]
     Right,
     /// There is no such project.
     #[error("Sanity knows no project of this id")]
     Project,
+    /// What was to be made or changed is not to Sanity's liking, in its own words.
+    #[error("Sanity does not take the webhook: {0}")]
+    Refused(String),
     /// Nothing that makes sense.
     #[error("Sanity did not answer properly ({0})")]
     NoAnswer(String),
@@ -90,7 +119,7 @@ impl Hooks<'_> {
     /// # Errors
     /// [`HooksError`].
     pub async fn list(&self, within: Duration) -> Result<Vec<Webhook>, HooksError> {
-        let found = self.get("", within).await?;
+        let found = self.get_all("", within).await?;
         // A deleted one may still be listed, with the time of its end.
         let is_there = |hook: &&Value| hook.get("deletedAt").is_none_or(Value::is_null);
         Ok(found.iter().filter(is_there).filter_map(webhook).collect())
@@ -102,24 +131,60 @@ impl Hooks<'_> {
     /// # Errors
     /// [`HooksError`].
     pub async fn attempts(&self, webhook: &str, within: Duration) -> Result<Vec<Attempt>, HooksError> {
-        let found = self.get(&format!("/{webhook}/attempts"), within).await?;
+        let found = self.get_all(&format!("/{webhook}/attempts"), within).await?;
         let is_over = |attempt: &&Value| attempt.get("inProgress") != Some(&Value::Bool(true));
         let mut attempts: Vec<Attempt> = found.iter().filter(is_over).map(attempt).collect();
         attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.at));
         Ok(attempts)
     }
 
-    async fn get(&self, path: &str, within: Duration) -> Result<Vec<Value>, HooksError> {
+    /// Makes a webhook of a [`definition`]: `POST /hooks/projects/{project}` (working scripts of others).
+    ///
+    /// # Errors
+    /// [`HooksError`].
+    pub async fn create(&self, definition: &Value, within: Duration) -> Result<(), HooksError> {
+        self.call(Method::POST, "", Some(definition), within).await.map(drop)
+    }
+
+    /// Changes parts of a webhook, in the shape of a [`definition`]: `PATCH /hooks/projects/{project}/{webhook}` (working
+    /// scripts of others).
+    ///
+    /// # Errors
+    /// [`HooksError`].
+    pub async fn change(&self, webhook: &str, changes: &Value, within: Duration) -> Result<(), HooksError> {
+        let path = format!("/{webhook}");
+        self.call(Method::PATCH, &path, Some(changes), within).await.map(drop)
+    }
+
+    async fn get_all(&self, path: &str, within: Duration) -> Result<Vec<Value>, HooksError> {
+        match self.call(Method::GET, path, None, within).await? {
+            Some(Value::Array(found)) => Ok(found),
+            _ => Err(HooksError::NoAnswer("no list".to_owned())),
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        within: Duration,
+    ) -> Result<Option<Value>, HooksError> {
         let base = base_text(self.api_url);
         let url = format!("{base}/{API_VERSION}/hooks/projects/{}{path}", self.project_id);
-        let request = self.http.get(url).bearer_auth(self.token.expose_secret());
+        let mut request = self.http.request(method, url).bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         let answer = outbound::send(request, within).await;
         let answer = answer.map_err(|none| HooksError::NoAnswer(none.code.to_owned()))?;
-        match (answer.status, answer.json) {
-            (status, Some(Value::Array(found))) if status.is_success() => Ok(found),
+        let message = answer.json.as_ref().and_then(|json| json.get("message")?.as_str());
+        match (answer.status, message) {
+            (status, _) if status.is_success() => Ok(answer.json),
             (StatusCode::UNAUTHORIZED, _) => Err(HooksError::Token),
             (StatusCode::FORBIDDEN, _) => Err(HooksError::Right),
             (StatusCode::NOT_FOUND, Some(_)) => Err(HooksError::Project),
+            (status, Some(message)) if status.is_client_error() => Err(HooksError::Refused(message.to_owned())),
             (status, _) => Err(HooksError::NoAnswer(format!("HTTP {}", status.as_u16()))),
         }
     }
@@ -160,5 +225,24 @@ fn attempt(attempt: &Value) -> Attempt {
             .filter(|status| *status > 0),
         is_failure: attempt.get("isFailure").and_then(Value::as_bool).unwrap_or(false),
         reason: reason.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_webhook_that_is_made_is_the_one_that_is_described() {
+        let described = include_str!("../../deploy/sanity/webhook.json");
+        let described: Value = serde_json::from_str(described).unwrap();
+        let secret = SecretString::from("the value of SANITY_WEBHOOK_SECRET");
+        let made = definition(
+            "https://crm.example.org/webhooks/sanity",
+            "production",
+            "dbrLead",
+            &secret,
+        );
+        assert_eq!(made, described);
     }
 }

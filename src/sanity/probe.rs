@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Sanity, answer};
 use crate::domain::failure::CallError;
@@ -23,6 +23,14 @@ impl Sanity {
         Ok(ids.iter().filter_map(|id| LeadId::parse(id).ok()).collect())
     }
 
+    /// Makes a document.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn make_lead(&self, document: &Value, deadline: Duration) -> Result<(), CallError> {
+        self.mutate(&[], json!({ "create": document }), deadline).await
+    }
+
     /// Whether the token may write leads: a mutation with `dryRun=true`, which is checked and not carried out (Sanity's docs,
     /// HTTP mutations). It is of `lead` where there is one to try it on.
     ///
@@ -33,9 +41,13 @@ impl Sanity {
             Some(lead) => json!({ "patch": { "id": lead, "unset": [NO_FIELD] } }),
             None => json!({ "createIfNotExists": { "_id": "bigin-sync-doctor", "_type": self.lead_type } }),
         };
+        self.mutate(&[("dryRun", "true")], mutation, deadline).await
+    }
+
+    async fn mutate(&self, query: &[(&str, &str)], mutation: Value, deadline: Duration) -> Result<(), CallError> {
         let body = json!({ "mutations": [mutation] });
         let url = format!("{}/mutate/{}", self.base, self.dataset);
-        let request = self.http.post(url).query(&[("dryRun", "true")]).json(&body);
+        let request = self.http.post(url).query(query).json(&body);
         let deadline = Deadline::new(&self.clock, deadline);
         let label = |answer: &Answer| answer::label(answer, &self.dataset);
         let answer = self.send(Operation::Mutate, 1, request, &deadline, label).await?;

@@ -647,7 +647,7 @@ async fn without_a_management_token_the_webhook_is_not_looked_at_and_it_says_how
     for (token, words) in [
         (
             clinic.stage.sanity.token(),
-            "the management token may not read webhooks",
+            "the management token may not see or change webhooks",
         ),
         ("skAnother", "Sanity does not know the management token"),
     ] {

@@ -39,6 +39,7 @@ mod promises;
 mod recovery;
 mod security;
 mod send;
+mod setup;
 mod simulator;
 mod status;
 mod steering;

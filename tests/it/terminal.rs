@@ -16,6 +16,8 @@ pub struct Terminal {
     child: Child,
     screen: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    /// How much of it somebody has read.
+    read: usize,
 }
 
 impl Terminal {
@@ -52,7 +54,12 @@ impl Terminal {
                 into.lock().unwrap().extend_from_slice(&buffer[..read]);
             }
         });
-        Self { child, screen, shown }
+        Self {
+            child,
+            screen,
+            shown,
+            read: 0,
+        }
     }
 
     /// Everything it has shown so far, with what moves the cursor.
@@ -65,6 +72,18 @@ impl Terminal {
             self.text().contains(words).then_some(())
         })
         .await;
+    }
+
+    /// The same, of what was not read before: it is read then.
+    pub async fn until_it_shows_next(&mut self, words: &str) {
+        let read = self.read;
+        let what = format!("the terminal shows {words:?}");
+        let shown = eventually(&what, || async {
+            let shown = self.shown.lock().unwrap();
+            let text = String::from_utf8_lossy(&shown[read..]);
+            text.contains(words).then_some(shown.len())
+        });
+        self.read = shown.await;
     }
 
     pub fn type_in(&mut self, text: &str) {

@@ -30,6 +30,7 @@ mod observe;
 mod progress;
 mod report;
 mod script;
+mod stand_ins;
 mod stories;
 
 /// The demo ends within a minute, which leaves so much for the leads.
@@ -48,7 +49,8 @@ const EXAMPLES: &str = "\
 Examples:
   bigin-sync demo
   bigin-sync demo --tag-delay 15s --leads 200
-  bigin-sync demo --keep      leaves both services and the dashboard running to play with";
+  bigin-sync demo --keep          leaves both services and the dashboard running to play with
+  bigin-sync demo --stand-ins     plays both services alone, for `bigin-sync setup` to be tried on";
 
 /// What the user may choose.
 #[derive(clap::Args)]
@@ -63,6 +65,9 @@ pub struct Options {
     /// Stay up after the report, with addresses and tokens to play with, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Play Sanity and Bigin alone until Ctrl-C, with all that `bigin-sync setup` asks for
+    #[arg(long, conflicts_with_all = ["keep", "leads", "tag_delay"])]
+    stand_ins: bool,
 }
 
 fn tag_delay(text: &str) -> Result<Duration, String> {
@@ -157,6 +162,12 @@ impl Stage {
 /// It could not be played, or a promise was broken.
 pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
     let stopped = stop_signal()?;
+    if options.stand_ins {
+        return tokio::select! {
+            result = stand_ins::play() => result,
+            () = stopped => Ok(()),
+        };
+    }
     let (log, verdicts) = (Log::default(), OnceCell::new());
     tokio::select! {
         result = run(options, &log, &verdicts) => result.inspect_err(|_| show_log(&log)),

@@ -7,7 +7,7 @@ use super::finding::{Finding, Group};
 use super::webhook::SLOW;
 use crate::config::SanitySettings;
 use crate::domain::lead::REQUESTED;
-use crate::sanity::hooks::Webhook;
+use crate::sanity::hooks::{self, PROJECTION, Webhook};
 
 /// What is judged by what.
 pub(super) fn judge(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
@@ -63,8 +63,7 @@ fn changes(hook: &Webhook) -> Finding {
 }
 
 fn filter(filter: Option<&str>, lead_type: &str) -> Finding {
-    let rule = format!("_type == \"{lead_type}\" && crmStatus == \"{REQUESTED}\" && delta::changedAny(crmStatus)");
-    let todo = format!("set the filter to: {rule}");
+    let todo = format!("set the filter to: {}", hooks::filter(lead_type));
     let failed = |what: &str, why: &str| Finding::failed(Group::Webhook, "filter", what, why, &todo);
     let warning = |what: &str, why: &str| Finding::warning(Group::Webhook, "filter", what, why, &todo);
     let Some(filter) = filter else {
@@ -115,7 +114,7 @@ fn filter(filter: Option<&str>, lead_type: &str) -> Finding {
 }
 
 fn projection(projection: Option<&str>) -> Finding {
-    let todo = "set the projection to: {_id, _type, _rev, _updatedAt, crmStatus}";
+    let todo = format!("set the projection to: {PROJECTION}");
     let Some(projection) = projection else {
         return Finding::warning(
             Group::Webhook,

@@ -42,7 +42,7 @@ pub(super) fn table(report: &Report, colours: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-fn rows(finding: &Finding, colours: bool) -> Vec<String> {
+pub(super) fn rows(finding: &Finding, colours: bool) -> Vec<String> {
     let (word, colour) = match finding.outcome {
         Outcome::Ok => ("ok", "32"),
         Outcome::Warning => ("warning", "33"),

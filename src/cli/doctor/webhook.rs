@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use super::finding::{Finding, Group};
+use super::finding::{Finding, Group, Outcome};
 use super::rule;
 use super::{PATIENCE, Patient};
 use crate::outbound::{self, base_text};
@@ -25,7 +25,7 @@ pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
     if let Some(blocked) = patient.blocked(Group::Webhook, "webhook", &needed) {
         return vec![blocked];
     }
-    let Some(token) = &patient.management_token else {
+    let Some(hooks) = patient.hooks() else {
         findings.push(Finding::skipped(
             Group::Webhook,
             "webhook",
@@ -34,17 +34,59 @@ pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
         ));
         return findings;
     };
-    let hooks = Hooks {
-        http: &patient.http,
-        api_url: &patient.settings.sanity.api_url,
-        project_id: &patient.settings.sanity.project_id,
-        token,
-    };
     match hooks.list(PATIENCE).await {
         Ok(all) => findings.extend(judge(patient, &hooks, &all).await),
         Err(error) => findings.push(unlisted(&error)),
     }
     findings
+}
+
+impl Patient {
+    /// The management API, where there is a token for it.
+    pub(in crate::cli) fn hooks(&self) -> Option<Hooks<'_>> {
+        Some(Hooks {
+            http: &self.http,
+            api_url: &self.settings.sanity.api_url,
+            project_id: &self.settings.sanity.project_id,
+            token: self.management_token.as_ref()?,
+        })
+    }
+
+    /// All webhooks of the project.
+    pub(in crate::cli) async fn webhooks(&self) -> Result<Vec<Webhook>, HooksError> {
+        match self.hooks() {
+            Some(hooks) => hooks.list(PATIENCE).await,
+            None => Err(HooksError::Token),
+        }
+    }
+
+    /// Where the webhook has to go.
+    pub(in crate::cli) fn webhook_url(&self) -> Option<String> {
+        let public = self.settings.public_url.as_ref()?;
+        Some(format!("{}{PATH}", base_text(public)))
+    }
+
+    /// The webhook that leads here; of several an enabled one.
+    pub(in crate::cli) fn own_webhook<'a>(&self, all: &'a [Webhook]) -> Option<&'a Webhook> {
+        let ours: Vec<&Webhook> = self.own_webhooks(all).collect();
+        ours.iter().find(|hook| !hook.is_disabled).or(ours.first()).copied()
+    }
+
+    fn own_webhooks<'a>(&self, all: &'a [Webhook]) -> impl Iterator<Item = &'a Webhook> {
+        let settings = &self.settings;
+        all.iter().filter(move |hook| {
+            let of_dataset = hook.dataset == "*" || hook.dataset == settings.sanity.dataset;
+            of_dataset && leads_here(&hook.url, settings.public_url.as_ref())
+        })
+    }
+
+    /// What of a webhook is not as it should be.
+    pub(in crate::cli) fn faults_of_webhook(&self, hook: &Webhook) -> Vec<&'static str> {
+        let judged = rule::judge(hook, &self.settings.sanity).into_iter();
+        let bad = judged.filter(|finding| finding.outcome != Outcome::Ok);
+        let disabled = hook.is_disabled.then_some("disabled");
+        bad.map(|finding| finding.check).chain(disabled).collect()
+    }
 }
 
 /// Whether the address that Sanity calls leads here, as far as can be seen from here.
@@ -89,22 +131,16 @@ fn unlisted(error: &HooksError) -> Finding {
             "make a token of the role Developer or Administrator; the Editor's of the service is not enough"
         }
         HooksError::Project => "check SANITY_PROJECT_ID, and that the management token is of this project",
-        HooksError::NoAnswer(_) => "look again in a minute",
+        HooksError::Refused(_) | HooksError::NoAnswer(_) => "look again in a minute",
     };
     Finding::failed(Group::Webhook, "webhook", error.to_string(), why, todo)
 }
 
 async fn judge(patient: &Patient, hooks: &Hooks<'_>, all: &[Webhook]) -> Vec<Finding> {
-    let of_dataset = |hook: &&Webhook| hook.dataset == "*" || hook.dataset == patient.settings.sanity.dataset;
-    let here: Vec<&Webhook> = all
-        .iter()
-        .filter(|hook| leads_here(&hook.url, patient.settings.public_url.as_ref()))
-        .collect();
-    let ours: Vec<&Webhook> = here.iter().copied().filter(of_dataset).collect();
-    let Some(hook) = ours.iter().find(|hook| !hook.is_disabled).or(ours.first()).copied() else {
-        return vec![absent(patient, all, &here)];
+    let Some(hook) = patient.own_webhook(all) else {
+        return vec![absent(patient, all)];
     };
-    let mut findings = vec![found(hook, ours.len())];
+    let mut findings = vec![found(hook, patient.own_webhooks(all).count())];
     findings.extend(rule::judge(hook, &patient.settings.sanity));
     findings.push(match hooks.attempts(&hook.id, PATIENCE).await {
         Ok(attempts) => deliveries(&attempts),
@@ -133,8 +169,9 @@ fn leads_here(url: &str, public: Option<&Url>) -> bool {
     }
 }
 
-fn absent(patient: &Patient, all: &[Webhook], here: &[&Webhook]) -> Finding {
-    if let Some(other) = here.first() {
+fn absent(patient: &Patient, all: &[Webhook]) -> Finding {
+    let here = |hook: &&Webhook| leads_here(&hook.url, patient.settings.public_url.as_ref());
+    if let Some(other) = all.iter().find(here) {
         return Finding::failed(
             Group::Webhook,
             "webhook",

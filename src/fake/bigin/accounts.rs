@@ -153,10 +153,20 @@ impl Model {
 
     /// Generates a code as the API console does; it can be exchanged once within three minutes.
     pub fn generate_code(&mut self) -> String {
+        self.generate_code_for(CODE_LIFE)
+    }
+
+    /// The same, for as long as somebody needs who plays with it.
+    pub fn generate_code_for(&mut self, life: Duration) -> String {
         let code = self.accounts.made("c");
-        let expires_at = after(self.clock.now(), CODE_LIFE);
+        let expires_at = after(self.clock.now(), life);
         self.accounts.codes.insert(code.clone(), expires_at);
         code
+    }
+
+    /// Whether a code has not been exchanged yet.
+    pub fn is_unused(&self, code: &str) -> bool {
+        self.accounts.codes.contains_key(code)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod fault;
 mod groq;
+mod hooks;
 mod model;
 mod mutate;
 mod reply;

@@ -1,4 +1,4 @@
-//! The HTTP API: documents by id, mutations, queries, and the list of webhooks.
+//! The HTTP API: documents by id, mutations and queries, and what every request is checked for.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,7 @@ use super::groq::{self, GroqError};
 use super::model::{By, Committed, Document, Model, Order};
 use super::mutate::{MutateError, Mutation};
 use super::reply::Reply;
-use super::webhook::Attempt;
-use super::{DATASET, MANAGEMENT_TOKEN, PROJECT_ID, Shared, TOKEN, WEBHOOK_ID};
+use super::{DATASET, MANAGEMENT_TOKEN, Shared, TOKEN, hooks};
 use crate::domain::lead::is_copy;
 
 /// 4 MB, and a megabyte is 1,000,000 bytes (official docs, technical limits).
@@ -33,10 +32,15 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .route("/{version}/data/mutate/{dataset}", web::post().to(mutate))
         .route("/{version}/data/query/{dataset}", web::get().to(query))
         .route("/{version}/data/query/{dataset}", web::post().to(query))
-        .route("/{version}/hooks/projects/{project}", web::get().to(hooks))
+        .route("/{version}/hooks/projects/{project}", web::get().to(hooks::list))
+        .route("/{version}/hooks/projects/{project}", web::post().to(hooks::create))
+        .route(
+            "/{version}/hooks/projects/{project}/{hook}",
+            web::patch().to(hooks::change),
+        )
         .route(
             "/{version}/hooks/projects/{project}/{hook}/attempts",
-            web::get().to(attempts),
+            web::get().to(hooks::attempts),
         )
         .default_service(web::to(nothing));
 }
@@ -236,40 +240,15 @@ fn read_query(params: &Params, body: &Bytes) -> Result<(String, BTreeMap<String,
     Ok((text.to_owned(), given))
 }
 
-async fn hooks(shared: Data<Shared>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
-    let (version, project) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
-    serve(&shared, gate, |model| match project == PROJECT_ID {
-        true => Reply::json(200, model.webhooks.listing()),
-        false => Reply::boom(404, "Project not found"),
-    })
-    .await
-}
-
-/// The attempts to deliver, newest first (types of Sanity's own CLI; their order is an assumption).
-async fn attempts(shared: Data<Shared>, request: HttpRequest, path: Path<(String, String, String)>) -> HttpResponse {
-    let (version, project, hook) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
-    serve(&shared, gate, |model| match (project.as_str(), hook.as_str()) {
-        (PROJECT_ID, WEBHOOK_ID) => {
-            let attempts = model.deliveries.iter().rev().map(Attempt::listing);
-            Reply::json(200, attempts.collect())
-        }
-        (PROJECT_ID, _) => Reply::boom(404, "Hook not found"),
-        _ => Reply::boom(404, "Project not found"),
-    })
-    .await
-}
-
 /// What every request is checked for before its work.
-struct Gate {
+pub(super) struct Gate {
     kind: Kind,
     ids: usize,
     refusal: Option<Reply>,
 }
 
 impl Gate {
-    fn new(kind: Kind, request: &HttpRequest, version: &str, dataset: Option<&str>, ids: usize) -> Self {
+    pub(super) fn new(kind: Kind, request: &HttpRequest, version: &str, dataset: Option<&str>, ids: usize) -> Self {
         let authorization = request.headers().get(header::AUTHORIZATION);
         let token = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let refusal = if request.uri().to_string().len() > MAX_ADDRESS {
@@ -294,7 +273,7 @@ impl Gate {
 }
 
 /// Meets the faults, does the work where there is any to be done, and keeps the journal.
-async fn serve(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) -> Reply) -> HttpResponse {
+pub(super) async fn serve(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) -> Reply) -> HttpResponse {
     let Gate { kind, ids, refusal } = gate;
     let (reply, wait) = {
         let mut model = shared.model();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::model::{Change, Document};
 use super::{DATASET, LEAD_TYPE, PROJECT_ID, WEBHOOK_SECRET, mutate};
@@ -232,47 +232,6 @@ impl Webhooks {
         } else {
             message.state = MessageState::Failure;
         }
-    }
-
-    /// The webhooks as the management API lists them (source of the CLI, `@sanity/cli`): this one, once it has an address.
-    pub(super) fn listing(&self) -> Value {
-        if self.url.is_none() {
-            return json!([]);
-        }
-        let mut hook = json!({
-            "id": WEBHOOK_ID, "type": "document", "name": "bigin-sync", "description": null,
-            "projectId": PROJECT_ID, "dataset": DATASET, "apiVersion": "v2021-03-25",
-            "url": self.url, "httpMethod": "POST", "headers": {}, "secret": self.secret,
-            "includeDrafts": false, "includeAllVersions": false,
-            "isDisabled": !self.enabled, "isDisabledByUser": !self.enabled,
-            "createdAt": "2026-01-05T09:00:00Z", "createdByUserId": "pInvented1", "deletedAt": null,
-            "rule": {"on": ["create", "update"], "filter": FILTER.replace(LEAD_TYPE, &self.lead_type), "projection": PROJECTION},
-        });
-        for (key, value) in &self.listed {
-            match hook.get_mut("rule").and_then(|rule| rule.get_mut(key)) {
-                Some(of_rule) => *of_rule = value.clone(),
-                None => hook[key] = value.clone(),
-            }
-        }
-        json!([hook])
-    }
-}
-
-impl Attempt {
-    /// The attempt as the management API lists it (types of the CLI, `@sanity/cli`).
-    pub(super) fn listing(&self) -> Value {
-        let is_failure = !matches!(self.status, Some(200..=299));
-        let reason = match (is_failure, self.status) {
-            (false, _) => Value::Null,
-            (true, Some(_)) => json!("http"),
-            (true, None) => json!("network"),
-        };
-        json!({
-            "id": format!("{}-{}", self.message, self.at.as_millisecond()), "projectId": PROJECT_ID, "hookId": WEBHOOK_ID,
-            "messageId": self.message, "createdAt": mutate::stamp(self.at), "updatedAt": mutate::stamp(self.at),
-            "inProgress": false, "isFailure": is_failure, "failureReason": reason,
-            "resultCode": self.status.unwrap_or(0), "resultBody": self.answer.as_ref().map(Value::to_string), "duration": 12,
-        })
     }
 }
 

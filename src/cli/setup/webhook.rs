@@ -1,0 +1,145 @@
+//! The webhook: whether it is there and as it should be, what would mend it, and how it is made by hand.
+
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+
+use super::desk::Desk;
+use crate::cli::doctor::{PATIENCE, Patient};
+use crate::outbound::base_text;
+use crate::sanity::hooks::{self, HooksError, PROJECTION, Webhook};
+
+/// What has to be done about it.
+pub(super) enum Step {
+    /// Nothing.
+    Well,
+    /// It is made; its address.
+    Make(String),
+    /// These parts of it are changed.
+    Change {
+        id: String,
+        url: String,
+        parts: Vec<&'static str>,
+        changes: Value,
+    },
+    /// A person does it.
+    ByHand(ByHand),
+}
+
+/// Why a person has to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByHand {
+    /// It would lead nowhere.
+    NoAddress,
+    /// Sanity shows webhooks to no other token.
+    NoToken,
+}
+
+/// Finds out what has to be done. Where a webhook leads here already and no secret is set, its secret is taken over, so that
+/// nothing signed with it is refused.
+pub(super) async fn step(desk: &mut Desk, token: &SecretString) -> anyhow::Result<Result<Step, HooksError>> {
+    let patient = desk.patient(Some(token.clone()))?;
+    let all = match patient.webhooks().await {
+        Ok(all) => all,
+        Err(error) => return Ok(Err(error)),
+    };
+    let Some(hook) = patient.own_webhook(&all) else {
+        desk.make("SANITY_WEBHOOK_SECRET")?;
+        let url = patient.webhook_url().unwrap_or_default();
+        return Ok(Ok(Step::Make(url)));
+    };
+    if desk.known("SANITY_WEBHOOK_SECRET")?.is_none() {
+        match &hook.secret {
+            Some(secret) => desk.answer("SANITY_WEBHOOK_SECRET", secrecy::ExposeSecret::expose_secret(secret))?,
+            None => desk.make("SANITY_WEBHOOK_SECRET")?,
+        }
+    }
+    Ok(Ok(compare(&desk.patient(None)?, hook)))
+}
+
+fn compare(patient: &Patient, hook: &Webhook) -> Step {
+    let parts = patient.faults_of_webhook(hook);
+    if parts.is_empty() {
+        return Step::Well;
+    }
+    let wanted = definition(patient, &hook.url);
+    let part = |key: &str| wanted.get(key).cloned().unwrap_or_default();
+    let mut changes = Map::new();
+    for fault in &parts {
+        match *fault {
+            "changes" | "filter" | "projection" => {
+                // What of the rule is right stays as somebody has written it.
+                let mut rule = part("rule");
+                let kept = [("filter", &hook.filter), ("projection", &hook.projection)];
+                for (key, own) in kept {
+                    if let (false, Some(own)) = (parts.contains(&key), own) {
+                        rule[key] = json!(own);
+                    }
+                }
+                changes.insert("rule".to_owned(), rule);
+            }
+            "secret" => drop(changes.insert("secret".to_owned(), part("secret"))),
+            "method" => drop(changes.insert("httpMethod".to_owned(), part("httpMethod"))),
+            "drafts" => {
+                changes.insert("includeDrafts".to_owned(), json!(false));
+                changes.insert("includeAllVersions".to_owned(), json!(false));
+            }
+            _ => drop(changes.insert("isDisabledByUser".to_owned(), json!(false))),
+        }
+    }
+    Step::Change {
+        id: hook.id.clone(),
+        url: hook.url.clone(),
+        parts,
+        changes: Value::Object(changes),
+    }
+}
+
+fn definition(patient: &Patient, url: &str) -> Value {
+    let settings = patient.sanity_settings();
+    hooks::definition(url, &settings.dataset, &settings.lead_type, &settings.webhook_secret)
+}
+
+/// Makes or changes it.
+///
+/// # Errors
+/// What Sanity said.
+pub(super) async fn carry_out(patient: &Patient, step: &Step) -> anyhow::Result<()> {
+    let Some(hooks) = patient.hooks() else {
+        return Ok(());
+    };
+    match step {
+        Step::Make(url) => hooks.create(&definition(patient, url), PATIENCE).await?,
+        Step::Change { id, changes, .. } => hooks.change(id, changes, PATIENCE).await?,
+        Step::Well | Step::ByHand(_) => {}
+    }
+    Ok(())
+}
+
+/// What to type into Sanity's form.
+pub(super) fn by_hand(patient: &Patient, why: ByHand) -> String {
+    let settings = patient.sanity_settings();
+    let rule = hooks::filter(&settings.lead_type);
+    let (why, url) = match (why, patient.public_url()) {
+        (ByHand::NoToken, Some(url)) => (
+            "The webhook is for you to make",
+            format!("{}/webhooks/sanity", base_text(url)),
+        ),
+        _ => (
+            "Leads are found by looking every minute. Once the service has an address, make a webhook and they go at once",
+            "https://your-address/webhooks/sanity".to_owned(),
+        ),
+    };
+    format!(
+        "\n{why}: https://sanity.io/manage, project {}, API, Webhooks, Create webhook.
+  URL          {url}
+  Dataset      {}
+  Trigger on   Create, Update
+  Filter       {rule}
+  Projection   {PROJECTION}
+  Drafts       off, versions too
+  HTTP method  POST
+  Secret       the SANITY_WEBHOOK_SECRET of the env file
+",
+        settings.project_id, settings.dataset
+    )
+}

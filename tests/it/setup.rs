@@ -1,0 +1,590 @@
+//! `bigin-sync setup`, as people at a terminal and scripts use it: from nothing to a lead that is sent, again without changing
+//! anything, and each wrong turn by its own words.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use bigin_sync::fake::sanity::{self, Kind};
+use serde_json::json;
+
+use crate::process::{Stage, binary, eventually};
+use crate::send::run_beside;
+use crate::terminal::Terminal;
+use crate::world::{id, lead};
+
+const ENV: &str = ".env";
+
+/// Somebody with both accounts, an empty folder, and an address where nothing listens yet.
+struct Desk {
+    stage: Stage,
+    address: String,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let mut stage = Stage::new().await;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        // What a person would never set: where the stand-ins are, and how fast the service is.
+        let kept = [
+            "SANITY_API_URL",
+            "BIGIN_ACCOUNTS_URL",
+            "TAG_DELAY",
+            "LEASE_DURATION",
+            "RETRY_BASE_DELAY",
+            "RECONCILE_INTERVAL",
+            "LOG_FORMAT",
+        ];
+        stage.env.retain(|name, _| kept.contains(&name.as_str()));
+        stage.env.insert("LISTEN_ADDR".to_owned(), address.clone());
+        stage.sanity.model().publish(lead("Ada")).unwrap();
+        Self { stage, address }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.stage.folder.path().join(name)
+    }
+
+    /// A file with one line, as flags want secrets.
+    fn file(&self, name: &str, line: &str) -> String {
+        std::fs::write(self.path(name), format!("{line}\n")).unwrap();
+        name.to_owned()
+    }
+
+    fn env(&self) -> String {
+        std::fs::read_to_string(self.path(ENV)).unwrap_or_default()
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        let env = self.env();
+        let line = env.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.map(str::to_owned)
+    }
+
+    fn public_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn code(&self) -> String {
+        self.stage.bigin.model().generate_code()
+    }
+
+    /// All flags that a script needs.
+    fn flags(&self) -> Vec<String> {
+        let (sanity, bigin) = (&self.stage.sanity, &self.stage.bigin);
+        let flags = [
+            ("--sanity-project-id", sanity.project_id().to_owned()),
+            ("--sanity-token-file", self.file("editor", sanity.token())),
+            (
+                "--management-token-file",
+                self.file("developer", sanity.management_token()),
+            ),
+            ("--bigin-client-id", bigin.client_id()),
+            (
+                "--bigin-client-secret-file",
+                self.file("secret", &bigin.client_secret()),
+            ),
+            ("--bigin-code", self.code()),
+            ("--public-url", self.public_url()),
+        ];
+        let mut all = vec!["--yes".to_owned()];
+        all.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        all
+    }
+
+    /// The same with another value for a flag, or without it.
+    fn flags_but(&self, flag: &str, value: Option<&str>) -> Vec<String> {
+        let mut flags = self.flags();
+        let at = flags.iter().position(|given| given == flag).unwrap();
+        match value {
+            Some(value) => value.clone_into(&mut flags[at + 1]),
+            None => drop(flags.drain(at..=at + 1)),
+        }
+        flags
+    }
+
+    fn command(&self, args: &[String]) -> Command {
+        let mut command = binary();
+        command
+            .arg("setup")
+            .args(args)
+            .env_clear()
+            .envs(&self.stage.env)
+            .current_dir(self.stage.folder.path());
+        command
+    }
+
+    /// Exit code, standard output and standard error, in which no secret may be.
+    async fn run(&self, args: &[String]) -> (i32, String, String) {
+        let (code, out, err) = run_beside(self.command(args)).await;
+        self.shows_no_secret(&out);
+        self.shows_no_secret(&err);
+        (code, out, err)
+    }
+
+    fn shows_no_secret(&self, text: &str) {
+        let (sanity, bigin) = (&self.stage.sanity, &self.stage.bigin);
+        let mut secrets = vec![
+            sanity.token().to_owned(),
+            sanity.management_token().to_owned(),
+            sanity.model().webhooks.secret.clone(),
+            bigin.client_secret(),
+        ];
+        let made = ["SANITY_WEBHOOK_SECRET", "ADMIN_TOKEN", "BIGIN_REFRESH_TOKEN"];
+        secrets.extend(made.iter().filter_map(|name| self.setting(name)));
+        secrets.extend(bigin.model().access_tokens());
+        for secret in secrets {
+            assert!(!text.contains(&secret), "{secret:?} is shown: {text}");
+        }
+    }
+
+    /// What it says beside the report at the end, with the address made steady.
+    fn steady(&self, out: &str) -> String {
+        let before = out.split("\nThe installation as a whole:").next().unwrap();
+        before.replace(&self.public_url(), "https://ADDRESS")
+    }
+
+    fn hook_calls(&self) -> usize {
+        self.stage.sanity.model().calls_of(Kind::Hooks)
+    }
+}
+
+fn strings(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+#[actix_web::test]
+async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything() {
+    let desk = Desk::new().await;
+    let (code, out, err) = desk.run(&desk.flags()).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    insta::assert_snapshot!(desk.steady(&out), @r#"
+      ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       write            the result may be written to leads (tried with dryRun)
+
+    This is changed:
+      .env gets
+        SANITY_PROJECT_ID=inv3nted
+        PUBLIC_URL=https://ADDRESS
+        SANITY_API_WRITE_TOKEN (not shown)
+        SANITY_WEBHOOK_SECRET (made just now)
+        ADMIN_TOKEN (made just now)
+        BIGIN_REFRESH_TOKEN, for a code that is asked for next, and the client's id and secret
+      Sanity gets a webhook to https://ADDRESS/webhooks/sanity
+    Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
+    .env is written.
+
+    The refresh token is in .env now.
+    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    "#);
+    assert!(out.contains("the tag DBR_Dashboard_Import was made just now"), "{out}");
+    assert!(out.ends_with("and asks for the ADMIN_TOKEN in .env.\n"), "{out}");
+    let mode = std::fs::metadata(desk.path(ENV)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(
+        !desk.env().contains(desk.stage.sanity.management_token()),
+        "it is not stored"
+    );
+    {
+        let model = desk.stage.sanity.model();
+        assert_eq!(
+            model.webhooks.url,
+            Some(format!("{}/webhooks/sanity", desk.public_url()))
+        );
+        assert_eq!(
+            Some(&model.webhooks.secret),
+            desk.setting("SANITY_WEBHOOK_SECRET").as_ref()
+        );
+    }
+
+    let (env, calls) = (desk.env(), desk.hook_calls());
+    let (code, out, _) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("\nNothing has to be changed.\n"), "{out}");
+    assert_eq!(desk.env(), env, "to the byte");
+    assert_eq!(
+        desk.hook_calls(),
+        calls + 3,
+        "listed for setup, for doctor, and its attempts"
+    );
+    let (code, out, _) = desk.run(&[]).await;
+    assert_eq!(code, 0, "nothing has to be given again: {out}");
+    assert_eq!(desk.env(), env, "to the byte");
+
+    let process = desk.stage.serve().await;
+    desk.stage.request(lead("Grace")).await;
+    desk.stage.until_status(&id("Grace"), "SENT").await;
+    process.stop().await;
+    desk.stage.finish().await;
+}
+
+#[actix_web::test]
+async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
+    let desk = Desk::new().await;
+    let (sanity, bigin) = (&desk.stage.sanity, &desk.stage.bigin);
+    let mut terminal = Terminal::run(desk.command(&[]));
+    let public = desk.public_url();
+    let talk: [(&str, String); 21] = [
+        ("Sanity project id:", sanity.project_id().to_owned()),
+        ("Dataset [production]", String::new()),
+        ("Document type of a lead [dbrLead]", String::new()),
+        ("Token (it is not shown)", "mistyped".to_owned()),
+        ("Sanity project id [inv3nted]", String::new()),
+        ("Dataset [production]", "nowhere".to_owned()),
+        ("Document type of a lead [dbrLead]", String::new()),
+        ("Token (it is not shown)", sanity.token().to_owned()),
+        ("Sanity project id [inv3nted]", String::new()),
+        ("Dataset [nowhere]", "production".to_owned()),
+        ("Document type of a lead [dbrLead]", String::new()),
+        ("Token (it is not shown)", String::new()),
+        ("Tag [DBR_Dashboard_Import]", String::new()),
+        ("Address (empty: none yet)", "crm.example.org".to_owned()),
+        ("which is not an http or https address", public.clone()),
+        ("Token (empty: you make the webhook by hand)", sanity.token().to_owned()),
+        ("may not see or change webhooks", sanity.management_token().to_owned()),
+        ("Change this? [y/N]", "y".to_owned()),
+        ("Client id", bigin.client_id()),
+        ("Client secret", bigin.client_secret()),
+        ("Then choose the portal Bigin", desk.code()),
+    ];
+    for (shown, typed) in talk {
+        terminal.until_it_shows_next(shown).await;
+        terminal.type_in(&format!("{typed}\r"));
+    }
+    terminal.until_it_shows_next("Send an invented lead").await;
+    terminal.type_in("n");
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
+    desk.shows_no_secret(&terminal.text());
+    assert_eq!(desk.setting("PUBLIC_URL"), Some(public));
+    assert_eq!(desk.setting("SANITY_DATASET"), None, "which is the default");
+    assert!(sanity.model().webhooks.url.is_some());
+
+    let mut terminal = Terminal::run(desk.command(&[]));
+    terminal
+        .until_it_shows_next("Token (empty: you make the webhook by hand)")
+        .await;
+    terminal.type_in("\r");
+    terminal.until_it_shows_next("Nothing has to be changed.").await;
+    terminal.until_it_shows_next("Send an invented lead").await;
+    terminal.type_in("n");
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
+}
+
+#[actix_web::test]
+async fn who_does_not_agree_changes_nothing() {
+    let desk = Desk::new().await;
+    let mut flags = desk.flags();
+    flags.retain(|flag| flag != "--yes");
+    let mut terminal = Terminal::run(desk.command(&flags));
+    terminal.until_it_shows_next("Change this?").await;
+    terminal.type_in("n");
+    assert_eq!(terminal.ended().await, 1);
+    assert!(terminal.text().contains("Nothing was changed."), "{}", terminal.text());
+    assert_eq!(desk.env(), "");
+    assert_eq!(desk.stage.sanity.model().webhooks.url, None);
+
+    let (code, out, err) = desk.run(&flags).await;
+    assert_eq!(code, 2, "{out}");
+    assert_eq!(
+        err,
+        "bigin-sync: nobody can be asked whether to change this: give --yes\n"
+    );
+    assert_eq!(desk.env(), "");
+}
+
+#[actix_web::test]
+async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_secret() {
+    let desk = Desk::new().await;
+    let secret = desk.stage.sanity.webhook_secret().to_owned();
+    let own = json!("_type == \"dbrLead\"");
+    {
+        let mut model = desk.stage.sanity.model();
+        model.webhooks.url = Some(format!("{}/webhooks/sanity/", desk.public_url()));
+        model.webhooks.disable();
+        model.webhooks.listed.insert("filter".to_owned(), own);
+        model.webhooks.listed.insert("includeDrafts".to_owned(), json!(true));
+    }
+    let (code, out, err) = desk.run(&desk.flags()).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let changed = out.lines().find(|line| line.contains("is changed: ")).unwrap();
+    assert!(changed.ends_with("is changed: filter, drafts, disabled"), "{changed}");
+    assert_eq!(desk.setting("SANITY_WEBHOOK_SECRET"), Some(format!("'{secret}'")));
+    {
+        let model = desk.stage.sanity.model();
+        assert!(model.webhooks.is_enabled());
+        assert_eq!(model.webhooks.secret, secret);
+        assert_eq!(model.webhooks.listed.get("includeDrafts"), Some(&json!(false)));
+        assert_eq!(model.webhooks.listed.get("filter"), None);
+    }
+
+    // The file has the last word where both have a secret.
+    desk.stage.sanity.model().webhooks.secret = "another".to_owned();
+    let (code, out, _) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("is changed: secret\n"), "{out}");
+    assert_eq!(desk.stage.sanity.model().webhooks.secret, secret);
+}
+
+#[actix_web::test]
+async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_made() {
+    let desk = Desk::new().await;
+    let (code, out, err) = desk.run(&desk.flags_but("--management-token-file", None)).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let start = out.find("The webhook is for you").unwrap();
+    insta::assert_snapshot!(out[start..].replace(&desk.address, "ADDRESS"), @r#"
+    The webhook is for you to make: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
+      URL          http://ADDRESS/webhooks/sanity
+      Dataset      production
+      Trigger on   Create, Update
+      Filter       _type == "dbrLead" && crmStatus == "REQUESTED" && delta::changedAny(crmStatus)
+      Projection   {_id, _type, _rev, _updatedAt, crmStatus}
+      Drafts       off, versions too
+      HTTP method  POST
+      Secret       the SANITY_WEBHOOK_SECRET of the env file
+
+    All is set up. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started again.
+    Its dashboard is at http://ADDRESS/, and asks for the ADMIN_TOKEN in .env.
+    "#);
+    assert_eq!(desk.stage.sanity.model().webhooks.url, None);
+
+    let desk = Desk::new().await;
+    let (code, out, _) = desk.run(&desk.flags_but("--public-url", None)).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("Leads are found by looking every minute."), "{out}");
+    assert_eq!(desk.hook_calls(), 0, "since a webhook would lead nowhere");
+}
+
+#[actix_web::test]
+async fn a_script_is_told_all_that_is_missing_at_once() {
+    let desk = Desk::new().await;
+    let (code, out, err) = desk.run(&strings(&["--yes"])).await;
+    assert_eq!((code, out.as_str()), (2, ""));
+    insta::assert_snapshot!(err.replace("; ", ";\n"), @r"
+    bigin-sync: SANITY_PROJECT_ID is missing: give --sanity-project-id;
+    SANITY_API_WRITE_TOKEN is missing: give --sanity-token-file;
+    BIGIN_CLIENT_ID is missing: give --bigin-client-id;
+    BIGIN_CLIENT_SECRET is missing: give --bigin-client-secret-file;
+    BIGIN_REFRESH_TOKEN is missing: give --bigin-code, a fresh one of Zoho's API console
+    ");
+}
+
+#[actix_web::test]
+async fn what_sanity_refuses_is_told_before_anything_is_changed() {
+    let desk = Desk::new().await;
+    let bad = desk.file("mistyped", "skNobodys");
+    let (code, out, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&bad))).await;
+    assert_eq!((code, err.as_str()), (1, ""));
+    insta::assert_snapshot!(out, @r"
+    FAILED   read             Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
+                              why  leads cannot be read
+                              do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+    ");
+
+    desk.stage
+        .sanity
+        .model()
+        .faults
+        .fail_next(Kind::Mutate, sanity::Fault::Status(403), 1);
+    let (code, out, _) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    ok       read             documents of the type dbrLead can be read, with their drafts
+    FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
+                              why  editors would never see whether a lead was sent
+                              do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+    ");
+
+    let desk = Desk::new().await;
+    let (code, _, err) = desk
+        .run(&desk.flags_but("--management-token-file", Some("editor")))
+        .await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"bigin-sync: the management token may not see or change webhooks");
+    let (code, _, err) = desk.run(&desk.flags_but("--public-url", Some("crm.example.org"))).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @r#"bigin-sync: PUBLIC_URL is "crm.example.org", which is not an http or https address"#);
+    let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some("nowhere"))).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: --sanity-token-file is nowhere: No such file or directory (os error 2)");
+    assert_eq!(desk.env(), "");
+}
+
+#[actix_web::test]
+async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes_on_from_there() {
+    let desk = Desk::new().await;
+    let (code, _, err) = desk.run(&desk.flags_but("--bigin-code", Some("1000.old.old"))).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(err, @"bigin-sync: `bigin-sync setup` goes on from here when it is run again: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once");
+    let made = desk.setting("ADMIN_TOKEN");
+    assert!(made.is_some());
+    assert_eq!(desk.setting("BIGIN_REFRESH_TOKEN"), None);
+    let (code, out, _) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 0, "{out}");
+    assert_eq!(desk.setting("ADMIN_TOKEN"), made);
+    assert!(desk.setting("BIGIN_REFRESH_TOKEN").is_some());
+
+    // A refresh token that was revoked needs another code; without one nothing is changed.
+    let (env, token) = (desk.env(), desk.setting("BIGIN_REFRESH_TOKEN").unwrap());
+    desk.stage.bigin.model().revoke_refresh_token(&token);
+    let (code, out, err) = desk.run(&[]).await;
+    assert_eq!(code, 1, "{out}");
+    insta::assert_snapshot!(format!("{out}{err}"), @r"
+      ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       write            the result may be written to leads (tried with dryRun)
+
+      FAILED   token            127.0.0.1 refuses BIGIN_REFRESH_TOKEN (invalid_code)
+                                why  it was revoked, mistyped, is of another data centre or client, or was pushed out by the user's twenty newer ones
+                                do:  `bigin-sync auth` makes a new one; codes of the API console are no refresh tokens
+    bigin-sync: Bigin cannot be used with the refresh token that is set: mend it, or give a new code with --bigin-code
+    ");
+    assert_eq!(desk.env(), env);
+    let (code, out, err) = desk.run(&desk.flags()).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_ne!(desk.setting("BIGIN_REFRESH_TOKEN"), Some(token));
+
+    // While Zoho is away no new token is needed, and none is asked for.
+    let env = desk.env();
+    desk.stage.bigin.model().switches.down = true;
+    let (code, out, _) = desk.run(&[]).await;
+    assert_eq!(code, 1);
+    assert!(out.contains("gave no answer of a token endpoint (HTTP 503)"), "{out}");
+    assert_eq!(desk.env(), env);
+}
+
+#[actix_web::test]
+async fn what_is_set_elsewhere_goes_before_the_file_and_is_said() {
+    let mut desk = Desk::new().await;
+    let (name, value) = ("SANITY_PROJECT_ID", "another0");
+    desk.stage.env.insert(name.to_owned(), value.to_owned());
+    let (code, _, err) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: SANITY_PROJECT_ID is set in the environment, which goes before the env file: change it there");
+
+    let project = desk.stage.sanity.project_id().to_owned();
+    desk.stage.env.insert(name.to_owned(), project);
+    let (code, out, _) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 0, "{out}");
+    let said = out
+        .lines()
+        .find(|line| line.starts_with("Set in this environment alone"))
+        .unwrap();
+    assert!(said.contains("SANITY_PROJECT_ID"), "{said}");
+    assert_eq!(desk.setting(name), None);
+
+    std::fs::write(desk.path(ENV), "SANITY_API_WRITE_TOKEN_FILE=editor\n").unwrap();
+    let other = desk.file("other", "skAnother");
+    let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&other))).await;
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(err, @"bigin-sync: SANITY_API_WRITE_TOKEN_FILE names a file with that secret: change it there");
+    std::fs::write(desk.path(ENV), "this is no setting\n").unwrap();
+    let (code, _, err) = desk.run(&desk.flags()).await;
+    assert_eq!(code, 2);
+    assert!(err.contains(".env has a line that is not NAME=value, line 1"), "{err}");
+}
+
+#[actix_web::test]
+async fn a_test_lead_goes_through_all_of_it() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.run(&desk.flags()).await.0, 0);
+    let process = desk.stage.serve().await;
+    let deliver = async {
+        loop {
+            desk.stage.sanity.deliver_due().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let args = strings(&["--test-lead"]);
+    let (code, out, err) = tokio::select! {
+        ended = desk.run(&args) => ended,
+        () = deliver => unreachable!(),
+    };
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("\nThe lead bigin-sync-test-"), "{out}");
+    let contact = {
+        let model = desk.stage.bigin.model();
+        model.contacts().next().map(|(id, _)| id.to_owned()).unwrap()
+    };
+    assert!(
+        out.ends_with(&format!(
+            "It is SENT, and the contact {contact} in Bigin. Has your automation run? Then delete both by hand.\n"
+        )),
+        "{out}"
+    );
+    process.stop().await;
+
+    // Somebody, or the service, has written that it has failed.
+    let fail = eventually("the lead is there", || async {
+        let mut model = desk.stage.sanity.model();
+        let waits = |id: &&str| id.starts_with("bigin-sync-test-") && model.text(id, "crmStatus") == Some("REQUESTED");
+        let ids = model.documents().filter_map(|document| document.get("_id")?.as_str());
+        let id = ids.filter(|id| waits(id)).map(str::to_owned).next()?;
+        model.edit(&id, json!({ "crmStatus": "FAILED" })).unwrap();
+        Some(())
+    });
+    let ((code, _, err), ()) = tokio::join!(desk.run(&args), fail);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains(" says FAILED now; `bigin-sync status bigin-sync-test-"),
+        "{err}"
+    );
+    desk.stage.finish().await;
+}
+
+#[actix_web::test]
+async fn the_stand_ins_say_all_that_setup_asks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = binary();
+    command.args(["demo", "--stand-ins"]).env_clear().stdin(Stdio::null());
+    let out = std::fs::File::create(folder.path().join("stand-ins")).unwrap();
+    let mut stand_ins = command.stdout(out).spawn().unwrap();
+    let told = || std::fs::read_to_string(folder.path().join("stand-ins")).unwrap_or_default();
+    eventually("they say where they are", || async {
+        told().contains("  curl ").then_some(())
+    })
+    .await;
+    let told = told();
+    let file = told
+        .split("cat > .env <<'END'\n")
+        .nth(1)
+        .unwrap()
+        .split("END\n")
+        .next()
+        .unwrap();
+    std::fs::write(folder.path().join(ENV), file).unwrap();
+    let answers: BTreeMap<&str, &str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    let secret = |name: &str, answer: &str| {
+        std::fs::write(folder.path().join(name), answers[answer]).unwrap();
+        name.to_owned()
+    };
+    let mut command = binary();
+    command
+        .args(["setup", "--yes", "--sanity-project-id", answers["Sanity project id"]])
+        .args(["--sanity-token-file", &secret("editor", "Token (Editor)")])
+        .args(["--management-token-file", &secret("developer", "Token (Developer)")])
+        .args([
+            "--public-url",
+            answers["Address"],
+            "--bigin-client-id",
+            answers["Client id"],
+        ])
+        .args(["--bigin-client-secret-file", &secret("secret", "Client secret")])
+        .args(["--bigin-code", answers["Code"]])
+        .env_clear()
+        .current_dir(folder.path());
+    let (code, out, err) = run_beside(command).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let said = folder.path().join("stand-ins");
+    eventually("another code is generated", || async {
+        let said = std::fs::read_to_string(&said).unwrap();
+        said.contains("That code is used up. Another one: 1000.").then_some(())
+    })
+    .await;
+    stand_ins.kill().unwrap();
+    stand_ins.wait().unwrap();
+}
