@@ -143,7 +143,7 @@ impl Desk {
     /// What it says beside the report at the end, with the address made steady.
     fn steady(&self, out: &str) -> String {
         let before = out.split("\nThe installation as a whole:").next().unwrap();
-        before.replace(&self.public_url(), "https://ADDRESS")
+        before.trim().replace(&self.public_url(), "https://ADDRESS")
     }
 
     fn hook_calls(&self) -> usize {
@@ -161,7 +161,7 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
     let (code, out, err) = desk.run(&desk.flags()).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r#"
-      ok       read             documents of the type dbrLead can be read, with their drafts
+    ok       read             documents of the type dbrLead can be read, with their drafts
       ok       write            the result may be written to leads (tried with dryRun)
 
     This is changed:
@@ -376,10 +376,10 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     let bad = desk.file("mistyped", "skNobodys");
     let (code, out, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&bad))).await;
     assert_eq!((code, err.as_str()), (1, ""));
-    insta::assert_snapshot!(out, @r"
+    insta::assert_snapshot!(out.trim(), @r"
     FAILED   read             Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
-                              why  leads cannot be read
-                              do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+                                why  leads cannot be read
+                                do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
     ");
 
     desk.stage
@@ -389,11 +389,11 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
         .fail_next(Kind::Mutate, sanity::Fault::Status(403), 1);
     let (code, out, _) = desk.run(&desk.flags()).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(out, @r"
+    insta::assert_snapshot!(out.trim(), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
-    FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
-                              why  editors would never see whether a lead was sent
-                              do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+      FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
+                                why  editors would never see whether a lead was sent
+                                do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
     ");
 
     let desk = Desk::new().await;
@@ -430,8 +430,8 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     desk.stage.bigin.model().revoke_refresh_token(&token);
     let (code, out, err) = desk.run(&[]).await;
     assert_eq!(code, 1, "{out}");
-    insta::assert_snapshot!(format!("{out}{err}"), @r"
-      ok       read             documents of the type dbrLead can be read, with their drafts
+    insta::assert_snapshot!(format!("{}\n{err}", out.trim()), @r"
+    ok       read             documents of the type dbrLead can be read, with their drafts
       ok       write            the result may be written to leads (tried with dryRun)
 
       FAILED   token            127.0.0.1 refuses BIGIN_REFRESH_TOKEN (invalid_code)
