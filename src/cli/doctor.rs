@@ -17,6 +17,7 @@ pub(super) use self::finding::{Finding, Outcome};
 
 use self::finding::Group;
 use self::vault::Borrowed;
+pub(super) use self::vault::Remembered;
 use super::{Said, Sources, Usage, print};
 use crate::app::{bigin_client, sanity_client};
 use crate::bigin::Bigin;
@@ -156,7 +157,11 @@ impl Patient {
     ///
     /// # Errors
     /// No HTTP client can be made.
-    pub(super) fn new(layers: &Layers, management_token: Option<SecretString>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        layers: &Layers,
+        management_token: Option<SecretString>,
+        remembered: Remembered,
+    ) -> anyhow::Result<Self> {
         let (settings, faults) = Settings::read(layers, |templates, zone, region| {
             let faults = Mapping::new(templates, zone.clone(), region).err().unwrap_or_default();
             faults
@@ -166,7 +171,8 @@ impl Patient {
         });
         let clock: SharedClock = Arc::new(SystemClock::new());
         let calls = Calls::new(SharedClock::clone(&clock), Arc::default());
-        let vault = Arc::new(Borrowed::new(settings.database.clone(), SharedClock::clone(&clock)));
+        let (database, own_clock) = (settings.database.clone(), SharedClock::clone(&clock));
+        let vault = Arc::new(Borrowed::new(database, own_clock, remembered));
         let urls = [Some(&settings.sanity.api_url), settings.public_url.as_ref()];
         let urls: Vec<_> = urls.into_iter().flatten().collect();
         Ok(Self {
@@ -207,6 +213,10 @@ impl Patient {
 
     pub(super) fn sanity_client(&self) -> &Sanity {
         &self.sanity
+    }
+
+    pub(super) fn tags(&self) -> &[String] {
+        &self.settings.bigin.tags
     }
 
     pub(super) fn public_url(&self) -> Option<&Url> {
@@ -312,7 +322,7 @@ pub(super) async fn doctor(options: &Options) -> anyhow::Result<()> {
     let colours = on_terminal && !environment.contains_key("NO_COLOR");
     let sources = &options.sources;
     let layers = Layers::read(sources.config.as_deref(), sources.env_file.as_deref(), environment);
-    let patient = Patient::new(&layers, management_token)?;
+    let patient = Patient::new(&layers, management_token, Remembered::default())?;
     let lead = options.lead.as_deref().map(LeadId::parse).transpose();
     let wishes = Wishes {
         fix: options.fix,

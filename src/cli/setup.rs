@@ -40,15 +40,16 @@ pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
     desk.make("SANITY_WEBHOOK_SECRET")?;
     desk.make("ADMIN_TOKEN")?;
 
-    let plan = plan(&desk, needs_access, &step.0)?;
+    let tags = tags(&desk, needs_access).await?;
+    let plan = plan(&desk, needs_access, &tags, &step.0)?;
     if plan.is_empty() {
         print("\nNothing has to be changed.\n")?;
     } else {
         agreed(&desk, options, &plan)?;
         carry_out(&mut desk, options, needs_access, &step).await?;
     }
-    look(&desk, step.1).await?;
-    last_words(&desk, &step.0)?;
+    let is_well = look(&desk, step.1, !tags.is_empty()).await?;
+    last_words(&desk, &step.0, is_well)?;
     let wants_test =
         || Ok::<_, anyhow::Error>(options.test_lead || desk.by_hand && !options.yes && confirmed(test_lead::OFFER)?);
     if wants_test()? {
@@ -152,8 +153,21 @@ async fn the_webhook(
     }
 }
 
+/// What is said of the tags that Bigin gets. Which it has is not known before there is access.
+async fn tags(desk: &Desk, needs_access: bool) -> anyhow::Result<Vec<String>> {
+    let patient = desk.patient(None)?;
+    if needs_access {
+        let tags = patient.tags().iter();
+        return Ok(tags
+            .map(|tag| format!("the tag {tag}, where it has none of this name"))
+            .collect());
+    }
+    let tags = patient.tags_to_make().await.into_iter();
+    Ok(tags.map(|tag| format!("the tag {tag}")).collect())
+}
+
 /// What will be changed, a line each.
-fn plan(desk: &Desk, needs_access: bool, step: &Step) -> anyhow::Result<Vec<String>> {
+fn plan(desk: &Desk, needs_access: bool, tags: &[String], step: &Step) -> anyhow::Result<Vec<String>> {
     let path = env_file::path(&desk.sources);
     let mut lines: Vec<String> = desk.shown_changes()?;
     if needs_access {
@@ -163,6 +177,7 @@ fn plan(desk: &Desk, needs_access: bool, step: &Step) -> anyhow::Result<Vec<Stri
         lines.iter_mut().for_each(|line| *line = format!("  {line}"));
         lines.insert(0, format!("{} gets", path.display()));
     }
+    lines.extend(tags.iter().map(|tag| format!("Bigin gets {tag}")));
     match step {
         Step::Make(url) => lines.push(format!("Sanity gets a webhook to {url}")),
         Step::Change { url, parts, .. } => {
@@ -226,29 +241,29 @@ async fn carry_out(
     Ok(())
 }
 
-/// The whole, as `doctor` sees it; tags that Bigin lacks are made.
-async fn look(desk: &Desk, management_token: Option<SecretString>) -> anyhow::Result<()> {
+/// The whole, as `doctor` sees it, and whether it is well. Tags that Bigin lacks are made where that was agreed.
+async fn look(desk: &Desk, management_token: Option<SecretString>, make_tags: bool) -> anyhow::Result<bool> {
     let wishes = Wishes {
-        fix: true,
+        fix: make_tags,
         ..Wishes::default()
     };
     print("\nThe installation as a whole:\n\n")?;
     let patient = desk.patient(management_token)?;
     let report = doctor::examine(&patient, &wishes).await;
     print(&doctor::table(&report))?;
-    if report.is_well() {
-        return Ok(());
-    }
-    print(
-        "\nSomething has failed, as shown above. Mend it, and run `bigin-sync setup` or `bigin-sync doctor` again.\n",
-    )?;
-    bail!(Said)
+    Ok(report.is_well())
 }
 
-fn last_words(desk: &Desk, step: &Step) -> anyhow::Result<()> {
+fn last_words(desk: &Desk, step: &Step, is_well: bool) -> anyhow::Result<()> {
     let patient = desk.patient(None)?;
     if let Step::ByHand(why) = step {
         print(&webhook::by_hand(&patient, *why))?;
+    }
+    if !is_well {
+        print(
+            "\nSomething has failed, as shown above. Mend it, and run `bigin-sync setup` or `bigin-sync doctor` again.\n",
+        )?;
+        bail!(Said);
     }
     let address = patient.address();
     print(&format!(

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::{self, Kind};
 use serde_json::json;
 
@@ -172,6 +173,7 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
         SANITY_WEBHOOK_SECRET (made just now)
         ADMIN_TOKEN (made just now)
         BIGIN_REFRESH_TOKEN, for a code that is asked for next, and the client's id and secret
+      Bigin gets the tag DBR_Dashboard_Import, where it has none of this name
       Sanity gets a webhook to https://ADDRESS/webhooks/sanity
     Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
     .env is written.
@@ -325,6 +327,43 @@ async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_sec
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("is changed: secret\n"), "{out}");
     assert_eq!(desk.stage.sanity.model().webhooks.secret, secret);
+}
+
+#[actix_web::test]
+async fn a_tag_that_bigin_has_lost_is_made_again_once_that_is_agreed() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.run(&desk.flags()).await.0, 0);
+    let calls = desk.hook_calls();
+    let args = strings(&["--bigin-tags", "Import,Hot"]);
+    let (code, out, err) = desk.run(&args).await;
+    assert_eq!((code, err.contains("give --yes")), (2, true), "{out}{err}");
+    assert_eq!(desk.stage.bigin.model().tag_names(), ["DBR_Dashboard_Import"]);
+    let (code, out, _) = desk.run(&strings(&["--bigin-tags", "Import,Hot", "--yes"])).await;
+    assert_eq!(code, 0, "{out}");
+    insta::assert_snapshot!(desk.steady(&out), @r"
+    ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       write            the result may be written to leads (tried with dryRun)
+
+      ok       token            Zoho grants access, and Bigin takes it; this look has cost one of the ten tokens in ten minutes
+      ok       organisation     Example Lettings, number 70000000001, at bigin.zoho.com: is it the right one?
+      ok       scope contacts   contacts may be written
+      ok       scope coql       contacts may be looked up
+
+    This is changed:
+      .env gets
+        BIGIN_TAGS=Import,Hot
+      Bigin gets the tag Import
+      Bigin gets the tag Hot
+    Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
+    .env is written.
+    ");
+    assert_eq!(
+        desk.stage.bigin.model().tag_names(),
+        ["DBR_Dashboard_Import", "Hot", "Import"]
+    );
+    assert_eq!(desk.hook_calls(), calls, "nobody has given a management token");
+    let granted = desk.stage.bigin.model().count(CallKind::Token);
+    assert_eq!(granted, 4, "the code's, and one for each run of the three");
 }
 
 #[actix_web::test]

@@ -26,6 +26,17 @@ pub(super) async fn look(patient: &Patient, wishes: &Wishes) -> Vec<Finding> {
     findings
 }
 
+impl Patient {
+    /// The tags that [`look`] would make. None, where Bigin does not say which it has.
+    pub(in crate::cli) async fn tags_to_make(&self) -> Vec<String> {
+        let Ok(there) = self.bigin.tags(PATIENCE).await else {
+            return Vec::new();
+        };
+        let is_missing = |tag: &&String| !there.iter().any(|other| other.eq_ignore_ascii_case(tag));
+        self.settings.bigin.tags.iter().filter(is_missing).cloned().collect()
+    }
+}
+
 async fn missing(patient: &Patient, wishes: &Wishes, tag: &str, there: &[String]) -> Finding {
     let like = there.iter().find(|other| other.eq_ignore_ascii_case(tag));
     if let Some(like) = like {

@@ -2,6 +2,7 @@
 //! minutes, and the service wants some of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,19 +14,24 @@ use crate::clock::SharedClock;
 use crate::database::Database;
 use crate::store::inspect::{self, Tokens};
 
+/// A sealed token that no database could keep, for as long as this process runs: several looks in a row cost one.
+pub(in crate::cli) type Remembered = Arc<Mutex<Option<String>>>;
+
 /// The tokens that are kept in a database which may be a running service's.
 pub(super) struct Borrowed {
     database: Database,
     clock: SharedClock,
+    remembered: Remembered,
     /// A token was granted that could not be kept.
     spent: AtomicBool,
 }
 
 impl Borrowed {
-    pub(super) fn new(database: Database, clock: SharedClock) -> Self {
+    pub(super) fn new(database: Database, clock: SharedClock, remembered: Remembered) -> Self {
         Self {
             database,
             clock,
+            remembered,
             spent: AtomicBool::new(false),
         }
     }
@@ -43,10 +49,14 @@ impl Borrowed {
 
     async fn keep(&self, sealed: Option<&str>, granted_at: Option<Timestamp>) -> Result<(), VaultError> {
         let (database, now) = (self.database.clone(), self.clock.now());
+        let text = sealed.map(str::to_owned);
         let sealed = sealed.map(|sealed| sealed.as_bytes().to_vec());
         let keep = move || inspect::keep_token(&database, TOKEN, sealed.as_deref(), granted_at, now);
         let kept = waiting(keep).await;
         if !matches!(kept, Ok(true)) {
+            if let Some(sealed) = text {
+                *self.remembered.lock().unwrap_or_else(PoisonError::into_inner) = Some(sealed);
+            }
             self.spent.store(true, Ordering::Relaxed);
         }
         kept.map(|_| ())
@@ -66,7 +76,9 @@ pub(super) async fn waiting<T: Send + 'static>(
 impl TokenVault for Borrowed {
     async fn load(&self) -> Result<Option<String>, VaultError> {
         let tokens = self.tokens(self.clock.now()).await?;
-        Ok(tokens.and_then(|tokens| String::from_utf8(tokens.sealed?).ok()))
+        let kept = tokens.and_then(|tokens| String::from_utf8(tokens.sealed?).ok());
+        let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(kept.or_else(remembered))
     }
 
     async fn save(&self, sealed: &str) -> Result<(), VaultError> {

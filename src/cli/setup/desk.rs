@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
 use crate::chance;
-use crate::cli::doctor::Patient;
+use crate::cli::doctor::{Patient, Remembered};
 use crate::cli::{Sources, Usage, env_file, print};
 use crate::config::Layers;
 
@@ -46,6 +46,8 @@ pub(super) struct Desk {
     answers: Vec<(&'static str, String)>,
     /// Those of them that nobody has typed.
     made: Vec<&'static str>,
+    /// So that all looks together cost one access token.
+    remembered: Remembered,
     /// Somebody is there who can be asked.
     pub(super) by_hand: bool,
 }
@@ -61,6 +63,7 @@ impl Desk {
             environment,
             answers: Vec::new(),
             made: Vec::new(),
+            remembered: Remembered::default(),
             by_hand: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         };
         match desk.layers().faults() {
@@ -90,7 +93,7 @@ impl Desk {
 
     /// The installation as it will be, to be looked at.
     pub(super) fn patient(&self, management_token: Option<SecretString>) -> anyhow::Result<Patient> {
-        Patient::new(&self.layers(), management_token)
+        Patient::new(&self.layers(), management_token, Remembered::clone(&self.remembered))
     }
 
     /// A setting that is there or was answered; defaults are neither.
