@@ -119,7 +119,7 @@ def check_fly():
 
 def check_same():
     """What is said in several places."""
-    docker, readme = read("Dockerfile"), (REPO / "README.md").read_text()
+    docker, guide = read("Dockerfile"), (REPO / "docs/SETUP.md").read_text()
     port = re.search(r"LISTEN_ADDR=0\.0\.0\.0:(\d+)", docker)[1]
     _, _, stateful = yaml.safe_load_all(read("kubernetes.yaml"))
     pod = stateful["spec"]["template"]["spec"]["containers"][0]
@@ -136,8 +136,8 @@ def check_same():
         faults.append(f"Dockerfile: Rust {image} is older than the {rust} that Cargo.toml asks for")
     rule = json.loads(read("sanity/webhook.json"))["rule"]
     for part in ("filter", "projection"):
-        if f"`{rule[part]}`" not in readme:
-            faults.append(f"sanity/webhook.json: the {part} is not the README's")
+        if f"`{rule[part]}`" not in guide:
+            faults.append(f"sanity/webhook.json: the {part} is not that of docs/SETUP.md")
 
 
 for check in (check_settings, check_fly, check_same):
