@@ -39,25 +39,6 @@ async fn a_requested_lead_is_upserted_tagged_after_the_delay_and_says_so() {
 }
 
 #[actix_web::test]
-async fn several_tags_are_added_at_once_and_those_that_the_contact_has_stay() {
-    let world = World::with(|settings| settings.bigin.tags = vec!["Import".to_owned(), "Hot".to_owned()]).await;
-    world.request(lead("Ada")).await;
-    world.run_due().await;
-    let contact = {
-        let mut model = world.bigin.model();
-        let (id, _) = model.contacts().next().unwrap();
-        let id = id.to_owned();
-        model.tag_contact(&id, "By hand");
-        id
-    };
-    world.run_to_the_end().await;
-    let tags = world.bigin.model().contact(&contact).unwrap().tags.clone();
-    assert_eq!(tags, ["By hand", "Import", "Hot"]);
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 1);
-    world.finish().await;
-}
-
-#[actix_web::test]
 async fn the_contact_carries_the_lead_as_the_default_mapping_has_it() {
     let world = World::new().await;
     world.request(lead("Ada")).await;

@@ -47,7 +47,6 @@ mod store_contract;
 mod store_model;
 mod studio;
 mod terminal;
-mod testing_guide;
 mod trouble;
 mod truth;
 mod world;

@@ -277,13 +277,6 @@ impl Model {
         self.list(id);
     }
 
-    /// Tags a contact as a person does in Bigin.
-    pub fn tag_contact(&mut self, id: &str, tag: &str) {
-        let mut tags = self.contact(id).map(|contact| contact.tags.clone()).unwrap_or_default();
-        tags.push(tag.to_owned());
-        self.set_tags(id, tags);
-    }
-
     pub(super) fn set_tags(&mut self, id: &str, tags: Vec<String>) {
         let now = self.clock.now();
         for tag in &tags {
