@@ -160,7 +160,7 @@ test('a new operator finds what happened, why, what would mend it, and what has 
 
 test('a lead appears in the list by itself, and its bar moves until it is sent', async () => {
   const page = await operator('/syncs?q=lead-77b3e012')
-  await page.getByText('No sync is like that').waitFor()
+  await page.getByText('No lead or contact that was asked for here has lead-77b3e012').waitFor()
   await page.getByText('Live', {exact: true}).waitFor()
   await remember(page)
   await world('request', '77b3e012')

@@ -193,7 +193,7 @@ fn cases_of_leads() -> Vec<Case> {
             &[Trouble::Waiting],
             &[
                 "The lead lead-1 (sync 1) has waited for 20 minutes and is tagged",
-                "1 lead wait",
+                "1 lead waits.",
                 "It was tried 3 times, the last time: Bigin could not add the tag (RECORD_LOCKED).",
             ],
         ),
@@ -268,6 +268,98 @@ fn what_is_told_and_what_is_not() {
             assert!(text.contains(word), "{label}: {word:?} is not in {text:?}");
         }
     }
+}
+
+/// What is changed of a moment.
+type Change = fn(&mut Standing);
+
+/// Each trouble as it is, 20 minutes after the beginning; `docs/OPERATIONS.md` quotes what is told of it.
+fn each_trouble() -> [(Trouble, Change); 13] {
+    fn refuses(now: &mut Standing, remote: Remote, code: &str, message: &str) {
+        stands(now, remote, PauseKind::Refused, code, message);
+    }
+    fn is_away(now: &mut Standing, remote: Remote, message: &str) {
+        waits(now, upserted());
+        stands(now, remote, PauseKind::Down, "HTTP 503", message);
+    }
+    fn stands(now: &mut Standing, remote: Remote, kind: PauseKind, code: &str, message: &str) {
+        let mut breaker = open(remote, kind, minutes(0));
+        if let Some(open) = &mut breaker.open {
+            (open.code, open.message) = (code.to_owned(), message.to_owned());
+        }
+        now.breakers = vec![breaker];
+    }
+    [
+        (Trouble::TokenRefused, |now| {
+            let message = "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN";
+            refuses(now, Remote::Token, "invalid_code", message);
+        }),
+        (Trouble::BiginRefused, |now| {
+            let message = "the refresh token lacks the scope ZohoBigin.modules.contacts.ALL: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN";
+            refuses(now, Remote::Bigin, "OAUTH_SCOPE_MISMATCH", message);
+        }),
+        (Trouble::SanityRefused, |now| {
+            let message = "Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it";
+            refuses(now, Remote::Sanity, "SIO-401-ANF", message);
+        }),
+        (Trouble::TokenDown, |now| {
+            is_away(
+                now,
+                Remote::Token,
+                "accounts.zoho.eu gave no answer of a token endpoint",
+            );
+        }),
+        (Trouble::BiginDown, |now| {
+            is_away(now, Remote::Bigin, "Bigin did not answer properly")
+        }),
+        (Trouble::SanityDown, |now| {
+            is_away(now, Remote::Sanity, "Sanity did not answer properly")
+        }),
+        (Trouble::CreditsUsedUp, |now| {
+            now.credits = 900;
+            let message = "Bigin's API credits of the last 24 hours are used up";
+            stands(now, Remote::Bigin, PauseKind::CreditsUsedUp, "LIMIT_EXCEEDED", message);
+        }),
+        (Trouble::CreditsLow, |now| now.credits = 4_000),
+        (Trouble::Failed, |now| {
+            fails(now, 20, now.at);
+            now.reasons[0].0 = "Bigin refused Email: not an email address".to_owned();
+        }),
+        (Trouble::Waiting, |now| waits(now, tagged())),
+        (Trouble::Signatures, |now| now.refused = 5),
+        (Trouble::Missed, |now| now.missed = 3),
+        (Trouble::Paused, |now| {
+            now.paused_since = Some(now.at - Duration::from_secs(25 * 3600))
+        }),
+    ]
+}
+
+#[test]
+fn each_trouble_in_its_words() {
+    let mut told = String::new();
+    for (trouble, change) in each_trouble() {
+        let mut play = Play::new();
+        // Failures are gathered for a minute.
+        let text = play.look(20, change).or_else(|| play.look(22, change)).unwrap();
+        assert_eq!(play.begun(), [trouble], "{text}");
+        told += text.trim_start_matches("bigin-sync needs you:\n");
+        told.push('\n');
+    }
+    insta::assert_snapshot!(told, @r"
+    - Zoho's accounts server refuses us: refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN (invalid_code). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
+    - Bigin refuses us: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN (OAUTH_SCOPE_MISMATCH). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
+    - Sanity refuses us: Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF). No lead is read or gets its result until then; webhooks are still stored, and no lead fails for it. A setting that you change takes effect with a restart.
+    - Zoho's accounts server has taken no work for 20 minutes: accounts.zoho.eu gave no answer of a token endpoint (HTTP 503). No lead reaches Bigin until then; all of them are kept, and none fails for it. Everything goes on by itself once it is back: see the service's own status page.
+    - Bigin has taken no work for 20 minutes: Bigin did not answer properly (HTTP 503). No lead reaches Bigin until then; all of them are kept, and none fails for it. Everything goes on by itself once it is back: see the service's own status page.
+    - Sanity has taken no work for 20 minutes: Sanity did not answer properly (HTTP 503). No lead is read or gets its result until then; webhooks are still stored, and no lead fails for it. Everything goes on by itself once it is back: see the service's own status page.
+    - Bigin's API credits of the last 24 hours are used up; we used about 900 of them. Leads wait, and go on by themselves as credits come back. See what else uses the API, or get more credits.
+    - About 4000 of Bigin's 5000 API credits of 24 hours are used. Leads wait once there are none left: see what uses them, or get more.
+    - 20 syncs FAILED and carry the reason in crmError. The reasons of those that are in this state now: “Bigin refused Email: not an email address” (20 leads). Mend what it names and ask again.
+    - The lead lead-1 (sync 1) has waited for 20 minutes and is tagged, though no service is in trouble; 1 lead waits. It was tried 3 times, the last time: Bigin could not add the tag (RECORD_LOCKED). Its history says what was tried; a restart does no harm.
+    - 5 webhooks were refused for their signature within 10 minutes: probably SANITY_WEBHOOK_SECRET is not the secret in the form of Sanity's webhook, or a stranger tries. Until it is, leads come late by reconciliation, or not at all where that is off.
+    - 3 webhooks never came within 60 minutes; their leads were found by reconciliation, and are late. Look at the webhook's attempts in Sanity's project: is it on, is its address this service's, does its filter fit?
+    - A person paused all work 25 hours ago, and 0 leads wait. Let it go on when that has served its purpose.
+    ");
 }
 
 #[test]
