@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{Cli, print};
+use super::{definition, print};
 
 const COMPLETIONS: &str = "\
 Examples:
@@ -41,7 +40,7 @@ pub(super) struct Man {
 /// They cannot be written.
 pub(super) fn completions(options: &Completions) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "bigin-sync", &mut text);
+    clap_complete::generate(options.shell, &mut definition(), "bigin-sync", &mut text);
     print(&String::from_utf8_lossy(&text)).context("the completions cannot be written")
 }
 
@@ -50,7 +49,7 @@ pub(super) fn completions(options: &Completions) -> anyhow::Result<()> {
 /// # Errors
 /// It cannot be written.
 pub(super) fn man(options: &Man) -> anyhow::Result<()> {
-    let command = Cli::command();
+    let command = definition();
     let Some(folder) = &options.folder else {
         let mut text = Vec::new();
         clap_mangen::Man::new(command).render(&mut text)?;
@@ -67,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_command_has_examples_and_every_flag_says_what_it_does() {
-        let mut command = Cli::command();
+        let mut command = definition();
         command.build();
         let commands = command.get_subcommands().filter(|command| command.get_name() != "help");
         for command in commands.chain([&command]) {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod api;
 mod auth;
@@ -82,6 +82,11 @@ struct Usage(String);
 #[derive(Debug, thiserror::Error)]
 #[error("it was said already")]
 struct Said;
+
+/// What the command line takes: completions and the manual are made from it, and the guides are checked against it.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs a command line and returns its exit code. The one place that prints errors.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -10,7 +10,7 @@ use bigin_sync::clock::{ManualClock, SharedClock};
 use bigin_sync::fake::bigin::{CallKind, FakeBigin, Fault};
 
 use crate::process::binary;
-use crate::send::run_beside;
+use crate::send::{canned, run_beside};
 use crate::terminal::Terminal;
 
 /// Zoho, and a folder with what a person has set so far.
@@ -170,6 +170,22 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
     let (code, _, err) = desk.run(&["--data-center", "uk", &desk.code()]).await;
     // The address that is set wins over any name.
     assert_eq!(code, 1, "{err}");
+}
+
+#[actix_web::test]
+async fn a_code_that_brings_no_refresh_token_is_told_from_a_self_clients() {
+    let desk = Desk::with_client().await;
+    let body = r#"{"access_token":"1000.a","api_domain":"https://www.zohoapis.com","expires_in":3600}"#;
+    let zoho = canned(&format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    ));
+    let mut command = desk.command(&["1000.code"]);
+    command.env("BIGIN_ACCOUNTS_URL", zoho);
+    let (code, out, err) = run_beside(command).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    insta::assert_snapshot!(err, @r#"bigin-sync: Zoho gave an access token and no refresh token, so the code is not a self client's. Generate it in the API console's Self Client, tab "Generate Code""#);
+    assert!(!desk.env().contains("BIGIN_REFRESH_TOKEN"));
 }
 
 #[actix_web::test]

@@ -7,7 +7,7 @@ use bigin_sync::fake::sanity::{self, Kind};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::Cluster;
-use crate::process::{Process, Stage, binary, nothing_personal_in};
+use crate::process::{Process, Stage, binary, eventually, nothing_personal_in};
 use crate::send::run_beside;
 use crate::terminal::Terminal;
 use crate::world::{ADMIN_TOKEN, lead, with};
@@ -15,12 +15,12 @@ use crate::world::{ADMIN_TOKEN, lead, with};
 const TAG: &str = "DBR_Dashboard_Import";
 
 /// An installation that is well, but that no service runs.
-struct Clinic {
-    stage: Stage,
+pub struct Clinic {
+    pub stage: Stage,
 }
 
 impl Clinic {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let mut stage = Stage::new().await;
         stage.sanity.model().publish(lead("Ada")).unwrap();
         let id = {
@@ -45,7 +45,7 @@ impl Clinic {
     }
 
     /// Starts the service where the webhook goes.
-    async fn serve(&mut self) -> Process {
+    pub async fn serve(&mut self) -> Process {
         let process = self.stage.serve().await;
         self.stage.env.insert("PUBLIC_URL".to_owned(), process.url.clone());
         process
@@ -358,7 +358,12 @@ async fn each_way_in_which_zoho_refuses_access_has_its_own_words() {
 #[actix_web::test]
 async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
     let mut clinic = Clinic::new().await;
-    clinic.serve().await.stop().await;
+    let service = clinic.serve().await;
+    eventually("it has asked for its token", || async {
+        (clinic.stage.bigin.model().grants() > 0).then_some(())
+    })
+    .await;
+    service.stop().await;
     let asked = clinic.stage.bigin.model().count(CallKind::Token);
     let database = rusqlite::Connection::open(clinic.stage.folder.path().join("bigin-sync.db")).unwrap();
     database
@@ -481,7 +486,7 @@ async fn fields_that_bigin_lacks_or_that_do_not_fit_are_named_with_what_to_do() 
         do: under [mapping] write Lead_ID in the place of lead_id
     warning length: lead-ada would have 17 characters in Mailing_Street, which takes 5
         why: Bigin refuses the lead, and cuts nothing
-        do: shorten it in the mapping: {{ …|truncate(5) }}, or make the field longer in Bigin
+        do: shorten it in the mapping: {{ (… or '')[:5] }}, or make the field longer in Bigin
     exit 1
     "#);
 

@@ -86,6 +86,23 @@ async fn a_contact_that_is_there_is_updated_and_not_doubled() {
 }
 
 #[actix_web::test]
+async fn all_tags_are_added_in_one_call_and_those_that_a_contact_has_stay() {
+    let world = World::with(|settings| settings.bigin.tags = vec!["DBR_Dashboard_Import".into(), "Hot".into()]).await;
+    let there = [("Last_Name", "Old"), ("Email", "ada@example.org")];
+    let fields = there.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+    let contact = world.bigin.model().add_contact(fields);
+    world.bigin.model().tag_by_hand(&contact, "Customer");
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.bigin.model().contact(&contact).unwrap().tags,
+        ["Customer", "DBR_Dashboard_Import", "Hot"]
+    );
+    assert_eq!(world.bigin.model().count(CallKind::AddTags), 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn leads_that_wait_at_the_same_moment_share_their_calls() {
     let world = World::new().await;
     for number in 0..100 {

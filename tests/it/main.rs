@@ -19,6 +19,7 @@ mod cli;
 mod clocks;
 mod cluster;
 mod demo;
+mod docs;
 mod doctor;
 mod edges;
 mod events;

@@ -166,7 +166,7 @@ async fn a_retry_during_the_delay_brings_no_tag_forward() {
 
 #[actix_web::test]
 async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_out() {
-    let world = World::with(|settings| settings.give_up_after = secs(3600)).await;
+    let mut world = World::with(|settings| settings.give_up_after = secs(3600)).await;
     world.request(lead("Upserted")).await;
     world.run_due().await;
     world.store().pause_all(true).await.unwrap();
@@ -174,8 +174,12 @@ async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_ou
     for name in ["Ada", "Grace"] {
         world.request(lead(name)).await;
     }
-    for _ in 0..60 {
+    for hour in 0..60 {
         world.pass(secs(3600)).await;
+        if hour == 30 {
+            // Which ends no pause.
+            world.restart().await;
+        }
     }
     assert_eq!(world.bigin.model().changes.len(), changes, "nothing reached Bigin");
     let ledger = world.ledger().await;

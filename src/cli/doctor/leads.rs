@@ -106,7 +106,7 @@ fn too_long(lead: &LeadId, field: &str, value: &Value, fields: Option<&OrgFields
             "length",
             format!("{lead} would have {long} characters in {field}, which takes {most}"),
             "Bigin refuses the lead, and cuts nothing",
-            format!("shorten it in the mapping: {{{{ …|truncate({most}) }}}}, or make the field longer in Bigin"),
+            format!("shorten it in the mapping: {{{{ (… or '')[:{most}] }}}}, or make the field longer in Bigin"),
         )
     })
 }

@@ -215,12 +215,12 @@ fn waiting(told: &Told, now: &Standing) -> Signal {
         format!(" It was tried {times}, the last time: {}.", plain(last))
     });
     Signal::Bad(format!(
-        "The lead {} (sync {}) has waited for {} and is {}, though no service is in trouble; {} wait.{last} Its history says what was tried; a restart does no harm.",
+        "The lead {} (sync {}) has waited for {} and is {}, though no service is in trouble; {}.{last} Its history says what was tried; a restart does no harm.",
         oldest.lead,
         oldest.id,
         time(elapsed(now.at, oldest.opened_at)),
         oldest.state,
-        many(now.in_progress, "lead"),
+        waits(now.in_progress),
     ))
 }
 
@@ -251,9 +251,9 @@ fn paused(now: &Standing) -> Signal {
         None => Signal::Well,
         Some(since) if elapsed(now.at, since) < PAUSED => Signal::Unsure,
         Some(since) => Signal::Bad(format!(
-            "A person paused all work {} ago, and {} wait. Let it go on when that has served its purpose.",
+            "A person paused all work {} ago, and {}. Let it go on when that has served its purpose.",
             time(elapsed(now.at, since)),
-            many(now.in_progress, "lead")
+            waits(now.in_progress)
         )),
     }
 }
@@ -264,6 +264,10 @@ fn sum(marks: &[(Timestamp, u64)]) -> u64 {
 
 fn many(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn waits(leads: u64) -> String {
+    format!("{} wait{}", many(leads, "lead"), if leads == 1 { "s" } else { "" })
 }
 
 fn time(time: Duration) -> String {

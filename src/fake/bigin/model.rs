@@ -130,6 +130,14 @@ impl Model {
         id
     }
 
+    /// Gives a contact a tag as if a person had: not in the history.
+    pub fn tag_by_hand(&mut self, contact: &str, name: &str) {
+        self.make_tag(name);
+        if let Some(contact) = self.contacts.get_mut(contact) {
+            contact.tags.push(name.to_owned());
+        }
+    }
+
     /// Deletes a contact.
     pub fn delete_contact(&mut self, id: &str) {
         self.unlist(id);

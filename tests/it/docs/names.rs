@@ -1,0 +1,299 @@
+//! What the guides call by its name: every alert has its place in `docs/OPERATIONS.md`, every line of the plan its own in
+//! `docs/FAQ.md` and `docs/TESTING.md`, every message that is quoted is one that a test has seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use super::page::{page, pages, root};
+use super::rules::tests;
+
+/// The rows of the plan's two lists of troubles.
+const TROUBLES: &[&str] = &[
+    "OAUTH_SCOPE_MISMATCH",
+    "invalid_code Error",
+    "No Refresh Token Returned",
+    "Multi-Organization Confusion",
+    "Rate Limiting",
+    "Token Refresh Fails",
+    "Tag doesn't exist in Bigin",
+    "Wrong organization selected",
+    "Token expires mid-operation",
+    "Conversation too long for Description",
+    "Rate limiting (100 contacts/call)",
+    "Upsert finds wrong duplicate",
+    "15-second wait times out",
+    "Automation doesn't trigger",
+];
+
+/// The lines of its testing checklist.
+const CHECKLIST: &[&str] = &[
+    "Self-client created in Zoho API Console",
+    "Authorization code generated successfully",
+    "Access token + refresh token received",
+    "Refresh token stored in `.env.local`",
+    "Token refresh function works (generates new access token)",
+    "New contact creates successfully in Bigin",
+    "Existing contact updates (no duplicate created)",
+    "Phone number format preserved (+44...)",
+    "Email address included",
+    "Postcode/address fields populated",
+    "Conversation history appears in Description",
+    "Tag \"DBR_Dashboard_Import\" adds successfully after 15s",
+    "Multiple tags can be added (if needed)",
+    "Existing tags not overwritten",
+    "Tag triggers Bigin automation correctly",
+    "Invalid lead ID returns 404",
+    "OAuth failure shows clear error",
+    "Bigin API down shows error message",
+    "User can retry failed sends",
+    "Loading state shows during 15s wait",
+    "\"In CRM\" badge shows after successful send",
+    "Lead marked as SENT in Sanity",
+    "biginContactId stored correctly",
+    "lastSyncedAt timestamp accurate",
+];
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The alerts of `ALERT_URL` by the name that they are kept under.
+fn alerts() -> BTreeSet<String> {
+    let source = read("src/domain/alert.rs");
+    let (_, after) = source.split_once("pub enum Trouble {").unwrap();
+    let (body, _) = after.split_once("\n}").unwrap();
+    let names = body.lines().filter_map(|line| line.trim().strip_suffix(','));
+    let names: BTreeSet<String> = names
+        .filter(|name| name.chars().all(char::is_alphabetic))
+        .map(snake)
+        .collect();
+    assert!(names.contains("token_refused") && names.len() > 10, "{names:?}");
+    names
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+/// The rules for Prometheus, with how urgent each is.
+fn rules() -> BTreeMap<String, String> {
+    let text = read("deploy/observability/alerts.yml");
+    let mut rules = BTreeMap::new();
+    let mut name = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(alert) = line.strip_prefix("- alert: ") {
+            name = Some(alert.to_owned());
+        } else if let Some(rest) = line.strip_prefix("labels: { severity: ") {
+            rules.insert(name.take().unwrap(), rest.trim_end_matches([' ', '}']).to_owned());
+        }
+    }
+    assert!(rules.len() > 10 && name.is_none());
+    rules
+}
+
+/// The text of a page below each heading that begins with code, by that code.
+fn by_name(text: &str) -> BTreeMap<String, String> {
+    let mut sections: BTreeMap<String, String> = BTreeMap::new();
+    let mut name: Option<String> = None;
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix('#') {
+            let heading = heading.trim_start_matches('#').trim();
+            name = heading
+                .strip_prefix('`')
+                .and_then(|rest| rest.split('`').next())
+                .map(str::to_owned);
+            if let Some(name) = &name {
+                let twice = sections.insert(name.clone(), String::new());
+                assert!(twice.is_none(), "{name} has two headings");
+            }
+        } else if let Some(section) = name.as_ref().and_then(|name| sections.get_mut(name)) {
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    sections
+}
+
+#[test]
+fn every_alert_has_its_heading_in_the_guide_and_none_is_there_that_does_not_exist() {
+    let sections = by_name(&read("docs/OPERATIONS.md"));
+    let rules = rules();
+    let known: BTreeSet<String> = alerts().into_iter().chain(rules.keys().cloned()).collect();
+    let told: BTreeSet<String> = sections.keys().cloned().collect();
+    assert_eq!(told, known);
+    for (name, section) in &sections {
+        let words = rules
+            .get(name)
+            .map_or_else(|| vec!["now", "today", "this week"], |severity| vec![severity.as_str()]);
+        let is_told = words.iter().any(|word| section.contains(&format!("**{word}")));
+        assert!(is_told, "how urgent is {name}?");
+        assert!(section.contains("**Do:**"), "what is to be done about {name}?");
+    }
+}
+
+#[test]
+fn every_scope_that_is_asked_for_is_explained() {
+    let security = read("docs/SECURITY.md");
+    let unexplained: Vec<&str> = bigin_sync::bigin::exchange::SCOPES
+        .split(',')
+        .filter(|scope| !security.contains(&format!("`{scope}`")))
+        .collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
+#[test]
+fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
+    let guide = read("docs/DASHBOARD.md");
+    let rows = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let told: BTreeSet<&str> = rows.flat_map(|cell| cell.split(", ")).collect();
+    let words = read("src/http/pages/words.rs");
+    let words = words
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("word: \"")?.strip_suffix("\","));
+    let words: BTreeSet<&str> = words.collect();
+    assert!(words.len() == 8 && words.is_subset(&told), "{words:?} in {told:?}");
+}
+
+#[test]
+fn a_name_becomes_what_it_is_kept_under() {
+    use bigin_sync::domain::alert::Trouble;
+    let kept = serde_json::to_value([Trouble::TokenRefused, Trouble::CreditsUsedUp, Trouble::Missed]).unwrap();
+    let names = ["TokenRefused", "CreditsUsedUp", "Missed"].map(snake);
+    assert_eq!(kept, serde_json::json!(names));
+}
+
+#[test]
+fn every_trouble_that_the_plan_knows_is_a_question_with_an_answer() {
+    let faq = read("docs/FAQ.md");
+    let named: Vec<&str> = faq
+        .lines()
+        .filter_map(|line| line.strip_prefix("*In the plan: ")?.strip_suffix("*"))
+        .flat_map(|line| line.split("; "))
+        .collect();
+    let known: BTreeSet<&str> = TROUBLES.iter().copied().collect();
+    assert_eq!(named.iter().copied().collect::<BTreeSet<_>>(), known);
+    assert_eq!(named.len(), known.len(), "each once: {named:?}");
+}
+
+#[test]
+fn every_line_of_the_plans_checklist_names_tests_that_exist() {
+    let page = page("docs/TESTING.md");
+    let text = read("docs/TESTING.md");
+    let rows: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .collect();
+    for line in CHECKLIST {
+        let row = rows.iter().find(|(what, _)| what == line);
+        let (_, shown_by) = row.unwrap_or_else(|| panic!("{line} is not there"));
+        assert!(
+            shown_by.contains("::") || shown_by.contains(".test."),
+            "what shows {line:?}?"
+        );
+    }
+    let missing: Vec<String> = named_tests(&page.spans())
+        .into_iter()
+        .filter(|test| !is_test(test))
+        .collect();
+    assert!(missing.is_empty(), "there is no {missing:?}");
+    assert!(!is_test("journey::no_such_test") && !is_test("deploy/nextjs/tests/nothing.test.ts: x"));
+}
+
+/// `module::function`, and `path.test.ts: name`.
+fn named_tests(spans: &[(usize, String)]) -> Vec<String> {
+    let names = spans.iter().map(|(_, span)| span.clone());
+    names
+        .filter(|span| span.contains(".test.") || (span.contains("::") && !span.contains([' ', '(', '…'])))
+        .collect()
+}
+
+fn is_test(name: &str) -> bool {
+    match name.split_once(": ") {
+        Some((path, title)) => {
+            let text = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+            text.contains(title)
+        }
+        None if name.contains(".test.") => root().join(name).exists(),
+        None => {
+            let plain = |name: &str| name.replace("::tests::", "::").replace("::mod::", "::");
+            tests().iter().any(|test| plain(test) == plain(name))
+        }
+    }
+}
+
+/// What follows "text says" is what the program says: each line of it stands in a text that a test compares with.
+#[test]
+fn every_message_that_is_quoted_is_one_that_a_test_has_seen() {
+    let seen = seen();
+    let mut quoted = 0;
+    let mut faults = Vec::new();
+    for page in pages() {
+        for block in page.blocks.iter().filter(|block| block.role == "says") {
+            for line in block.text.lines().filter(|line| !line.trim().is_empty()) {
+                quoted += 1;
+                let line = one_line(line);
+                if line.len() < 15 || !seen.iter().any(|text| text.contains(&line)) {
+                    faults.push(format!("{}: no test has seen {line:?}", page.at(block.line)));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert!(quoted >= 20, "only {quoted} are quoted");
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The texts of the tests, but for those of this folder.
+fn seen() -> Vec<String> {
+    let mut seen = Vec::new();
+    let mut folders = vec![root().join("tests/it"), root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && name != "docs" {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let is_test = !path.starts_with(root().join("src"))
+                    || name == "tests.rs"
+                    || path.parent().unwrap().ends_with("tests");
+                let tests = if is_test {
+                    text.as_str()
+                } else {
+                    text.split_once("mod tests {")
+                        .map_or("", |(_, tests)| tests.rsplit_once('}').unwrap().0)
+                };
+                literals(tests.parse().unwrap(), &mut seen);
+            }
+        }
+    }
+    seen
+}
+
+fn literals(tokens: TokenStream, seen: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => literals(group.stream(), seen),
+            TokenTree::Literal(literal) => {
+                if let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string()) {
+                    seen.push(one_line(&text.value()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
