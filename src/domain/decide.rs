@@ -113,6 +113,17 @@ pub fn is_as_upserted(sync: &Sync, hash: &str) -> bool {
     }
 }
 
+/// The hash of what was upserted, where the lead is still at the revision that it was made of: it would render to the same.
+pub fn still_upserted<'a>(sync: &'a Sync, lead: &Lead) -> Option<&'a str> {
+    match &sync.state {
+        State::Upserted { delivered, seen, .. } => {
+            let rev = seen.revision.as_ref()?.rev.as_deref()?;
+            (rev == lead.rev).then_some(delivered.hash.as_str())
+        }
+        _ => None,
+    }
+}
+
 /// What the write-back worker does.
 #[derive(Debug, PartialEq)]
 pub enum BeforeWriteBack<'a> {

@@ -31,8 +31,8 @@ impl Sanity {
             let of = ids.split(',').count();
             let label = |answer: &Answer| answer::label(answer, &self.dataset);
             let answer = self.send(Operation::Doc, of, request, &deadline, label).await?;
-            let body = answer::judge(&answer, &self.dataset)?;
-            sort_in(body, &self.lead_type, &mut leads)?;
+            answer::judge(&answer, &self.dataset)?;
+            sort_in(answer.json.unwrap_or_default(), &self.lead_type, &mut leads)?;
         }
         Ok(leads)
     }
@@ -57,9 +57,10 @@ fn chunks(ids: &[String]) -> Vec<String> {
 ///
 /// `{"documents":[…],"omitted":[{"id","reason":"existence"|"permission"}]}` (source of @sanity/client): what does not exist is
 /// omitted with 200.
-fn sort_in(body: &Value, lead_type: &str, leads: &mut BTreeMap<LeadId, LeadRead>) -> Result<(), CallError> {
-    let documents = body.get("documents").and_then(Value::as_array);
-    let documents = documents.ok_or_else(|| unreadable("Sanity's answer has no documents"))?;
+fn sort_in(mut body: Value, lead_type: &str, leads: &mut BTreeMap<LeadId, LeadRead>) -> Result<(), CallError> {
+    let Some(Value::Array(documents)) = body.get_mut("documents").map(Value::take) else {
+        return Err(unreadable("Sanity's answer has no documents"));
+    };
     let omitted = body
         .get("omitted")
         .and_then(Value::as_array)
@@ -75,7 +76,10 @@ fn sort_in(body: &Value, lead_type: &str, leads: &mut BTreeMap<LeadId, LeadRead>
             retry_after: None,
         }));
     }
-    for document in documents.iter().filter_map(Value::as_object) {
+    for document in documents {
+        let Value::Object(document) = document else {
+            continue;
+        };
         let Some(id) = document.get("_id").and_then(Value::as_str) else {
             continue;
         };
@@ -89,7 +93,7 @@ fn sort_in(body: &Value, lead_type: &str, leads: &mut BTreeMap<LeadId, LeadRead>
             continue;
         };
         if published.is_some_and(|lead| lead.as_str() == id) {
-            let lead = Lead::from_document(document.clone());
+            let lead = Lead::from_document(document);
             read.published = Some(lead.ok_or_else(|| unreadable("a document of Sanity lacks its own fields"))?);
         } else {
             read.copies.push(id.to_owned());
@@ -197,7 +201,7 @@ mod tests {
         fn a_lead_gets_its_own_document_and_its_own_copies_and_no_other(body in bodies()) {
             let ids = ["a", "b"].map(|id| LeadId::parse(id).unwrap());
             let mut leads: BTreeMap<_, _> = ids.into_iter().map(|id| (id, LeadRead::default())).collect();
-            match sort_in(&body, "dbrLead", &mut leads) {
+            match sort_in(body.clone(), "dbrLead", &mut leads) {
                 Ok(()) => prop_assert!(body["documents"].is_array()),
                 Err(error) => {
                     let shown = format!("{error} {error:?}");

@@ -142,7 +142,10 @@ pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connecti
     conn.set_prepared_statement_cache_capacity(64);
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
         // FULL: a commit is on disk before it is answered, also when the power fails.
-        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+        // What a savepoint keeps to undo a write stays in memory: a file of its own would be written for nothing.
+        conn.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
+        )?;
     }
     Ok(conn)
 }

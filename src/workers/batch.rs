@@ -222,7 +222,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// A lead's read, or that there is nothing of it.
-pub(super) fn read_of(reads: &BTreeMap<LeadId, LeadRead>, claimed: &Claimed) -> LeadRead {
-    reads.get(&claimed.sync.lead).cloned().unwrap_or_default()
+/// Takes out a lead's read, or that there is nothing of it. No two syncs of a claim are of one lead.
+pub(super) fn read_of(reads: &mut BTreeMap<LeadId, LeadRead>, claimed: &Claimed) -> LeadRead {
+    reads.remove(&claimed.sync.lead).unwrap_or_default()
 }

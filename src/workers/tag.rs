@@ -8,7 +8,7 @@ use super::batch::{Batch, read_of};
 use super::send::{Sent, Travels, send};
 use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
-use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, stale_upsert};
+use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, stale_upsert, still_upserted};
 use crate::domain::failure::{CallError, ItemError, Remote};
 use crate::domain::lead::{ContactId, LeadRead};
 use crate::domain::record::OrgFields;
@@ -41,10 +41,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
     let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
-    let (syncs, reads) = batch.read(syncs).await;
+    let (syncs, mut reads) = batch.read(syncs).await;
     let mut due = Vec::new();
     for claimed in syncs {
-        let read = read_of(&reads, &claimed);
+        let read = read_of(&mut reads, &claimed);
         match judge(context, &claimed, &read, fields.as_ref()) {
             Ok((contact, seen, edited)) => due.push(Due {
                 claimed,
@@ -100,11 +100,14 @@ fn judge(
         BeforeTag::Tag(lead) => lead,
         BeforeTag::Settle(event) => return Err(event),
     };
-    // A lead that no longer renders is a changed lead: the upsert worker says what is wrong with it.
-    let hash = context
-        .render(lead, fields)
-        .map(|record| context.hasher.hash(&record))
-        .unwrap_or_default();
+    let hash = match still_upserted(&claimed.sync, lead) {
+        Some(hash) => hash.to_owned(),
+        // A lead that no longer renders is a changed lead: the upsert worker says what is wrong with it.
+        None => context
+            .render(lead, fields)
+            .map(|record| context.hasher.hash(&record))
+            .unwrap_or_default(),
+    };
     if stale_upsert(&claimed.sync, &hash) {
         return Err(Event::Changed);
     }

@@ -55,11 +55,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
     let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
-    let (syncs, reads) = batch.read(syncs).await;
+    let (syncs, mut reads) = batch.read(syncs).await;
     let reads: Vec<(Claimed, LeadRead)> = syncs
         .into_iter()
         .map(|claimed| {
-            let read = read_of(&reads, &claimed);
+            let read = read_of(&mut reads, &claimed);
             (claimed, read)
         })
         .collect();

@@ -29,10 +29,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::WriteBack, claimed_at, claim);
-    let (syncs, reads) = batch.read(syncs).await;
+    let (syncs, mut reads) = batch.read(syncs).await;
     let mut due = Vec::with_capacity(syncs.len());
     for claimed in syncs {
-        let read = read_of(&reads, &claimed);
+        let read = read_of(&mut reads, &claimed);
         let view = View {
             sync: &claimed.sync,
             memory: &claimed.memory,

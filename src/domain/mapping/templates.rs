@@ -113,10 +113,10 @@ impl Templates {
 
 /// The variables of a lead's templates: the document's own fields, and the whole of it as `lead`.
 pub(super) fn variables(document: &Map<String, Json>, conversation_limit: usize) -> Value {
-    let lead = object(document);
-    let own = document.iter().map(|(key, part)| (key.as_str(), value(part)));
+    let own: Vec<(&str, Value)> = document.iter().map(|(key, part)| (key.as_str(), value(part))).collect();
+    let lead = Value::from_pairs(own.iter().cloned());
     let ours = [("lead", lead), (CONVERSATION_LIMIT, conversation_limit.into())];
-    Value::from_pairs(own.chain(ours))
+    Value::from_pairs(own.into_iter().chain(ours))
 }
 
 fn object(parts: &Map<String, Json>) -> Value {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::decide::{
     BeforeTag, BeforeUpsert, BeforeWriteBack, MOST_EDIT_ROUNDS, View, before_tag, before_upsert, before_write_back,
-    known_contact, restores, stale_upsert,
+    known_contact, restores, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
 use crate::domain::state::Event;
@@ -276,4 +276,24 @@ fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
         !stale_upsert(&by_webhook(tagged()), "other"),
         "only what was upserted can be stale"
     );
+}
+
+#[test]
+fn only_a_lead_at_the_very_revision_that_was_upserted_need_not_be_rendered_again() {
+    let requested = lead(Some("REQUESTED"));
+    assert_eq!(still_upserted(&by_webhook(upserted()), &requested), Some("hash"));
+    let mut edited = lead(Some("REQUESTED"));
+    edited.rev = "r11".to_owned();
+    assert_eq!(
+        still_upserted(&by_webhook(upserted()), &edited),
+        None,
+        "in the same second, too"
+    );
+    let overwritten = State::Upserted {
+        delivered: delivered(),
+        seen: seen(None),
+        tag_not_before: at(25),
+    };
+    assert_eq!(still_upserted(&by_webhook(overwritten), &requested), None);
+    assert_eq!(still_upserted(&by_webhook(tagged()), &requested), None);
 }

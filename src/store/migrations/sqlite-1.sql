@@ -67,9 +67,8 @@ CREATE TABLE delivery (
     rev TEXT,
     received_at INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev) WHERE rev IS NOT NULL;
-CREATE INDEX delivery_key ON delivery (lead_id, idempotency_key);
-CREATE INDEX delivery_received ON delivery (received_at);
+-- A revision is kept once. Deliveries without one are none of each other's repeats to it: NULL is like no other NULL.
+CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev);
 
 -- What outlives a lead's syncs.
 CREATE TABLE lead (

@@ -1,6 +1,8 @@
 //! The two engines' connections behind one face: the statements are written once, in the SQL that both understand, with
 //! SQLite's `?1` for parameters and all numbers as 64-bit integers.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 
 use super::super::postgres::Connection as Pg;
@@ -64,6 +66,18 @@ impl Db<'_> {
         }
     }
 
+    /// Inserts a row, and says its id. (With RETURNING, SQLite would copy every page that it changes, so as to be able to
+    /// undo this statement alone.)
+    pub(in crate::store) fn insert(self, sql: &str, args: &[Arg<'_>]) -> Result<i64> {
+        match self {
+            Self::Sqlite(conn) => {
+                self.execute(sql, args)?;
+                Ok(conn.last_insert_rowid())
+            }
+            Self::Postgres(_) => self.one(&format!("{sql} RETURNING id"), args, |row| row.get("id")),
+        }
+    }
+
     /// The rows of a query.
     pub(in crate::store) fn query<T>(
         self,
@@ -77,7 +91,7 @@ impl Db<'_> {
                 let mut rows = statement.query(rusqlite::params_from_iter(args))?;
                 let mut found = Vec::new();
                 while let Some(row) = rows.next()? {
-                    found.push(each(&Row::Sqlite(row))?);
+                    found.push(each(&Row::Sqlite(row, Cell::new(0)))?);
                 }
                 Ok(found)
             }
@@ -99,7 +113,9 @@ impl Db<'_> {
             Self::Sqlite(conn) => {
                 let mut statement = conn.prepare_cached(sql)?;
                 let mut rows = statement.query(rusqlite::params_from_iter(args))?;
-                rows.next()?.map(|row| each(&Row::Sqlite(row))).transpose()
+                rows.next()?
+                    .map(|row| each(&Row::Sqlite(row, Cell::new(0))))
+                    .transpose()
             }
             Self::Postgres(conn) => {
                 let rows = conn.query(sql, args)?;
@@ -164,7 +180,9 @@ impl Db<'_> {
 
 /// One row.
 pub(in crate::store) enum Row<'a> {
-    Sqlite(&'a rusqlite::Row<'a>),
+    /// With the place after the column that was read last: columns are mostly read in their order, and to look for each
+    /// name from the first on took longer than the rest of a query.
+    Sqlite(&'a rusqlite::Row<'a>, Cell<usize>),
     Postgres(&'a postgres::Row),
 }
 
@@ -179,7 +197,17 @@ impl Row<'_> {
         T: rusqlite::types::FromSql + for<'a> postgres::types::FromSql<'a>,
     {
         match self {
-            Self::Sqlite(row) => Ok(row.get(column)?),
+            Self::Sqlite(row, next) => {
+                let statement = row.as_ref();
+                let (next_one, all) = (next.get(), statement.column_count());
+                let is_it = |place: &usize| statement.column_name(*place).is_ok_and(|name| name == column);
+                let place = match (next_one..all).chain(0..next_one).find(is_it) {
+                    Some(place) => place,
+                    None => statement.column_index(column)?,
+                };
+                next.set(place + 1);
+                Ok(row.get(place)?)
+            }
             Self::Postgres(row) => Ok(row.try_get(column)?),
         }
     }

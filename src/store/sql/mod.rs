@@ -146,7 +146,7 @@ impl Store for SqlStore {
 
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Answer<Accepted> {
         self.writer
-            .write_if_room(move |txn| work::request(txn, &lead, source, revision))
+            .write_if_room(move |txn| work::request(txn, &lead, source, revision.clone()))
             .await
     }
 

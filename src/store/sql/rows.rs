@@ -35,14 +35,14 @@ fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
     })
 }
 
-/// A revision in the columns `<prefix>_updated_at` and `<prefix>_rev`.
-fn revision_of(row: &Row<'_>, prefix: &str) -> Result<Option<Revision>> {
-    let Some(updated_at) = row.get(&format!("{prefix}_updated_at"))? else {
+/// A revision in two columns.
+fn revision_of(row: &Row<'_>, updated_at: &str, rev: &str) -> Result<Option<Revision>> {
+    let Some(updated_at) = row.get(updated_at)? else {
         return Ok(None);
     };
     Ok(Some(Revision {
         updated_at,
-        rev: row.get(&format!("{prefix}_rev"))?,
+        rev: row.get(rev)?,
     }))
 }
 
@@ -57,7 +57,7 @@ fn rev(revision: Option<&Revision>) -> Option<&str> {
 fn seen_of(row: &Row<'_>) -> Result<Seen> {
     Ok(Seen {
         requests: row.get("seen_requests")?,
-        revision: revision_of(row, "seen")?,
+        revision: revision_of(row, "seen_updated_at", "seen_rev")?,
     })
 }
 
@@ -111,7 +111,7 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
         requests: Requests {
             count: row.get("requests")?,
             by_person: row.get("by_person")?,
-            revision: revision_of(row, "requested")?,
+            revision: revision_of(row, "requested_updated_at", "requested_rev")?,
         },
         failures: Failures {
             count: row.get("failures")?,
@@ -131,7 +131,7 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
         contact: contact_of(row)?,
         sent_hash: row.get("sent_hash")?,
         synced_at: row.get::<Option<Timestamp>>("synced_at")?,
-        seen: revision_of(row, "seen")?,
+        seen: revision_of(row, "seen_updated_at", "seen_rev")?,
         cancelled_at: row.get::<Option<Timestamp>>("cancelled_at")?,
     })
 }
@@ -196,6 +196,25 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
         ],
     )?;
     Ok(())
+}
+
+/// Writes a sync that is opened, and says its number.
+pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
+    let sql = "-- open()
+        INSERT INTO sync (lead_id, state, requests, by_person, requested_updated_at, requested_rev, due_at, opened_at, changed_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
+    let requests = &sync.requests;
+    let args = args![
+        sync.lead.as_str(),
+        sync.state.label(),
+        requests.count,
+        requests.by_person,
+        updated_at(requests.revision.as_ref()),
+        rev(requests.revision.as_ref()),
+        sync.due_at,
+        sync.opened_at,
+    ];
+    Ok(SyncId(db.insert(sql, args)?))
 }
 
 /// Writes the whole row of a sync, and gives its lease back. One that ends without a word of its contact keeps the contact
@@ -301,10 +320,10 @@ pub(super) fn note(db: Db<'_>, sync: &Sync, what: &str, detail: &Value, now: Tim
     Ok(())
 }
 
-/// Adds one to a counter of the ledger.
-pub(super) fn count(db: Db<'_>, name: &str) -> Result<()> {
+/// Adds to a counter of the ledger.
+pub(super) fn count(db: Db<'_>, name: &str, by: i64) -> Result<()> {
     let sql = "-- count()
-        INSERT INTO counter (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = counter.value + 1";
-    db.execute(sql, args![name])?;
+        INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + ?2";
+    db.execute(sql, args![name, by])?;
     Ok(())
 }

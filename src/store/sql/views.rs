@@ -159,7 +159,7 @@ pub(super) fn forget(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) ->
         DELETE FROM sync WHERE id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
     let syncs = db.execute(sql, args![before, limit])?;
     let sql = "-- forget()
-        DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE received_at < ?1 ORDER BY received_at, id LIMIT ?2)";
+        DELETE FROM delivery WHERE received_at < ?1 AND id IN (SELECT id FROM delivery ORDER BY id LIMIT ?2)";
     let deliveries = db.execute(sql, args![before, limit])?;
     Ok(syncs.max(deliveries))
 }

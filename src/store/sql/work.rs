@@ -19,42 +19,34 @@ use crate::domain::sync::{Source, Sync, SyncId};
 use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings};
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
-    rows::count(txn.db, "accepted")?;
+    txn.count("accepted");
     if is_repeat(txn, delivery)? {
-        rows::count(txn.db, "repeats")?;
+        txn.count("repeats");
         return Ok(Accepted::Repeat);
     }
-    let sql = "-- accept()
-        INSERT INTO delivery (idempotency_key, lead_id, rev, received_at) VALUES (?1, ?2, ?3, ?4)";
-    txn.db.execute(
-        sql,
-        args![
-            delivery.key.as_deref(),
-            delivery.lead.as_str(),
-            delivery.rev.as_deref(),
-            txn.now
-        ],
-    )?;
     let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
     if matches!(accepted, Accepted::Joined(_)) {
-        rows::count(txn.db, "joined_by_webhook")?;
+        txn.count("joined_by_webhook");
     }
     Ok(accepted)
 }
 
-/// A signed revision tells a repeat by itself; the key is not signed, so it counts only where there is no revision.
+/// Keeps the delivery unless it is a repeat. A signed revision tells a repeat by itself; the key is not signed, so it counts
+/// only where there is no revision.
 fn is_repeat(txn: &Txn<'_>, delivery: &Delivery) -> Result<bool> {
-    if let Some(rev) = &delivery.rev {
-        let sql = "-- is_repeat()
-            SELECT 1 FROM delivery WHERE lead_id = ?1 AND rev = ?2";
-        txn.db.exists(sql, args![delivery.lead.as_str(), rev])
-    } else if let Some(key) = &delivery.key {
+    if let (None, Some(key)) = (&delivery.rev, &delivery.key) {
         let sql = "-- is_repeat()
             SELECT 1 FROM delivery WHERE lead_id = ?1 AND idempotency_key = ?2";
-        txn.db.exists(sql, args![delivery.lead.as_str(), key])
-    } else {
-        Ok(false)
+        if txn.db.exists(sql, args![delivery.lead.as_str(), key])? {
+            return Ok(true);
+        }
     }
+    let sql = "-- is_repeat()
+        INSERT INTO delivery (idempotency_key, lead_id, rev, received_at) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (lead_id, rev) DO NOTHING";
+    let (key, rev) = (delivery.key.as_deref(), delivery.rev.as_deref());
+    let kept = txn.db.execute(sql, args![key, delivery.lead.as_str(), rev, txn.now])?;
+    Ok(kept == 0)
 }
 
 pub(super) fn request(
@@ -104,17 +96,23 @@ pub(super) fn open_or_join(
         rows::note(txn.db, &sync, "joined", &detail, txn.now)?;
         return Ok(Accepted::Joined(sync.id));
     }
-    let sql = "-- open_or_join()
-        INSERT INTO sync (lead_id, state, requests, by_person, due_at, opened_at, changed_at)
-        VALUES (?1, 'requested', 1, 0, ?2, ?2, ?2) RETURNING id";
-    let id = txn.db.one(sql, args![lead.as_str(), txn.now], |row| row.get("id"))?;
-    let sync = Sync::open(SyncId(id), lead.clone(), source, revision, txn.now);
-    rows::save(txn.db, &sync, txn.now)?;
+    // The database gives it its number.
+    let mut sync = Sync::open(SyncId(0), lead.clone(), source, revision, txn.now);
+    sync.id = rows::open(txn.db, &sync)?;
     rows::note(txn.db, &sync, "opened", &detail, txn.now)?;
-    rows::count(txn.db, &format!("opened_by_{}", source.label()))?;
+    txn.count(opened_by(source));
     txn.wake(Stage::Upsert);
     txn.changed(change_of(&sync));
     Ok(Accepted::Opened(sync.id))
+}
+
+/// The ledger's counter of the syncs that somebody has opened.
+fn opened_by(source: Source) -> &'static str {
+    match source {
+        Source::Webhook => "opened_by_webhook",
+        Source::Reconciliation => "opened_by_reconciliation",
+        Source::Person => "opened_by_person",
+    }
 }
 
 fn change_of(sync: &Sync) -> Change {
@@ -418,7 +416,7 @@ pub(super) fn settle(
         }
     }
     if sync.state.is_final() {
-        rows::count(txn.db, sync.state.label())?;
+        txn.count(sync.state.label());
     }
     wake_for(txn, sync);
     if sync.state.label() != was {

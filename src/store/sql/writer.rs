@@ -1,6 +1,7 @@
 //! The one thread that writes. It commits whatever has queued up as one transaction, so that a hundred webhooks cost
 //! one flush of the disk, and answers each of them only after that flush.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::db::{Db, DbError};
+use super::rows;
 use crate::clock::{SharedClock, until};
 use crate::metrics::Metrics;
 use crate::store::{Change, Stage, StoreError};
@@ -21,32 +23,29 @@ pub(super) const QUEUE: usize = 4096;
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
 
+/// Where a transaction had at least this many writes, the next waits for this long until it begins: those who were answered
+/// come again in that time, and a page of the file that many of them change is written once instead of several times. Writes
+/// that come alone never wait.
+const CROWD: usize = 8;
+const CROWDED: Duration = Duration::from_micros(300);
+
 /// What writes to an engine's database, one transaction after the other.
 pub(in crate::store) trait Engine: Send + 'static {
     /// Begins a transaction that no other runs beside, and says what time it is in it.
     fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError>;
 }
 
-/// What a write may use: the connection inside the transaction, the time, and what is to happen after the commit.
+/// What a write may use: the connection inside the transaction, the time, and what is to happen with the commit.
 pub(in crate::store) struct Txn<'a> {
     pub(in crate::store) db: Db<'a>,
     pub(super) now: Timestamp,
-    after: &'a mut AfterCommit,
+    after: AfterCommit,
 }
 
 impl Txn<'_> {
     /// Wakes the worker of a stage once this is committed.
     pub(in crate::store) fn wake(&mut self, stage: Stage) {
         self.after.wake[stage as usize] = true;
-    }
-
-    /// Sorts an error, and remembers one that has cost the whole transaction.
-    fn failed(&mut self, error: &DbError) -> StoreError {
-        let error = StoreError::from(error);
-        if self.db.has_no_transaction() {
-            self.after.lost.get_or_insert(error.clone());
-        }
-        error
     }
 
     /// Tells whoever watches once this is committed.
@@ -63,16 +62,20 @@ impl Txn<'_> {
     pub(in crate::store) fn ended(&mut self, outcome: &'static str, took: Duration) {
         self.after.ended.push((outcome, took));
     }
+
+    /// Adds one to a counter of the ledger. The counters of all writes are written once, at the end of the transaction.
+    pub(in crate::store) fn count(&mut self, name: &'static str) {
+        *self.after.counts.entry(name).or_default() += 1;
+    }
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(in crate::store) struct AfterCommit {
     pub(in crate::store) wake: [bool; 3],
     pub(in crate::store) changes: Vec<Change>,
     left: Vec<(&'static str, Duration)>,
     ended: Vec<(&'static str, Duration)>,
-    /// The first error that has cost the whole transaction.
-    lost: Option<StoreError>,
+    counts: BTreeMap<&'static str, i64>,
 }
 
 /// Whom to tell after a commit.
@@ -83,14 +86,46 @@ pub(in crate::store) struct Listeners {
     pub(in crate::store) metrics: Arc<Metrics>,
 }
 
-/// Tells the caller how it ended, after the commit (`None`) or after its failure.
-type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
-/// Does its work, or is told why it cannot.
-type Job = Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Reply + Send>;
+/// A write that has queued up, with whoever waits for it.
+trait Job: Send {
+    /// Does its work. Where all of that is undone, it is called again.
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
+
+    /// Tells the caller how it ended: after the commit (`None`), or why there was none.
+    fn reply(self: Box<Self>, failure: Option<StoreError>);
+}
+
+struct Write<T, F> {
+    work: F,
+    result: Result<T, StoreError>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Write<T, F>
+where
+    T: Send,
+    F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send,
+{
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+        // What is left where it panics.
+        self.result = Err(abandoned());
+        self.result = (self.work)(txn).map_err(|error| StoreError::from(&error));
+        self.result.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    fn reply(self: Box<Self>, failure: Option<StoreError>) {
+        // The caller may have gone away; what it asked for is done all the same.
+        let _ = self.answer.send(failure.map_or(self.result, Err));
+    }
+}
+
+fn abandoned() -> StoreError {
+    StoreError::Failed("a write was abandoned".into())
+}
 
 /// The queue to the writing thread. Dropping it closes the store.
 pub(in crate::store) struct Writer {
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,25 +146,24 @@ impl Writer {
         })
     }
 
-    /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue.
+    /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue. `work` is run again where a
+    /// neighbour in the transaction has failed, after everything was undone.
     pub(in crate::store) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
+        F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
         queue.send(job).await.map_err(|_| StoreError::Stopping)?;
-        answer
-            .await
-            .unwrap_or(Err(StoreError::Failed("a write was abandoned".into())))
+        answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 
     /// The same, but [`StoreError::Busy`] where the queue is full.
     pub(super) async fn write_if_room<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
+        F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
@@ -137,9 +171,7 @@ impl Writer {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
         })?;
-        answer
-            .await
-            .unwrap_or(Err(StoreError::Failed("a write was abandoned".into())))
+        answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 }
 
@@ -153,111 +185,130 @@ impl Drop for Writer {
     }
 }
 
-fn job<T, F>(work: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
+fn job<T, F>(work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
-    F: FnOnce(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
+    F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
 {
     let (answer, receiver) = oneshot::channel();
-    let job: Job = Box::new(move |txn| {
-        let result = txn.and_then(|txn| savepoint(txn, work).map_err(|error| txn.failed(&error)));
-        Box::new(move |failure: Option<StoreError>| {
-            let result = failure.map_or(result, Err);
-            // The caller may have gone away; what it asked for is done all the same.
-            let _ = answer.send(result);
-        })
-    });
-    (job, receiver)
+    let write = Write {
+        work,
+        result: Err(abandoned()),
+        answer,
+    };
+    (Box::new(write), receiver)
 }
 
-/// Runs `work` so that its failure undoes it alone and not what else is in the transaction.
-fn savepoint<T>(txn: &mut Txn<'_>, work: impl FnOnce(&mut Txn<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
-    txn.db.execute("SAVEPOINT job", &[])?;
-    let result = work(txn);
-    if result.is_err() && !txn.db.has_no_transaction() {
-        txn.db.execute("ROLLBACK TO job", &[])?;
-    }
-    if !txn.db.has_no_transaction() {
-        txn.db.execute("RELEASE job", &[])?;
-    }
-    result
-}
-
-fn run(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, mut jobs: mpsc::Receiver<Job>) {
+fn run(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
     let mut group = Vec::with_capacity(GROUP);
+    let mut crowded = false;
     while let Some(first) = jobs.blocking_recv() {
         group.push(first);
+        if crowded {
+            std::thread::sleep(CROWDED);
+        }
         while group.len() < GROUP {
             match jobs.try_recv() {
                 Ok(job) => group.push(job),
                 Err(_) => break,
             }
         }
+        crowded = group.len() >= CROWD;
         commit_group(engine, clock, listeners, &mut group);
     }
 }
 
-fn commit_group(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Job>) {
+fn commit_group(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Box<dyn Job>>) {
     let (began, writes) = (clock.now(), group.len());
-    let mut after = AfterCommit::default();
-    let (replies, failure) = match engine.begin() {
-        Ok((db, now)) => {
-            let replies = work_through(db, now, &mut after, group);
-            (replies, commit(db, &mut after).err())
-        }
-        Err(error) => {
-            let error = StoreError::from(&error);
-            let refused = group.drain(..).map(|job| job(Err(error.clone()))).collect();
-            (refused, Some(error))
-        }
+    let committed = match transaction(engine, group, all_together) {
+        Err(Failure::OfOne) => transaction(engine, group, each_by_itself),
+        ended => ended,
     };
-    if failure.is_none() {
-        listeners.metrics.commit_seconds.time([], until(began, clock.now()));
-        listeners.metrics.commit_writes.size([], writes);
-        tell(listeners, after);
-    } else {
+    let failure = match committed {
+        Ok(after) => {
+            listeners.metrics.commit_seconds.time([], until(began, clock.now()));
+            listeners.metrics.commit_writes.size([], writes);
+            tell(listeners, after);
+            None
+        }
+        Err(Failure::OfOne) => Some(abandoned()),
+        Err(Failure::OfAll(error)) => Some(error),
+    };
+    if failure.is_some() {
         listeners.metrics.commits_failed.add();
     }
-    for reply in replies {
-        reply(failure.clone());
-    }
-}
-
-fn work_through(db: Db<'_>, now: Timestamp, after: &mut AfterCommit, group: &mut Vec<Job>) -> Vec<Reply> {
-    let mut replies = Vec::with_capacity(group.len());
-    let mut txn = Txn { db, now, after };
     for job in group.drain(..) {
-        // What ran after the transaction was lost would be committed by itself and yet be answered with an error.
-        let turn = match txn.after.lost.clone() {
-            Some(lost) => Err(lost),
-            None => Ok(&mut txn),
-        };
-        match catch_unwind(AssertUnwindSafe(|| job(turn))) {
-            Ok(reply) => replies.push(reply),
-            // The job's caller learns it from its answer channel, which the panic has dropped.
-            Err(_) => {
-                // There is no savepoint where the panic came before or after it, and nothing to undo then.
-                let undone = db.batch("ROLLBACK TO job; RELEASE job");
-                tracing::error!(undone = undone.is_ok(), "a write panicked");
-            }
-        }
+        job.reply(failure.clone());
     }
-    replies
 }
 
-fn commit(db: Db<'_>, after: &mut AfterCommit) -> Result<(), StoreError> {
-    let committed = match after.lost.take() {
-        Some(lost) => Err(lost),
-        None => db
-            .announce(after)
-            .and_then(|()| db.batch("COMMIT"))
-            .map_err(|error| StoreError::from(&error)),
-    };
+/// Why nothing was committed.
+enum Failure {
+    /// One of the writes failed, so that all of them were undone.
+    OfOne,
+    /// The transaction was lost.
+    OfAll(StoreError),
+}
+
+impl From<DbError> for Failure {
+    fn from(error: DbError) -> Self {
+        Self::OfAll(StoreError::from(&error))
+    }
+}
+
+type Attempt = fn(&mut Txn<'_>, &mut [Box<dyn Job>]) -> Result<(), Failure>;
+
+fn transaction(engine: &mut impl Engine, group: &mut [Box<dyn Job>], attempt: Attempt) -> Result<AfterCommit, Failure> {
+    let (db, now) = engine.begin()?;
+    let after = AfterCommit::default();
+    let mut txn = Txn { db, now, after };
+    let committed = attempt(&mut txn, group).and_then(|()| Ok(commit(&txn)?));
     if committed.is_err() && !db.has_no_transaction() {
         // There is nothing more to be done where even this fails; the next transaction will say so.
         let _ = db.batch("ROLLBACK");
     }
-    committed
+    committed.map(|()| txn.after)
+}
+
+/// Nearly always no write fails, and then none needs a guard of its own: a savepoint would keep a copy of every page that
+/// the write changes, which costs more than the write.
+fn all_together(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    for job in group {
+        do_work(job, txn).map_err(|_| Failure::OfOne)?;
+    }
+    Ok(())
+}
+
+/// Each so that its failure undoes it alone and not what else is in the transaction.
+fn each_by_itself(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), Failure> {
+    for job in group {
+        let before = txn.after.clone();
+        txn.db.execute("SAVEPOINT job", &[])?;
+        if let Err(error) = do_work(job, txn) {
+            if txn.db.has_no_transaction() {
+                return Err(Failure::OfAll(error));
+            }
+            txn.db.execute("ROLLBACK TO job", &[])?;
+            txn.after = before;
+        }
+        txn.db.execute("RELEASE job", &[])?;
+    }
+    Ok(())
+}
+
+fn do_work(job: &mut Box<dyn Job>, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+    catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or_else(|_| {
+        tracing::error!("a write panicked");
+        Err(abandoned())
+    })
+}
+
+fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
+    for (name, by) in &txn.after.counts {
+        rows::count(txn.db, name, *by)?;
+    }
+    txn.db.announce(&txn.after)?;
+    txn.db.batch("COMMIT")
 }
 
 fn tell(listeners: &Listeners, after: AfterCommit) {
