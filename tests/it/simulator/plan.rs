@@ -281,11 +281,14 @@ impl Dice {
     }
 
     fn kill(&mut self) -> Kill {
+        // The later a call comes in a lead's journey, the oftener something else is in its way when its kill is due.
         let moments = [
             When::Now,
             When::Bigin(CallKind::Token),
             When::Bigin(CallKind::Upsert),
             When::Bigin(CallKind::Update),
+            When::Bigin(CallKind::AddTags),
+            When::Bigin(CallKind::AddTags),
             When::Bigin(CallKind::AddTags),
             When::Sanity(Kind::Doc),
             When::Sanity(Kind::Mutate),

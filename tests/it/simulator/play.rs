@@ -27,7 +27,7 @@ pub const TAG_DELAY: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a kill waits for its moment.
-const MOMENT: Duration = Duration::from_millis(800);
+const MOMENT: Duration = Duration::from_millis(1_600);
 
 /// Answers that were on their way when all was mended have come by then.
 const LATE: Duration = Duration::from_millis(300);
