@@ -1,0 +1,92 @@
+//! Memory, and the time from the start of the process to the first webhook that is stored.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bigin_sync::clock::until;
+
+use crate::ack::stored;
+use crate::journey::travel;
+use crate::load::{Way, send, webhook, webhooks};
+use crate::machine::{Size, micros};
+use crate::program::{Server, Services};
+use crate::rows::{Series, at_most, figure, table};
+
+/// Runs the group.
+pub async fn run(size: Size) {
+    let services = Services::start().await;
+    table("Memory, and the start");
+
+    let folder = tempfile::tempdir().unwrap();
+    let quiet = || tokio::time::sleep(size.pick(Duration::from_secs(10), Duration::from_millis(100)));
+    let program = [Server::program(&services, folder.path(), &[("TAG_DELAY", "1s")]).await];
+    quiet().await;
+    let (now, most) = program[0].memory();
+    let shown = format!("{now:.1} MiB (at most {most:.1})");
+    at_most("resident when idle", &shown, now, 20.0, "MB");
+    // What is loaded with the first lead, such as the numbering plans, stays.
+    travel(&services, &program, 100).await;
+    quiet().await;
+    let (now, most) = program[0].memory();
+    let shown = format!("{now:.1} MiB (at most {most:.1})");
+    figure("resident when idle again, after 100 leads", &shown);
+    drop(program);
+
+    let starts = size.pick(21, 2);
+    let mut fresh = Series::default();
+    for nth in 0..starts {
+        let folder = tempfile::tempdir().unwrap();
+        fresh.add(start(&services, folder.path(), nth).await);
+    }
+    at_most(
+        "from the start to the first 202, with a new file",
+        &fresh.show("ms"),
+        fresh.median(),
+        100.0,
+        "ms",
+    );
+
+    let waiting = size.pick(100_000, 300);
+    let folder = tempfile::tempdir().unwrap();
+    let program = Server::paused_program(&services, folder.path(), &[]).await;
+    let way = Way::Kept(64);
+    send(program.address, webhooks("waiting", waiting, way), way).await;
+    let (now, most) = program.memory();
+    let shown = format!("{now:.1} MiB (at most {most:.1})");
+    at_most(
+        &format!("resident with {waiting} leads that wait"),
+        &shown,
+        now,
+        64.0,
+        "MB",
+    );
+    program.kill();
+    let file = folder.path().join("bigin-sync.db");
+    assert_eq!(stored(&file), waiting);
+    let length = std::fs::metadata(&file).unwrap().len() as f64;
+    figure(
+        "the file, a lead that waits",
+        &format!("{:.0} bytes", length / waiting as f64),
+    );
+
+    let mut again = Series::default();
+    for nth in 0..starts {
+        again.add(start(&services, folder.path(), nth).await);
+    }
+    let what = format!("from the start to the first 202, with {waiting} leads that wait");
+    at_most(&what, &again.show("ms"), again.median(), 1000.0, "ms");
+    assert_eq!(stored(&file), waiting + starts);
+}
+
+/// Milliseconds from the start of the process to the answer to a webhook that is sent as soon as it takes connections. It is
+/// killed then.
+async fn start(services: &Services, folder: &Path, nth: usize) -> f64 {
+    let way = Way::Single(1);
+    let webhook = webhook(&format!("first-{nth}"), "rev", way);
+    let began = services.clock.now();
+    let program = Server::program(services, folder, &[]).await;
+    send(program.address, vec![webhook], way).await;
+    let took = until(began, services.clock.now());
+    program.kill();
+    micros(took) / 1000.0
+}
