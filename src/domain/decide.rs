@@ -113,7 +113,9 @@ pub fn is_as_upserted(sync: &Sync, hash: &str) -> bool {
     }
 }
 
-/// The hash of what was upserted, where the lead is still at the revision that it was made of: it would render to the same.
+/// The hash of what was upserted, where the lead is still at the revision that it was made of. It would render to the same,
+/// unless the mapping or the organisation's fields have been changed in between; such a change is for leads that are sent
+/// later.
 pub fn still_upserted<'a>(sync: &'a Sync, lead: &Lead) -> Option<&'a str> {
     match &sync.state {
         State::Upserted { delivered, seen, .. } => {

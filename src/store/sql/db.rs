@@ -160,6 +160,15 @@ impl Db<'_> {
         }
     }
 
+    /// Commits the transaction. PostgreSQL takes the COMMIT of one in which a statement has failed, and undoes all of it
+    /// without a word of error; a savepoint it refuses then.
+    pub(super) fn commit(self) -> Result<()> {
+        self.batch(match self {
+            Self::Sqlite(_) => "COMMIT",
+            Self::Postgres(_) => "SAVEPOINT nothing_failed; COMMIT",
+        })
+    }
+
     /// Tells the other replicas, if there are any and the transaction is committed.
     pub(super) fn announce(self, after: &super::writer::AfterCommit) -> Result<()> {
         match self {

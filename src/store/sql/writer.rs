@@ -24,8 +24,8 @@ pub(super) const QUEUE: usize = 4096;
 const GROUP: usize = 512;
 
 /// Where a transaction had at least this many writes, the next waits for this long until it begins: those who were answered
-/// come again in that time, and a page of the file that many of them change is written once instead of several times. Writes
-/// that come alone never wait.
+/// come again in that time, and a page of the file that many of them change is written once instead of several times. Of
+/// writes that come alone only the first after such a crowd waits.
 const CROWD: usize = 8;
 const CROWDED: Duration = Duration::from_micros(300);
 
@@ -274,7 +274,10 @@ fn transaction(engine: &mut impl Engine, group: &mut [Box<dyn Job>], attempt: At
 /// the write changes, which costs more than the write.
 fn all_together(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), Failure> {
     for job in group {
-        do_work(job, txn).map_err(|_| Failure::OfOne)?;
+        do_work(job, txn).map_err(|error| {
+            tracing::warn!("a write failed; it and those beside it are run again, each by itself: {error}");
+            Failure::OfOne
+        })?;
     }
     Ok(())
 }
@@ -308,7 +311,7 @@ fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
         rows::count(txn.db, name, *by)?;
     }
     txn.db.announce(&txn.after)?;
-    txn.db.batch("COMMIT")
+    txn.db.commit()
 }
 
 fn tell(listeners: &Listeners, after: AfterCommit) {
@@ -336,10 +339,12 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::store::sqlite;
 
-    #[tokio::test]
-    async fn a_write_that_panics_is_undone_and_costs_the_others_nothing() {
+    /// A writer on a database in memory, with the tables that these tests write to.
+    fn writer() -> Writer {
         let conn = rusqlite::Connection::open_in_memory().unwrap();
-        conn.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let tables =
+            "CREATE TABLE t (n INTEGER UNIQUE); CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL)";
+        conn.execute_batch(tables).unwrap();
         let (changes, _) = broadcast::channel(1);
         let listeners = Listeners {
             stages: Arc::new(std::array::from_fn(|_| Notify::new())),
@@ -347,18 +352,44 @@ mod tests {
             metrics: Arc::default(),
         };
         let clock: SharedClock = Arc::new(SystemClock::new());
-        let writer = Writer::start(sqlite::engine(conn, &clock), clock, listeners).unwrap();
-        let insert = |n: i64| move |txn: &mut Txn<'_>| txn.db.execute("INSERT INTO t VALUES (?1)", args![n]);
-        let panics = writer.write::<(), _>(move |txn| {
-            insert(2)(txn)?;
-            panic!("on purpose");
+        Writer::start(sqlite::engine(conn, &clock), clock, listeners).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_or_fails_is_undone_and_costs_those_of_its_transaction_nothing() {
+        let writer = writer();
+        let insert = |n: i64| {
+            move |txn: &mut Txn<'_>| {
+                txn.count("inserted");
+                txn.db.execute("INSERT INTO t VALUES (?1)", args![n])
+            }
+        };
+        let (running, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_end) = std::sync::mpsc::channel::<()>();
+        let before = writer.write(move |_| {
+            let _ = running.send(());
+            let _ = may_end.recv();
+            Ok(())
         });
-        let (first, panicked, last) = tokio::join!(writer.write(insert(1)), panics, writer.write(insert(3)));
-        assert!(first.is_ok() && panicked.is_err() && last.is_ok());
-        let sum = writer.write(|txn| {
-            txn.db
-                .one("SELECT sum(n) AS sum FROM t", &[], |row| row.get::<i64>("sum"))
-        });
-        assert_eq!(sum.await, Ok(4));
+        // What queues up while another transaction is under way is one.
+        let together = async {
+            has_begun.recv().unwrap();
+            let panics = writer.write::<(), _>(move |txn| {
+                insert(2)(txn)?;
+                panic!("on purpose");
+            });
+            let fails = writer.write(move |txn| {
+                insert(4)(txn)?;
+                insert(1)(txn)
+            });
+            let (first, last) = (writer.write(insert(1)), writer.write(insert(3)));
+            tokio::join!(first, panics, fails, last, async { drop(go_on) })
+        };
+        let (_, (first, panicked, failed, last, ())) = tokio::join!(before, together);
+        assert!(first.is_ok() && panicked.is_err() && failed.is_err() && last.is_ok());
+        let read = |sql: &'static str| writer.write(move |txn| txn.db.one(sql, &[], |row| row.get::<i64>("is")));
+        assert_eq!(read("SELECT sum(n) AS \"is\" FROM t").await, Ok(4));
+        let counted = read("SELECT value AS \"is\" FROM counter WHERE name = 'inserted'");
+        assert_eq!(counted.await, Ok(2), "once each, though they were run twice");
     }
 }
