@@ -21,7 +21,7 @@ use self::plan::Plan;
 /// Runs that take place at the same time: most of each is waiting.
 const AT_ONCE: u64 = 6;
 
-/// Seeds of a run that is part of all tests. Where they do not show everything, as many again follow, twice.
+/// Seeds of a run that is part of all tests. Where they do not show everything, as many again follow, three times at most.
 const FEW: u64 = 12;
 
 #[expect(
@@ -43,7 +43,7 @@ fn whatever_happens_every_promise_holds() {
     let mut coverage = Coverage::default();
     let mut faults = BTreeMap::new();
     // One seed is a look at that seed; it cannot show everything.
-    let most = if seeds == 1 { 1 } else { 3 * seeds };
+    let most = if seeds == 1 { 1 } else { 4 * seeds };
     let mut next = first;
     while next < first + most && faults.is_empty() && !(next > first && coverage.missing(seeds).is_empty()) {
         run(next, seeds, &mut coverage, &mut faults);
