@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use reqwest::{Client, Url};
+use reqwest::Client;
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -219,15 +219,11 @@ impl Patient {
         &self.settings.bigin.tags
     }
 
-    pub(super) fn public_url(&self) -> Option<&Url> {
-        self.settings.public_url.as_ref()
-    }
-
     /// Where people find the pages.
     pub(super) fn address(&self) -> String {
         let own = || format!("http://{}", self.settings.listen);
-        self.public_url()
-            .map_or_else(own, |url| outbound::base_text(url).to_owned())
+        let public = self.settings.public_url.as_ref();
+        public.map_or_else(own, |url| outbound::base_text(url).to_owned())
     }
 
     pub(super) fn now(&self) -> Timestamp {

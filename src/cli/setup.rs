@@ -50,9 +50,7 @@ pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
     }
     let is_well = look(&desk, step.1, !tags.is_empty()).await?;
     last_words(&desk, &step.0, is_well)?;
-    let wants_test =
-        || Ok::<_, anyhow::Error>(options.test_lead || desk.by_hand && !options.yes && confirmed(test_lead::OFFER)?);
-    if wants_test()? {
+    if options.test_lead || desk.by_hand && !options.yes && confirmed(test_lead::OFFER)? {
         test_lead::send(&desk.patient(None)?).await?;
     }
     Ok(())
@@ -274,7 +272,7 @@ fn last_words(desk: &Desk, step: &Step, is_well: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is not well, or where all is, that.
+/// How each thing is.
 fn show(findings: &[Finding]) -> anyhow::Result<()> {
     print(&format!("\n{}", doctor::rows(findings)))?;
     Ok(())

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::desk::Desk;
 use crate::cli::doctor::{PATIENCE, Patient};
-use crate::outbound::base_text;
 use crate::sanity::hooks::{self, HooksError, PROJECTION, Webhook};
 
 /// What has to be done about it.
@@ -119,11 +118,8 @@ pub(super) async fn carry_out(patient: &Patient, step: &Step) -> anyhow::Result<
 pub(super) fn by_hand(patient: &Patient, why: ByHand) -> String {
     let settings = patient.sanity_settings();
     let rule = hooks::filter(&settings.lead_type);
-    let (why, url) = match (why, patient.public_url()) {
-        (ByHand::NoToken, Some(url)) => (
-            "The webhook is for you to make",
-            format!("{}/webhooks/sanity", base_text(url)),
-        ),
+    let (why, url) = match (why, patient.webhook_url()) {
+        (ByHand::NoToken, Some(url)) => ("The webhook is for you to make", url),
         _ => (
             "Leads are found by looking every minute. Once the service has an address, make a webhook and they go at once",
             "https://your-address/webhooks/sanity".to_owned(),

@@ -54,10 +54,7 @@ pub(super) async fn create(
             return Reply::boom(403, "The project has as many webhooks as its plan allows");
         }
         let needed = ["type", "name", "url", "dataset", "rule"];
-        match take(&mut model.webhooks, &body, &needed) {
-            Ok(()) => Reply::json(201, model.webhooks.listing().unwrap_or_default()),
-            Err(message) => Reply::boom(400, &message),
-        }
+        taken(&mut model.webhooks, &body, &needed, 201)
     })
     .await
 }
@@ -74,10 +71,7 @@ pub(super) async fn change(
         if (project.as_str(), hook.as_str()) != (PROJECT_ID, WEBHOOK_ID) || model.webhooks.url.is_none() {
             return Reply::boom(404, "Hook not found");
         }
-        match take(&mut model.webhooks, &body, &[]) {
-            Ok(()) => Reply::json(200, model.webhooks.listing().unwrap_or_default()),
-            Err(message) => Reply::boom(400, &message),
-        }
+        taken(&mut model.webhooks, &body, &[], 200)
     })
     .await
 }
@@ -99,6 +93,14 @@ pub(super) async fn attempts(
         _ => Reply::boom(404, "Project not found"),
     })
     .await
+}
+
+/// Takes over what is asked for, and answers with the webhook as it is then, or with what is wrong.
+fn taken(webhooks: &mut Webhooks, body: &[u8], needed: &[&str], status: u16) -> Reply {
+    match take(webhooks, body, needed) {
+        Ok(()) => Reply::json(status, webhooks.listing().unwrap_or_default()),
+        Err(message) => Reply::boom(400, &message),
+    }
 }
 
 /// Takes over what is asked for, or says what is wrong with it and changes nothing.

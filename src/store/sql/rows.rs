@@ -217,6 +217,22 @@ pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
     Ok(SyncId(db.insert(sql, args)?))
 }
 
+/// Writes what is asked of a sync. Not the whole row: a worker may hold the lease.
+pub(super) fn join(db: Db<'_>, sync: &Sync) -> Result<()> {
+    let sql = "-- join()
+        UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5 WHERE id = ?1";
+    let requests = &sync.requests;
+    let args = args![
+        sync.id.0,
+        requests.count,
+        requests.by_person,
+        updated_at(requests.revision.as_ref()),
+        rev(requests.revision.as_ref()),
+    ];
+    db.execute(sql, args)?;
+    Ok(())
+}
+
 /// Writes the whole row of a sync, and gives its lease back. One that ends without a word of its contact keeps the contact
 /// that it had, for people to find.
 pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {

@@ -79,20 +79,7 @@ pub(super) fn open_or_join(
     let detail = json!({ "by": source.label() });
     if let Some(mut sync) = active(txn, lead)? {
         sync.join(source, revision);
-        // Not the whole row: a worker may hold the lease.
-        let sql = "-- open_or_join()
-            UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5 WHERE id = ?1";
-        let requests = &sync.requests;
-        txn.db.execute(
-            sql,
-            args![
-                sync.id.0,
-                requests.count,
-                requests.by_person,
-                requests.revision.as_ref().map(|revision| revision.updated_at),
-                requests.revision.as_ref().and_then(|revision| revision.rev.as_deref())
-            ],
-        )?;
+        rows::join(txn.db, &sync)?;
         rows::note(txn.db, &sync, "joined", &detail, txn.now)?;
         return Ok(Accepted::Joined(sync.id));
     }
