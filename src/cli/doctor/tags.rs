@@ -32,14 +32,18 @@ impl Patient {
         let Ok(there) = self.bigin.tags(PATIENCE).await else {
             return Vec::new();
         };
-        let is_missing = |tag: &&String| !there.iter().any(|other| other.eq_ignore_ascii_case(tag));
+        let is_missing = |tag: &&String| spelled_like(tag, &there).is_none();
         self.settings.bigin.tags.iter().filter(is_missing).cloned().collect()
     }
 }
 
+/// The tag of this name, whatever its capitals.
+fn spelled_like<'a>(tag: &str, there: &'a [String]) -> Option<&'a String> {
+    there.iter().find(|other| other.eq_ignore_ascii_case(tag))
+}
+
 async fn missing(patient: &Patient, wishes: &Wishes, tag: &str, there: &[String]) -> Finding {
-    let like = there.iter().find(|other| other.eq_ignore_ascii_case(tag));
-    if let Some(like) = like {
+    if let Some(like) = spelled_like(tag, there) {
         return Finding::failed(
             Group::Bigin,
             "tag",
