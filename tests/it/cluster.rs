@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bigin_sync::clock::SharedClock;
 use bigin_sync::database::Database;
@@ -133,7 +133,7 @@ impl Cluster {
 
     fn options(&self) -> String {
         format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=300",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=300 -c max_wal_size=128MB",
             self.port,
             self.folder.path().display()
         )
@@ -176,14 +176,20 @@ pub fn make_database(server: &str) -> String {
     let name = format!("t{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
     let address = server.replace("/postgres?", &format!("/{name}?"));
     assert_ne!(address, server, "it is the address of the database postgres");
-    let server = server.to_owned();
-    // The client waits for the server, which a task must not.
-    let make = move || {
-        let mut client = postgres::Client::connect(&server, postgres::NoTls).unwrap();
-        client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
-    };
-    std::thread::spawn(make).join().unwrap();
+    tell(server, &format!("CREATE DATABASE {name}"));
     address
+}
+
+/// Has the server carry out a statement.
+fn tell(server: &str, statement: &str) {
+    // The client waits for the server, which a task must not.
+    std::thread::scope(|scope| {
+        let tell = || {
+            let mut client = postgres::Client::connect(server, postgres::NoTls).unwrap();
+            client.batch_execute(statement).unwrap();
+        };
+        scope.spawn(tell).join().unwrap();
+    });
 }
 
 /// The server that the stories are to run on, if not on SQLite.
@@ -199,7 +205,26 @@ pub fn server() -> Option<String> {
 pub fn database(folder: &Path) -> Database {
     match server() {
         None => Database::Sqlite(folder.join("bigin-sync.db")),
-        Some(server) => Database::parse(&SecretString::from(make_database(&server))).unwrap(),
+        Some(server) => {
+            drop_databases_of_ended_stories(&server);
+            let address = make_database(&server);
+            let name = address.rsplit(['/', '?']).nth(1).unwrap().to_owned();
+            OF_STORIES.lock().unwrap().push((folder.to_owned(), name));
+            Database::parse(&SecretString::from(address)).unwrap()
+        }
+    }
+}
+
+/// The folders of the stories on a server, with the names of their databases.
+static OF_STORIES: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+
+/// A story's database goes with its folder, as the file would: hundreds of them, of 8 MB each, fill a small disk.
+fn drop_databases_of_ended_stories(server: &str) {
+    let mut of_stories = OF_STORIES.lock().unwrap();
+    let ended: Vec<_> = of_stories.extract_if(.., |(folder, _)| !folder.exists()).collect();
+    drop(of_stories);
+    for (_, name) in ended {
+        tell(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
 }
 
