@@ -267,6 +267,10 @@ fn vault_error(error: StoreError) -> VaultError {
 
 #[async_trait]
 impl TokenVault for StoreVault {
+    async fn now(&self) -> Result<Option<Timestamp>, VaultError> {
+        self.0.now().await.map(Some).map_err(vault_error)
+    }
+
     async fn load(&self) -> Result<Option<String>, VaultError> {
         let kept = self.0.kept(TOKEN).await.map_err(vault_error)?;
         Ok(kept.and_then(|(sealed, _)| String::from_utf8(sealed).ok()))

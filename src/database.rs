@@ -18,6 +18,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A server that has not acknowledged what was sent by then is cut off.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 
+/// A server's machine that says nothing is asked this often whether it is there; one that is gone without a word shows within
+/// [`UNACKNOWLEDGED`] of the first question, and not after hours.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// A database.
 #[derive(Debug, Clone)]
 pub enum Database {
@@ -99,7 +103,9 @@ impl Address {
         config
             .application_name("bigin-sync")
             .connect_timeout(CONNECT)
-            .tcp_user_timeout(UNACKNOWLEDGED);
+            .tcp_user_timeout(UNACKNOWLEDGED)
+            .keepalives_idle(SILENCE)
+            .keepalives_interval(SILENCE / 2);
         let tls = match config.get_ssl_mode() {
             SslMode::Disable => None,
             _ => Some(tls(certificates.as_ref())?),

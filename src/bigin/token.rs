@@ -1,8 +1,9 @@
 //! One access token for everybody, for its whole hour.
 //!
 //! Three levels: this process's memory (single flight), the store (sealed, shared by restarts and replicas), and Zoho's
-//! token endpoint. Our own clock judges when a token expires. A token is dropped early only when Bigin refuses it, and
-//! only that very token: calls that come late with an older one find the newer in place.
+//! token endpoint. Time here judges when a token expires: our own clock in memory, and the store's, which all replicas share,
+//! in the store. A token is dropped early only when Bigin refuses it, and only that very token: calls that come late with an
+//! older one find the newer in place.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,11 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// work.
 #[async_trait]
 pub trait TokenVault: Send + Sync {
+    /// What time those who share the vault have it, if that is not this process's own time.
+    async fn now(&self) -> Result<Option<Timestamp>, VaultError> {
+        Ok(None)
+    }
+
     /// The sealed token saved last, if any: text of some hundred characters without meaning to the store.
     async fn load(&self) -> Result<Option<String>, VaultError>;
 
@@ -222,14 +228,16 @@ impl Inner {
         let refused = lock(&self.refused)
             .as_ref()
             .is_some_and(|refused| refused.expose_secret() == access_token.expose_secret());
-        if refused || kept.expires_at <= self.clock.now() {
+        // It may have been saved by a replica whose clock shows another time.
+        let left = until(self.shared_now().await, kept.expires_at);
+        if refused || left.is_zero() {
             return None;
         }
         let api_domain = kept.api_domain.as_deref().and_then(grant::api_domain);
         Some(Arc::new(Token {
             access_token,
             api_domain: self.address(api_domain)?,
-            expires_at: kept.expires_at,
+            expires_at: after(self.clock.now(), left),
             sealed: Some(sealed),
         }))
     }
@@ -239,8 +247,14 @@ impl Inner {
         self.settings.api_domain.clone().or(api_domain)
     }
 
+    /// The time by which expiry and grants are kept in the vault.
+    async fn shared_now(&self) -> Timestamp {
+        let shared = heed("ask what time it is", self.vault.now().await).flatten();
+        shared.unwrap_or_else(|| self.clock.now())
+    }
+
     async fn granted(&self) -> Result<Arc<Token>, CallError> {
-        let asked_at = self.clock.now();
+        let (asked_here, asked_at) = (self.clock.now(), self.shared_now().await);
         self.check_budget(asked_at).await.map_err(CallError::Unavailable)?;
         let grant = match grant::refresh(&self.http, &self.calls, &self.settings, GRANT_DEADLINE).await {
             Ok(grant) => grant,
@@ -252,10 +266,11 @@ impl Inner {
             }
         };
         self.note(asked_at).await;
+        let lasts = grant.lasts.saturating_sub(MARGIN.min(grant.lasts / 2));
         let kept = Kept {
             access_token: grant.access_token.expose_secret().to_owned(),
             api_domain: grant.api_domain.as_ref().map(Url::to_string),
-            expires_at: after(asked_at, grant.lasts.saturating_sub(MARGIN.min(grant.lasts / 2))),
+            expires_at: after(asked_at, lasts),
         };
         let Some(api_domain) = self.address(grant.api_domain) else {
             return Err(no_api_domain());
@@ -267,7 +282,7 @@ impl Inner {
         Ok(Arc::new(Token {
             access_token: grant.access_token,
             api_domain,
-            expires_at: kept.expires_at,
+            expires_at: after(asked_here, lasts),
             sealed,
         }))
     }

@@ -12,7 +12,7 @@ pub struct Breaker {
     pub remote: Remote,
     /// How often in a row the service has refused work; paces the pauses.
     pub failures: u32,
-    /// Counts up with every trip and every mending. A failure of a call that began in an earlier epoch says nothing new.
+    /// Counts up with every trip and every mending. How a call ended that began in an earlier epoch says nothing new.
     pub epoch: i64,
     /// How often the service has been found well again: tells whether anybody has succeeded since a failure.
     pub mended: i64,
@@ -65,9 +65,10 @@ impl Breaker {
         true
     }
 
-    /// The service answered. Returns whether that was news.
-    pub fn mend(&mut self) -> bool {
-        if self.open.take().is_none() {
+    /// The service answered. Returns whether that was news: a call that began in an earlier epoch says nothing of the trouble
+    /// that came after it.
+    pub fn mend(&mut self, epoch: i64) -> bool {
+        if epoch != self.epoch || self.open.take().is_none() {
             return false;
         }
         self.failures = 0;
@@ -107,8 +108,8 @@ mod tests {
             assert!(breaker.trip(&down(), epoch, &POLICY, 1.0, now));
             assert_eq!(breaker.open.as_ref().unwrap().until, now + Duration::from_secs(seconds));
         }
-        assert!(breaker.mend());
-        assert!(!breaker.mend());
+        assert!(breaker.mend(3));
+        assert!(!breaker.mend(4));
         assert_eq!(breaker.mended, 1, "the second answer was no news");
         assert!(breaker.trip(&down(), 4, &POLICY, 1.0, now));
         assert_eq!(breaker.failures, 1);
@@ -121,8 +122,18 @@ mod tests {
         assert!(breaker.trip(&down(), 0, &POLICY, 0.0, now));
         assert!(!breaker.trip(&down(), 0, &POLICY, 0.0, now));
         assert_eq!(breaker.failures, 1);
-        breaker.mend();
+        breaker.mend(1);
         assert!(!breaker.trip(&down(), 1, &POLICY, 0.0, now));
         assert_eq!(breaker.open, None);
+    }
+
+    #[test]
+    fn a_late_success_cuts_no_pause_short() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Sanity);
+        assert!(breaker.trip(&down(), 0, &POLICY, 1.0, now));
+        assert!(!breaker.mend(0), "its call began before the trouble");
+        assert!(breaker.open.is_some());
+        assert!(breaker.mend(1));
     }
 }

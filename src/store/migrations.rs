@@ -66,6 +66,10 @@ fn next_step(db: Db<'_>, steps: &[&str]) -> Result<Taken, DbError> {
     let applied = usize::try_from(version(db)?).unwrap_or(usize::MAX);
     let taken = match steps.get(applied) {
         Some(step) => {
+            if let Db::Postgres(_) = db {
+                // A step over many rows takes as long as it takes.
+                db.batch("SET LOCAL statement_timeout = 0")?;
+            }
             db.batch(step)?;
             set_version(db, applied + 1)?;
             Taken::Step

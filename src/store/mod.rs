@@ -151,10 +151,11 @@ pub struct Claim {
 /// What a step has learned of the remote services.
 #[derive(Debug, Clone, Default)]
 pub struct Learned {
-    /// These have answered a call, which mends their breakers.
-    pub answered: Vec<Remote>,
-    /// These were to be probed, and no call to them was needed: the next claim may probe at once.
-    pub not_asked: Vec<Remote>,
+    /// These have answered a call, which mends their breakers if they are still in the epoch in which it began.
+    pub answered: Vec<(Remote, i64)>,
+    /// These were to be probed in this epoch. Where neither an answer nor trouble has come of it, the next claim may probe at
+    /// once.
+    pub probed: Vec<(Remote, i64)>,
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
     pub unknown_upsert: bool,
     /// Bigin's credits that calls have cost since the last time this was said: an estimate.

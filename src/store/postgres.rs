@@ -5,13 +5,14 @@
 //! thread is true of all of them, and a transaction carries whatever has queued up, so that the lock is taken seldom. A
 //! replica that hangs inside a transaction loses its connection, and with it the lock, within seconds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use postgres::error::{Severity, SqlState};
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,7 +30,9 @@ use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
 
 /// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
-pub(super) const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(2444679622)";
+/// Each statement sees what was committed before it, whatever the database's own default: under another the transaction
+/// would see what there was before it waited for the lock.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(2444679622)";
 
 /// What every connection is told first. A commit is on the server's disk before it is answered, whatever the server's own
 /// default; and no connection holds a lock for longer than a webhook can wait.
@@ -150,6 +153,8 @@ pub(super) struct Connection {
     statements: RefCell<HashMap<String, Statement>>,
     /// Who is named in messages to the others.
     name: RefCell<String>,
+    /// It is of no more use, though it is not lost.
+    is_spoilt: Cell<bool>,
 }
 
 impl Connection {
@@ -160,6 +165,7 @@ impl Connection {
             client: RefCell::new(client),
             statements: RefCell::default(),
             name: RefCell::default(),
+            is_spoilt: Cell::default(),
         })
     }
 
@@ -173,22 +179,38 @@ impl Connection {
     }
 
     pub(super) fn execute(&self, sql: &str, args: &[Arg<'_>]) -> Result<usize, postgres::Error> {
-        let statement = self.prepared(sql)?;
-        let changed = self.client.borrow_mut().execute(&statement, &pointers(args))?;
+        let changed = self.run(sql, |client, statement| client.execute(statement, &pointers(args)))?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
     pub(super) fn query(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>, postgres::Error> {
+        self.run(sql, |client, statement| client.query(statement, &pointers(args)))
+    }
+
+    fn run<T>(
+        &self,
+        sql: &str,
+        run: impl FnOnce(&mut Client, &Statement) -> Result<T, postgres::Error>,
+    ) -> Result<T, postgres::Error> {
         let statement = self.prepared(sql)?;
-        self.client.borrow_mut().query(&statement, &pointers(args))
+        let result = run(&mut self.client.borrow_mut(), &statement);
+        // Statements that were prepared before a newer replica added a column, or a server that has become another's standby:
+        // a new connection has neither.
+        let spoils =
+            |code: &SqlState| [SqlState::FEATURE_NOT_SUPPORTED, SqlState::READ_ONLY_SQL_TRANSACTION].contains(code);
+        if result.as_ref().is_err_and(|error| error.code().is_some_and(spoils)) {
+            self.is_spoilt.set(true);
+        }
+        result
     }
 
     pub(super) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
         self.client.borrow_mut().batch_execute(sql)
     }
 
+    /// Whether another has to be opened in its place.
     pub(super) fn is_closed(&self) -> bool {
-        self.client.borrow().is_closed()
+        self.is_spoilt.get() || self.client.borrow().is_closed()
     }
 
     /// Tells the other replicas, if this is committed.
@@ -243,8 +265,7 @@ impl Engine for Writing {
     fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError> {
         // A connection that was lost while nothing was written shows only now; that it is lost is not worth a refusal.
         if let Err(error) = self.try_begin() {
-            let lost = matches!(&error, DbError::Postgres(error) if error.is_closed() || error.as_db_error().is_none());
-            if !lost {
+            if !is_lost(&error) {
                 return Err(error);
             }
             self.try_begin()?;
@@ -259,6 +280,15 @@ impl Engine for Writing {
         };
         Ok((db, now))
     }
+}
+
+/// Whether an error is a connection's end and not a statement's: the server says so with its last word, or nothing any more.
+fn is_lost(error: &DbError) -> bool {
+    let DbError::Postgres(error) = error else {
+        return false;
+    };
+    let severity = error.as_db_error().map(postgres::error::DbError::parsed_severity);
+    severity.is_none_or(|severity| matches!(severity, Some(Severity::Fatal | Severity::Panic)))
 }
 
 /// Those that read.

@@ -65,8 +65,7 @@ impl<'a> Batch<'a> {
                 sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, event.label()
             ),
         }
-        let took = until(self.claimed_at, self.context.clock.now());
-        let mut note = json!({ "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) });
+        let mut note = json!({ "ms": self.took() });
         if let Some(remark) = remark {
             note[remark] = true.into();
         }
@@ -81,6 +80,12 @@ impl<'a> Batch<'a> {
         });
     }
 
+    /// How long the step has taken so far, in milliseconds.
+    fn took(&self) -> u64 {
+        let took = until(self.claimed_at, self.context.clock.now());
+        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The sync failed, which counts.
     pub(super) fn failed(&mut self, claimed: Claimed, code: &str, problem: String, hint: Option<Duration>) {
         let sync = &claimed.sync;
@@ -93,7 +98,7 @@ impl<'a> Batch<'a> {
             hint,
             draw: chance::unit(),
         };
-        let note = Some(json!({ "worker": self.stage.label(), "code": code }));
+        let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
         self.outcomes.push(Outcome {
             claimed,
             effect: Effect::Failed(failure),
@@ -125,7 +130,7 @@ impl<'a> Batch<'a> {
         if is_to_blame {
             return self.failed(claimed, &code, problem, retry_after);
         }
-        let note = Some(json!({ "worker": self.stage.label(), "code": code }));
+        let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
         self.pause(Pause {
             remote: Remote::Bigin,
             kind: PauseKind::Down,
@@ -203,17 +208,18 @@ impl<'a> Batch<'a> {
     /// Records everything.
     pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
         let worked = self.outcomes.len();
+        let epoch = |remote: Remote| self.breakers.get(&remote).map_or(0, |breaker| breaker.epoch);
         for pause in &self.pauses {
-            let epoch = self.breakers.get(&pause.remote).map_or(0, |breaker| breaker.epoch);
-            self.context.store.pause(pause.clone(), epoch, chance::unit()).await?;
+            self.context
+                .store
+                .pause(pause.clone(), epoch(pause.remote), chance::unit())
+                .await?;
         }
-        let paused: BTreeSet<Remote> = self.pauses.iter().map(|pause| pause.remote).collect();
-        let answered: Vec<Remote> = self.answered.difference(&paused).copied().collect();
-        let untouched = |remote: &Remote| !paused.contains(remote) && !answered.contains(remote);
-        let not_asked = self.probed.iter().copied().filter(untouched).collect();
+        let in_epoch = |remote: &Remote| (*remote, epoch(*remote));
         let learned = Learned {
-            answered,
-            not_asked,
+            // A service that is paused now has another epoch.
+            answered: self.answered.iter().map(in_epoch).collect(),
+            probed: self.probed.iter().map(in_epoch).collect(),
             unknown_upsert: self.unknown_upsert,
             credits: self.context.bigin.take_credits(),
         };

@@ -24,10 +24,10 @@ impl Context {
 
     /// All of them have answered: whatever was wrong is mended.
     pub(super) async fn has_heard(&self, breakers: &[Breaker]) -> Result<(), StoreError> {
-        let answered: Vec<Remote> = breakers
+        let answered: Vec<_> = breakers
             .iter()
             .filter(|breaker| breaker.open.is_some())
-            .map(|breaker| breaker.remote)
+            .map(|breaker| (breaker.remote, breaker.epoch))
             .collect();
         if answered.is_empty() {
             return Ok(());

@@ -119,6 +119,18 @@ impl Cluster {
             .arg(self.data()));
     }
 
+    /// Holds the server and all its connections as they are, which then say nothing any more, or lets them go on.
+    pub fn freeze(&self, frozen: bool) {
+        let postmaster = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let postmaster = postmaster.lines().next().unwrap().to_owned();
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
+        run(Command::new("kill")
+            .arg(signal)
+            .arg(&postmaster)
+            .args(children.split_whitespace()));
+    }
+
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
         format!(
@@ -181,15 +193,25 @@ pub fn make_database(server: &str) -> String {
 }
 
 /// Has the server carry out a statement.
-fn tell(server: &str, statement: &str) {
+pub fn tell(server: &str, statement: &str) {
+    ask(server, statement);
+}
+
+/// The first column of what a statement finds.
+pub fn ask(server: &str, statement: &str) -> Vec<String> {
     // The client waits for the server, which a task must not.
     std::thread::scope(|scope| {
-        let tell = || {
+        let ask = || {
             let mut client = postgres::Client::connect(server, postgres::NoTls).unwrap();
-            client.batch_execute(statement).unwrap();
+            let found = client.simple_query(statement).unwrap();
+            let rows = found.iter().filter_map(|message| match message {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            rows.collect()
         };
-        scope.spawn(tell).join().unwrap();
-    });
+        scope.spawn(ask).join().unwrap()
+    })
 }
 
 /// The server that the stories are to run on, if not on SQLite.

@@ -18,6 +18,7 @@ mod browser;
 mod cli;
 mod clocks;
 mod cluster;
+mod database_trouble;
 mod demo;
 mod docs;
 mod doctor;

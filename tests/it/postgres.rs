@@ -70,13 +70,13 @@ fn the_stories_hold_on_postgresql() {
 }
 
 /// Replicas on a database of their own.
-struct Replicas {
-    stage: Stage,
-    url: String,
+pub struct Replicas {
+    pub stage: Stage,
+    pub url: String,
 }
 
 impl Replicas {
-    async fn on(cluster: &Cluster) -> Self {
+    pub async fn on(cluster: &Cluster) -> Self {
         let mut stage = Stage::new().await;
         let url = cluster::make_database(&cluster.url("postgres"));
         stage.env.insert("DATABASE_URL".into(), url.clone());
@@ -88,7 +88,7 @@ impl Replicas {
         self
     }
 
-    async fn start(&self, number: usize) -> Vec<Process> {
+    pub async fn start(&self, number: usize) -> Vec<Process> {
         let mut replicas = Vec::new();
         for _ in 0..number {
             replicas.push(self.stage.serve().await);
@@ -97,7 +97,7 @@ impl Replicas {
     }
 
     /// Publishes a lead that asks to be sent, and delivers the webhook to one of the replicas.
-    async fn request(&self, name: &str, to: &Process) {
+    pub async fn request(&self, name: &str, to: &Process) {
         self.stage.sanity.set_webhook(&format!("{}/webhooks/sanity", to.url));
         self.stage.request(lead(name)).await;
     }
@@ -109,7 +109,7 @@ impl Replicas {
     }
 
     /// What must hold at the end of every one of these stories.
-    async fn finish(self) {
+    pub async fn finish(self) {
         let ledger = self.ledger().await;
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!(ledger.in_progress, 0, "{ledger:?}");
@@ -310,6 +310,7 @@ async fn a_replica_whose_clock_is_wrong_goes_by_the_databases() {
         // Alone it does what is left, and no sooner than it may.
         replicas.request("Late", &wrong).await;
         replicas.stage.until_status(&id("Late"), "SENT").await;
+        assert_eq!(replicas.stage.bigin.model().grants(), 1, "one access token serves both");
         wrong.stop().await;
         replicas.finish().await;
     }

@@ -386,7 +386,11 @@ async fn a_probe_that_asked_nobody_wakes_the_others() {
     let held = store.claim(Stage::Tag, 1).await.unwrap();
     assert!(held.next_due.is_some());
     let learned = Learned {
-        not_asked: probe.probed.clone(),
+        probed: probe
+            .probed
+            .iter()
+            .map(|remote| (*remote, probe.breakers[remote].epoch))
+            .collect(),
         ..Learned::default()
     };
     let _ = tokio::time::timeout(Duration::from_millis(10), store.woken(Stage::Tag).notified()).await;

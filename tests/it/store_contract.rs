@@ -259,7 +259,7 @@ async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
     bench.clock.advance(secs(10));
     bench.store.pause(pause(), 0, 0.0).await.unwrap();
     let learned = Learned {
-        not_asked: vec![Remote::Bigin],
+        probed: vec![(Remote::Bigin, 1)],
         ..Learned::default()
     };
     bench.store.record(Vec::new(), learned).await.unwrap();
@@ -379,7 +379,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
     );
 
     let learned = Learned {
-        answered: vec![Remote::Bigin],
+        answered: vec![(Remote::Bigin, probe.breakers[&Remote::Bigin].epoch)],
         ..Learned::default()
     };
     bench

@@ -23,7 +23,7 @@ use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Memory, Source, SyncId};
 use crate::metrics::Metrics;
 use db::{Db, Result};
-use writer::{Engine, Listeners, Txn, Writer};
+use writer::{Engine, Listeners, PATIENCE, Txn, Writer, hangs};
 
 pub(super) mod db;
 pub(super) mod kept;
@@ -117,12 +117,16 @@ impl SqlStore {
                 tokio::task::spawn_blocking(read).await
             }
             Reader::Postgres(pool) => {
-                let (pool, turn) = (Arc::clone(pool), pool.turn().await);
-                let read = move || {
-                    let _turn = turn;
-                    pool.read(query)
+                let pool = Arc::clone(pool);
+                let read = async {
+                    let turn = pool.turn().await;
+                    tokio::task::spawn_blocking(move || {
+                        let _turn = turn;
+                        pool.read(query)
+                    })
+                    .await
                 };
-                tokio::task::spawn_blocking(read).await
+                tokio::time::timeout(PATIENCE, read).await.map_err(|_| hangs())?
             }
         };
         result

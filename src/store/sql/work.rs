@@ -288,18 +288,18 @@ pub(super) fn record(
     learned: &Learned,
     settings: &StoreSettings,
 ) -> Result<()> {
-    for remote in &learned.answered {
+    for (remote, epoch) in &learned.answered {
         let mut breaker = rows::breaker(txn.db, *remote)?;
-        if breaker.mend() {
+        if breaker.mend(*epoch) {
             rows::save_breaker(txn.db, &breaker)?;
             for stage in Stage::ALL {
                 txn.wake(stage);
             }
         }
     }
-    for remote in &learned.not_asked {
+    for (remote, epoch) in &learned.probed {
         let mut breaker = rows::breaker(txn.db, *remote)?;
-        if let Some(open) = &mut breaker.open {
+        if let Some(open) = breaker.open.as_mut().filter(|_| breaker.epoch == *epoch) {
             open.until = open.until.min(txn.now);
             rows::save_breaker(txn.db, &breaker)?;
             // Those who met the breaker meanwhile sleep until the probe's lease runs out.

@@ -20,6 +20,10 @@ use crate::store::{Change, Stage, StoreError};
 /// disk is slow.
 pub(super) const QUEUE: usize = 4096;
 
+/// How long somebody who waits for an answer is kept waiting for the database. A server that hangs says nothing of itself, and
+/// Sanity gives a webhook up after 30 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
 
@@ -119,6 +123,11 @@ where
     }
 }
 
+/// It has not answered within [`PATIENCE`].
+pub(super) fn hangs() -> StoreError {
+    StoreError::Failed(format!("it has not answered for {} s", PATIENCE.as_secs()))
+}
+
 fn abandoned() -> StoreError {
     StoreError::Failed("a write was abandoned".into())
 }
@@ -159,7 +168,8 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 
-    /// The same, but [`StoreError::Busy`] where the queue is full.
+    /// The same for somebody who is not to wait for long: [`StoreError::Busy`] where the queue is full, and an error where the
+    /// database does not answer in time. What has queued up is done all the same when it does.
     pub(super) async fn write_if_room<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -171,7 +181,8 @@ impl Writer {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
         })?;
-        answer.await.unwrap_or_else(|_| Err(abandoned()))
+        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        answer.map_err(|_| hangs())?.unwrap_or_else(|_| Err(abandoned()))
     }
 }
 

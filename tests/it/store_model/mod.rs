@@ -111,7 +111,11 @@ impl<'a> Pair<'a> {
                     .iter()
                     .filter_map(|pick| pick.outcome(&mut self.held, &self.model))
                     .collect();
-                self.record(outcomes, learned.clone()).await;
+                let mut learned = learned.clone();
+                for (remote, epoch) in learned.answered.iter_mut().chain(&mut learned.probed) {
+                    *epoch = self.model.breaker(*remote).epoch - *epoch;
+                }
+                self.record(outcomes, learned).await;
             }
             Step::Pause { pause, late, draw } => {
                 let epoch = self.model.breaker(pause.remote).epoch - i64::from(*late);
@@ -340,7 +344,7 @@ proptest! {
         let open = |clock: Arc<ManualClock>| -> Box<dyn Store> {
             Box::new(sqlite::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(play(&open, false, &steps));
     }
 
@@ -354,7 +358,7 @@ proptest! {
     fn the_shared_store_does_what_the_model_does(all in prop::collection::vec(steps(), 16..17)) {
         // One server for all: it takes longer to start than the steps take.
         let cluster = Cluster::start();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for steps in all {
             let url = cluster::make_database(&cluster.url("postgres"));
             let database = Database::parse(&SecretString::from(url)).unwrap();

@@ -290,13 +290,15 @@ impl Model {
     // --- What is recorded ---------------------------------------------------------------------------------------------
 
     pub fn record(&mut self, outcomes: &[Outcome], learned: &Learned) {
-        for remote in &learned.answered {
-            self.breaker(*remote).mend();
+        for (remote, epoch) in &learned.answered {
+            self.breaker(*remote).mend(*epoch);
         }
         let now = self.now;
         *self.credits.entry(now.as_second() / 3600).or_default() += u64::from(learned.credits);
-        for remote in &learned.not_asked {
-            self.open(*remote, |until| *until = now.min(*until));
+        for (remote, epoch) in &learned.probed {
+            if self.breaker(*remote).epoch == *epoch {
+                self.open(*remote, |until| *until = now.min(*until));
+            }
         }
         if learned.unknown_upsert {
             self.move_tags(now + self.settings.tag_delay, |_| true);

@@ -152,14 +152,19 @@ fn pauses() -> impl Strategy<Value = Pause> {
     })
 }
 
+/// The epochs are how far behind the breaker's they are.
 fn learned() -> impl Strategy<Value = Learned> {
-    let some = || subsequence(Remote::ALL.to_vec(), 0..=3);
+    let some = || {
+        let late = prop::bool::weighted(0.2).prop_map(i64::from);
+        (subsequence(Remote::ALL.to_vec(), 0..=3), late)
+            .prop_map(|(remotes, late)| remotes.into_iter().map(|remote| (remote, late)).collect::<Vec<_>>())
+    };
     let none = Just(Vec::new());
-    let not_asked = prop_oneof![4 => none, 1 => some()];
-    let all = (some(), not_asked, prop::bool::weighted(0.05), 0..9u32);
-    all.prop_map(|(answered, not_asked, unknown_upsert, credits)| Learned {
+    let probed = prop_oneof![4 => none, 1 => some()];
+    let all = (some(), probed, prop::bool::weighted(0.05), 0..9u32);
+    all.prop_map(|(answered, probed, unknown_upsert, credits)| Learned {
         answered,
-        not_asked,
+        probed,
         unknown_upsert,
         credits,
     })

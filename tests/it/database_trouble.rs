@@ -1,0 +1,209 @@
+//! What a shared database does to the replicas on it: connections that are cut, a server that says nothing, a newer version's
+//! columns, defaults of a house. And what replicas know of each other through it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bigin_sync::clock::SystemClock;
+use bigin_sync::database::Database;
+use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::lead::LeadId;
+use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Outcome, SqlStore, Stage, Store};
+use futures_util::future::join_all;
+use secrecy::SecretString;
+
+use crate::cluster::{self, Cluster};
+use crate::postgres::Replicas;
+use crate::process;
+use crate::world::{id, secs};
+
+/// Two replicas' stores on a database of their own, and its address.
+fn two_stores(cluster: &Cluster) -> ([SqlStore; 2], String) {
+    let url = cluster::make_database(&cluster.url("postgres"));
+    (std::array::from_fn(|_| store(&url)), url)
+}
+
+fn store(url: &str) -> SqlStore {
+    let database = Database::parse(&SecretString::from(url.to_owned())).unwrap();
+    cluster::open(&database, Arc::new(SystemClock::new()), process::settings())
+}
+
+fn delivery(lead: &str) -> Delivery {
+    Delivery {
+        key: None,
+        lead: LeadId::parse(lead).unwrap(),
+        rev: None,
+        updated_at: None,
+    }
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn connections_that_are_cut_at_any_moment_lose_no_webhook_that_was_acknowledged() {
+    let cluster = Cluster::start();
+    let replicas = Replicas::on(&cluster).await;
+    let running = replicas.start(2).await;
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bigin-sync'";
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..20 {
+        let leads: Vec<String> = (0..30).map(|number| format!("nobody-{round}-{number}")).collect();
+        let deliveries = leads.iter().enumerate().map(|(number, lead)| {
+            let (stage, to) = (&replicas.stage, &running[number % 2]);
+            async move { (lead.clone(), to.webhook(stage, lead, "r1").await) }
+        });
+        let server = cluster.url("postgres");
+        let cutting = tokio::task::spawn_blocking(move || cluster::tell(&server, cut));
+        for (lead, status) in join_all(deliveries).await {
+            assert!(matches!(status, 202 | 503), "{status}");
+            if status == 202 {
+                acknowledged.insert(lead);
+            }
+        }
+        cutting.await.unwrap();
+    }
+    let stored: BTreeSet<String> = cluster::ask(&replicas.url, "SELECT lead_id FROM delivery")
+        .into_iter()
+        .collect();
+    assert!(
+        acknowledged.is_subset(&stored),
+        "{:?}",
+        acknowledged.difference(&stored)
+    );
+    assert!(acknowledged.len() > 300, "{} of 600", acknowledged.len());
+    replicas.request("Ada", &running[0]).await;
+    replicas.stage.until_status(&id("Ada"), "SENT").await;
+    for replica in running {
+        replica.stop().await;
+    }
+    replicas.finish().await;
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn while_the_server_says_nothing_webhooks_are_told_to_come_again_in_time() {
+    let cluster = Cluster::start();
+    let replicas = Replicas::on(&cluster).await;
+    let running = replicas.start(1).await;
+    cluster.freeze(true);
+    // Sanity would wait for 30 s.
+    let webhook = running[0].webhook(&replicas.stage, "lead-late", "r1");
+    let ready = reqwest::get(format!("{}/readyz", running[0].url));
+    let (webhook, ready) = tokio::join!(webhook, ready);
+    assert_eq!((webhook, ready.unwrap().status().as_u16()), (503, 503));
+    cluster.freeze(false);
+    replicas.request("Ada", &running[0]).await;
+    replicas.stage.until_status(&id("Ada"), "SENT").await;
+    for replica in running {
+        replica.stop().await;
+    }
+    replicas.finish().await;
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_replica_goes_on_beside_a_newer_one_that_has_added_a_column() {
+    let cluster = Cluster::start();
+    let ([older, _], url) = two_stores(&cluster);
+    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Opened(_))));
+    let mut claim = older.claim(Stage::Upsert, 1).await.unwrap();
+    let released = Outcome {
+        claimed: claim.syncs.remove(0),
+        effect: Effect::Released,
+        note: None,
+    };
+    older.record(vec![released], Learned::default()).await.unwrap();
+    cluster::tell(
+        &url,
+        "ALTER TABLE sync ADD COLUMN added_later BIGINT; ALTER TABLE kept ADD COLUMN added_later BIGINT",
+    );
+    assert!(matches!(older.accept(delivery("b")).await, Ok(Accepted::Opened(_))));
+    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Joined(_))));
+    assert_eq!(older.claim(Stage::Upsert, 10).await.unwrap().syncs.len(), 2);
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_server_that_has_become_a_standby_is_left_for_the_one_that_writes() {
+    let cluster = Cluster::start();
+    let ([store, _], url) = two_stores(&cluster);
+    let name = url.rsplit(['/', '?']).nth(1).unwrap();
+    // As a standby answers: whoever connects meanwhile can only read.
+    let read_only = |word: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {word}");
+    cluster::tell(&cluster.url("postgres"), &read_only("on"));
+    cluster::tell(
+        &cluster.url("postgres"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bigin-sync'",
+    );
+    assert!(store.accept(delivery("a")).await.is_err());
+    cluster::tell(&cluster.url("postgres"), &read_only("off"));
+    assert!(matches!(store.accept(delivery("a")).await, Ok(Accepted::Opened(_))));
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn replicas_write_one_after_the_other_whatever_isolation_the_house_prefers() {
+    let cluster = Cluster::start();
+    let url = cluster::make_database(&cluster.url("postgres"));
+    let name = url.rsplit(['/', '?']).nth(1).unwrap();
+    let prefer = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'");
+    cluster::tell(&cluster.url("postgres"), &prefer);
+    let stores = [store(&url), store(&url)];
+    for round in 0..20 {
+        let leads: Vec<String> = (0..20).map(|number| format!("lead-{round}-{number}")).collect();
+        // Each adds to the same counters of the ledger.
+        let accepted = join_all(
+            leads
+                .iter()
+                .enumerate()
+                .map(|(number, lead)| stores[number % 2].accept(delivery(lead))),
+        );
+        for accepted in accepted.await {
+            assert!(matches!(accepted, Ok(Accepted::Opened(_))), "{accepted:?}");
+        }
+    }
+    assert_eq!(stores[0].ledger().await.unwrap().accepted, 400);
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles() {
+    let cluster = Cluster::start();
+    let ([one, other], _) = two_stores(&cluster);
+    for lead in ["a", "b"] {
+        one.accept(delivery(lead)).await.unwrap();
+    }
+    let claim = one.claim(Stage::Upsert, 1).await.unwrap();
+    let epoch = claim.breakers[&Remote::Bigin].epoch;
+    let pause = Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::Down,
+        code: "HTTP 503".into(),
+        message: "no answer".into(),
+        retry_after: Some(secs(60)),
+    };
+    one.pause(pause, epoch, 0.0).await.unwrap();
+    assert!(other.claim(Stage::Upsert, 1).await.unwrap().syncs.is_empty());
+    let heard = |epoch| Learned {
+        answered: vec![(Remote::Bigin, epoch)],
+        ..Learned::default()
+    };
+    other.record(Vec::new(), heard(epoch)).await.unwrap();
+    assert_eq!(
+        one.open_breakers().await.unwrap().len(),
+        1,
+        "its call began before the trouble"
+    );
+    other.record(Vec::new(), heard(epoch + 1)).await.unwrap();
+    assert!(one.open_breakers().await.unwrap().is_empty());
+
+    assert!(one.hold("reconciliation", "one", secs(60)).await.unwrap());
+    assert!(!other.hold("reconciliation", "other", secs(60)).await.unwrap());
+    assert!(one.hold("reconciliation", "one", secs(60)).await.unwrap(), "again");
+    other.let_go("reconciliation", "other").await.unwrap();
+    assert!(
+        !other.hold("reconciliation", "other", secs(60)).await.unwrap(),
+        "it had nothing to give back"
+    );
+    one.let_go("reconciliation", "one").await.unwrap();
+    assert!(other.hold("reconciliation", "other", secs(60)).await.unwrap());
+}
