@@ -234,6 +234,7 @@ impl Settings {
         let sanity = read.sanity();
         let bigin = read.bigin();
         let listen = read.listen();
+        let public_url = read.maybe_url("PUBLIC_URL");
         let settings = Self {
             sanity,
             bigin,
@@ -248,9 +249,9 @@ impl Settings {
             retry_base_delay: read.duration("RETRY_BASE_DELAY", Duration::from_millis(1)),
             retry_max_delay: read.duration("RETRY_MAX_DELAY", Duration::from_millis(1)),
             give_up_after: read.duration("GIVE_UP_AFTER", Duration::ZERO),
-            admin_token: read.admin_token(&listen),
+            admin_token: read.admin_token(&listen, public_url.as_ref()),
             listen,
-            public_url: read.maybe_url("PUBLIC_URL"),
+            public_url,
             alerts: read.alerts(),
             send_wait: read.duration("SEND_WAIT", Duration::ZERO),
             cors_origin: read.maybe_url("CORS_ORIGIN"),

@@ -40,7 +40,7 @@ pub struct Metrics {
     pub worker_restarts: Counter,
     /// Webhooks whose signature was refused.
     pub signatures_refused: Counter,
-    /// Logins to the pages that failed, or were not looked at since too many had.
+    /// Logins to the pages that failed, or were not looked at since too many had; and calls of the API with a wrong token.
     pub logins_failed: Counter,
     /// Webhooks by what was answered and its HTTP status.
     pub webhooks: Counters<2>,
@@ -100,7 +100,11 @@ impl Metrics {
         );
 
         let name = "bigin_sync_logins_failed_total";
-        text.counter(name, "Logins to the dashboard that failed.", self.logins_failed.get());
+        text.counter(
+            name,
+            "Logins to the dashboard, and calls of the API, with a wrong token.",
+            self.logins_failed.get(),
+        );
 
         let name = "bigin_sync_remote_calls_total";
         text.family(name, Kind::Counter, "Calls to a service, by operation and result.");

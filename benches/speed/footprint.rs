@@ -1,25 +1,23 @@
 //! Memory, and the time from the start of the process to the first webhook that is stored.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bigin_sync::clock::until;
 
-use crate::ack::stored;
 use crate::journey::travel;
 use crate::load::{Way, send, webhook, webhooks};
 use crate::machine::{Size, micros};
-use crate::program::{Server, Services};
+use crate::program::{Place, Services};
 use crate::rows::{Series, at_most, figure, table};
 
-/// Runs the group.
-pub async fn run(size: Size) {
+/// Runs the group; on a server of PostgreSQL, if one is given.
+pub async fn run(size: Size, server: Option<&str>) {
     let services = Services::start().await;
     table("Memory, and the start");
 
-    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(server);
     let quiet = || tokio::time::sleep(size.pick(Duration::from_secs(10), Duration::from_millis(100)));
-    let program = [Server::program(&services, folder.path(), &[("TAG_DELAY", "1s")]).await];
+    let program = [place.program(&services, &[("TAG_DELAY", "1s")]).await];
     quiet().await;
     let (now, most) = program[0].memory();
     let shown = format!("{now:.1} MiB (at most {most:.1})");
@@ -35,11 +33,10 @@ pub async fn run(size: Size) {
     let starts = size.pick(21, 2);
     let mut fresh = Series::default();
     for nth in 0..starts {
-        let folder = tempfile::tempdir().unwrap();
-        fresh.add(start(&services, folder.path(), nth).await);
+        fresh.add(start(&services, &Place::new(server), nth).await);
     }
     at_most(
-        "from the start to the first 202, with a new file",
+        "from the start to the first 202, with an empty database",
         &fresh.show("ms"),
         fresh.median(),
         100.0,
@@ -47,8 +44,9 @@ pub async fn run(size: Size) {
     );
 
     let waiting = size.pick(100_000, 300);
-    let folder = tempfile::tempdir().unwrap();
-    let program = Server::paused_program(&services, folder.path(), &[]).await;
+    let place = Place::new(server);
+    let program = place.program(&services, &[]).await;
+    program.api("POST", "/api/pause").await;
     let way = Way::Kept(64);
     send(program.address, webhooks("waiting", waiting, way), way).await;
     let (now, most) = program.memory();
@@ -61,30 +59,31 @@ pub async fn run(size: Size) {
         "MB",
     );
     program.kill();
-    let file = folder.path().join("bigin-sync.db");
-    assert_eq!(stored(&file), waiting);
-    let length = std::fs::metadata(&file).unwrap().len() as f64;
-    figure(
-        "the file, a lead that waits",
-        &format!("{:.0} bytes", length / waiting as f64),
-    );
+    assert_eq!(place.stored(), waiting);
+    if let Some(file) = place.file() {
+        let length = std::fs::metadata(file).unwrap().len() as f64;
+        figure(
+            "the file, a lead that waits",
+            &format!("{:.0} bytes", length / waiting as f64),
+        );
+    }
 
     let mut again = Series::default();
     for nth in 0..starts {
-        again.add(start(&services, folder.path(), nth).await);
+        again.add(start(&services, &place, nth).await);
     }
     let what = format!("from the start to the first 202, with {waiting} leads that wait");
     at_most(&what, &again.show("ms"), again.median(), 1000.0, "ms");
-    assert_eq!(stored(&file), waiting + starts);
+    assert_eq!(place.stored(), waiting + starts);
 }
 
 /// Milliseconds from the start of the process to the answer to a webhook that is sent as soon as it takes connections. It is
 /// killed then.
-async fn start(services: &Services, folder: &Path, nth: usize) -> f64 {
+async fn start(services: &Services, place: &Place, nth: usize) -> f64 {
     let way = Way::Single(1);
     let webhook = webhook(&format!("first-{nth}"), "rev", way);
     let began = services.clock.now();
-    let program = Server::program(services, folder, &[]).await;
+    let program = place.program(services, &[]).await;
     send(program.address, vec![webhook], way).await;
     let took = until(began, services.clock.now());
     program.kill();

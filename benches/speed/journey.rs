@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::load::{self, Way, send};
 use crate::machine::{Size, cpu_of, micros};
-use crate::program::{Server, Services};
+use crate::program::{Place, Server, Services};
 use crate::rows::{Series, at_most, figure, table};
 
 /// The tag's delay where nothing else is set.
@@ -32,7 +32,7 @@ pub async fn run(size: Size, leads: &[usize]) {
         let each = file_of(folder.path()) / *count as f64;
         figure("the file, a lead that is done", &format!("{each:.0} bytes"));
     }
-    alone(size).await;
+    alone(size, None).await;
 }
 
 /// The length of the program's file, once what is still in the log beside it has been moved there.
@@ -171,11 +171,11 @@ impl Figures {
     }
 }
 
-/// Leads that come one by one while nothing else happens.
-async fn alone(size: Size) {
-    let folder = tempfile::tempdir().unwrap();
+/// Leads that come one by one while nothing else happens; on a server of PostgreSQL, if one is given.
+pub async fn alone(size: Size, server: Option<&str>) {
+    let place = Place::new(server);
     let services = Services::start().await;
-    let program = [Server::program(&services, folder.path(), &[("TAG_DELAY", "1s")]).await];
+    let program = [place.program(&services, &[("TAG_DELAY", "1s")]).await];
     // What is asked at the start has been answered by then.
     travel(&services, &program, 1).await;
     let before = services.bigin.model().credits_used();

@@ -57,13 +57,13 @@ fn main() {
         match group.map(String::as_str) {
             Some("ack") => ack::run(size).await,
             Some("journey") => journey::run(size, &leads).await,
-            Some("footprint") => footprint::run(size).await,
+            Some("footprint") => footprint::run(size, None).await,
             Some("postgres") => postgres::run(size).await,
             Some(other) => panic!("no such group: {other}"),
             None => {
                 ack::run(size).await;
                 journey::run(size, &leads).await;
-                footprint::run(size).await;
+                footprint::run(size, None).await;
                 postgres::run(size).await;
             }
         }

@@ -1,7 +1,8 @@
 //! The same on PostgreSQL, on a server of its own on this machine; and three replicas that share it beside one.
 
 use crate::cluster::{Cluster, make_database};
-use crate::journey::travel;
+use crate::footprint;
+use crate::journey::{alone, travel};
 use crate::load::{Way, send, webhooks};
 use crate::machine::Size;
 use crate::program::{Server, Services};
@@ -14,6 +15,7 @@ pub async fn run(size: Size) {
     for replicas in [1, 3] {
         let ways = [
             ("64 connections", Way::Kept(64), size.pick(10_000, 200)),
+            ("a connection each, 64 at once", Way::Single(64), size.pick(10_000, 200)),
             ("a connection each, one at a time", Way::Single(1), size.pick(1_000, 20)),
         ];
         table(&format!("A webhook on PostgreSQL: {replicas} of the program"));
@@ -30,14 +32,17 @@ pub async fn run(size: Size) {
             );
             figure(&format!("{title}: until it is answered, median"), &took.show("µs"));
         }
-        let services = Services::start().await;
-        let (programs, _folders) = start(&services, &make_database(&server), replicas).await;
-        let leads = size.pick(10_000, 100);
-        let figures = travel(&services, &programs, leads).await;
-        figures.show(&format!(
-            "{leads} leads requested at once, on PostgreSQL: {replicas} of the program"
-        ));
+        for leads in size.pick(&[1_000, 10_000, 100_000][..], &[100]) {
+            let services = Services::start().await;
+            let (programs, _folders) = start(&services, &make_database(&server), replicas).await;
+            let figures = travel(&services, &programs, *leads).await;
+            figures.show(&format!(
+                "{leads} leads requested at once, on PostgreSQL: {replicas} of the program"
+            ));
+        }
     }
+    alone(size, Some(&server)).await;
+    footprint::run(size, Some(&server)).await;
 }
 
 async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Server>, Vec<tempfile::TempDir>) {
@@ -57,7 +62,7 @@ async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f
     programs[0].api("POST", "/api/pause").await;
     let share = match way {
         Way::Kept(at_once) => Way::Kept(at_once / replicas),
-        Way::Single(at_once) => Way::Single(at_once),
+        Way::Single(at_once) => Way::Single((at_once / replicas).max(1)),
     };
     let all = |name: &'static str, count: usize| {
         let programs = &programs;
@@ -91,7 +96,7 @@ async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f
 }
 
 /// How many webhooks a database holds.
-fn stored(database: &str) -> usize {
+pub fn stored(database: &str) -> usize {
     let database = database.to_owned();
     // The client waits for the server, which a task must not.
     let count = move || {

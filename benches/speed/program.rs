@@ -12,9 +12,12 @@ use bigin_sync::clock::{SharedClock, SystemClock};
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
 
+use tempfile::TempDir;
+
+use crate::cluster::make_database;
 use crate::load::{self, ADMIN_TOKEN, SECRET};
 use crate::machine::{cpu_of, memory_of};
-use crate::verify_only;
+use crate::{ack, postgres, verify_only};
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bigin-sync");
@@ -49,6 +52,43 @@ impl Services {
             ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
         ])
+    }
+}
+
+/// A folder for the program to run in, and its database: a file there, or one of its own on a server.
+pub struct Place {
+    pub folder: TempDir,
+    database: Option<String>,
+}
+
+impl Place {
+    pub fn new(server: Option<&str>) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            database: server.map(make_database),
+        }
+    }
+
+    /// Starts the program there.
+    pub async fn program(&self, services: &Services, settings: &[(&str, &str)]) -> Server {
+        let database = self.database.as_deref().map(|url| ("DATABASE_URL", url));
+        let settings: Vec<_> = settings.iter().copied().chain(database).collect();
+        Server::program(services, self.folder.path(), &settings).await
+    }
+
+    /// The file, where the database is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.database
+            .is_none()
+            .then(|| self.folder.path().join("bigin-sync.db"))
+    }
+
+    /// How many webhooks the database holds, after whatever happened to the program.
+    pub fn stored(&self) -> usize {
+        match &self.database {
+            None => ack::stored(&self.folder.path().join("bigin-sync.db")),
+            Some(database) => postgres::stored(database),
+        }
     }
 }
 

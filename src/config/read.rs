@@ -337,12 +337,15 @@ impl Reader<'_> {
         Some(token.into())
     }
 
-    pub(super) fn admin_token(&mut self, listen: &SocketAddr) -> Option<SecretString> {
+    pub(super) fn admin_token(&mut self, listen: &SocketAddr, public_url: Option<&Url>) -> Option<SecretString> {
         let token = self.maybe("ADMIN_TOKEN")?;
         self.check_token("ADMIN_TOKEN", &token);
-        if token.chars().count() < 32 && !listen.ip().is_loopback() {
+        let is_of_this_machine = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        // A proxy on this machine listens beyond it.
+        let is_open = !listen.ip().is_loopback() || public_url.is_some_and(|url| !is_of_this_machine(url));
+        if token.chars().count() < 32 && is_open {
             self.fault(
-                "ADMIN_TOKEN is shorter than 32 characters, and the server listens beyond this machine: make one with `openssl rand -hex 24`"
+                "ADMIN_TOKEN is shorter than 32 characters, and the server can be reached from beyond this machine: make one with `openssl rand -hex 24`"
                     .into(),
             );
         }

@@ -31,6 +31,10 @@ pub const SETTLED: Duration = Duration::from_secs(5 * 60);
 /// Leads that fail come in batches: this long after the first, so that one message counts them all.
 pub const GATHER: Duration = Duration::from_secs(60);
 
+/// A pause explains for so long that leads wait. One that lasts longer is told of itself; where none is, the service takes a
+/// part of the work and never the rest.
+pub const EXPLAINED: Duration = Duration::from_secs(60 * 60);
+
 /// Something that a person should know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -212,7 +216,7 @@ impl Told {
 
     fn count(&mut self, standing: &Standing) {
         let at = standing.at;
-        if !standing.breakers.is_empty() || standing.paused_since.is_some() {
+        if standing.paused_since.is_some() || (!standing.breakers.is_empty() && self.is_explained(standing)) {
             self.last_pause = Some(at);
         }
         // A file that was put back from a backup counts less than was told.
@@ -222,6 +226,19 @@ impl Told {
         self.missed = standing.missed;
         note(&mut self.missed_at, at, missed, signals::MISSED_WITHIN);
         note(&mut self.refused_at, at, standing.refused, signals::REFUSED_WITHIN);
+    }
+
+    /// Whether an outage is told already, or none has kept the oldest lead for so long that it should have been.
+    fn is_explained(&self, standing: &Standing) -> bool {
+        let is_told = |remote| {
+            let troubles = [Trouble::refused(remote), Trouble::down(remote), Trouble::CreditsUsedUp];
+            troubles
+                .iter()
+                .any(|trouble| self.troubles.get(trouble).is_some_and(|known| known.is_open))
+        };
+        let oldest = standing.oldest.as_ref();
+        oldest.is_none_or(|oldest| elapsed(standing.at, later(oldest.opened_at, standing.tag_delay)) < EXPLAINED)
+            || Remote::ALL.into_iter().any(is_told)
     }
 
     /// What is to be told now, if anything is. `dashboard` is the address to look at.

@@ -167,6 +167,13 @@ impl ListQuery {
                 None => return Err(problem::answer(400, "The contact is not the id of a contact in Bigin.")),
             },
         };
+        let texts = [&self.part, &self.reason];
+        if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(problem::answer(
+                400,
+                "part and reason are texts, which have no zero byte.",
+            ));
+        }
         Ok(Filter {
             state: self.state,
             lead,

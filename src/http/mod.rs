@@ -1,13 +1,21 @@
 //! What is answered over HTTP. Talks to the store alone: no request of anybody waits for a remote service.
 
+use std::cell::RefCell;
+use std::future::Future as _;
+use std::io::ErrorKind;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::Server;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, Server, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
-use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard, web};
+use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
+use actix_web::{App, HttpMessage as _, HttpResponse, HttpServer, Resource, Route, guard, web};
+use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -90,6 +98,12 @@ pub struct Links {
 /// A head of a request that takes longer than this to arrive is given up.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same for a body. Sanity gives up after 30 s, so that one which takes longer is of no use to anybody.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An answer has been written by then.
+const ANSWERED: Duration = Duration::from_secs(1);
+
 /// Requests in flight get this long when the server stops.
 const SHUTDOWN: u64 = 5;
 
@@ -109,7 +123,10 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
     metrics::show(&state.metrics);
     let app = move || {
         let routes = |config: &mut web::ServiceConfig| routes(config, state.cors_origin.as_deref());
-        App::new().app_data(state.clone()).configure(routes)
+        App::new()
+            .app_data(state.clone())
+            .configure(routes)
+            .wrap(from_fn(body_in_time))
     };
     let server = HttpServer::new(app)
         .workers(WORKERS)
@@ -253,6 +270,44 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
     config
         .service(api.default_service(web::to(not_found)))
         .default_service(web::to(pages::not_found));
+}
+
+/// Gives up a body that dawdles, and closes the connection of one that was answered before it had come: whoever sends a byte
+/// now and then would hold a connection for ever, and with all of them keep the webhooks out.
+async fn body_in_time(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let body = request.take_payload();
+    if matches!(body, Payload::None) {
+        return next.call(request).await;
+    }
+    let is_chunked = request.chunked().unwrap_or(false);
+    let body = Rc::new(RefCell::new((body, false)));
+    let mut deadline = Box::pin(tokio::time::sleep(BODY_TIMEOUT));
+    let shared = Rc::clone(&body);
+    let in_time = stream::poll_fn(move |context| {
+        let (body, is_whole) = &mut *shared.borrow_mut();
+        if deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))));
+        }
+        let chunk = body.poll_next_unpin(context);
+        *is_whole = matches!(chunk, Poll::Ready(None));
+        chunk
+    });
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(in_time),
+    });
+    let response = next.call(request).await?;
+    if is_chunked && !body.borrow().1 {
+        // actix closes a connection whose request was answered before it had come; but where its body is in chunks, and
+        // nobody holds it any more when the answer is written, it waits for the end, however long that takes to come.
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(ANSWERED).await;
+            drop(body);
+        });
+    }
+    Ok(response)
 }
 
 /// Lets the pages of one origin call the API. Cookies stay out of it.

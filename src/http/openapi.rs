@@ -77,7 +77,12 @@ fn describe_refusals(operation: &mut utoipa::openapi::path::Operation) {
         ("401", "The admin token is missing or wrong"),
         ("403", "A browser's session was used from another site's page"),
         ("404", "The API is off, or what was asked for is not there"),
+        ("413", "The body is larger than 64 KiB"),
+        ("503", "The database does not answer: try again"),
     ] {
+        if status == "413" && operation.request_body.is_none() {
+            continue;
+        }
         let response = ResponseBuilder::new()
             .description(description)
             .content("application/problem+json", problem())

@@ -78,6 +78,9 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 
 /// Tries failed leads again, and says how many.
 pub(super) async fn try_failed_again(state: &State, reason: Option<String>) -> Result<usize, HttpResponse> {
+    if reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
+        return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
+    }
     let (mut retried, mut before) = (0, None);
     loop {
         let page = state.store.retry_failed(reason.clone(), before, RETRIED_AT_ONCE).await;

@@ -1,8 +1,6 @@
 //! Sanity's webhook: raw bytes → signature → stored → answered. Sanity tries again only after 429 and 5xx, so a request
 //! that is good and cannot be stored must never be answered with another 4xx.
 
-use std::time::Duration;
-
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
@@ -19,9 +17,6 @@ use crate::store::{Accepted, Delivery};
 
 /// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
-
-/// Sanity gives up after 30 s, so a body that takes longer is of no use to anybody.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What of the payload matters. The rest is not looked at: the lead is read from Sanity when its turn comes.
 #[derive(Deserialize, ToSchema)]
@@ -122,14 +117,14 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
 }
 
 async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(LARGEST_BODY)).await {
-        Ok(Ok(Ok(body))) => body,
-        Ok(Err(_)) => {
+    let body = match body.to_bytes_limited(LARGEST_BODY).await {
+        Ok(Ok(body)) => body,
+        Err(_) => {
             let response = problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection.");
             return ("too_large", response);
         }
         // The connection broke off or dawdles. Coming again may help.
-        Ok(Ok(Err(_))) | Err(_) => {
+        Ok(Err(_)) => {
             let response = problem::come_again("The body did not arrive whole. Try again.");
             return ("broken_off", response);
         }

@@ -238,12 +238,12 @@ async fn at_a_terminal_it_says_where_to_find_what_it_asks_for_and_shows_no_secre
     let mut terminal = Terminal::run(desk.command(&[]));
     terminal.until_it_shows("Client id").await;
     assert!(terminal.text().contains("https://api-console.zoho.com"));
-    terminal.type_in(&format!("{}\r", desk.bigin.client_id()));
+    terminal.answer(&format!("{}\r", desk.bigin.client_id())).await;
     terminal.until_it_shows("Client secret").await;
-    terminal.type_in(&format!("{}\r", desk.bigin.client_secret()));
+    terminal.answer(&format!("{}\r", desk.bigin.client_secret())).await;
     terminal.until_it_shows("Then choose the portal Bigin").await;
     assert!(terminal.text().contains(",ZohoBigin.org.READ,ZohoBigin.coql.READ"));
-    terminal.type_in(&format!("{}\r", desk.code()));
+    terminal.answer(&format!("{}\r", desk.code())).await;
     terminal.until_it_shows("Example Lettings").await;
     let shown = terminal.text();
     assert_eq!(terminal.ended().await, 0, "{shown}");

@@ -10,11 +10,11 @@ use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::signature::{self, sign};
 use bigin_sync::store::{Accepted, Delivery};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::process::Stage as Program;
-use crate::world::{World, answer, client, id, lead, secs};
+use crate::world::{ADMIN_TOKEN, World, answer, client, id, lead, secs};
 
 fn delivery(lead: &str, rev: String) -> Delivery {
     Delivery {
@@ -130,6 +130,41 @@ async fn bodies_that_never_come_hold_up_no_webhook() {
     );
     drop(held);
     world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
+    let world = World::new().await;
+    let address = world.url.strip_prefix("http://").unwrap();
+    let rest = format!(
+        "host: x\r\nauthorization: Bearer {ADMIN_TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 800\r\n\r\n{{"
+    );
+    let form = "host: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 800\r\n\r\nt";
+    let halves = [
+        "POST /webhooks/sanity HT".to_owned(),
+        format!("POST /webhooks/sanity HTTP/1.1\r\n{rest}"),
+        format!("POST /api/syncs HTTP/1.1\r\n{rest}"),
+        format!("POST /api/syncs/retry HTTP/1.1\r\n{rest}"),
+        format!("POST /api/send-to-bigin HTTP/1.1\r\n{rest}"),
+        format!("POST /api/nothing HTTP/1.1\r\n{rest}"),
+        format!("POST /login HTTP/1.1\r\n{form}"),
+        format!("POST /syncs/1/retry HTTP/1.1\r\n{form}"),
+        "POST /login HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nt".to_owned(),
+    ];
+    let until_closed = halves.iter().map(|half| async move {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        // Where it is not closed in time Sanity and the operator wait for a place in vain.
+        let closed = tokio::time::timeout(secs(38), stream.read_to_end(&mut said)).await;
+        assert!(
+            closed.is_ok(),
+            "{half:?} is still open, and was told {:?}",
+            String::from_utf8_lossy(&said)
+        );
+    });
+    futures_util::future::join_all(until_closed).await;
     world.finish().await;
 }
 

@@ -761,7 +761,8 @@ async fn a_cancelled_sync_says_what_follows() {
     operator.get("/syncs/1").await.says("Cancel this sync");
     let cancelled = operator.press("/syncs/1/cancel", &[]).await;
     cancelled.says("The sync is cancelled.");
-    cancelled.says("The lead goes on saying REQUESTED in Sanity");
+    cancelled.says("The lead goes on saying in Sanity what it says");
+    cancelled.says("stays there, without the tag.");
     let again = operator.post("/syncs/1/cancel", &[]).await;
     assert_eq!(again.status, 409);
     again.says("The sync has ended: there is nothing to cancel.");
@@ -786,6 +787,14 @@ async fn a_cancelled_sync_says_what_follows() {
         .get(&format!("/syncs?q={model_contact}"))
         .await
         .says("lead-grace");
+
+    // Bigin's automation has begun, though the result is not written yet.
+    world.request(lead("Edith")).await;
+    world.run(Stage::Upsert).await;
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    let cancelled = operator.press("/syncs/3/cancel", &[]).await;
+    cancelled.says("stays there, with the tag.");
     world.finish().await;
 }
 

@@ -253,10 +253,10 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
     ];
     for (shown, typed) in talk {
         terminal.until_it_shows_next(shown).await;
-        terminal.type_in(&format!("{typed}\r"));
+        terminal.answer(&format!("{typed}\r")).await;
     }
     terminal.until_it_shows_next("Send an invented lead").await;
-    terminal.type_in("n");
+    terminal.answer("n").await;
     assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
     desk.shows_no_secret(&terminal.text());
     assert_eq!(desk.setting("PUBLIC_URL"), Some(public));
@@ -267,10 +267,10 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
     terminal
         .until_it_shows_next("Token (empty: you make the webhook by hand)")
         .await;
-    terminal.type_in("\r");
+    terminal.answer("\r").await;
     terminal.until_it_shows_next("Nothing has to be changed.").await;
     terminal.until_it_shows_next("Send an invented lead").await;
-    terminal.type_in("n");
+    terminal.answer("n").await;
     assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
 }
 
@@ -281,7 +281,7 @@ async fn who_does_not_agree_changes_nothing() {
     flags.retain(|flag| flag != "--yes");
     let mut terminal = Terminal::run(desk.command(&flags));
     terminal.until_it_shows_next("Change this?").await;
-    terminal.type_in("n");
+    terminal.answer("n").await;
     assert_eq!(terminal.ended().await, 1);
     assert!(terminal.text().contains("Nothing was changed."), "{}", terminal.text());
     assert_eq!(desk.env(), "");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::process::eventually;
 
@@ -84,6 +84,16 @@ impl Terminal {
             text.contains(words).then_some(shown.len())
         });
         self.read = shown.await;
+    }
+
+    /// Answers a question, once the program reads keys: what is typed before it asks for a secret is thrown away.
+    pub async fn answer(&mut self, text: &str) {
+        eventually("the program reads keys", || async {
+            let modes = tcgetattr(&self.screen).unwrap().local_modes;
+            (!modes.contains(LocalModes::ECHO)).then_some(())
+        })
+        .await;
+        self.type_in(text);
     }
 
     pub fn type_in(&mut self, text: &str) {

@@ -214,8 +214,16 @@ fn waiting(told: &Told, now: &Standing) -> Signal {
         let times = many(u64::from(oldest.failures.count), "time");
         format!(" It was tried {times}, the last time: {}.", plain(last))
     });
+    let part = now
+        .breakers
+        .iter()
+        .find_map(|breaker| Some((breaker.remote, breaker.open.as_ref()?)));
+    let but = part.map_or("though no service is in trouble".to_owned(), |(remote, open)| {
+        let (name, message, code) = (remote.name(), plain(&open.message), plain(&open.code));
+        format!("while {name} takes a part of the work and refuses the rest: {message} ({code})")
+    });
     Signal::Bad(format!(
-        "The lead {} (sync {}) has waited for {} and is {}, though no service is in trouble; {}.{last} Its history says what was tried; a restart does no harm.",
+        "The lead {} (sync {}) has waited for {} and is {}, {but}; {}.{last} Its history says what was tried; a restart does no harm.",
         oldest.lead,
         oldest.id,
         time(elapsed(now.at, oldest.opened_at)),

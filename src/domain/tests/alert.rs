@@ -487,12 +487,55 @@ fn what_failed_before_anybody_listened_and_what_is_mended_before_it_is_told_is_n
 #[test]
 fn what_waited_out_a_pause_gets_time_to_flow_off() {
     let mut play = Play::new();
-    play.look(200, |now| {
+    play.look(50, |now| {
         waits(now, tagged());
-        now.breakers = vec![open(Remote::Sanity, PauseKind::RateLimited, minutes(190))];
+        now.breakers = vec![open(Remote::Sanity, PauseKind::RateLimited, minutes(40))];
     });
-    assert_eq!(play.look(214, |now| waits(now, tagged())), None);
-    assert!(play.look(215, |now| waits(now, tagged())).is_some(), "but not for ever");
+    assert_eq!(play.look(64, |now| waits(now, tagged())), None);
+    assert!(play.look(65, |now| waits(now, tagged())).is_some(), "but not for ever");
+}
+
+#[test]
+fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end() {
+    let mut play = Play::new();
+    // Each new lead is read, which mends Sanity's breaker, and no result is written.
+    let flaps = |now: &mut Standing| {
+        waits(now, upserted());
+        let since = now.at - Duration::from_secs(10);
+        now.breakers = vec![open(Remote::Sanity, PauseKind::Down, since)];
+    };
+    let told: Vec<u64> = (1..240).filter(|minute| play.look(*minute, flaps).is_some()).collect();
+    assert_eq!(
+        told,
+        [75],
+        "an hour that a pause explains, and a quarter of one that none does"
+    );
+    assert_eq!(play.begun(), [Trouble::Waiting]);
+    let text = &play.messages[0].1.text;
+    assert!(
+        text.contains("while Sanity takes a part of the work and refuses the rest"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_outage_that_was_told_explains_that_leads_wait_however_long_it_lasts() {
+    let mut play = Play::new();
+    let down = |now: &mut Standing| {
+        waits(now, upserted());
+        now.breakers = vec![open(Remote::Bigin, PauseKind::Down, minutes(0))];
+    };
+    for minute in 1..2_000 {
+        play.look(minute, down);
+    }
+    // Then it flows off.
+    for minute in 2_000..2_014 {
+        play.look(minute, |now| waits(now, upserted()));
+    }
+    assert_eq!(
+        (play.begun(), play.ended()),
+        (vec![Trouble::BiginDown], vec![Trouble::BiginDown])
+    );
 }
 
 #[test]

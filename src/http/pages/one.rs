@@ -42,7 +42,7 @@ struct SyncPage {
     synced: Option<Moment>,
     mend: Option<&'static str>,
     /// What follows from its having been cancelled.
-    follows: Option<&'static str>,
+    follows: Option<String>,
     /// What happened: the earlier lines, where they are many, and the latest.
     earlier: Vec<Line>,
     latest: Vec<Line>,
@@ -102,7 +102,7 @@ pub(super) async fn show(
             .as_deref()
             .filter(|_| row.badge.tone == "bad" && newer.is_none())
             .and_then(words::mend),
-        follows: follows(&sync).filter(|_| newer.is_none()),
+        follows: newer.is_none().then(|| follows(&sync)).flatten(),
         earlier,
         latest,
         newer: newer.map(|newer| newer.id.0),
@@ -124,19 +124,23 @@ impl SyncPage {
 }
 
 /// What follows from its having been cancelled, which Sanity does not say.
-fn follows(sync: &SyncJson) -> Option<&'static str> {
-    match (sync.state, sync.reason.as_deref()) {
-        ("cancelled", Some("cancelled by person")) => Some(
-            "The lead goes on saying REQUESTED in Sanity, if nobody has changed that, and is left alone until it is edited there. What \
-             had reached Bigin by then stays there, without the tag. To send it after all, send it again here.",
+fn follows(sync: &SyncJson) -> Option<String> {
+    let (before, after) = match (sync.state, sync.reason.as_deref()) {
+        ("cancelled", Some("cancelled by person")) => (
+            "The lead goes on saying in Sanity what it says, and is left alone until it is edited there. ",
+            "To send it after all, send it again here.",
         ),
-        ("cancelled", _) => Some(
-            "Its crmStatus was changed while it was on its way, so nothing more was sent. What had reached Bigin by then stays there, \
-             without the tag. Set it to REQUESTED in Sanity, or send it again here, if it is to go to Bigin after all.",
+        ("cancelled", _) => (
+            "Its crmStatus was changed while it was on its way, so nothing more was sent. ",
+            "Set it to REQUESTED in Sanity, or send it again here, if it is to go to Bigin after all.",
         ),
-        ("lead_deleted", _) => Some(
-            "What had reached Bigin by then stays there, without the tag. If the lead is published again with REQUESTED, it is sent.",
-        ),
-        _ => None,
-    }
+        ("lead_deleted", _) => ("", "If the lead is published again with REQUESTED, it is sent."),
+        _ => return None,
+    };
+    // The tag starts Bigin's own automation: whoever cancels wants to know whether it has.
+    let has_tag = sync.history.iter().flatten().any(|entry| entry.what == "tagged");
+    let tag = if has_tag { "with the tag" } else { "without the tag" };
+    Some(format!(
+        "{before}What had reached Bigin by then stays there, {tag}. {after}"
+    ))
 }

@@ -2,6 +2,7 @@
 //! lead.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, test as server};
 use proptest::prelude::*;
