@@ -242,6 +242,71 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await status(page, 'NOT_SENT')
     })
 
+    test('the copy of a lead was neither sent nor asked for', async () => {
+      const id = publish('Ola')
+      const page = await open(id)
+      const copies = () =>
+        [...lake.lake.documents.values()].filter((lead) => lead.firstName === 'Ola' && !lead._id.endsWith(id))
+      // Returns the id of the copy of what is open, once it is published.
+      const copied = async () => {
+        const before = copies().map(({_id}) => _id)
+        await (await menu(page)).getByRole('menuitem', {name: 'Duplicate'}).click()
+        const copy = await eventually('there is a copy', () => copies().find(({_id}) => !before.includes(_id)))
+        await status(page, 'NOT_SENT')
+        await panel(page).getByRole('button', {name: 'Send to CRM'}).waitFor()
+        assert.deepEqual([copy.crmStatus, copy.biginContactId, copy.lastSyncedAt], ['NOT_SENT', undefined, undefined])
+        await page.getByTestId('action-publish').click()
+        const published = copy._id.replace('drafts.', '')
+        await eventually('the copy is published', () => lake.lake.get(published))
+        return published
+      }
+
+      await bigin('down')
+      await panel(page).getByRole('button', {name: 'Send to CRM'}).click()
+      await answer(page, 'Send to CRM')
+      await status(page, 'REQUESTED')
+      const first = await copied()
+      await bigin('up')
+      await until(id, 'SENT')
+
+      await page.goto(`${studio.url}/structure/dbrLead;${id}`)
+      await status(page, 'SENT')
+      const second = await copied()
+      await lake.webhook.settled()
+      for (const copy of [first, second]) {
+        assert.equal(says(copy).crmStatus, 'NOT_SENT')
+        assert.ok(!lake.webhook.attempts.some(({document}) => document === copy), 'nobody asked for the copy')
+      }
+      assert.equal((await contacts(`ola.${major}@example.org`)).length, 1)
+    })
+
+    test('what arrives while the question is open is not sent a second time', async () => {
+      const failed = (name) => publish(name, {crmStatus: 'FAILED', crmError: BAD_EMAIL})
+      const arrive = (id) => lake.lake.commit([{patch: {id, set: {crmStatus: 'SENT'}}}], {by: USERS.robot.id})
+      const [pat, quin, rosa] = ['Pat', 'Quin', 'Rosa'].map(failed)
+      const page = await open(pat)
+      await panel(page).getByRole('button', {name: 'Try again'}).click()
+      arrive(pat)
+      const question = page.getByRole('dialog')
+      await question.getByText('Somebody else has just changed the lead.').waitFor()
+      assert.ok(await question.getByRole('button', {name: 'Try again'}).isDisabled())
+
+      await page.goto(`${studio.url}/crm`)
+      const row = (id) => page.getByRole('row').filter({has: page.getByText(says(id).emailAddress, {exact: true})})
+      for (const id of [quin, rosa]) await row(id).getByRole('checkbox').check()
+      await page.getByText('2 selected').waitFor()
+      arrive(quin)
+      await page.getByText('1 selected').waitFor()
+      assert.ok(!(await row(quin).getByRole('checkbox').isChecked()))
+      await page.getByRole('button', {name: 'Retry all failed'}).click()
+      await page.getByRole('dialog', {name: 'Send 1 leads to CRM?'}).waitFor()
+      arrive(rosa)
+      await answer(page, 'Send to CRM')
+      await page.getByText('1 leads have changed since you chose them').first().waitFor()
+      await lake.webhook.settled()
+      assert.ok(!lake.webhook.attempts.some(({document}) => [pat, quin, rosa].includes(document)))
+    })
+
     test('what stands in the way is said', async () => {
       const refused = async (page, reason) => {
         const button = panel(page).getByRole('button')
@@ -252,7 +317,19 @@ for (const major of STUDIO_MAJORS.split(',')) {
       const page = await open(publish('Ida'))
       await page.getByTestId('field-firstName').locator('input').fill('')
       await refused(page, 'Correct the errors in the form first.')
-      await refused(await open(publish('Jon'), USERS.visitor), 'You have no permission')
+      const jon = publish('Jon')
+      await refused(await open(jon, USERS.visitor), 'You have no permission')
+
+      lake.lake.commit([{patch: {id: jon, set: {crmStatus: 'FAILED'}}}], {by: 'pApi'})
+      const tool = await logIn(browser, studio, USERS.visitor, '/crm')
+      pages.push(tool)
+      await tool.getByText('You have no permission to change these leads.').waitFor()
+      const offered = tool.getByRole('button', {name: /^(Send selected|Retry all failed)$/})
+      for (const one of [...(await offered.all()), ...(await tool.getByRole('checkbox').all())]) {
+        assert.ok(await one.isDisabled())
+      }
+      assert.deepEqual(await barriers(tool, '[data-crm-tool]'), [])
+      lake.lake.commit([{patch: {id: jon, set: {crmStatus: 'NOT_SENT'}}}], {by: 'pApi'})
     })
 
     test('many are sent from the tool, and those that failed again', async () => {

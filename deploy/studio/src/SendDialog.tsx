@@ -1,24 +1,24 @@
 import {Button, Flex, Stack, Text} from '@sanity/ui'
+import type {CrmStatus} from './lead'
+import {obstacle, SEND_LABELS} from './offer'
 import type {Settings} from './options'
 import type {Lead} from './useLead'
 
 interface Props {
   lead: Lead
   settings: Settings
+  /** What the lead said when the question was opened: that is what is asked about. */
+  seen: CrmStatus
   onClose: () => void
 }
 
 /** Whether an editor is to be asked before the lead is sent. */
 export const mustAsk = (lead: Lead, settings: Settings): boolean => settings.confirm || lead.hasDraft
 
-// What may come up while the question is open. That somebody else was quicker does no harm: then there is nothing to do.
-const obstacle = ({send: {disabled}}: Lead) =>
-  disabled === 'invalid' || disabled === 'notAllowed' ? disabled : undefined
-
 /** What sending will do, and to which version of the lead. */
-export function SendQuestion({lead, settings: {words}}: Omit<Props, 'onClose'>) {
+export function SendQuestion({lead, settings: {words}, seen}: Omit<Props, 'onClose'>) {
   const unpublished = lead.published === null
-  const inTheWay = obstacle(lead)
+  const inTheWay = obstacle(lead.send, lead.state.status, seen)
   return (
     <Stack gap={4}>
       <Text>{words.confirm}</Text>
@@ -29,12 +29,12 @@ export function SendQuestion({lead, settings: {words}}: Omit<Props, 'onClose'>) 
 }
 
 /** The answers to it. */
-export function SendAnswers({lead, settings: {words}, onClose}: Props) {
-  const answer = (work: () => Promise<void>) => () => {
+export function SendAnswers({lead, settings: {words}, seen, onClose}: Props) {
+  const answer = (work: Lead['onSend']) => () => {
     onClose()
-    void work()
+    void work(seen)
   }
-  const disabled = obstacle(lead) !== undefined
+  const disabled = obstacle(lead.send, lead.state.status, seen) !== undefined
   return (
     <Flex gap={2} justify="flex-end" wrap="wrap">
       <Button mode="bleed" onClick={onClose} text={words.cancel} />
@@ -51,7 +51,7 @@ export function SendAnswers({lead, settings: {words}, onClose}: Props) {
         <Button
           disabled={disabled}
           onClick={answer(lead.onSend)}
-          text={lead.hasDraft ? words.sendPublished : words[lead.send.label]}
+          text={lead.hasDraft ? words.sendPublished : words[SEND_LABELS[seen]]}
           tone="primary"
         />
       )}

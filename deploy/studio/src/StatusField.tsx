@@ -3,7 +3,7 @@ import {Tooltip} from '@sanity/ui/tooltip'
 import {useEffect, useId, useState} from 'react'
 import {useFormValue} from 'sanity'
 import {releaseId} from './ids'
-import {contactAddress} from './lead'
+import {contactAddress, type CrmStatus} from './lead'
 import type {Settings} from './options'
 import {estimate, requestedAt, usualSeconds} from './progress'
 import {mustAsk, SendAnswers, SendQuestion} from './SendDialog'
@@ -131,12 +131,17 @@ function Waiting({settings, updatedAt}: {settings: Settings; updatedAt: string |
 }
 
 function Answer({lead, settings}: {lead: Lead; settings: Settings}) {
-  const [asking, setAsking] = useState(false)
+  const [asking, setAsking] = useState<CrmStatus>()
   const id = useId()
   const {words} = settings
   const {withdraw, send} = lead
+  const {status} = lead.state
   const offer = withdraw ?? send
-  const act = () => (withdraw ? void lead.onWithdraw() : mustAsk(lead, settings) ? setAsking(true) : void lead.onSend())
+  const act = () => {
+    if (withdraw) void lead.onWithdraw()
+    else if (mustAsk(lead, settings)) setAsking(status)
+    else void lead.onSend(status)
+  }
   const reason = offer.disabled && words[offer.disabled]
   return (
     <>
@@ -159,16 +164,16 @@ function Answer({lead, settings}: {lead: Lead; settings: Settings}) {
         <Dialog
           footer={
             <Box padding={3}>
-              <SendAnswers lead={lead} onClose={() => setAsking(false)} settings={settings} />
+              <SendAnswers lead={lead} onClose={() => setAsking(undefined)} seen={asking} settings={settings} />
             </Box>
           }
           header={words.confirmTitle}
           id={`${id}-question`}
-          onClose={() => setAsking(false)}
+          onClose={() => setAsking(undefined)}
           width={1}
         >
           <Box padding={4}>
-            <SendQuestion lead={lead} settings={settings} />
+            <SendQuestion lead={lead} seen={asking} settings={settings} />
           </Box>
         </Dialog>
       )}

@@ -2,6 +2,7 @@ import {LaunchIcon} from '@sanity/icons/Launch'
 import {UndoIcon} from '@sanity/icons/Undo'
 import {useState} from 'react'
 import type {DocumentActionComponent} from 'sanity'
+import type {CrmStatus} from './lead'
 import {mustAsk, SendAnswers, SendQuestion} from './SendDialog'
 import type {Settings} from './options'
 import {useLead} from './useLead'
@@ -13,22 +14,23 @@ const releaseOf = (props: {version: {_id: string} | null; release?: string}) =>
 export function sendAction(settings: Settings): DocumentActionComponent {
   const useSendAction: DocumentActionComponent = (props) => {
     const lead = useLead(props.id, props.type, releaseOf(props), settings)
-    const [asking, setAsking] = useState(false)
+    const [asking, setAsking] = useState<CrmStatus>()
     const {words} = settings
     const {label, disabled} = lead.send
-    const onClose = () => setAsking(false)
+    const {status} = lead.state
+    const onClose = () => setAsking(undefined)
     return {
       label: words[label],
       icon: LaunchIcon,
       tone: label === 'tryAgain' ? 'caution' : 'primary',
       disabled: disabled !== undefined,
       title: disabled && words[disabled],
-      onHandle: () => (mustAsk(lead, settings) ? setAsking(true) : void lead.onSend()),
+      onHandle: () => (mustAsk(lead, settings) ? setAsking(status) : void lead.onSend(status)),
       dialog: asking && {
         type: 'dialog',
         header: words.confirmTitle,
-        content: <SendQuestion lead={lead} settings={settings} />,
-        footer: <SendAnswers lead={lead} onClose={onClose} settings={settings} />,
+        content: <SendQuestion lead={lead} seen={asking} settings={settings} />,
+        footer: <SendAnswers lead={lead} onClose={onClose} seen={asking} settings={settings} />,
         onClose,
       },
     }

@@ -1,5 +1,7 @@
 import {describe, expect, test} from 'vitest'
-import {offerToSend, offerToWithdraw, type Situation} from './offer'
+import type {CrmStatus} from './lead'
+import {obstacle, type Offer, offerToSend, offerToWithdraw, type Situation} from './offer'
+import {WORDS} from './words'
 
 const good: Situation = {
   status: 'NOT_SENT',
@@ -34,10 +36,32 @@ describe('sending', () => {
     ['before the form is checked', {invalid: undefined}, 'send', 'validating'],
     ['what does not exist', {isPublished: false}, 'send', 'unpublished'],
     ['again, where that is not allowed', {status: 'SENT', allowRetry: false}, 'sendAgain', 'noRetry'],
-    ['what failed, where again is not allowed', {status: 'FAILED', allowRetry: false}, 'tryAgain', 'noRetry'],
+    ['what failed, where again is not allowed', {status: 'FAILED', allowRetry: false}, 'tryAgain', 'noRetryFailed'],
     ['what no one may change and has errors', {granted: false, invalid: true}, 'send', 'notAllowed'],
   ])('%s', (_, difference, label, disabled) => {
     expect(offerToSend({...good, ...difference})).toEqual({label, disabled})
+  })
+})
+
+test('what failed is not said to have been sent', () => {
+  expect(WORDS.noRetryFailed).not.toBe(WORDS.noRetry)
+  expect(WORDS.noRetryFailed).toContain('could not be sent')
+})
+
+describe('while the question is open', () => {
+  test.each<[string, CrmStatus, CrmStatus, Offer['disabled'], Offer['disabled']]>([
+    ['nothing', 'NOT_SENT', 'NOT_SENT', undefined, undefined],
+    ['an error in the form', 'NOT_SENT', 'NOT_SENT', 'invalid', 'invalid'],
+    ['a permission that is taken away', 'NOT_SENT', 'NOT_SENT', 'notAllowed', 'notAllowed'],
+    ['that it has arrived', 'NOT_SENT', 'SENT', undefined, 'changedMeanwhile'],
+    ['that it has arrived, where again is not allowed', 'NOT_SENT', 'SENT', 'noRetry', 'noRetry'],
+    ['that it has failed, where again is not allowed', 'NOT_SENT', 'FAILED', 'noRetryFailed', 'noRetryFailed'],
+    // Then there is nothing to do, and doing it does nothing.
+    ['not that somebody was quicker', 'NOT_SENT', 'REQUESTED', 'inFlight', undefined],
+    // It lasts for a moment; a button that is disabled then swallows the click.
+    ['not that the form is checked', 'SENT', 'SENT', 'validating', undefined],
+  ])('%s stands in the way', (_, seen, status, disabled, expected) => {
+    expect(obstacle({label: 'send', disabled}, status, seen)).toBe(expected)
   })
 })
 

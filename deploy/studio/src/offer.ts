@@ -23,11 +23,12 @@ export interface Offer {
   disabled?: keyof Words
 }
 
-const LABELS = {NOT_SENT: 'send', REQUESTED: 'requested', SENT: 'sendAgain', FAILED: 'tryAgain'} as const
+/** What sending is called, by the lead's status. */
+export const SEND_LABELS = {NOT_SENT: 'send', REQUESTED: 'requested', SENT: 'sendAgain', FAILED: 'tryAgain'} as const
 
 /** What "Send to CRM" is called now, and whether it can be done. The first reason that stands in the way is told. */
 export function offerToSend(lead: Situation): Offer {
-  const label = LABELS[lead.status]
+  const label = SEND_LABELS[lead.status]
   const disabled = (reason: keyof Words): Offer => ({label, disabled: reason})
   if (!lead.ready) return disabled('loading')
   // REQUESTED once more would not fire the webhook, and need not: what is on its way takes along what changes meanwhile.
@@ -35,11 +36,24 @@ export function offerToSend(lead: Situation): Offer {
   if (lead.inRelease) return disabled('inRelease')
   if (lead.granted === undefined) return disabled('loading')
   if (!lead.granted) return disabled('notAllowed')
-  if (!lead.allowRetry && lead.status !== 'NOT_SENT') return disabled('noRetry')
+  if (!lead.allowRetry && lead.status === 'SENT') return disabled('noRetry')
+  if (!lead.allowRetry && lead.status === 'FAILED') return disabled('noRetryFailed')
   if (!lead.isPublished && !lead.hasDraft) return disabled('unpublished')
   if (lead.invalid === undefined) return disabled('validating')
   if (lead.invalid) return disabled('invalid')
   return {label}
+}
+
+const OBSTACLES: readonly (keyof Words | undefined)[] = ['invalid', 'notAllowed', 'noRetry', 'noRetryFailed']
+
+/**
+ * What has come up since the question was opened that stands in the way of a yes. It was about the lead as it was `seen`
+ * then: one that has arrived or failed since is not meant by the answer. That somebody else was quicker does no harm: then
+ * there is nothing to do.
+ */
+export function obstacle({disabled}: Offer, status: CrmStatus, seen: CrmStatus): keyof Words | undefined {
+  if (OBSTACLES.includes(disabled)) return disabled
+  return status === seen || status === 'REQUESTED' ? undefined : 'changedMeanwhile'
 }
 
 /** "Withdraw" is there only while the lead is on its way. A form with errors does not stand in its way. */

@@ -19,6 +19,7 @@ interface Told {
   document: {actions: Reducer; badges: Reducer}
   tools: {name: string}[]
 }
+const of = (name: string) => Object.assign(() => null, {action: name})
 const told = (options?: object) => biginSync(options) as unknown as Told
 
 test('leads get two actions and a badge behind those they have, other documents none', () => {
@@ -29,6 +30,21 @@ test('leads get two actions and a badge behind those they have, other documents 
   }
   expect(actions(['publish'], {schemaType: 'page'})).toEqual(['publish'])
   expect(badges(['live'], {schemaType: 'page'})).toEqual(['live'])
+})
+
+test('duplicating a lead is ours in the place of Studio’s, and Studio’s own elsewhere', () => {
+  const {actions} = told().document
+  const before = [of('publish'), of('duplicate'), of('delete')]
+  const after = actions(before, {schemaType: 'dbrLead'})
+  expect(after.map((action) => (action as {action?: string}).action).slice(0, 3)).toEqual([
+    'publish',
+    'duplicate',
+    'delete',
+  ])
+  expect([after[0] === before[0], after[1] === before[1], after[2] === before[2]]).toEqual([true, false, true])
+  expect(actions(before, {schemaType: 'page'})).toEqual(before)
+  // Studio calls the reducer at every change and the action is a hook: another one each time would forget what it knows.
+  expect(actions(before, {schemaType: 'dbrLead'})[1]).toBe(after[1])
 })
 
 test('the tool is there unless it is not wanted', () => {

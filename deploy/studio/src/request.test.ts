@@ -4,6 +4,7 @@ import type {SanityClient} from 'sanity'
 import {afterAll, beforeAll, beforeEach, describe, expect, test} from 'vitest'
 // @ts-expect-error The stand-in is plain JavaScript.
 import {start} from '../e2e/content-lake/server.js'
+import type {CrmStatus} from './lead'
 import {fieldNames} from './options'
 import {publishAndRequest, request, requestAll, withdraw} from './request'
 
@@ -33,6 +34,8 @@ const clientOf = (token: string) => {
 }
 const ada = () => clientOf('skAda')
 const lead = (id: string, more: object = {}) => ({create: {_id: id, _type: 'dbrLead', firstName: 'Ada', ...more}})
+// Leads as somebody saw them who then asks for them.
+const seen = (ids: string[], status: CrmStatus = 'NOT_SENT') => ids.map((id) => ({id, status}))
 const status = (id: string) => stage.lake.get(id)?.crmStatus
 
 beforeAll(async () => {
@@ -51,7 +54,7 @@ describe('a request', () => {
     const sent = {crmStatus: 'SENT', biginContactId: '7', lastSyncedAt: '2026-11-22T10:00:00Z'}
     const ids = ['lead-1', 'drafts.lead-1', 'versions.r1.lead-1']
     stage.lake.commit([...ids.map((id) => lead(id, sent)), lead('lead-10')])
-    expect(await request(ada(), ['lead-1'], fields)).toEqual(['done'])
+    expect(await request(ada(), seen(['lead-1'], 'SENT'), fields)).toEqual(['done'])
     expect(stage.lake.transactions).toHaveLength(2)
     for (const id of ids) expect(stage.lake.get(id)).toMatchObject({...sent, firstName: 'Ada', crmStatus: 'REQUESTED'})
     expect(status('lead-10')).toBeUndefined()
@@ -59,7 +62,7 @@ describe('a request', () => {
 
   test('is made once, whoever makes it as well', async () => {
     stage.lake.commit([lead('lead-1')])
-    const outcomes = await Promise.all([1, 2, 3, 4].map(() => request(ada(), ['lead-1'], fields)))
+    const outcomes = await Promise.all([1, 2, 3, 4].map(() => request(ada(), seen(['lead-1']), fields)))
     expect(outcomes.flat().toSorted()).toEqual(['done', 'unchanged', 'unchanged', 'unchanged'])
     expect(stage.lake.transactions).toHaveLength(2)
   })
@@ -67,15 +70,39 @@ describe('a request', () => {
   test('is decided on anew where the lead changes in between', async () => {
     stage.lake.commit([lead('lead-1')])
     const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {city: 'Fareham'}}}]))
-    expect(await request(client, ['lead-1'], fields)).toEqual(['done'])
+    expect(await request(client, seen(['lead-1']), fields)).toEqual(['done'])
     expect(stage.lake.get('lead-1')).toMatchObject({city: 'Fareham', crmStatus: 'REQUESTED'})
+  })
+
+  test.each<[CrmStatus, CrmStatus]>([
+    ['NOT_SENT', 'SENT'],
+    ['NOT_SENT', 'FAILED'],
+    ['FAILED', 'SENT'],
+    ['SENT', 'FAILED'],
+  ])('for a lead that was seen as %s leaves alone what says %s', async (before, after) => {
+    stage.lake.commit([lead('lead-1', {crmStatus: after}), lead('drafts.lead-1', {crmStatus: after})])
+    expect(await request(ada(), seen(['lead-1'], before), fields)).toEqual(['changed'])
+    expect([status('lead-1'), status('drafts.lead-1')]).toEqual([after, after])
+    expect(stage.lake.transactions).toHaveLength(1)
+  })
+
+  test('leaves alone what arrives between reading and writing', async () => {
+    stage.lake.commit([lead('lead-1', {crmStatus: 'FAILED'})])
+    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
+    expect(await request(client, seen(['lead-1'], 'FAILED'), fields)).toEqual(['changed'])
+    expect(status('lead-1')).toBe('SENT')
+  })
+
+  test('takes a status that nobody knows for NOT_SENT, as what is shown of it does', async () => {
+    stage.lake.commit([lead('lead-1', {crmStatus: 'NEW'})])
+    expect(await request(ada(), seen(['lead-1']), fields)).toEqual(['done'])
   })
 
   test('does not fail because the draft is published in between', async () => {
     stage.lake.commit([lead('lead-1'), lead('drafts.lead-1', {firstName: 'Grace'})])
     const publish = () =>
       stage.lake.commit([{delete: {id: 'drafts.lead-1'}}, {patch: {id: 'lead-1', set: {firstName: 'Grace'}}}])
-    expect(await request(meddling(ada(), publish), ['lead-1'], fields)).toEqual(['done'])
+    expect(await request(meddling(ada(), publish), seen(['lead-1']), fields)).toEqual(['done'])
     expect(stage.lake.get('drafts.lead-1')).toBeUndefined()
     expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
   })
@@ -87,19 +114,19 @@ describe('a request', () => {
       () => stage.lake.commit([{patch: {id: 'lead-1', set: {n: Math.random()}}}]),
       Infinity,
     )
-    expect(await request(client, ['lead-1'], fields)).toEqual(['conflict'])
+    expect(await request(client, seen(['lead-1']), fields)).toEqual(['conflict'])
     expect(status('lead-1')).toBeUndefined()
   })
 
   test('is none where nothing is published', async () => {
     stage.lake.commit([lead('drafts.lead-1')])
-    expect(await request(ada(), ['lead-1', 'lead-2'], fields)).toEqual(['unpublished', 'unpublished'])
+    expect(await request(ada(), seen(['lead-1', 'lead-2']), fields)).toEqual(['unpublished', 'unpublished'])
     expect(status('drafts.lead-1')).toBeUndefined()
   })
 
   test('without permission is an error', async () => {
     stage.lake.commit([lead('lead-1')])
-    await expect(request(clientOf('skVisitor'), ['lead-1'], fields)).rejects.toMatchObject({statusCode: 403})
+    await expect(request(clientOf('skVisitor'), seen(['lead-1']), fields)).rejects.toMatchObject({statusCode: 403})
   })
 })
 
@@ -121,21 +148,53 @@ describe('withdrawing', () => {
   })
 })
 
-test('publishing and asking is one transaction', async () => {
-  stage.lake.commit([lead('lead-1', {crmStatus: 'FAILED'}), lead('drafts.lead-1', {firstName: 'Grace'})])
-  await publishAndRequest(ada(), 'lead-1', fields)
-  expect(stage.lake.transactions).toHaveLength(2)
-  expect(stage.lake.get('drafts.lead-1')).toBeUndefined()
-  expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
+describe('publishing and asking', () => {
+  const drafted = (crmStatus: CrmStatus) =>
+    stage.lake.commit([lead('lead-1', {crmStatus}), lead('drafts.lead-1', {firstName: 'Grace'})])
+
+  test('is one transaction', async () => {
+    drafted('FAILED')
+    expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'FAILED'}, fields)).toEqual(['done'])
+    expect(stage.lake.transactions).toHaveLength(2)
+    expect(stage.lake.get('drafts.lead-1')).toBeUndefined()
+    expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
+  })
+
+  test('publishes and asks for what there was only a draft of', async () => {
+    stage.lake.commit([lead('drafts.lead-1', {firstName: 'Grace'})])
+    expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'NOT_SENT'}, fields)).toEqual(['done'])
+    expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
+  })
+
+  test('is not done where it has arrived since', async () => {
+    drafted('SENT')
+    expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'FAILED'}, fields)).toEqual(['changed'])
+    expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Ada', crmStatus: 'SENT'})
+    expect(stage.lake.get('drafts.lead-1')).toMatchObject({firstName: 'Grace'})
+  })
+
+  test('is not done where it arrives between reading and writing', async () => {
+    drafted('FAILED')
+    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
+    expect(await publishAndRequest(client, {id: 'lead-1', status: 'FAILED'}, fields)).toEqual(['changed'])
+    expect(status('lead-1')).toBe('SENT')
+  })
+
+  test('gives what is on its way the edits to take along', async () => {
+    drafted('REQUESTED')
+    expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'NOT_SENT'}, fields)).toEqual(['done'])
+    expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
+  })
 })
 
 describe('many', () => {
   const ids = Array.from({length: 120}, (_, index) => `lead-${index}`)
+  const all = (asked: number) => ({asked, changed: 0, missed: []})
 
   test('are asked for in a few transactions, and progress is told', async () => {
     stage.lake.commit(ids.map((id) => lead(id)))
     const told: number[] = []
-    expect(await requestAll(ada(), ids, fields, (done) => told.push(done))).toEqual([])
+    expect(await requestAll(ada(), seen(ids), fields, (done) => told.push(done))).toEqual(all(120))
     expect(told).toEqual([50, 100, 120])
     expect(stage.lake.transactions).toHaveLength(4)
     expect(ids.every((id) => status(id) === 'REQUESTED')).toBe(true)
@@ -145,13 +204,36 @@ describe('many', () => {
     stage.lake.commit(ids.filter((id) => id !== 'lead-7').map((id) => lead(id)))
     const restless = () => stage.lake.commit([{patch: {id: 'lead-60', set: {n: Math.random()}}}])
     const client = meddling(ada(), restless, Infinity)
-    expect(await requestAll(client, ids, fields)).toEqual(['lead-7', 'lead-60'])
+    expect(await requestAll(client, seen(ids), fields)).toEqual({
+      asked: 118,
+      changed: 0,
+      missed: [
+        {id: 'lead-7', why: 'unpublished'},
+        {id: 'lead-60', why: 'conflict'},
+      ],
+    })
     const waiting = ids.filter((id) => status(id) === 'REQUESTED')
     expect(waiting).toHaveLength(118)
   })
 
+  test('are sent only as far as they still say what was seen', async () => {
+    const says: CrmStatus[] = ['FAILED', 'SENT', 'REQUESTED', 'NOT_SENT']
+    stage.lake.commit(says.map((crmStatus, n) => lead(`lead-${n}`, {crmStatus})))
+    const failed = seen(ids.slice(0, 4), 'FAILED')
+    // What is on its way is what was wanted.
+    expect(await requestAll(ada(), failed, fields)).toEqual({asked: 2, changed: 2, missed: []})
+    expect(ids.slice(0, 4).map(status)).toEqual(['REQUESTED', 'SENT', 'REQUESTED', 'NOT_SENT'])
+  })
+
+  test('say why, where they are refused', async () => {
+    stage.lake.commit(ids.slice(0, 2).map((id) => lead(id)))
+    const {asked, missed} = await requestAll(clientOf('skVisitor'), seen(ids.slice(0, 2)), fields)
+    expect([asked, missed.map(({id}) => id)]).toEqual([0, ['lead-0', 'lead-1']])
+    expect(missed[0].why).toMatchObject({message: expect.stringContaining('Insufficient permissions') as string})
+  })
+
   test('fail together where nobody is let in', async () => {
-    await expect(requestAll(clientOf('skStranger'), ids, fields)).rejects.toMatchObject({statusCode: 401})
+    await expect(requestAll(clientOf('skStranger'), seen(ids), fields)).rejects.toMatchObject({statusCode: 401})
   })
 })
 
@@ -162,10 +244,10 @@ function meddling(client: SanityClient, meddle: () => void, times = 1): SanityCl
     new Proxy(own, {
       get(target, name) {
         if (name === 'withConfig') return (config: object) => wrap(target.withConfig(config))
-        if (name !== 'transaction') return bound(target, name)
-        return () => {
+        if (name !== 'transaction' && name !== 'action') return bound(target, name)
+        return (...given: unknown[]) => {
           if (left-- > 0) meddle()
-          return target.transaction()
+          return (bound(target, name) as (...given: unknown[]) => unknown)(...given)
         }
       },
     })

@@ -9,7 +9,7 @@ import {
   useValidationStatus,
 } from 'sanity'
 import {draftId, publishedId} from './ids'
-import {type CrmState, crmState} from './lead'
+import {type CrmState, type CrmStatus, crmState} from './lead'
 import {type Offer, offerToSend, offerToWithdraw} from './offer'
 import type {Settings} from './options'
 import {API_VERSION, type Outcome, publishAndRequest, request, withdraw} from './request'
@@ -26,9 +26,9 @@ export interface Lead {
   /** What "Send to CRM" is now; never while a click is being carried out. */
   send: Offer
   withdraw: Offer | null
-  /** Sends what is published. */
-  onSend: () => Promise<void>
-  onPublishAndSend: () => Promise<void>
+  /** Sends what is published, if the lead still has the status that it was seen with. */
+  onSend: (seen: CrmStatus) => Promise<void>
+  onPublishAndSend: (seen: CrmStatus) => Promise<void>
   onWithdraw: () => Promise<void>
 }
 
@@ -71,11 +71,11 @@ export function useLead(documentId: string, type: string, version: string | unde
   }
 
   const run = useCallback(
-    async (work: () => Promise<Outcome[] | void>, told: {[outcome in Outcome]?: string}) => {
+    async (work: () => Promise<Outcome[]>, told: {[outcome in Outcome]?: string}) => {
       setBusy(true)
       try {
-        const [outcome] = (await work()) ?? []
-        const title = outcome && told[outcome]
+        const [outcome] = await work()
+        const title = told[outcome]
         if (title) push({status: 'warning', title})
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error)
@@ -87,6 +87,11 @@ export function useLead(documentId: string, type: string, version: string | unde
     [push, words],
   )
 
+  const refused = {
+    changed: words.changedMeanwhile,
+    conflict: words.changedMeanwhile,
+    unpublished: words.unpublished,
+  }
   return {
     ready: situation.ready,
     state,
@@ -95,9 +100,8 @@ export function useLead(documentId: string, type: string, version: string | unde
     validating: isValidating,
     send: offerToSend(situation),
     withdraw: offerToWithdraw(situation),
-    onSend: () =>
-      run(() => request(client, [id], fields), {conflict: words.changedMeanwhile, unpublished: words.unpublished}),
-    onPublishAndSend: () => run(() => publishAndRequest(client, id, fields), {}),
+    onSend: (status) => run(() => request(client, [{id, status}], fields), refused),
+    onPublishAndSend: (status) => run(() => publishAndRequest(client, {id, status}, fields), refused),
     onWithdraw: () =>
       run(() => withdraw(client, [id], fields), {conflict: words.changedMeanwhile, unchanged: words.tooLate}),
   }

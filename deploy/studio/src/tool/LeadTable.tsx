@@ -4,27 +4,32 @@ import {Preview, useSchema} from 'sanity'
 import {IntentLink} from 'sanity/router'
 import type {Settings} from '../options'
 import {BADGE_TONES, localTime, NAMES} from '../status'
+import type {Words} from '../words'
 import type {Row} from './query'
+import {obstacleOf, type Selection} from './selection'
+import type {Granted} from './useGranted'
 
 interface Props {
   rows: Row[]
-  selected: ReadonlySet<string>
-  onSelect: (selected: ReadonlySet<string>) => void
+  granted: Granted
+  selected: Selection
+  onSelect: (selected: Selection) => void
   settings: Settings
 }
 
 const cell = {padding: '0.5rem', textAlign: 'left', verticalAlign: 'middle'} as const
 
-/** A page of leads. What is on its way cannot be selected, nor what may not be sent again. */
-export function LeadTable({rows, selected, onSelect, settings}: Props) {
+/** A page of leads. What is on its way cannot be selected, nor what may not be sent again or not be changed. */
+export function LeadTable({rows, granted, selected, onSelect, settings}: Props) {
   const {words, allowRetry} = settings
-  const selectable = rows.filter(({status}) => (allowRetry ? status !== 'REQUESTED' : status === 'NOT_SENT'))
+  const inTheWay = (row: Row) => obstacleOf(row, granted.get(row._id), allowRetry)
+  const selectable = rows.filter((row) => inTheWay(row) === undefined)
   const here = selectable.filter(({_id}) => selected.has(_id))
-  const select = (ids: string[], on: boolean) => {
-    const next = new Set(selected)
-    for (const id of ids) {
-      if (on) next.add(id)
-      else next.delete(id)
+  const select = (chosen: Row[], on: boolean) => {
+    const next = new Map(selected)
+    for (const {_id, status} of chosen) {
+      if (on) next.set(_id, status)
+      else next.delete(_id)
     }
     onSelect(next)
   }
@@ -47,12 +52,7 @@ export function LeadTable({rows, selected, onSelect, settings}: Props) {
                 checked={all}
                 disabled={selectable.length === 0}
                 indeterminate={here.length > 0 && !all}
-                onChange={() =>
-                  select(
-                    selectable.map(({_id}) => _id),
-                    !all,
-                  )
-                }
+                onChange={() => select(selectable, !all)}
               />
             </th>
             {[words.leads, words.toolTitle, words.lastSent].map((name) => (
@@ -68,9 +68,9 @@ export function LeadTable({rows, selected, onSelect, settings}: Props) {
           {rows.map((row) => (
             <Line
               key={row._id}
-              onSelect={(on) => select([row._id], on)}
+              obstacle={inTheWay(row)}
+              onSelect={(on) => select([row], on)}
               row={row}
-              selectable={selectable.includes(row)}
               selected={selected.has(row._id)}
               settings={settings}
             />
@@ -83,22 +83,22 @@ export function LeadTable({rows, selected, onSelect, settings}: Props) {
 
 interface LineProps {
   row: Row
-  selectable: boolean
+  obstacle: keyof Words | undefined
   selected: boolean
   onSelect: (on: boolean) => void
   settings: Settings
 }
 
-function Line({row, selectable, selected, onSelect, settings: {words}}: LineProps) {
+function Line({row, obstacle, selected, onSelect, settings: {words}}: LineProps) {
   const schemaType = useSchema().get(row._type)
   const name = useId()
   return (
     <tr style={{borderTop: '1px solid var(--card-border-color)'}}>
-      <td style={cell}>
+      <td style={cell} title={obstacle && words[obstacle]}>
         <Checkbox
           aria-labelledby={name}
           checked={selected}
-          disabled={!selectable}
+          disabled={obstacle !== undefined}
           onChange={(event) => onSelect(event.currentTarget.checked)}
         />
       </td>

@@ -4,12 +4,17 @@ import {useId, useMemo, useState} from 'react'
 import {useClient} from 'sanity'
 import {CRM_STATUSES} from '../lead'
 import type {Settings} from '../options'
-import {API_VERSION, requestAll} from '../request'
+import {API_VERSION, requestAll, type Seen} from '../request'
 import {NAMES} from '../status'
 import {fill} from '../words'
 import {LeadTable} from './LeadTable'
 import {failedQuery, type Filter, PAGE_SIZE, totalOf} from './query'
+import {type Selection, stillSelected} from './selection'
+import {told} from './told'
+import {useGranted} from './useGranted'
 import {useListing} from './useListing'
+
+const NOTHING: Selection = new Map()
 
 /** The tool: leads by status, and the way to send many. */
 export function crmTool(settings: Settings) {
@@ -22,19 +27,30 @@ function Leads({settings}: {settings: Settings}) {
   const client = useClient({apiVersion: API_VERSION})
   const [filter, setFilter] = useState<Filter>('ALL')
   const [wanted, setPage] = useState(0)
-  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set())
-  const {listing, error} = useListing(client, settings, filter, wanted)
+  const [selected, setSelected] = useState(NOTHING)
+  const {listing, error} = useListing(client, settings, filter, wanted, selected)
   const {words} = settings
   const total = listing ? totalOf(listing.counts, filter) : 0
   const pages = Math.max(1, Math.ceil(total / PAGE_SIZE))
   // Where leads went to another status the last page may be gone.
   const page = Math.min(wanted, pages - 1)
   if (listing && page !== wanted) setPage(page)
+  // What became something else meanwhile is not meant any more.
+  const still = listing ? stillSelected(selected, [...listing.rows, ...listing.selected]) : selected
+  if (still !== selected) setSelected(still)
+
+  // One that failed stands for those on other pages.
+  const known = useMemo(
+    () => [...(listing?.rows.map(({document}) => document) ?? []), ...(listing?.oneFailed ? [listing.oneFailed] : [])],
+    [listing],
+  )
+  const granted = useGranted(known)
+  const forbidden = known.length > 0 && known.every(({_id}) => granted.get(_id) === false)
 
   const choose = (next: Filter) => {
     setFilter(next)
     setPage(0)
-    setSelected(new Set())
+    setSelected(NOTHING)
   }
 
   return (
@@ -61,11 +77,20 @@ function Leads({settings}: {settings: Settings}) {
           <Sending
             client={client}
             failed={listing?.counts.FAILED ?? 0}
-            onDone={() => setSelected(new Set())}
+            forbidden={forbidden}
+            onDone={() => setSelected(NOTHING)}
             selected={selected}
             settings={settings}
           />
-          {listing && <LeadTable onSelect={setSelected} rows={listing.rows} selected={selected} settings={settings} />}
+          {listing && (
+            <LeadTable
+              granted={granted}
+              onSelect={setSelected}
+              rows={listing.rows}
+              selected={selected}
+              settings={settings}
+            />
+          )}
           {pages > 1 && (
             <Flex align="center" as="nav" gap={3} justify="center">
               <Button disabled={page === 0} mode="ghost" onClick={() => setPage(page - 1)} text={words.previous} />
@@ -82,13 +107,15 @@ function Leads({settings}: {settings: Settings}) {
 interface SendingProps {
   client: ReturnType<typeof useClient>
   settings: Settings
-  selected: ReadonlySet<string>
+  selected: Selection
   failed: number
+  /** Whether the user may change none of the leads that are known of. None of those can be selected either. */
+  forbidden: boolean
   onDone: () => void
 }
 
-function Sending({client, settings, selected, failed, onDone}: SendingProps) {
-  const [asking, setAsking] = useState<string[]>()
+function Sending({client, settings, selected, failed, forbidden, onDone}: SendingProps) {
+  const [asking, setAsking] = useState<Seen[]>()
   const [progress, setProgress] = useState<{done: number; n: number}>()
   const toast = useToast()
   const dialogId = useId()
@@ -101,16 +128,17 @@ function Sending({client, settings, selected, failed, onDone}: SendingProps) {
   }
   const askForFailed = () => {
     const options = {perspective: 'published', tag: 'bigin-sync.failed'} as const
-    client.fetch<string[]>(failedQuery(fields), {types}, options).then(setAsking, complain)
+    client
+      .fetch<string[]>(failedQuery(fields), {types}, options)
+      .then((ids) => setAsking(ids.map((id) => ({id, status: 'FAILED'}))), complain)
   }
-  const send = async (ids: string[]) => {
+  const send = async (leads: Seen[]) => {
     setAsking(undefined)
-    setProgress({done: 0, n: ids.length})
+    const n = leads.length
+    setProgress({done: 0, n})
     try {
-      const missed = await requestAll(client, ids, fields, (done) => setProgress({done, n: ids.length}))
-      const done = ids.length - missed.length
-      if (done > 0) toast.push({status: 'success', title: fill(words.manyDone, {n: done})})
-      if (missed.length > 0) toast.push({status: 'error', title: fill(words.manyFailed, {n: missed.length})})
+      const tally = await requestAll(client, leads, fields, (done) => setProgress({done, n}))
+      for (const one of told(tally, words)) toast.push(one)
       onDone()
     } catch (error) {
       complain(error)
@@ -119,10 +147,12 @@ function Sending({client, settings, selected, failed, onDone}: SendingProps) {
     }
   }
 
-  const chosen = useMemo(() => [...selected], [selected])
+  const chosen = useMemo(() => [...selected].map(([id, status]): Seen => ({id, status})), [selected])
+  const why = forbidden ? `${dialogId}-why` : undefined
   return (
     <Flex align="center" gap={3} wrap="wrap">
       <Button
+        aria-describedby={why}
         disabled={busy || chosen.length === 0}
         onClick={() => setAsking(chosen)}
         text={words.sendSelected}
@@ -130,12 +160,18 @@ function Sending({client, settings, selected, failed, onDone}: SendingProps) {
       />
       {settings.allowRetry && (
         <Button
-          disabled={busy || failed === 0}
+          aria-describedby={why}
+          disabled={forbidden || busy || failed === 0}
           mode="ghost"
           onClick={askForFailed}
           text={words.retryAll}
           tone="caution"
         />
+      )}
+      {forbidden && (
+        <Text id={why} muted size={1}>
+          {words.notAllowedMany}
+        </Text>
       )}
       <Text aria-live="polite" muted size={1}>
         {progress ? fill(words.progress, progress) : chosen.length > 0 ? fill(words.selected, {n: chosen.length}) : ''}

@@ -17,8 +17,8 @@ const dataset = [
   lead('6', 'UNHEARD_OF'),
   {_id: '7', _type: 'other', crmStatus: 'FAILED'},
 ]
-const run = async <T>(query: string, from = 0, to = 50): Promise<T> => {
-  const params = {types: ['dbrLead'], from, to}
+const run = async <T>(query: string, from = 0, to = 50, selected: string[] = []): Promise<T> => {
+  const params = {types: ['dbrLead'], from, to, selected}
   return (await (await evaluate(parse(query, {params}), {dataset, params})).get()) as T
 }
 
@@ -43,10 +43,22 @@ test.each<[Filter, string[]]>([
 test('a row has what is shown, and pages go on where the last ended', async () => {
   const {rows} = await run<Listing>(listingQuery(fields, 'ALL'), 1, 3)
   expect(rows).toEqual([
-    {_id: '5', _type: 'dbrLead', status: 'FAILED', lastSyncedAt: null, error: 'why'},
-    {_id: '4', _type: 'dbrLead', status: 'SENT', lastSyncedAt: '2026-11-22T10:00:00Z', error: null},
+    {_id: '5', _type: 'dbrLead', status: 'FAILED', lastSyncedAt: null, error: 'why', document: dataset[4]},
+    {
+      ...{_id: '4', _type: 'dbrLead', status: 'SENT', lastSyncedAt: '2026-11-22T10:00:00Z', error: null},
+      document: dataset[3],
+    },
   ])
   expect((await run<Listing>(listingQuery(fields, 'ALL'), 5, 6)).rows[0].status).toBe('NOT_SENT')
+})
+
+test('what is selected is told of wherever it is, and so is one that failed', async () => {
+  const {selected, oneFailed} = await run<Listing>(listingQuery(fields, 'SENT'), 0, 50, ['1', '3', 'gone'])
+  expect(selected).toEqual([
+    {_id: '1', status: 'NOT_SENT'},
+    {_id: '3', status: 'REQUESTED'},
+  ])
+  expect(oneFailed).toEqual(dataset[4])
 })
 
 test('the failed ones are found', async () => {

@@ -1,3 +1,4 @@
+import type {SanityDocument} from 'sanity'
 import type {CrmStatus} from '../lead'
 import type {FieldNames} from '../options'
 
@@ -11,14 +12,20 @@ export interface Row {
   status: CrmStatus
   lastSyncedAt: string | null
   error: string | null
+  /** All of it: a permission may depend on any field. */
+  document: SanityDocument
 }
 
 export type Filter = CrmStatus | 'ALL'
 
-/** A page of published leads, and how many there are of each status. */
+/** A page of published leads, how many there are of each status, and what has to be known of those on other pages. */
 export interface Listing {
   counts: Record<CrmStatus, number>
   rows: Row[]
+  /** Those of the selection that still are there, on whatever page. */
+  selected: {_id: string; status: CrmStatus}[]
+  /** One of those that failed. */
+  oneFailed: SanityDocument | null
 }
 
 const condition = (fields: FieldNames, filter: Filter): string => {
@@ -34,15 +41,17 @@ const condition = (fields: FieldNames, filter: Filter): string => {
   }
 }
 
-/** The query for `$types`, `$from` and `$to`. Newest first; the id settles what changed in the same second. */
+/** The query for `$types`, `$from`, `$to` and the ids `$selected`. Newest first; the id settles what changed in the same second. */
 export function listingQuery(fields: FieldNames, filter: Filter): string {
   const count = (status: CrmStatus) => `"${status}": count(*[${condition(fields, status)}])`
-  const shown = `_id, _type, "status": select(${fields.status} in ["REQUESTED", "SENT", "FAILED"] => ${fields.status}, "NOT_SENT")`
+  const shown = `_id, "status": select(${fields.status} in ["REQUESTED", "SENT", "FAILED"] => ${fields.status}, "NOT_SENT")`
   return `{
     "counts": {${count('NOT_SENT')}, ${count('REQUESTED')}, ${count('SENT')}, ${count('FAILED')}},
     "rows": *[${condition(fields, filter)}] | order(_updatedAt desc, _id asc) [$from...$to] {
-      ${shown}, "lastSyncedAt": ${fields.lastSyncedAt}, "error": ${fields.error}
-    }
+      ${shown}, _type, "lastSyncedAt": ${fields.lastSyncedAt}, "error": ${fields.error}, "document": @
+    },
+    "selected": *[_id in $selected] {${shown}},
+    "oneFailed": *[${condition(fields, 'FAILED')}][0]
   }`
 }
 

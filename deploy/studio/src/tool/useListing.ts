@@ -1,7 +1,8 @@
-import {useEffect, useState} from 'react'
+import {useEffect, useRef, useState} from 'react'
 import {type SanityClient} from 'sanity'
 import type {Settings} from '../options'
 import {type Filter, type Listing, listingQuery, PAGE_SIZE} from './query'
+import type {Selection} from './selection'
 
 // However much happens, the list is read again at most once in this time, in milliseconds.
 const PACE = 700
@@ -12,19 +13,30 @@ export interface Read {
   error: string | undefined
 }
 
-/** A page of the list, read anew whenever a lead changes. `page` counts from 0. */
-export function useListing(client: SanityClient, {types, fields}: Settings, filter: Filter, page: number): Read {
+/** A page of the list and what is `selected`, read anew whenever a lead changes. `page` counts from 0. */
+export function useListing(
+  client: SanityClient,
+  {types, fields}: Settings,
+  filter: Filter,
+  page: number,
+  selected: Selection,
+): Read {
   const [read, setRead] = useState<Read>({listing: undefined, error: undefined})
+
+  // For the next reading; what is selected now was just read, and is no reason for one.
+  const latest = useRef(selected)
+  useEffect(() => {
+    latest.current = selected
+  }, [selected])
 
   useEffect(() => {
     let ended = false
     let timer: ReturnType<typeof setTimeout> | undefined
     let reads = 0
-    const params = {types, from: page * PAGE_SIZE, to: (page + 1) * PAGE_SIZE}
-
     const load = async () => {
       timer = undefined
       const own = ++reads
+      const params = {types, from: page * PAGE_SIZE, to: (page + 1) * PAGE_SIZE, selected: [...latest.current.keys()]}
       const options = {perspective: 'published', tag: 'bigin-sync.list'} as const
       const next = await client.fetch<Listing>(listingQuery(fields, filter), params, options).then(
         (listing) => ({listing, error: undefined}),
