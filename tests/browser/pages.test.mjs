@@ -255,7 +255,7 @@ test('a sync is cancelled by keyboard alone', async () => {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'cancel')
   await page.keyboard.press('Enter')
   await page.getByText('The sync is cancelled.').waitFor()
-  await page.locator('#standing').getByText('goes on saying REQUESTED').waitFor()
+  await page.locator('#standing').getByText('goes on saying in Sanity what it says').waitFor()
 })
 
 test('while Bigin is down the page says so, who waits longest, and that none is lost', async () => {
