@@ -106,7 +106,7 @@ async fn reconcile(
     mut stopping: watch::Receiver<bool>,
 ) {
     while !*stopping.borrow() {
-        let round = workers::reconcile::round_of_one(&context, interval, min_age).await;
+        let round = workers::reconcile::round(&context, interval, min_age).await;
         match &round {
             Ok(None) => tracing::debug!("no reconciliation: Sanity wants to be left alone, or another replica does it"),
             Ok(Some(0)) => tracing::debug!("reconciliation found no missed webhook"),

@@ -68,14 +68,12 @@ pub(super) async fn events(
     };
     // Watched before the store is looked at, so that no change falls in between.
     let changes = state.store.changes();
-    let after = match last {
-        Some(last) => Ok(last),
-        None => state.store.last_happening().await,
-    };
-    let after = match after {
-        Ok(after) => after,
+    let newest = match state.store.last_happening().await {
+        Ok(newest) => newest,
         Err(error) => return problem::unavailable(&error),
     };
+    // An id above the newest is of a database that has been replaced by an older one: from there on it would be silent.
+    let after = last.map_or(newest, |last| last.min(newest));
     let watcher = Watcher {
         store: Arc::clone(&state.store),
         after,
@@ -120,6 +118,10 @@ impl Watcher {
         }
         let mut silent = Duration::ZERO;
         loop {
+            // Also where something happens all the time.
+            if tokio::time::Instant::now() >= self.ends {
+                return None;
+            }
             match self.store.happenings(self.after, LOOK).await {
                 Ok(happenings) if happenings.is_empty() => {}
                 Ok(happenings) => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Context;
 use super::hook::Hook;
 use super::reconcile::ReconcileError;
+use crate::domain::failure::PauseKind;
 
 /// The monitor.
 pub struct Heartbeat {
@@ -21,10 +22,11 @@ impl Heartbeat {
         }
     }
 
-    /// Beats where the round was a whole one, all leads that ask were looked at, and the store takes what is written to
-    /// it. Returns whether the monitor has heard it.
+    /// Beats where all is well: the round was a whole one, so that all leads that ask were looked at, the store takes what
+    /// is written to it, and no service waits for a person to mend our credentials. Trouble that passes by itself is none
+    /// of the monitor's. Returns whether the monitor has heard it.
     pub async fn after(&self, context: &Context, round: &Result<Option<usize>, ReconcileError>) -> bool {
-        if !matches!(round, Ok(Some(_))) || context.store.check().await.is_err() {
+        if !matches!(round, Ok(Some(_))) || context.store.check().await.is_err() || is_refused(context).await {
             return false;
         }
         let beaten = self.hook.get().await;
@@ -36,4 +38,11 @@ impl Heartbeat {
         }
         beaten.is_ok()
     }
+}
+
+/// Whether a service refuses our credentials; also where the store cannot say.
+async fn is_refused(context: &Context) -> bool {
+    let breakers = context.store.open_breakers().await;
+    let mut open = breakers.iter().flatten().filter_map(|breaker| breaker.open.as_ref());
+    breakers.is_err() || open.any(|open| open.kind == PauseKind::Refused)
 }

@@ -8,8 +8,11 @@ use crate::domain::lead::{Lead, LeadId};
 use crate::domain::sync::Source;
 use crate::store::{Accepted, StoreError};
 
-/// Leads of one page: one query and one read.
-const PAGE: usize = 100;
+/// Leads of one query. Each query has Sanity look through all that ask, so few of them.
+const PAGE: usize = 1_000;
+
+/// Leads of one read, of those that are to be read at all.
+const READ: usize = 100;
 
 /// A call of reconciliation is given up after this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -31,20 +34,10 @@ const RECONCILIATION: &str = "reconciliation";
 /// A replica that reconciles goes on doing so, unless it has not for this many intervals.
 const LASTING: u32 = 2;
 
-/// A round, unless another replica makes them.
-///
-/// # Errors
-/// As of [`round`].
-pub async fn round_of_one(
-    context: &Context,
-    interval: Duration,
-    min_age: Duration,
-) -> Result<Option<usize>, ReconcileError> {
+/// Whether this replica reconciles, from now for some intervals.
+async fn is_ours(context: &Context, interval: Duration) -> Result<bool, StoreError> {
     let lasting = interval.saturating_mul(LASTING);
-    if !context.store.hold(RECONCILIATION, &context.replica, lasting).await? {
-        return Ok(None);
-    }
-    round(context, min_age).await
+    context.store.hold(RECONCILIATION, &context.replica, lasting).await
 }
 
 /// Leaves the rounds to another replica at once.
@@ -55,15 +48,18 @@ pub async fn stop(context: &Context) {
 }
 
 /// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. `None` while Sanity
-/// wants to be left alone: then there is no round.
+/// wants to be left alone or another replica makes the rounds: then there is none.
 ///
 /// # Errors
 /// [`ReconcileError`]; the next round begins anew.
-pub async fn round(context: &Context, min_age: Duration) -> Result<Option<usize>, ReconcileError> {
+pub async fn round(context: &Context, interval: Duration, min_age: Duration) -> Result<Option<usize>, ReconcileError> {
+    if !is_ours(context, interval).await? {
+        return Ok(None);
+    }
     let Some(breakers) = context.unless_paused(&[Remote::Sanity]).await? else {
         return Ok(None);
     };
-    let found = pages(context, min_age).await;
+    let found = pages(context, interval, min_age).await;
     match &found {
         Ok(_) => context.has_heard(&breakers).await?,
         Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, error).await?,
@@ -72,7 +68,8 @@ pub async fn round(context: &Context, min_age: Duration) -> Result<Option<usize>
     found.map(Some)
 }
 
-async fn pages(context: &Context, min_age: Duration) -> Result<usize, ReconcileError> {
+/// Goes on as long as no other replica has taken the rounds over, which it may once something has taken too long.
+async fn pages(context: &Context, interval: Duration, min_age: Duration) -> Result<usize, ReconcileError> {
     let mut opened = 0;
     let mut last: Option<LeadId> = None;
     loop {
@@ -80,8 +77,13 @@ async fn pages(context: &Context, min_age: Duration) -> Result<usize, ReconcileE
         let is_last = page.len() < PAGE;
         last = page.last().cloned();
         let idle = context.store.without_sync(page).await?;
-        opened += open(context, &idle).await?;
-        if is_last || last.is_none() {
+        for candidates in idle.chunks(READ) {
+            opened += open(context, candidates).await?;
+            if !is_ours(context, interval).await? {
+                return Ok(opened);
+            }
+        }
+        if is_last || last.is_none() || !is_ours(context, interval).await? {
             return Ok(opened);
         }
     }
@@ -89,9 +91,6 @@ async fn pages(context: &Context, min_age: Duration) -> Result<usize, ReconcileE
 
 /// The query may be behind: each candidate is read again, consistently, before a sync is opened for it.
 async fn open(context: &Context, candidates: &[LeadId]) -> Result<usize, ReconcileError> {
-    if candidates.is_empty() {
-        return Ok(0);
-    }
     let mut opened = 0;
     for (id, read) in context.sanity.read(candidates, DEADLINE).await? {
         let Some(lead) = read.published.filter(Lead::is_requested) else {

@@ -296,7 +296,10 @@ async fn what_the_store_counts_is_told_in_its_numbers() {
         world.request(lead(name)).await;
     }
     world.clock.advance(secs(31));
-    assert_eq!(reconcile::round(&world.app.context, secs(30)).await.unwrap(), Some(3));
+    assert_eq!(
+        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
+        Some(3)
+    );
     look(&world).await;
     world.clock.advance(secs(16 * 60));
     look(&world).await;
@@ -321,7 +324,7 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
     let world = World::with(|settings| settings.alerts.heartbeat_url = Some(url.into())).await;
     let heartbeat = world.app.heartbeat.clone().unwrap();
     let round = || async {
-        let round = reconcile::round(&world.app.context, secs(30)).await;
+        let round = reconcile::round(&world.app.context, secs(60), secs(30)).await;
         heartbeat.after(&world.app.context, &round).await
     };
     assert!(round().await);
@@ -344,6 +347,16 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
     assert_eq!(monitor.calls(), 1);
 
     world.clock.advance(secs(60));
+    refuse_credentials(&world);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    assert!(
+        !round().await,
+        "Bigin refuses our credentials, which a person has to mend"
+    );
+    assert_eq!(monitor.calls(), 1);
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
     monitor.answers(500);
     assert!(!round().await, "the monitor is away");
     monitor.answers(200);
@@ -357,7 +370,7 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
 }
 
 #[actix_web::test]
-async fn the_program_tells_and_beats_and_names_neither_address_in_its_log() {
+async fn the_program_tells_and_names_the_address_nowhere_in_its_log() {
     let (chat, monitor) = (Chat::start(), Chat::start());
     let mut stage = Stage::new().await;
     let refresh_token = stage.bigin.refresh_token();
@@ -377,12 +390,36 @@ async fn the_program_tells_and_beats_and_names_neither_address_in_its_log() {
     stage.env.insert("HEARTBEAT_URL".into(), monitor.url.clone());
     stage.env.insert("RECONCILE_INTERVAL".into(), "100ms".into());
     stage.env.insert("RUST_LOG".into(), "debug".into());
-    monitor.answers(404);
     let process = stage.serve().await;
     eventually("the chat is told", || async { chat.texts().first().cloned() }).await;
-    eventually("the monitor is away", || async { (monitor.calls() > 3).then_some(()) }).await;
+    let queries = || stage.sanity.model().calls_of(Kind::Query);
+    let before = queries();
+    eventually("leads are looked for", || async {
+        (queries() > before + 3).then_some(())
+    })
+    .await;
     process.stop().await;
     assert!(chat.texts()[0].contains("refresh token rejected"));
+    assert_eq!(monitor.calls(), 0, "not all is well");
+    let log = stage.log();
+    assert!(!log.contains("hush"), "{log}");
+    for server in [chat.server, monitor.server] {
+        server.stop(false).await;
+    }
+    stage.finish().await;
+}
+
+#[actix_web::test]
+async fn a_monitor_that_is_away_is_named_once_in_the_log_and_its_address_never() {
+    let monitor = Chat::start();
+    let mut stage = Stage::new().await;
+    stage.env.insert("HEARTBEAT_URL".into(), monitor.url.clone());
+    stage.env.insert("RECONCILE_INTERVAL".into(), "100ms".into());
+    stage.env.insert("RUST_LOG".into(), "debug".into());
+    monitor.answers(404);
+    let process = stage.serve().await;
+    eventually("the monitor is away", || async { (monitor.calls() > 3).then_some(()) }).await;
+    process.stop().await;
     let log = stage.log();
     assert_eq!(
         log.matches("HEARTBEAT_URL is not reached").count(),
@@ -390,8 +427,6 @@ async fn the_program_tells_and_beats_and_names_neither_address_in_its_log() {
         "once, and not each time: {log}"
     );
     assert!(!log.contains("hush"), "{log}");
-    for server in [chat.server, monitor.server] {
-        server.stop(false).await;
-    }
+    monitor.server.stop(false).await;
     stage.finish().await;
 }

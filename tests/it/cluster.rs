@@ -145,7 +145,7 @@ impl Cluster {
 
     fn options(&self) -> String {
         format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=300 -c max_wal_size=128MB",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c max_connections=300",
             self.port,
             self.folder.path().display()
         )

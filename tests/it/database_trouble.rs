@@ -14,7 +14,7 @@ use secrecy::SecretString;
 
 use crate::cluster::{self, Cluster};
 use crate::postgres::Replicas;
-use crate::process;
+use crate::process::{self, eventually};
 use crate::world::{id, secs};
 
 /// Two replicas' stores on a database of their own, and its address.
@@ -206,4 +206,41 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
     );
     one.let_go("reconciliation", "one").await.unwrap();
     assert!(other.hold("reconciliation", "other", secs(60)).await.unwrap());
+}
+
+/// What PostgreSQL knows of a table that was empty when it looked last is nothing, and by that it chooses its indexes.
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_webhook_s_lead_is_looked_up_and_not_looked_for_among_all_that_wait() {
+    let cluster = Cluster::start();
+    let url = cluster::make_database(&cluster.url("postgres"));
+    let store = store(&url);
+    let leads = 2_000;
+    for hundred in 0..leads / 100 {
+        let accepted = (0..100).map(|number| {
+            let store = &store;
+            async move { store.accept(delivery(&format!("lead-{hundred}-{number}"))).await }
+        });
+        for accepted in join_all(accepted).await {
+            assert!(matches!(accepted, Ok(Accepted::Opened(_))), "{accepted:?}");
+        }
+    }
+    // A connection says what it has read when it ends.
+    drop(store);
+    let count = |what: &str| {
+        let counted = cluster::ask(
+            &url,
+            &format!("SELECT CAST(sum({what}) AS TEXT) FROM pg_stat_user_indexes WHERE relname = 'sync'"),
+        );
+        counted[0].parse::<usize>().unwrap()
+    };
+    eventually("the look-ups are counted", || async {
+        (count("idx_scan") >= leads).then_some(())
+    })
+    .await;
+    let read = count("idx_tup_read");
+    assert!(
+        read < 10 * leads,
+        "{read} entries of indexes were read for {leads} webhooks"
+    );
 }

@@ -102,6 +102,19 @@ async fn a_lost_connection_misses_nothing() {
 }
 
 #[actix_web::test]
+async fn whoever_saw_more_than_there_is_since_an_older_database_was_restored_sees_what_is_new() {
+    let world = World::new().await;
+    world.request(lead("Before")).await;
+    let mut watching = Watching::begin(&world, &[("last-event-id", "1000")]).await;
+    assert!(watching.block().await.ends_with("\nid: 1"), "the newest there is");
+    world.run_to_the_end().await;
+    for what in ["upserted", "tagged", "written_back"] {
+        assert_eq!(watching.event().await.1["what"], what);
+    }
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn a_stream_ends_when_the_service_stops_and_one_too_many_is_told_so() {
     let world = World::new().await;
     let mut all = Vec::new();

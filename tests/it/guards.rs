@@ -331,7 +331,10 @@ async fn reconciliation_believes_the_lead_and_not_the_query() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1, "the query does not know it yet");
-    assert_eq!(reconcile::round(&world.app.context, secs(30)).await.unwrap(), Some(0));
+    assert_eq!(
+        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
+        Some(0)
+    );
     assert_eq!(world.ledger().await.opened, 0);
     world.finish().await;
 }
@@ -341,7 +344,10 @@ async fn reconciliation_reads_no_lead_that_has_a_sync() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.clock.advance(secs(60));
-    assert_eq!(reconcile::round(&world.app.context, secs(30)).await.unwrap(), Some(0));
+    assert_eq!(
+        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
+        Some(0)
+    );
     assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
     assert_eq!(world.sanity.model().calls_of(Kind::Doc), 0);
     world.run_to_the_end().await;
@@ -375,4 +381,37 @@ fn what_strangers_guess_at_is_compared_in_constant_time() {
         let source = std::fs::read_to_string(root.join(file)).unwrap();
         assert!(source.contains(comparison), "{file}");
     }
+}
+
+#[actix_web::test]
+async fn a_replica_whose_round_took_too_long_leaves_the_rest_to_the_one_that_took_over() {
+    let world = World::new().await;
+    world.sanity.model().webhooks.lose_next(150);
+    for number in 0..150 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.clock.advance(secs(60));
+    let store = &world.app.context.store;
+    let another_takes_over = async {
+        while world.sanity.model().calls_of(Kind::Doc) == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(secs(120));
+        store
+            .hold("reconciliation", "another replica", secs(120))
+            .await
+            .unwrap()
+    };
+    let round = reconcile::round(&world.app.context, secs(60), secs(30));
+    let (found, taken) = tokio::join!(round, another_takes_over);
+    assert!(taken);
+    assert_eq!(found.unwrap(), Some(100), "what was read is carried out");
+    assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
+    let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
+    assert_eq!(next.unwrap(), None, "the other one makes the rounds");
+    store.let_go("reconciliation", "another replica").await.unwrap();
+    let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
+    assert_eq!(next.unwrap(), Some(50));
+    world.run_to_the_end().await;
+    world.finish().await;
 }

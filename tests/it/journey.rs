@@ -548,7 +548,7 @@ async fn a_webhook_that_never_came_is_found_by_reconciliation_and_counted() {
     let world = World::new().await;
     world.sanity.model().webhooks.lose_next(1);
     world.request(lead("Ada")).await;
-    let round = || bigin_sync::workers::reconcile::round(&world.app.context, secs(30));
+    let round = || bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
     assert_eq!(round().await.unwrap(), Some(0), "not before it has waited");
     world.clock.advance(secs(31));
     assert_eq!(round().await.unwrap(), Some(1));

@@ -104,7 +104,9 @@ pub async fn everything_happens(world: &World) {
     world.request(lead("Radia")).await;
     world.clock.advance(secs(31));
     assert_eq!(
-        workers::reconcile::round(&world.app.context, secs(30)).await.unwrap(),
+        workers::reconcile::round(&world.app.context, secs(60), secs(30))
+            .await
+            .unwrap(),
         Some(1)
     );
     world.run_due().await;

@@ -634,7 +634,9 @@ async fn two_leads_with_one_email_never_share_a_call() {
     world.request(with(lead("Ada"), json!({ "phoneNumber": null }))).await;
     world.request(with(lead("Grace"), same)).await;
     world.clock.advance(secs(31));
-    workers::reconcile::round(&world.app.context, secs(30)).await.unwrap();
+    workers::reconcile::round(&world.app.context, secs(60), secs(30))
+        .await
+        .unwrap();
     world.run_to_the_end().await;
     assert_eq!(most_records(&world, CallKind::Upsert), 1);
     assert_eq!(world.bigin.model().contacts().count(), 1);
@@ -748,7 +750,7 @@ async fn while_sanity_wants_to_be_left_alone_nobody_looks_for_missed_webhooks() 
     let world = World::new().await;
     let limited = SanityFault::RateLimited(Some(RetryAfter::Seconds(90)));
     world.sanity.model().faults.fail_next(Kind::Query, limited, 1);
-    let look = || workers::reconcile::round(&world.app.context, secs(30));
+    let look = || workers::reconcile::round(&world.app.context, secs(60), secs(30));
     look().await.unwrap_err();
     assert_eq!(world.get("/readyz").await.1["status"], "degraded");
     world.clock.advance(secs(60));

@@ -18,7 +18,7 @@ async fn retry(world: &World, name: &str) -> Option<Accepted> {
 }
 
 async fn missed(world: &World) -> usize {
-    let round = reconcile::round(&world.app.context, secs(30)).await.unwrap();
+    let round = reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap();
     round.expect("Sanity is well")
 }
 

@@ -36,8 +36,9 @@ CREATE TABLE sync (
 
 -- One active sync a lead.
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
--- What is due.
-CREATE INDEX sync_due ON sync (state, due_at, id) WHERE finished_at IS NULL;
+-- What is due: all that is not finished, said so that no look for a lead's active sync can go through all of it. What
+-- PostgreSQL knows of a table may be of when it was empty, and then one index is as good as the other.
+CREATE INDEX sync_due ON sync (state, due_at, id) WHERE state IN ('requested', 'upserted', 'tagged', 'rejected');
 -- Which claims may have been lost.
 CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
 -- Who waits for a contact's tag.

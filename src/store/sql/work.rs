@@ -243,10 +243,12 @@ fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Ga
 /// Whether a sync of the stage is due that has not failed in its present round.
 fn has_fresh(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
     for state in stage.states() {
-        let sql = "-- has_fresh()
+        let sql = format!(
+            "-- has_fresh()
             SELECT 1 FROM sync
-            WHERE finished_at IS NULL AND state = ?1 AND due_at <= ?2 AND (lease IS NULL OR lease_until <= ?2) AND failures = 0";
-        if txn.db.exists(sql, args![*state, txn.now])? {
+            WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?1 AND (lease IS NULL OR lease_until <= ?1) AND failures = 0"
+        );
+        if txn.db.exists(&sql, args![txn.now])? {
             return Ok(true);
         }
     }
@@ -258,9 +260,13 @@ fn has_fresh(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
 fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
     let mut next = None;
     for state in stage.states() {
-        let sql = "-- next_due()
-            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = ?1 AND lease IS NULL ORDER BY due_at LIMIT 1";
-        let due: Option<Timestamp> = txn.db.first(sql, args![*state], |row| row.get("due_at"))?;
+        // The state is written out, here and wherever syncs that are due are looked for: PostgreSQL has an index of these
+        // states alone, and keeps plans that are to hold for every value of a parameter.
+        let sql = format!(
+            "-- next_due()
+            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND lease IS NULL ORDER BY due_at LIMIT 1"
+        );
+        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("due_at"))?;
         let sql = "-- next_due()
             SELECT min(CASE WHEN lease_until > due_at THEN lease_until ELSE due_at END) AS lost
             FROM sync INDEXED BY sync_leased WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
