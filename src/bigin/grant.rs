@@ -133,7 +133,7 @@ fn invalid(error: &str) -> Option<&str> {
 fn what_to_do(code: &str, host: &str) -> String {
     match code {
         "invalid_code" => {
-            "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN"
+            "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN"
                 .to_owned()
         }
         "invalid_client" => {

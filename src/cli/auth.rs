@@ -1,16 +1,19 @@
 //! `bigin-sync auth`: a self client's code becomes the refresh token that the service lives by; looked at, and revoked.
 
-use std::io::{IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Sources, Usage, env_file, print};
+use self::ask::{ask, ask_code, ask_secret, secret_of};
+use super::{Sources, Usage, env_file, interrupt, print};
 use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
 use crate::config::{BiginAccess, Layers, data_centers, environment};
 use crate::outbound;
+
+mod ask;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,6 +70,7 @@ pub(super) enum Action {
 /// # Errors
 /// A sentence for each wrong turn, with what to do.
 pub(super) async fn auth(options: &Options) -> anyhow::Result<()> {
+    interrupt::leaves_the_terminal_as_it_is();
     match &options.action {
         Some(Action::Status(sources)) => status(sources).await,
         Some(Action::Revoke { yes, sources }) => revoke(sources, *yes).await,
@@ -85,6 +89,9 @@ fn access(sources: &Sources) -> anyhow::Result<BiginAccess> {
 /// A sentence for each wrong turn, with what to do.
 pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
     let known = access(&options.sources)?;
+    if !options.print {
+        is_kept(options)?;
+    }
     let asked_id = options.client_id.clone().or(known.client_id.clone());
     let file = options.client_secret_file.as_deref();
     let asked_secret = file.map(secret_of).transpose()?.or(known.client_secret.clone());
@@ -104,6 +111,7 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
         None => ask_secret("Client secret", "--client-secret-file or BIGIN_CLIENT_SECRET")?,
     };
     let code = match &options.code {
+        Some(code) if code.trim().is_empty() => bail!(Usage("the code is empty".into())),
         Some(code) => code.trim().to_owned(),
         None => ask_code(by_hand)?,
     };
@@ -125,10 +133,36 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
         print(&lines.collect::<String>())?;
     } else {
         let path = env_file::path(&options.sources);
-        env_file::set(&path, &settings).context("the refresh token was granted and could not be kept: use --print")?;
+        env_file::set(&path, &settings).context(
+            "the refresh token was granted, could not be kept, and is lost: generate a new code, and give --print",
+        )?;
         print(&format!("The refresh token is in {} now.\n", path.display()))?;
     }
     tell_organisation(&known, &granted, options.print).await
+}
+
+/// Whether the env file takes what the code will be exchanged for, and `serve` reads it there: before the code is used up.
+fn is_kept(options: &Options) -> anyhow::Result<()> {
+    let (sources, environment) = (&options.sources, environment());
+    let layers = Layers::read(
+        sources.config.as_deref(),
+        sources.env_file.as_deref(),
+        environment.clone(),
+    );
+    let given = [
+        ("BIGIN_REFRESH_TOKEN", true),
+        ("BIGIN_CLIENT_ID", options.client_id.is_some()),
+        ("BIGIN_CLIENT_SECRET", options.client_secret_file.is_some()),
+        ("BIGIN_DATA_CENTER", options.data_center.is_some()),
+    ];
+    let given = given.into_iter().filter(|(_, is_given)| *is_given);
+    let names: Vec<&str> = given.map(|(name, _)| name).collect();
+    for name in &names {
+        env_file::has_the_last_word(name, &environment, &layers)
+            .map_err(|Usage(why)| Usage(format!("{why}. --print shows what to set")))?;
+    }
+    env_file::check(&env_file::path(sources), &names)
+        .context("the code was not used: --print shows the refresh token instead of keeping it")
 }
 
 /// What goes into the env file: the token, and what was asked for to get it.
@@ -154,6 +188,13 @@ fn settings<'a>(
 
 /// The accounts servers to try, each with its data centre's name.
 fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result<Vec<(Option<&'static str>, Url)>> {
+    if let Some(name) = wanted.filter(|wanted| !data_centers().any(|(name, _)| name == *wanted)) {
+        let names: Vec<_> = data_centers().map(|(name, _)| name).collect();
+        bail!(Usage(format!(
+            "there is no data centre {name:?}: there are {}",
+            names.join(", ")
+        )));
+    }
     if let Some(own) = &known.accounts_url {
         let url = outbound::base_url(own).map_err(|error| Usage(format!("BIGIN_ACCOUNTS_URL {error}")))?;
         return Ok(vec![(None, url)]);
@@ -163,13 +204,6 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
     let mut servers = Vec::new();
     for (name, url) in fitting {
         servers.push((Some(name), url.parse().context("a data centre's address")?));
-    }
-    if servers.is_empty() {
-        let names: Vec<_> = data_centers().map(|(name, _)| name).collect();
-        bail!(Usage(format!(
-            "there is no such data centre: there are {}",
-            names.join(", ")
-        )));
     }
     Ok(servers)
 }
@@ -181,17 +215,24 @@ async fn first_that_knows(
     client: &SelfClient<'_>,
     code: &str,
 ) -> anyhow::Result<(Option<&'static str>, Granted)> {
+    let mut silent = Vec::new();
     for (name, url) in accounts {
         match exchange::code(&http(url)?, url, client, code).await {
             Ok(granted) => return Ok((*name, granted)),
             Err(Refused::Client) if accounts.len() > 1 => {}
+            Err(Refused::NoAnswer { .. }) if accounts.len() > 1 => silent.extend(url.host_str()),
             Err(refused) => return Err(why(&refused, url)),
         }
     }
-    match accounts {
-        [(_, url)] => Err(why(&Refused::Client, url)),
-        _ => Err(anyhow!(
+    match (accounts, silent.as_slice()) {
+        ([(_, url)], _) => Err(why(&Refused::Client, url)),
+        (_, []) => Err(anyhow!(
             "no data centre knows this client id (invalid_client): compare it with the API console's, where it begins with 1000."
+        )),
+        (_, silent) => Err(anyhow!(
+            "no data centre that answered knows this client id, and {} did not answer: check the network, generate a new code, and \
+             give --data-center",
+            silent.join(", ")
         )),
     }
 }
@@ -315,62 +356,6 @@ fn stored(known: &BiginAccess) -> anyhow::Result<&SecretString> {
 
 fn http(url: &Url) -> anyhow::Result<Client> {
     Ok(outbound::client(crate::app::USER_AGENT, &[url])?)
-}
-
-fn secret_of(path: &Path) -> anyhow::Result<SecretString> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| {
-        Usage(format!(
-            "--client-secret-file {} cannot be read: {error}",
-            path.display()
-        ))
-    })?;
-    Ok(SecretString::from(text.trim().to_owned()))
-}
-
-fn ask(what: &str, otherwise: &str) -> anyhow::Result<String> {
-    if !std::io::stdin().is_terminal() {
-        bail!(Usage(format!("there is no terminal to ask at: give {otherwise}")));
-    }
-    Ok(dialoguer::Input::<String>::new()
-        .with_prompt(what)
-        .interact_text()?
-        .trim()
-        .to_owned())
-}
-
-fn ask_secret(what: &str, otherwise: &str) -> anyhow::Result<SecretString> {
-    if !std::io::stdin().is_terminal() {
-        bail!(Usage(format!("there is no terminal to ask at: give {otherwise}")));
-    }
-    Ok(SecretString::from(
-        dialoguer::Password::new()
-            .with_prompt(what)
-            .interact()?
-            .trim()
-            .to_owned(),
-    ))
-}
-
-fn ask_code(by_hand: bool) -> anyhow::Result<String> {
-    if by_hand {
-        print(&format!(
-            "Generate a code: https://api-console.zoho.com (in your data centre), \"Self Client\", tab \"Generate Code\".\n\
-             Scope:        {SCOPES}\n\
-             Duration:     10 minutes\n\
-             Description:  bigin-sync\n\
-             Then choose the portal Bigin and your organisation.\n"
-        ))?;
-        return ask("Code", "CODE");
-    }
-    let mut code = String::new();
-    std::io::stdin().read_to_string(&mut code)?;
-    if code.trim().is_empty() {
-        bail!(Usage(
-            "there is no code: give it as argument or by standard input".into()
-        ));
-    }
-    Ok(code.trim().to_owned())
 }
 
 #[cfg(test)]

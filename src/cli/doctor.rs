@@ -120,6 +120,8 @@ pub(super) struct Wishes {
     pub(super) lead: Option<LeadId>,
     /// With its values.
     pub(super) show_values: bool,
+    /// How the webhook fared until now says nothing any more.
+    pub(super) webhook_is_mended: bool,
 }
 
 /// What was found.
@@ -261,7 +263,7 @@ pub(super) async fn examine(patient: &Patient, wishes: &Wishes) -> Report {
     }
     let (of_sanity, samples) = sanity::look(patient).await;
     findings.extend(of_sanity);
-    findings.extend(webhook::look(patient).await);
+    findings.extend(webhook::look(patient, wishes).await);
     let (of_leads, lead) = leads::look(patient, wishes, samples, fields.as_ref()).await;
     findings.extend(of_leads);
     findings.push(guided::offer());
@@ -325,6 +327,7 @@ pub(super) async fn doctor(options: &Options) -> anyhow::Result<()> {
         may_ask: on_terminal && std::io::stdin().is_terminal() && !options.json,
         lead: lead.map_err(|error| Usage(format!("--lead is {error}")))?,
         show_values: options.show_values,
+        webhook_is_mended: false,
     };
     if wishes.show_values {
         note("the values of the lead are shown: they are personal data, keep them to yourself");

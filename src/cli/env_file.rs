@@ -1,14 +1,17 @@
 //! Settings are written into an env file so that all other lines stay as they are, nobody else can read it, and it is never
 //! half written.
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use tempfile::NamedTempFile;
 
-use super::Sources;
+use super::{Sources, Usage};
+use crate::config::Layers;
 
 /// Where the env file is: the one that is named, else beside the settings' file.
 pub(super) fn path(sources: &Sources) -> PathBuf {
@@ -20,13 +23,63 @@ pub(super) fn path(sources: &Sources) -> PathBuf {
     named.or_else(beside).unwrap_or_else(|| PathBuf::from(".env"))
 }
 
-/// Sets each name to its value: in its own line where it has one, at the end where not. The file gets mode 0600.
+/// Whether what the env file says of a setting is what counts.
 ///
 /// # Errors
-/// The file or its folder cannot be read or written; it is as it was then.
+/// What is set elsewhere goes before it.
+pub(super) fn has_the_last_word(
+    setting: &str,
+    environment: &BTreeMap<String, String>,
+    layers: &Layers,
+) -> Result<(), Usage> {
+    let file = format!("{setting}_FILE");
+    let is_given = |name: &&str| environment.get(*name).is_some_and(|value| !value.is_empty());
+    if let Some(name) = [setting, &file].into_iter().find(is_given) {
+        return Err(Usage(format!(
+            "{name} is set in the environment, which goes before the env file: change it there"
+        )));
+    }
+    if layers.is_set(&file) {
+        return Err(Usage(format!("{file} names a file with that secret: change it there")));
+    }
+    Ok(())
+}
+
+/// Whether others on this machine can read it.
+pub(super) fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0)
+}
+
+/// Whether these settings could be written: to be known before something is used up for their values.
+///
+/// # Errors
+/// As of [`set`].
+pub(super) fn check(path: &Path, names: &[&str]) -> anyhow::Result<()> {
+    let settings: Vec<(&str, &str)> = names.iter().map(|name| (*name, "1000.abc.def")).collect();
+    prepare(path, &settings).map(drop)
+}
+
+/// Sets each name to its value: in its own line where it has one, at the end where not. The file gets mode 0600, and stays
+/// its owner's.
+///
+/// # Errors
+/// The file or its folder cannot be read or written, or would not say what it is to say; it is as it was then.
 pub(super) fn set(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+    let (file, path) = prepare(path, settings)?;
+    file.persist(&path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(())
+}
+
+/// The new file, beside the old one, and the old one's path.
+fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempFile, PathBuf)> {
     let what = || format!("{} cannot be written", path.display());
-    let before = match std::fs::read_to_string(path) {
+    // Where it is a link, the file behind it is what others read.
+    let path = match path.is_symlink() {
+        true => path.canonicalize().with_context(what)?,
+        false => path.to_owned(),
+    };
+    let before = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).with_context(what),
@@ -37,16 +90,42 @@ pub(super) fn set(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<()> 
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .with_context(what)?;
+    if let Ok(owner) = std::fs::metadata(&path) {
+        let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
+        std::os::unix::fs::fchown(file.as_file(), uid, gid)
+            .with_context(|| format!("{} belongs to somebody else: do this as its owner", path.display()))?;
+    }
     file.write_all(after.as_bytes()).with_context(what)?;
+    for (name, value) in settings {
+        if !says(file.path(), name, value) {
+            bail!(
+                "{name} cannot be set in {}: a text before it has no end",
+                path.display()
+            );
+        }
+    }
     file.as_file().sync_all().with_context(what)?;
-    file.persist(path).with_context(what)?;
-    Ok(())
+    Ok((file, path))
+}
+
+/// Whether a file, as it will be read, gives a name this value.
+fn says(path: &Path, name: &str, value: &str) -> bool {
+    let Ok(read) = dotenvy::from_path_iter(path) else {
+        return false;
+    };
+    let given = read.map_while(Result::ok).filter(|(given, _)| given == name).last();
+    given.is_some_and(|(_, given)| given == value)
 }
 
 fn with(before: &str, settings: &[(&str, &str)]) -> String {
-    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
+    // Every line keeps its own end.
+    let mut lines: Vec<String> = before.split('\n').map(str::to_owned).collect();
+    if lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    let end = if before.contains("\r\n") { "\r" } else { "" };
     for (name, value) in settings {
-        let line = format!("{name}={}", quoted(value));
+        let line = format!("{name}={}{end}", quoted(value));
         let own = |line: &String| {
             let line = line.trim_start();
             let line = line.strip_prefix("export ").unwrap_or(line);
@@ -96,6 +175,7 @@ mod tests {
             "# Bigin\nBIGIN_CLIENT_ID=1000.A\nBIGIN_REFRESH_TOKEN=1000.new\n\nTAG_DELAY=15s\nBIGIN_DATA_CENTER=eu\n"
         );
         assert_eq!(with("", &[("A", "b c$d")]), "A='b c$d'\n");
+        assert_eq!(with("A=1\r\nB=2\r\n", &[("A", "3")]), "A=3\r\nB=2\r\n");
     }
 
     #[test]
@@ -121,5 +201,31 @@ mod tests {
             1,
             "nothing is left over"
         );
+    }
+
+    #[test]
+    fn a_file_that_would_not_say_it_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        let note = "NOTE=\"first\nA=old\nlast\"\n";
+        std::fs::write(&path, note).unwrap();
+        let refused = check(&path, &["A"]).unwrap_err().to_string();
+        assert!(refused.starts_with("A cannot be set in "), "{refused}");
+        set(&path, &[("A", "new")]).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), note);
+    }
+
+    #[test]
+    fn a_link_stays_one_and_the_file_behind_it_keeps_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("settings"), folder.path().join(".env"));
+        std::fs::write(&file, "A=1\n").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let is_root = std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_ok();
+        set(&link, &[("A", "2")]).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "A=2\n");
+        let owner = std::fs::metadata(&file).unwrap().uid();
+        assert!(!is_root || owner == 65534, "{owner}");
     }
 }

@@ -14,6 +14,7 @@ mod bars;
 pub mod demo;
 mod doctor;
 mod env_file;
+mod interrupt;
 mod manual;
 mod send;
 mod serve;
@@ -130,6 +131,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn failed(error: &anyhow::Error) -> ExitCode {
     if error.is::<Said>() {
         return ExitCode::FAILURE;
+    }
+    if interrupt::is_one(error) {
+        interrupt::say();
+        return ExitCode::from(interrupt::INTERRUPTED);
     }
     // Not `eprintln!`, which panics where standard error is closed: the exit code still tells.
     let _ = writeln!(std::io::stderr(), "bigin-sync: {error:#}");

@@ -1,16 +1,16 @@
 //! `bigin-sync setup`: asks for what is not set yet, checks it, shows what it will change, changes it, and looks at the whole.
 //! What is set and works is left as it is, so that it can be run again at any time.
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use secrecy::SecretString;
 
 pub(super) use self::answers::Options;
 
 use self::answers::{DATASET, LEAD_TYPE, PROJECT_ID, PUBLIC_URL, SANITY_TOKEN, TAGS};
-use self::desk::{Desk, confirmed, hidden, line_of};
+use self::desk::{Desk, Question, confirmed, hidden, line_of};
 use self::webhook::{ByHand, Step};
 use super::doctor::{self, Finding, MANAGEMENT_TOKEN, Outcome, Wishes};
-use super::{Said, Usage, auth, env_file, print};
+use super::{Said, Usage, auth, env_file, interrupt, print};
 use crate::config::environment;
 
 mod answers;
@@ -23,19 +23,23 @@ mod webhook;
 /// # Errors
 /// Something has failed, or an answer is missing.
 pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
+    interrupt::leaves_the_terminal_as_it_is();
     let mut surroundings = environment();
     let own = surroundings.remove(MANAGEMENT_TOKEN).filter(|token| !token.is_empty());
     let mut desk = Desk::open(&options.sources, surroundings)?;
+    // What has a default is asked for the first time, and taken as it is ever after.
+    let is_new = desk.known(PROJECT_ID.setting)?.is_none();
     options.answer(&mut desk)?;
     if !desk.by_hand {
         options.suffice(&desk)?;
     }
-    let is_new = sanity(&mut desk).await?;
+    sanity(&mut desk, is_new).await?;
     let needs_access = needs_access(&desk, options).await?;
-    if is_new {
-        desk.ask(&TAGS, false)?;
+    if needs_access {
+        desk.may_be_written("BIGIN_REFRESH_TOKEN")?;
     }
-    address(&mut desk)?;
+    well(&mut desk, &TAGS, is_new)?;
+    well(&mut desk, &PUBLIC_URL, true)?;
     let step = the_webhook(&mut desk, options, own).await?;
     desk.make("SANITY_WEBHOOK_SECRET")?;
     desk.make("ADMIN_TOKEN")?;
@@ -48,7 +52,13 @@ pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
         agreed(&desk, options, &plan)?;
         carry_out(&mut desk, options, needs_access, &step).await?;
     }
-    let is_well = look(&desk, step.1, !tags.is_empty()).await?;
+    // Tags are made where that was agreed.
+    let wishes = Wishes {
+        fix: !tags.is_empty(),
+        webhook_is_mended: matches!(step.0, Step::Change { .. }),
+        ..Wishes::default()
+    };
+    let is_well = look(&desk, step.1, &wishes).await?;
     last_words(&desk, &step.0, is_well)?;
     if options.test_lead || desk.by_hand && !options.yes && confirmed(test_lead::OFFER)? {
         test_lead::send(&desk.patient(None)?).await?;
@@ -56,10 +66,8 @@ pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks until Sanity lets leads be read and written. Returns whether nothing was set before: what has a default is asked for
-/// then, and taken as it is ever after.
-async fn sanity(desk: &mut Desk) -> anyhow::Result<bool> {
-    let is_new = desk.known(PROJECT_ID.setting)?.is_none();
+/// Asks until Sanity lets leads be read and written.
+async fn sanity(desk: &mut Desk, is_new: bool) -> anyhow::Result<()> {
     let mut again = false;
     loop {
         desk.ask(&PROJECT_ID, again)?;
@@ -71,7 +79,7 @@ async fn sanity(desk: &mut Desk) -> anyhow::Result<bool> {
         let findings = desk.patient(None)?.sanity().await;
         show(&findings)?;
         if findings.iter().all(|finding| finding.outcome != Outcome::Failed) {
-            return Ok(is_new);
+            return Ok(());
         }
         if !desk.by_hand {
             bail!(Said);
@@ -83,6 +91,17 @@ async fn sanity(desk: &mut Desk) -> anyhow::Result<bool> {
 /// Whether a code has to be exchanged: there is no refresh token, or it does not do what is needed.
 async fn needs_access(desk: &Desk, options: &Options) -> anyhow::Result<bool> {
     if desk.known("BIGIN_REFRESH_TOKEN")?.is_none() {
+        return Ok(true);
+    }
+    let client = options.bigin_client_id.as_deref();
+    if client.is_some() && client != desk.known("BIGIN_CLIENT_ID")?.as_deref() {
+        // The refresh token is another client's.
+        if options.bigin_code.is_none() && !desk.by_hand {
+            bail!(Usage(
+                "--bigin-client-id is another client than the one that is set: give a code of it with --bigin-code"
+                    .to_owned()
+            ));
+        }
         return Ok(true);
     }
     let findings = desk.patient(None)?.access().await;
@@ -100,21 +119,20 @@ async fn needs_access(desk: &Desk, options: &Options) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Asks for the address until it is one.
-fn address(desk: &mut Desk) -> anyhow::Result<()> {
-    let mut again = false;
-    loop {
-        desk.ask(&PUBLIC_URL, again)?;
-        let Some(fault) = desk.patient(None)?.fault_of(PUBLIC_URL.setting) else {
-            return Ok(());
-        };
+/// Asks, if it is to be asked for, and until what is set has no fault.
+fn well(desk: &mut Desk, question: &Question, asked: bool) -> anyhow::Result<()> {
+    if asked {
+        desk.ask(question, false)?;
+    }
+    while let Some(fault) = desk.patient(None)?.fault_of(question.setting) {
         if !desk.by_hand {
             bail!(Usage(fault));
         }
         print(&format!("{fault}\n"))?;
-        desk.forget(&[PUBLIC_URL.setting]);
-        again = true;
+        desk.forget(&[question.setting]);
+        desk.ask(question, true)?;
     }
+    Ok(())
 }
 
 /// What is to be done about the webhook, and the token that it is done with.
@@ -175,11 +193,18 @@ fn plan(desk: &Desk, needs_access: bool, tags: &[String], step: &Step) -> anyhow
         lines.iter_mut().for_each(|line| *line = format!("  {line}"));
         lines.insert(0, format!("{} gets", path.display()));
     }
+    if env_file::is_open(&path) {
+        lines.push(format!(
+            "{} is for its owner alone: others can read it now",
+            path.display()
+        ));
+    }
     lines.extend(tags.iter().map(|tag| format!("Bigin gets {tag}")));
     match step {
         Step::Make(url) => lines.push(format!("Sanity gets a webhook to {url}")),
         Step::Change { url, parts, .. } => {
-            lines.push(format!("Sanity's webhook to {url} is changed: {}", parts.join(", ")));
+            lines.push(format!("Sanity's webhook to {url} is changed:"));
+            lines.extend(parts.iter().map(|part| format!("  {part}")));
         }
         Step::Well | Step::ByHand(_) => {}
     }
@@ -215,10 +240,11 @@ async fn carry_out(
     needs_access: bool,
     (step, token): &(Step, Option<SecretString>),
 ) -> anyhow::Result<()> {
-    let changed = !desk.changes().is_empty();
+    let path = env_file::path(&desk.sources);
+    let changed = !desk.changes().is_empty() || env_file::is_open(&path);
     desk.write()?;
     if changed {
-        print(&format!("{} is written.\n", env_file::path(&desk.sources).display()))?;
+        print(&format!("{} is written.\n", path.display()))?;
     }
     if needs_access {
         print("\n")?;
@@ -231,7 +257,10 @@ async fn carry_out(
             ..auth::Options::default()
         })
         .await
-        .context("`bigin-sync setup` goes on from here when it is run again")?;
+        .map_err(|error| match error.is::<Usage>() {
+            true => error,
+            false => anyhow!("{error:#}. `bigin-sync setup` goes on from here when it is run again"),
+        })?;
     }
     if let Some(token) = token {
         webhook::carry_out(&desk.patient(Some(token.clone()))?, step).await?;
@@ -239,15 +268,11 @@ async fn carry_out(
     Ok(())
 }
 
-/// The whole, as `doctor` sees it, and whether it is well. Tags that Bigin lacks are made where that was agreed.
-async fn look(desk: &Desk, management_token: Option<SecretString>, make_tags: bool) -> anyhow::Result<bool> {
-    let wishes = Wishes {
-        fix: make_tags,
-        ..Wishes::default()
-    };
+/// The whole, as `doctor` sees it, and whether it is well.
+async fn look(desk: &Desk, management_token: Option<SecretString>, wishes: &Wishes) -> anyhow::Result<bool> {
     print("\nThe installation as a whole:\n\n")?;
     let patient = desk.patient(management_token)?;
-    let report = doctor::examine(&patient, &wishes).await;
+    let report = doctor::examine(&patient, wishes).await;
     print(&doctor::table(&report))?;
     Ok(report.is_well())
 }
@@ -264,8 +289,12 @@ fn last_words(desk: &Desk, step: &Step, is_well: bool) -> anyhow::Result<()> {
         bail!(Said);
     }
     let address = patient.address();
+    let but = match step {
+        Step::ByHand(ByHand::NoToken) => ", but for the webhook, which only you can look at",
+        _ => "",
+    };
     print(&format!(
-        "\nAll is set up. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started \
+        "\nAll is set up{but}. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started \
          again.\nIts dashboard is at {address}/, and asks for the ADMIN_TOKEN in {}.\n",
         env_file::path(&desk.sources).display()
     ))?;

@@ -198,12 +198,18 @@ impl Reader<'_> {
                 "SANITY_DATASET is {dataset:?}, and may have letters, digits, '-' and '_' only"
             ));
         }
+        let lead_type = self.text("SANITY_LEAD_TYPE");
+        if !lead_type.chars().all(|c| legal(c) || matches!(c, '_' | '.')) {
+            self.fault(format!(
+                "SANITY_LEAD_TYPE is {lead_type:?}, and may have letters, digits, '_', '.' and '-' only: it is the name in the schema"
+            ));
+        }
         SanityAccess {
             token: self.token("SANITY_API_WRITE_TOKEN"),
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
             project_id: project,
             dataset,
-            lead_type: self.text("SANITY_LEAD_TYPE"),
+            lead_type,
         }
     }
 

@@ -76,6 +76,7 @@ fn every_fault_is_listed_at_once() {
         ("SANITY_API_URL", "ftp://example.org"),
         ("DATABASE_URL", "mysql://root:hunter2@example.org/db"),
         ("BIGIN_TAGS", "a-tag-of-more-than-25-letters"),
+        ("SANITY_LEAD_TYPE", "dbr lead\""),
     ];
     let env: BTreeMap<_, _> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let message = load_in(tempfile::tempdir().unwrap().path(), env.clone())
@@ -85,7 +86,7 @@ fn every_fault_is_listed_at_once() {
     for name in missing.chain(env.keys().map(String::as_str)) {
         assert!(message.contains(name), "{name} is not in: {message}");
     }
-    assert!(message.starts_with("the settings have 16 faults:\n"), "{message}");
+    assert!(message.starts_with("the settings have 17 faults:\n"), "{message}");
     assert!(!message.contains("hunter2"));
 }
 

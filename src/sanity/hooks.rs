@@ -172,6 +172,7 @@ impl Hooks<'_> {
     ) -> Result<Option<Value>, HooksError> {
         let base = base_text(self.api_url);
         let url = format!("{base}/{API_VERSION}/hooks/projects/{}{path}", self.project_id);
+        let is_change = method != Method::GET;
         let mut request = self.http.request(method, url).bearer_auth(self.token.expose_secret());
         if let Some(body) = body {
             request = request.json(body);
@@ -182,6 +183,8 @@ impl Hooks<'_> {
         match (answer.status, message) {
             (status, _) if status.is_success() => Ok(answer.json),
             (StatusCode::UNAUTHORIZED, _) => Err(HooksError::Token),
+            // Of what is made or changed, Sanity says why it may not be: the plan may have no more webhooks.
+            (StatusCode::FORBIDDEN, Some(message)) if is_change => Err(HooksError::Refused(message.to_owned())),
             (StatusCode::FORBIDDEN, _) => Err(HooksError::Right),
             (StatusCode::NOT_FOUND, Some(_)) => Err(HooksError::Project),
             (status, Some(message)) if status.is_client_error() => Err(HooksError::Refused(message.to_owned())),

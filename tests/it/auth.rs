@@ -167,9 +167,60 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
     bigin-sync: the token works, and lacks the scope ZohoBigin.org.READ, so others may be missing too. Generate a code for all of them:
       ZohoBigin.modules.contacts.ALL,ZohoBigin.settings.fields.READ,ZohoBigin.settings.tags.READ,ZohoBigin.settings.tags.CREATE,ZohoBigin.org.READ,ZohoBigin.coql.READ
     ");
-    let (code, _, err) = desk.run(&["--data-center", "uk", &desk.code()]).await;
-    // The address that is set wins over any name.
-    assert_eq!(code, 1, "{err}");
+}
+
+#[actix_web::test]
+async fn a_code_is_not_used_up_for_a_token_that_would_not_be_kept_or_not_be_read() {
+    let desk = Desk::with_client().await;
+    let code = desk.code();
+    let grants = || desk.bigin.model().count(CallKind::Token);
+    let token = desk.folder.path().join("token");
+    std::fs::write(&token, "1000.old\n").unwrap();
+    for name in ["BIGIN_REFRESH_TOKEN", "BIGIN_REFRESH_TOKEN_FILE"] {
+        let mut command = desk.command(&[&code]);
+        command.env(name, &token);
+        let (exit, out, err) = run_beside(command).await;
+        assert_eq!((exit, out.as_str()), (2, ""), "{err}");
+        let said = format!(
+            "{name} is set in the environment, which goes before the env file: change it there. --print shows what to set"
+        );
+        assert!(err.contains(&said), "{err}");
+    }
+    let env = desk.folder.path().join(".env");
+    let lines = std::fs::read_to_string(&env).unwrap();
+    std::fs::write(
+        &env,
+        format!("{lines}NOTE=\"one\nBIGIN_REFRESH_TOKEN=of no say\ntwo\"\n"),
+    )
+    .unwrap();
+    let (exit, out, err) = desk.run(&[&code]).await;
+    assert_eq!((exit, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("the code was not used"), "{err}");
+    assert_eq!(grants(), 0);
+
+    std::fs::write(&env, lines).unwrap();
+    let (exit, _, err) = desk.run(&[&code]).await;
+    assert_eq!(exit, 0, "{err}");
+}
+
+#[actix_web::test]
+async fn a_question_that_is_broken_off_leaves_the_terminal_as_it_was() {
+    let desk = Desk::new().await;
+    for (question, answer) in [("Client id", None), ("Client secret", Some("1000.A\r"))] {
+        let mut terminal = Terminal::run(desk.command(&[]));
+        if let Some(answer) = answer {
+            terminal.until_it_shows_next("Client id").await;
+            terminal.answer(answer).await;
+        }
+        terminal.until_it_shows_next(question).await;
+        terminal.until_keys_are_read().await;
+        terminal.interrupt();
+        let ended = terminal.ended().await;
+        assert_eq!(ended, 130, "{}", terminal.text());
+        assert!(terminal.shows_what_is_typed(), "at {question}");
+        assert!(terminal.text().contains("broken off"), "{}", terminal.text());
+    }
+    assert!(!desk.folder.path().join(".env").exists());
 }
 
 #[actix_web::test]
@@ -195,7 +246,7 @@ async fn a_data_centre_that_there_is_none_of_is_told_before_anything_is_asked() 
     command.env_remove("BIGIN_ACCOUNTS_URL");
     let (code, _, err) = run_beside(command).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: there is no such data centre: there are us, eu, in, au, cn, jp, sa, ca");
+    insta::assert_snapshot!(err, @r#"bigin-sync: there is no data centre "uk": there are us, eu, in, au, cn, jp, sa, ca"#);
 }
 
 #[actix_web::test]

@@ -71,7 +71,7 @@ fn troubles_of_the_token() -> Vec<Trouble> {
             mend: bigin_mends,
             told: &[
                 "bigin: refresh token rejected (invalid_code); ",
-                "make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN",
+                "get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN",
             ],
         },
         Trouble {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::Cluster;
 use crate::process::{Process, Stage, binary, eventually, nothing_personal_in};
-use crate::send::run_beside;
+use crate::send::{canned, run_beside};
 use crate::terminal::Terminal;
 use crate::world::{ADMIN_TOKEN, lead, with};
 
@@ -186,7 +186,7 @@ async fn where_all_is_well_it_says_so_beside_a_running_service_and_costs_no_gran
       ok       write            the result may be written to leads (tried with dryRun)
 
     Webhook
-      ok       address          a service answers at 127.0.0.1
+      ok       address          the service answers at 127.0.0.1
       ok       webhook          one webhook leads here, and is enabled
       ok       changes          it tells of create and update
       ok       filter           it asks for leads that were changed to REQUESTED
@@ -545,6 +545,19 @@ async fn a_field_for_leads_ids_that_would_be_of_no_use_is_a_failure() {
             "{troubles}"
         );
     }
+}
+
+#[actix_web::test]
+async fn whoever_else_answers_at_the_address_is_not_taken_for_the_service() {
+    let mut clinic = Clinic::new().await;
+    let parked = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\nparked";
+    clinic.set("PUBLIC_URL", &canned(parked));
+    let (code, out, _) = clinic.run(&[]).await;
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("FAILED   address          what answers at 127.0.0.1 is not bigin-sync\n"),
+        "{out}"
+    );
 }
 
 #[actix_web::test]

@@ -280,6 +280,10 @@ async fn who_does_not_agree_changes_nothing() {
     let mut flags = desk.flags();
     flags.retain(|flag| flag != "--yes");
     let mut terminal = Terminal::run(desk.command(&flags));
+    for question in ["Dataset", "Document type of a lead", "Tag"] {
+        terminal.until_it_shows_next(&format!("{question} [")).await;
+        terminal.answer("\r").await;
+    }
     terminal.until_it_shows_next("Change this?").await;
     terminal.answer("n").await;
     assert_eq!(terminal.ended().await, 1);
@@ -310,8 +314,16 @@ async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_sec
     }
     let (code, out, err) = desk.run(&desk.flags()).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let changed = out.lines().find(|line| line.contains("is changed: ")).unwrap();
-    assert!(changed.ends_with("is changed: filter, drafts, disabled"), "{changed}");
+    let (_, changed) = out.split_once("/webhooks/sanity/ is changed:\n").unwrap();
+    let changed: Vec<&str> = changed.lines().take(3).map(str::trim).collect();
+    assert_eq!(
+        changed,
+        [
+            "the filter is _type == \"dbrLead\" && crmStatus == \"REQUESTED\" && delta::changedAny(crmStatus), and was _type == \"dbrLead\"",
+            "it tells of no drafts and no versions of releases any more",
+            "it is enabled again",
+        ]
+    );
     assert_eq!(desk.setting("SANITY_WEBHOOK_SECRET"), Some(format!("'{secret}'")));
     {
         let model = desk.stage.sanity.model();
@@ -321,11 +333,28 @@ async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_sec
         assert_eq!(model.webhooks.listed.get("filter"), None);
     }
 
-    // The file has the last word where both have a secret.
+    // The file has the last word where both have a secret; and what was refused until then is no failure any more.
     desk.stage.sanity.model().webhooks.secret = "another".to_owned();
+    let process = desk.stage.serve().await;
+    desk.stage
+        .sanity
+        .set_webhook(&format!("{}/webhooks/sanity", process.url));
+    desk.stage.request(lead("Ada")).await;
+    process.stop().await;
+    let url = format!("{}/webhooks/sanity/", desk.public_url());
+    desk.stage.sanity.model().webhooks.url = Some(url);
+    let refused = desk
+        .stage
+        .sanity
+        .model()
+        .deliveries
+        .last()
+        .and_then(|attempt| attempt.status);
+    assert_eq!(refused, Some(401));
     let (code, out, _) = desk.run(&desk.flags()).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("is changed: secret\n"), "{out}");
+    assert!(out.contains("the secret is SANITY_WEBHOOK_SECRET"), "{out}");
+    assert!(out.contains("none since it was changed just now"), "{out}");
     assert_eq!(desk.stage.sanity.model().webhooks.secret, secret);
 }
 
@@ -371,9 +400,9 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
     let desk = Desk::new().await;
     let (code, out, err) = desk.run(&desk.flags_but("--management-token-file", None)).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let start = out.find("The webhook is for you").unwrap();
+    let start = out.find("The webhook was not looked at").unwrap();
     insta::assert_snapshot!(out[start..].replace(&desk.address, "ADDRESS"), @r#"
-    The webhook is for you to make: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
+    The webhook was not looked at, for want of a management token. If there is none yet, make it; one that is there has to be like this: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
       URL          http://ADDRESS/webhooks/sanity
       Dataset      production
       Trigger on   Create, Update
@@ -383,7 +412,7 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
       HTTP method  POST
       Secret       the SANITY_WEBHOOK_SECRET of the env file
 
-    All is set up. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started again.
+    All is set up, but for the webhook, which only you can look at. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started again.
     Its dashboard is at http://ADDRESS/, and asks for the ADMIN_TOKEN in .env.
     "#);
     assert_eq!(desk.stage.sanity.model().webhooks.url, None);
@@ -455,7 +484,7 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     let desk = Desk::new().await;
     let (code, _, err) = desk.run(&desk.flags_but("--bigin-code", Some("1000.old.old"))).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: `bigin-sync setup` goes on from here when it is run again: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once");
+    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once. `bigin-sync setup` goes on from here when it is run again");
     let made = desk.setting("ADMIN_TOKEN");
     assert!(made.is_some());
     assert_eq!(desk.setting("BIGIN_REFRESH_TOKEN"), None);
@@ -626,4 +655,63 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
     .await;
     stand_ins.kill().unwrap();
     stand_ins.wait().unwrap();
+}
+
+#[actix_web::test]
+async fn a_service_that_moves_takes_its_webhook_along() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.run(&desk.flags()).await.0, 0);
+    let old = desk.public_url();
+    let new = old.replace("127.0.0.1", "localhost");
+    let args = strings(&["--public-url", &new, "--management-token-file", "developer", "--yes"]);
+    let (code, out, err) = desk.run(&args).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let (_, changed) = out.split_once("/webhooks/sanity is changed:\n").unwrap();
+    assert!(
+        changed
+            .trim_start()
+            .starts_with(&format!("it led to {old}/webhooks/sanity\n")),
+        "{out}"
+    );
+    let url = desk.stage.sanity.model().webhooks.url.clone();
+    assert_eq!(url, Some(format!("{new}/webhooks/sanity")), "and no second one is made");
+}
+
+#[actix_web::test]
+async fn an_answer_that_no_service_would_start_with_is_not_written() {
+    for (flag, value, setting) in [
+        ("--sanity-lead-type", "dbr lead\"", "SANITY_LEAD_TYPE"),
+        ("--bigin-tags", "Import,<Hot>", "BIGIN_TAGS"),
+    ] {
+        let desk = Desk::new().await;
+        let mut flags = desk.flags();
+        flags.extend(strings(&[flag, value]));
+        let (code, out, err) = desk.run(&flags).await;
+        assert_ne!(code, 0, "{out}");
+        assert!(format!("{out}{err}").contains(setting), "{out}{err}");
+        assert_eq!(desk.env(), "", "{setting}");
+    }
+}
+
+#[actix_web::test]
+async fn an_env_file_that_others_can_read_is_closed_and_one_that_has_no_say_is_named() {
+    let mut desk = Desk::new().await;
+    assert_eq!(desk.run(&desk.flags()).await.0, 0);
+    let env = desk.path(ENV);
+    std::fs::set_permissions(&env, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, out, _) = desk.run(&strings(&["--yes"])).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains(".env is for its owner alone: others can read it now"),
+        "{out}"
+    );
+    assert_eq!(std::fs::metadata(&env).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let revoked = desk.stage.bigin.refresh_token();
+    desk.stage.bigin.model().revoke_refresh_token(&revoked);
+    desk.stage.env.insert("BIGIN_REFRESH_TOKEN".to_owned(), revoked);
+    let code_of_zoho = desk.code();
+    let (code, out, err) = desk.run(&strings(&["--yes", "--bigin-code", &code_of_zoho])).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(err.contains("BIGIN_REFRESH_TOKEN is set in the environment"), "{err}");
 }

@@ -88,12 +88,21 @@ impl Terminal {
 
     /// Answers a question, once the program reads keys: what is typed before it asks for a secret is thrown away.
     pub async fn answer(&mut self, text: &str) {
+        self.until_keys_are_read().await;
+        self.type_in(text);
+    }
+
+    pub async fn until_keys_are_read(&self) {
         eventually("the program reads keys", || async {
-            let modes = tcgetattr(&self.screen).unwrap().local_modes;
-            (!modes.contains(LocalModes::ECHO)).then_some(())
+            (!self.shows_what_is_typed()).then_some(())
         })
         .await;
-        self.type_in(text);
+    }
+
+    /// Whether it is as a shell wants it.
+    pub fn shows_what_is_typed(&self) -> bool {
+        let modes = tcgetattr(&self.screen).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO)
     }
 
     pub fn type_in(&mut self, text: &str) {

@@ -4,8 +4,8 @@ use reqwest::Url;
 
 use super::finding::{Finding, Group, Outcome};
 use super::rule;
-use super::{PATIENCE, Patient};
-use crate::outbound::{self, base_text};
+use super::{PATIENCE, Patient, Wishes};
+use crate::outbound::{self, Answer, base_text};
 use crate::sanity::hooks::{Attempt, Hooks, HooksError, Webhook};
 
 /// Where the service takes webhooks.
@@ -19,7 +19,7 @@ const CREATE: &str = "sanity.io/manage, API, Webhooks: add one, as deploy/sanity
 /// What is missed while webhooks do not come, or not rightly.
 pub(super) const SLOW: &str = "leads wait for reconciliation, which looks once in RECONCILE_INTERVAL";
 
-pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
+pub(super) async fn look(patient: &Patient, wishes: &Wishes) -> Vec<Finding> {
     let mut findings: Vec<Finding> = address(patient).await.into_iter().collect();
     let needed = ["SANITY_PROJECT_ID", "SANITY_DATASET", "SANITY_API_URL", "PUBLIC_URL"];
     if let Some(blocked) = patient.blocked(Group::Webhook, "webhook", &needed) {
@@ -35,7 +35,7 @@ pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
         return findings;
     };
     match hooks.list(PATIENCE).await {
-        Ok(all) => findings.extend(judge(patient, &hooks, &all).await),
+        Ok(all) => findings.extend(judge(patient, wishes, &hooks, &all).await),
         Err(error) => findings.push(unlisted(&error)),
     }
     findings
@@ -72,6 +72,13 @@ impl Patient {
         ours.iter().find(|hook| !hook.is_disabled).or(ours.first()).copied()
     }
 
+    /// A webhook that leads to another address of the service.
+    pub(in crate::cli) fn webhook_to<'a>(&self, all: &'a [Webhook], public: &Url) -> Option<&'a Webhook> {
+        let of_dataset = |hook: &&Webhook| hook.dataset == self.settings.sanity.dataset;
+        let mut there = all.iter().filter(of_dataset);
+        there.find(|hook| leads_here(&hook.url, Some(public)))
+    }
+
     fn own_webhooks<'a>(&self, all: &'a [Webhook]) -> impl Iterator<Item = &'a Webhook> {
         let settings = &self.settings;
         all.iter().filter(move |hook| {
@@ -104,9 +111,16 @@ async fn address(patient: &Patient) -> Option<Finding> {
     let answers = outbound::send(request, PATIENCE).await;
     let host = url.host_str().unwrap_or_default();
     Some(match answers {
-        Ok(answer) if answer.status.is_success() => {
-            Finding::ok(Group::Webhook, "address", format!("a service answers at {host}"))
+        Ok(answer) if is_ours(&answer) => {
+            Finding::ok(Group::Webhook, "address", format!("the service answers at {host}"))
         }
+        Ok(answer) if answer.status.is_success() => Finding::failed(
+            Group::Webhook,
+            "address",
+            format!("what answers at {host} is not bigin-sync"),
+            "Sanity's webhooks come by this address",
+            "see that PUBLIC_URL is right and that the proxy in front leads to LISTEN_ADDR",
+        ),
         other => {
             let said = match other {
                 Ok(answer) => format!("HTTP {}", answer.status.as_u16()),
@@ -123,6 +137,12 @@ async fn address(patient: &Patient) -> Option<Finding> {
     })
 }
 
+/// `/livez` answers so.
+fn is_ours(answer: &Answer) -> bool {
+    let status = answer.json.as_ref().and_then(|json| json.get("status"));
+    answer.status.is_success() && status.is_some_and(|status| status == "alive")
+}
+
 fn unlisted(error: &HooksError) -> Finding {
     let why = "without it the webhook cannot be looked at";
     let todo = match error {
@@ -136,13 +156,16 @@ fn unlisted(error: &HooksError) -> Finding {
     Finding::failed(Group::Webhook, "webhook", error.to_string(), why, todo)
 }
 
-async fn judge(patient: &Patient, hooks: &Hooks<'_>, all: &[Webhook]) -> Vec<Finding> {
+async fn judge(patient: &Patient, wishes: &Wishes, hooks: &Hooks<'_>, all: &[Webhook]) -> Vec<Finding> {
     let Some(hook) = patient.own_webhook(all) else {
         return vec![absent(patient, all)];
     };
     let mut findings = vec![found(hook, patient.own_webhooks(all).count())];
     findings.extend(rule::judge(hook, &patient.settings.sanity));
     findings.push(match hooks.attempts(&hook.id, PATIENCE).await {
+        Ok(attempts) if wishes.webhook_is_mended && !attempts.is_empty() => {
+            Finding::ok(Group::Webhook, "deliveries", "none since it was changed just now")
+        }
         Ok(attempts) => deliveries(&attempts),
         Err(error) => Finding::warning(
             Group::Webhook,
@@ -246,8 +269,18 @@ fn deliveries(attempts: &[Attempt]) -> Finding {
         (None, None) => "no answer".to_owned(),
     };
     let what = format!("{failed} of the last {} failed; the newest: {said}{at}", last.len());
-    if !newest.is_failure {
-        return Finding::ok(Group::Webhook, "deliveries", what);
+    match newest.is_failure {
+        false if failed * 2 < last.len() => return Finding::ok(Group::Webhook, "deliveries", what),
+        false => {
+            return Finding::warning(
+                Group::Webhook,
+                "deliveries",
+                what,
+                SLOW,
+                "see the log of the service, and of the proxy in front of it, for the ones that failed",
+            );
+        }
+        true => {}
     }
     let (why, todo) = match newest.status {
         Some(401) => (

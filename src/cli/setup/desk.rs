@@ -110,17 +110,22 @@ impl Desk {
         if self.known(setting)?.as_deref() == Some(value) {
             return Ok(());
         }
-        let file = format!("{setting}_FILE");
-        if self.environment.contains_key(setting) || self.environment.contains_key(&file) {
-            bail!(Usage(format!(
-                "{setting} is set in the environment, which goes before the env file: change it there"
-            )));
-        }
-        if self.layers().is_set(&file) {
-            bail!(Usage(format!("{file} names a file with that secret: change it there")));
-        }
+        self.may_be_written(setting)?;
         self.answers.push((setting, value.to_owned()));
         Ok(())
+    }
+
+    /// Whether an answer would count.
+    ///
+    /// # Errors
+    /// What is set elsewhere goes before it.
+    pub(super) fn may_be_written(&self, setting: &str) -> Result<(), Usage> {
+        env_file::has_the_last_word(setting, &self.environment, &self.layers())
+    }
+
+    /// What a setting was before there were answers.
+    pub(super) fn before(&self, setting: &'static str) -> anyhow::Result<Option<String>> {
+        known(&self.read(self.environment.clone()), setting)
     }
 
     /// Takes answers back, so that they are asked for again.
@@ -211,13 +216,14 @@ impl Desk {
     /// # Errors
     /// It cannot be written, and is as it was.
     pub(super) fn write(&mut self) -> anyhow::Result<()> {
-        if !self.answers.is_empty() {
+        let path = env_file::path(&self.sources);
+        if !self.answers.is_empty() || env_file::is_open(&path) {
             let settings: Vec<(&str, &str)> = self
                 .answers
                 .iter()
                 .map(|(name, value)| (*name, value.as_str()))
                 .collect();
-            env_file::set(&env_file::path(&self.sources), &settings)?;
+            env_file::set(&path, &settings)?;
         }
         self.answers.clear();
         self.made.clear();

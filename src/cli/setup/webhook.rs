@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
+use super::answers::PUBLIC_URL;
 use super::desk::Desk;
 use crate::cli::doctor::{PATIENCE, Patient};
 use crate::sanity::hooks::{self, HooksError, PROJECTION, Webhook};
@@ -13,11 +14,11 @@ pub(super) enum Step {
     Well,
     /// It is made; its address.
     Make(String),
-    /// These parts of it are changed.
+    /// These parts of it are changed: a sentence each.
     Change {
         id: String,
         url: String,
-        parts: Vec<&'static str>,
+        parts: Vec<String>,
         changes: Value,
     },
     /// A person does it.
@@ -34,14 +35,16 @@ pub(super) enum ByHand {
 }
 
 /// Finds out what has to be done. Where a webhook leads here already and no secret is set, its secret is taken over, so that
-/// nothing signed with it is refused.
+/// nothing signed with it is refused. One that leads to where the service was reached until now is led here.
 pub(super) async fn step(desk: &mut Desk, token: &SecretString) -> anyhow::Result<Result<Step, HooksError>> {
     let patient = desk.patient(Some(token.clone()))?;
     let all = match patient.webhooks().await {
         Ok(all) => all,
         Err(error) => return Ok(Err(error)),
     };
-    let Some(hook) = patient.own_webhook(&all) else {
+    let before = desk.before(PUBLIC_URL.setting)?.and_then(|url| url.parse().ok());
+    let moved = || before.as_ref().and_then(|before| patient.webhook_to(&all, before));
+    let Some(hook) = patient.own_webhook(&all).or_else(moved) else {
         desk.make("SANITY_WEBHOOK_SECRET")?;
         let url = patient.webhook_url().unwrap_or_default();
         return Ok(Ok(Step::Make(url)));
@@ -56,27 +59,35 @@ pub(super) async fn step(desk: &mut Desk, token: &SecretString) -> anyhow::Resul
 }
 
 fn compare(patient: &Patient, hook: &Webhook) -> Step {
-    let parts = patient.faults_of_webhook(hook);
-    if parts.is_empty() {
+    let mut faults = patient.faults_of_webhook(hook);
+    let url = match patient.own_webhook(std::slice::from_ref(hook)) {
+        Some(own) => own.url.clone(),
+        None => patient.webhook_url().unwrap_or_default(),
+    };
+    if url != hook.url {
+        faults.push("address");
+    }
+    if faults.is_empty() {
         return Step::Well;
     }
-    let wanted = definition(patient, &hook.url);
+    let wanted = definition(patient, &url);
     let part = |key: &str| wanted.get(key).cloned().unwrap_or_default();
     let mut changes = Map::new();
-    for fault in &parts {
+    for fault in &faults {
         match *fault {
             "changes" | "filter" | "projection" => {
                 // What of the rule is right stays as somebody has written it.
                 let mut rule = part("rule");
                 let kept = [("filter", &hook.filter), ("projection", &hook.projection)];
                 for (key, own) in kept {
-                    if let (false, Some(own)) = (parts.contains(&key), own) {
+                    if let (false, Some(own)) = (faults.contains(&key), own) {
                         rule[key] = json!(own);
                     }
                 }
                 changes.insert("rule".to_owned(), rule);
             }
             "secret" => drop(changes.insert("secret".to_owned(), part("secret"))),
+            "address" => drop(changes.insert("url".to_owned(), part("url"))),
             "method" => drop(changes.insert("httpMethod".to_owned(), part("httpMethod"))),
             "drafts" => {
                 changes.insert("includeDrafts".to_owned(), json!(false));
@@ -87,9 +98,33 @@ fn compare(patient: &Patient, hook: &Webhook) -> Step {
     }
     Step::Change {
         id: hook.id.clone(),
-        url: hook.url.clone(),
-        parts,
+        parts: faults.iter().map(|fault| said(fault, hook, &wanted)).collect(),
+        url,
         changes: Value::Object(changes),
+    }
+}
+
+/// What is changed, with what was there before.
+fn said(fault: &str, hook: &Webhook, wanted: &Value) -> String {
+    let rule = |key: &str| wanted["rule"][key].as_str().unwrap_or_default().to_owned();
+    let none = || "none".to_owned();
+    match fault {
+        "address" => format!("it led to {}", hook.url),
+        "changes" => format!("it tells of create and update, and not of {}", hook.on.join(", ")),
+        "filter" => {
+            let was = hook.filter.clone().unwrap_or_else(none);
+            format!("the filter is {}, and was {was}", rule("filter"))
+        }
+        "projection" => {
+            let was = hook.projection.clone().unwrap_or_else(none);
+            format!("the projection is {}, and was {was}", rule("projection"))
+        }
+        "secret" => {
+            "the secret is SANITY_WEBHOOK_SECRET: whoever else has the one it had refuses it from then on".to_owned()
+        }
+        "method" => format!("the HTTP method is POST, and was {}", hook.method),
+        "drafts" => "it tells of no drafts and no versions of releases any more".to_owned(),
+        _ => "it is enabled again".to_owned(),
     }
 }
 
@@ -119,7 +154,10 @@ pub(super) fn by_hand(patient: &Patient, why: ByHand) -> String {
     let settings = patient.sanity_settings();
     let rule = hooks::filter(&settings.lead_type);
     let (why, url) = match (why, patient.webhook_url()) {
-        (ByHand::NoToken, Some(url)) => ("The webhook is for you to make", url),
+        (ByHand::NoToken, Some(url)) => (
+            "The webhook was not looked at, for want of a management token. If there is none yet, make it; one that is there has to be like this",
+            url,
+        ),
         _ => (
             "Leads are found by looking every minute. Once the service has an address, make a webhook and they go at once",
             "https://your-address/webhooks/sanity".to_owned(),

@@ -291,7 +291,7 @@ fn each_trouble() -> [(Trouble, Change); 13] {
     }
     [
         (Trouble::TokenRefused, |now| {
-            let message = "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN";
+            let message = "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN";
             refuses(now, Remote::Token, "invalid_code", message);
         }),
         (Trouble::BiginRefused, |now| {
@@ -346,7 +346,7 @@ fn each_trouble_in_its_words() {
         told.push('\n');
     }
     insta::assert_snapshot!(told, @r"
-    - Zoho's accounts server refuses us: refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: make a new one in Zoho's API console and set BIGIN_REFRESH_TOKEN (invalid_code). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
+    - Zoho's accounts server refuses us: refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN (invalid_code). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
     - Bigin refuses us: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN (OAUTH_SCOPE_MISMATCH). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
     - Sanity refuses us: Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF). No lead is read or gets its result until then; webhooks are still stored, and no lead fails for it. A setting that you change takes effect with a restart.
     - Zoho's accounts server has taken no work for 20 minutes: accounts.zoho.eu gave no answer of a token endpoint (HTTP 503). No lead reaches Bigin until then; all of them are kept, and none fails for it. Everything goes on by itself once it is back: see the service's own status page.
