@@ -72,10 +72,10 @@ def settings_of_each():
     config, _, stateful = yaml.safe_load_all(read("kubernetes.yaml"))
     pod = stateful["spec"]["template"]["spec"]["containers"][0]
     found["kubernetes.yaml"] = {**image, **config["data"], **{entry["name"]: entry["value"] for entry in pod["env"]}}
-    # Fly's secrets are set by a command, which stands in the file's head.
+    # Fly's secrets are taken in by a command, which stands in the file's head with their names.
     fly = read("fly.toml")
-    secrets = re.search(r"^# +fly secrets set (.*)$", fly, re.MULTILINE)[1]
-    found["fly.toml"] = {**image, **tomllib.loads(fly)["env"], **dict(part.split("=") for part in secrets.split())}
+    secrets = re.search(r"^# +fly secrets import .*# (.*)$", fly, re.MULTILINE)[1]
+    found["fly.toml"] = {**image, **tomllib.loads(fly)["env"], **dict.fromkeys(secrets.split(), "of a file")}
     return found
 
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::ask::{ask, ask_code, ask_secret, secret_of};
+use self::ask::{ask, ask_code, ask_secret, hint, secret_of};
 use super::{Sources, Usage, env_file, interrupt, print};
 use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
 use crate::config::{BiginAccess, Layers, data_centers, environment};
@@ -97,10 +97,10 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
     let asked_secret = file.map(secret_of).transpose()?.or(known.client_secret.clone());
     let by_hand = std::io::stdin().is_terminal();
     if by_hand && (asked_id.is_none() || asked_secret.is_none()) {
-        print(
+        hint(
             "A self client is needed: https://api-console.zoho.com (in your data centre), \"Add client\", \"Self Client\".\n\
              Its tab \"Client Secret\" shows both of these.\n",
-        )?;
+        );
     }
     let id = match asked_id {
         Some(id) => id,

@@ -1,13 +1,19 @@
 //! What `bigin-sync auth` asks a person for, and reads where nobody can be asked.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::bail;
 use secrecy::SecretString;
 
 use crate::bigin::exchange::SCOPES;
-use crate::cli::{Usage, print};
+use crate::cli::Usage;
+
+/// Where an answer is found. Not to standard output, which with `--print` is for the settings alone.
+pub(super) fn hint(text: &str) {
+    // A question without it is still one.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
 
 pub(super) fn secret_of(path: &Path) -> anyhow::Result<SecretString> {
     let text = std::fs::read_to_string(path);
@@ -49,13 +55,13 @@ pub(super) fn ask_secret(what: &str, otherwise: &str) -> anyhow::Result<SecretSt
 
 pub(super) fn ask_code(by_hand: bool) -> anyhow::Result<String> {
     if by_hand {
-        print(&format!(
+        hint(&format!(
             "Generate a code: https://api-console.zoho.com (in your data centre), \"Self Client\", tab \"Generate Code\".\n\
              Scope:        {SCOPES}\n\
              Duration:     10 minutes\n\
              Description:  bigin-sync\n\
              Then choose the portal Bigin and your organisation.\n"
-        ))?;
+        ));
         return ask("Code", "CODE");
     }
     let mut code = String::new();
