@@ -90,9 +90,10 @@ fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempF
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .with_context(what)?;
-    if let Ok(owner) = std::fs::metadata(&path) {
-        let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
-        std::os::unix::fs::fchown(file.as_file(), uid, gid)
+    if let (Ok(old), Ok(new)) = (std::fs::metadata(&path), file.as_file().metadata())
+        && old.uid() != new.uid()
+    {
+        std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))
             .with_context(|| format!("{} belongs to somebody else: do this as its owner", path.display()))?;
     }
     file.write_all(after.as_bytes()).with_context(what)?;
