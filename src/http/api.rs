@@ -127,8 +127,10 @@ pub(super) struct ListQuery {
     #[param(pattern = "^[0-9]{1,30}$")]
     pub(super) contact: Option<String>,
     /// Only those with this in the id of the lead or of the contact, in whatever case.
+    #[param(pattern = r"^[^\x00]*$")]
     pub(super) part: Option<String>,
     /// Only those that were refused for this very reason.
+    #[param(pattern = r"^[^\x00]*$")]
     pub(super) reason: Option<String>,
     /// Only those before this one: `next` of the page before.
     pub(super) before: Option<i64>,

@@ -54,6 +54,7 @@ pub(super) async fn try_again(state: &State, id: SyncId) -> Result<SyncId, HttpR
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryBody {
     /// Only those that failed for this very reason; all of them where nothing is said.
+    #[schema(pattern = r"^[^\x00]*$")]
     pub(super) reason: Option<String>,
 }
 

@@ -19,6 +19,8 @@ async fn retry(world: &World, name: &str) -> Option<Accepted> {
 
 async fn missed(world: &World) -> usize {
     let round = reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap();
+    // As a program does that stops: the next one need not wait until it is sure that this one is gone.
+    reconcile::stop(&world.app.context).await;
     round.expect("Sanity is well")
 }
 
