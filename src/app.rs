@@ -29,7 +29,7 @@ use crate::store::{SqlStore, Store, StoreError, StoreSettings, postgres, sqlite}
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::hook::Hook;
-use crate::workers::{Context, Hasher, OrgCache};
+use crate::workers::{Context, Hasher, OrgCache, Paces};
 
 mod loops;
 
@@ -71,6 +71,7 @@ impl App {
             lease: settings.lease_duration,
             tag_delay: settings.tag_delay,
             retry,
+            ambiguity_delay: settings.ambiguity_delay,
         };
         let metrics = Arc::new(Metrics::default());
         let store: Arc<dyn Store> = Arc::new(open(&settings.database, &clock, &metrics, store_settings)?);
@@ -86,6 +87,8 @@ impl App {
             lead_id_field: settings.bigin.lead_id_field.clone(),
             tag_delay: settings.tag_delay,
             lease: settings.lease_duration,
+            retry,
+            paces: Paces::default(),
             contacts: tokio::sync::Mutex::new(false),
             replica: format!("{:016x}", u64::from_le_bytes(chance::bytes())),
             clock: SharedClock::clone(&clock),

@@ -38,7 +38,7 @@ pub(crate) const SECRETS: [&str; 9] = [
 ];
 
 /// Names of all other settings.
-pub(crate) const PLAIN: [&str; 31] = [
+pub(crate) const PLAIN: [&str; 32] = [
     "SANITY_PROJECT_ID",
     "SANITY_DATASET",
     "SANITY_WEBHOOK_MAX_AGE",
@@ -63,6 +63,7 @@ pub(crate) const PLAIN: [&str; 31] = [
     "RETRY_BASE_DELAY",
     "RETRY_MAX_DELAY",
     "GIVE_UP_AFTER",
+    "AMBIGUITY_DELAY",
     "LISTEN_ADDR",
     "PUBLIC_URL",
     "SEND_WAIT",
@@ -113,6 +114,8 @@ pub struct Settings {
     pub retry_max_delay: Duration,
     /// When a lead's own failures end it.
     pub give_up_after: Duration,
+    /// How late Bigin may apply an insert that ended ambiguously; a lead without a unique value is looked up after that.
+    pub ambiguity_delay: Duration,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where people find the pages, as the proxy in front serves them.
@@ -249,6 +252,7 @@ impl Settings {
             retry_base_delay: read.duration("RETRY_BASE_DELAY", Duration::from_millis(1)),
             retry_max_delay: read.duration("RETRY_MAX_DELAY", Duration::from_millis(1)),
             give_up_after: read.duration("GIVE_UP_AFTER", Duration::ZERO),
+            ambiguity_delay: read.duration("AMBIGUITY_DELAY", Duration::ZERO),
             admin_token: read.admin_token(&listen, public_url.as_ref()),
             listen,
             public_url,

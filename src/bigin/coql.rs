@@ -71,7 +71,8 @@ impl Bigin {
     ///
     /// Bigin does not normalise numbers, so the caller lists the spellings and compares what comes back. At most 50
     /// spellings go into one call; more make more calls. Spellings that no phone number has (quotes, backslashes, control
-    /// characters, more than 50 characters) are left out. Of more than 200 matches of one call the first 200 are returned.
+    /// characters, more than 50 characters) are left out. Where a call has 200 matches, the most there can be, its spellings are
+    /// asked for in halves, so that no contact is overlooked beside a number that many have.
     ///
     /// # Errors
     /// [`CallError`]; a missing scope is `OAUTH_SCOPE_MISMATCH`. The call changes nothing.
@@ -85,9 +86,15 @@ impl Bigin {
         spellings.sort_unstable();
         spellings.dedup();
         let mut found = BTreeMap::new();
-        for chunk in spellings.chunks(VALUES) {
+        let mut waiting: Vec<&[&str]> = spellings.chunks(VALUES).collect();
+        while let Some(chunk) = waiting.pop() {
             let left = deadline.saturating_sub(until(started, self.clock.now()));
-            for row in self.rows(&by_phone(chunk), left).await? {
+            let rows = self.rows(&by_phone(chunk), left).await?;
+            if rows.len() >= ROWS && chunk.len() > 1 {
+                let (one, other) = chunk.split_at(chunk.len() / 2);
+                waiting.extend([one, other]);
+            }
+            for row in rows {
                 found.insert(contact_of(&row)?, phones(&row));
             }
         }

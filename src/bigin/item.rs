@@ -5,8 +5,9 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
+use super::Results;
 use super::answer::clean_code;
-use crate::domain::failure::{CallError, ItemError};
+use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
 use crate::domain::lead::ContactId;
 use crate::outbound::word;
 
@@ -29,6 +30,9 @@ pub(super) fn judge(item: &Value, status: StatusCode, by_id: bool) -> Result<&Va
         return Err(ItemError::Gone);
     }
     match refusal(item) {
+        Some((code, _)) if let Some(kind) = service_refusal(&code) => Err(ItemError::ServiceRefused {
+            pause: service_pause(kind, code),
+        }),
         Some((code, reason)) if !passes(&code, status) => Err(ItemError::Refused { code, reason }),
         Some((code, _)) => Err(ItemError::Later { code }),
         None => Err(ItemError::Later {
@@ -37,21 +41,56 @@ pub(super) fn judge(item: &Value, status: StatusCode, by_id: bool) -> Result<&Va
     }
 }
 
-/// Whether a refusal may be over by the next try: a limit, a lock, trouble of the server, or a missing right, which is
-/// the service's matter and not the record's.
-fn passes(code: &str, status: StatusCode) -> bool {
-    let known = matches!(
+/// The kind of trouble, where the refusal of a record speaks of the service and not of the record: a missing right, a limit,
+/// an internal error.
+fn service_refusal(code: &str) -> Option<PauseKind> {
+    match code {
+        "INVALID_TOKEN" | "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED" => Some(PauseKind::Refused),
+        "LIMIT_EXCEEDED" | "TOO_MANY_REQUESTS" => Some(PauseKind::RateLimited),
+        code if code.contains("INTERNAL") => Some(PauseKind::Down),
+        _ => None,
+    }
+}
+
+fn service_pause(kind: PauseKind, code: String) -> Pause {
+    let message = match kind {
+        PauseKind::Refused => {
+            "Bigin denies access to contacts: the user of the refresh token needs the right to create and edit them"
+        }
+        PauseKind::RateLimited => "Bigin accepts no more records at the moment",
+        _ => "Bigin reports an internal error",
+    };
+    Pause {
+        remote: Remote::Bigin,
+        kind,
         code,
-        "RECORD_LOCKED"
-            | "LIMIT_EXCEEDED"
-            | "TOO_MANY_REQUESTS"
-            | "ALREADY_MODIFIED"
-            | "INVALID_TOKEN"
-            | "OAUTH_SCOPE_MISMATCH"
-            | "NO_PERMISSION"
-            | "AUTHORIZATION_FAILED"
-    );
-    let server = ["INTERNAL", "SERVER", "TIMEOUT", "UNAVAILABLE", "TRY_AGAIN"]
+        message: message.to_owned(),
+        retry_after: None,
+    }
+}
+
+/// The results of a call, or the service's failure where it refused two records or more, all of them for the same reason
+/// of its own: then no lead is to blame.
+///
+/// # Errors
+/// [`CallError::Unavailable`]: nothing was applied.
+pub(super) fn unless_service_refused<T>(results: Results<T>) -> Result<Results<T>, CallError> {
+    let refusal = |result: &Result<T, ItemError>| match result {
+        Err(ItemError::ServiceRefused { pause }) => Some(pause.clone()),
+        _ => None,
+    };
+    match results.first().and_then(refusal) {
+        Some(pause) if results.len() > 1 && results.iter().all(|result| refusal(result).as_ref() == Some(&pause)) => {
+            Err(CallError::Unavailable(pause))
+        }
+        _ => Ok(results),
+    }
+}
+
+/// Whether a refusal may be over by the next try: a lock, or trouble of the server.
+fn passes(code: &str, status: StatusCode) -> bool {
+    let known = matches!(code, "RECORD_LOCKED" | "ALREADY_MODIFIED");
+    let server = ["SERVER", "TIMEOUT", "UNAVAILABLE", "TRY_AGAIN"]
         .iter()
         .any(|word| code.contains(word));
     known || server || (status.is_server_error() && !is_about_the_record(code))

@@ -183,10 +183,11 @@ impl Bigin {
                 self.http.post(url).json(&body)
             })
             .await?;
-        answer::items(&answer, CONTACTS_SCOPE, records.len())?
+        let results = answer::items(&answer, CONTACTS_SCOPE, records.len())?
             .iter()
             .map(|item| upserted(item, item::judge(item, answer.status, false)))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        item::unless_service_refused(results)
     }
 
     /// Updates contacts by id: `PUT /bigin/v2/Contacts` (official docs, update-records). At most [`BATCH`]. One result per
@@ -227,7 +228,7 @@ impl Bigin {
                 action: Action::Update,
             })
         });
-        Ok(results.collect())
+        item::unless_service_refused(results.collect())
     }
 
     /// Adds the configured tags to contacts that keep those they have: `POST /bigin/v1/Contacts/actions/add_tags` with
@@ -267,11 +268,11 @@ impl Bigin {
             let place = distinct.binary_search(&contact).unwrap_or_default();
             item::judge(items[place], answer.status, true).map(|_| ())
         };
-        Ok(contacts.iter().map(result).collect())
+        item::unless_service_refused(contacts.iter().map(result).collect())
     }
 
-    /// Sends a request, which costs so many credits where it is answered, with the shared token. A refused token is replaced, and the call repeated, once: Bigin does nothing
-    /// for a token it refuses.
+    /// Sends a request, which costs so many credits, with the shared token. A refused token is replaced, and the call repeated,
+    /// once: Bigin does nothing for a token it refuses.
     async fn ask(
         &self,
         deadline: Duration,
@@ -282,31 +283,24 @@ impl Bigin {
         let deadline = Deadline::new(&self.clock, deadline);
         let _permit = self.permit(&deadline).await?;
         let token = self.tokens.get(deadline.left()).await?;
-        let answer = self.send(call, &token, &deadline, &request).await?;
+        let answer = self.send((call, credits), &token, &deadline, &request).await?;
         if !is_token_refused(&answer) {
-            self.spend(credits);
             return Ok(answer);
         }
         self.tokens.discard(&token).await;
         let token = self.tokens.get(deadline.left()).await?;
-        let answer = self.send(call, &token, &deadline, &request).await?;
+        let answer = self.send((call, credits), &token, &deadline, &request).await?;
         if is_token_refused(&answer) {
             // The token stays: the next call gives it one more chance before it is replaced, which costs one grant per
             // probe and not two.
             return Err(answer::token_refused());
         }
-        self.spend(credits);
         Ok(answer)
-    }
-
-    fn spend(&self, credits: usize) {
-        let credits = u32::try_from(credits).unwrap_or(u32::MAX);
-        self.credits.fetch_add(credits, Ordering::Relaxed);
     }
 
     async fn send(
         &self,
-        call: Call,
+        (call, credits): (Call, usize),
         token: &Token,
         deadline: &Deadline,
         request: &(impl Fn(&str) -> RequestBuilder + Sync),
@@ -314,7 +308,17 @@ impl Bigin {
         let authorization = format!("Zoho-oauthtoken {}", token.access_token.expose_secret());
         let base = self.api_domain.as_ref().unwrap_or(&token.api_domain);
         let request = request(crate::outbound::base_text(base)).header("authorization", authorization);
-        self.calls.send_by(call, request, deadline, answer::label).await
+        let answer = self.calls.send_by(call, request, deadline, answer::label).await;
+        // A call whose answer is lost, or comes too late, has cost them too.
+        let costs_nothing = match &answer {
+            Ok(answer) => is_token_refused(answer),
+            Err(error) => matches!(error, CallError::Unavailable(_)),
+        };
+        if !costs_nothing {
+            let credits = u32::try_from(credits).unwrap_or(u32::MAX);
+            self.credits.fetch_add(credits, Ordering::Relaxed);
+        }
+        answer
     }
 
     async fn permit(&self, deadline: &Deadline) -> Result<SemaphorePermit<'_>, CallError> {

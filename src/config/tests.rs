@@ -58,6 +58,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
     assert_eq!(settings.reconcile_interval, Some(Duration::from_secs(60)));
     assert_eq!(settings.give_up_after, Duration::from_secs(86_400));
+    assert_eq!(settings.ambiguity_delay, Duration::from_secs(120));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.database.to_string(), "bigin-sync.db");
     assert!(settings.admin_token.is_none());

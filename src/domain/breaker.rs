@@ -1,9 +1,14 @@
 //! A breaker: what we know of a remote service that takes no work from us.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::failure::{Pause, PauseKind, Remote};
 use super::retry::{RetryPolicy, later};
+
+/// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
+pub const FRESH_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One service's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +19,17 @@ pub struct Breaker {
     pub failures: u32,
     /// Counts up with every trip and every mending. How a call ended that began in an earlier epoch says nothing new.
     pub epoch: i64,
-    /// How often the service has been found well again: tells whether anybody has succeeded since a failure.
-    pub mended: i64,
     /// Why and how long nothing is sent; `None` while all is well.
     pub open: Option<Open>,
+}
+
+/// What the failed calls that open a breaker have carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Leads that had not failed before, or nothing of a lead; or the service itself said that it takes no work.
+    Service,
+    /// Only suspects: leads that had failed before.
+    Suspects,
 }
 
 /// An open breaker.
@@ -27,6 +39,9 @@ pub struct Open {
     pub since: Timestamp,
     /// When the next single call may try.
     pub until: Timestamp,
+    /// Where a call that carried only suspects opened it: when a lead that has not failed may probe, which need not wait
+    /// until then.
+    pub fresh_from: Option<Timestamp>,
     /// What kind of trouble it is: tells whether a person is needed.
     pub kind: PauseKind,
     /// Short stable word: `invalid_code`, `HTTP 503`.
@@ -42,22 +57,35 @@ impl Breaker {
             remote,
             failures: 0,
             epoch: 0,
-            mended: 0,
             open: None,
         }
     }
 
     /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing.
-    pub fn trip(&mut self, pause: &Pause, epoch: i64, policy: &RetryPolicy, draw: f64, now: Timestamp) -> bool {
+    ///
+    /// A call that carried only suspects says little of the service: the pause does not grow for it, and a lead that has not
+    /// failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
+    pub fn trip(
+        &mut self,
+        (pause, cause): (&Pause, Cause),
+        epoch: i64,
+        policy: &RetryPolicy,
+        draw: f64,
+        now: Timestamp,
+    ) -> bool {
         if epoch != self.epoch {
             return false;
         }
-        self.failures = self.failures.saturating_add(1);
+        let probed = self.open.as_ref().and_then(|open| open.fresh_from);
+        if cause == Cause::Service || self.failures == 0 {
+            self.failures = self.failures.saturating_add(1);
+        }
         self.epoch += 1;
         let wait = policy.pause(pause.kind, self.failures, draw, pause.retry_after);
         self.open = Some(Open {
             since: self.open.as_ref().map_or(now, |open| open.since),
             until: later(now, wait),
+            fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
             kind: pause.kind,
             code: pause.code.clone(),
             message: pause.message.clone(),
@@ -73,15 +101,12 @@ impl Breaker {
         }
         self.failures = 0;
         self.epoch += 1;
-        self.mended += 1;
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const POLICY: RetryPolicy = RetryPolicy {
@@ -101,17 +126,32 @@ mod tests {
     }
 
     #[test]
+    fn pause_of_suspects_does_not_grow_and_lets_a_fresh_lead_probe() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Bigin);
+        for epoch in 0..5 {
+            assert!(breaker.trip((&down(), Cause::Suspects), epoch, &POLICY, 1.0, now));
+            let open = breaker.open.as_ref().unwrap();
+            assert_eq!(open.until, now + Duration::from_secs(1));
+            assert_eq!(open.fresh_from, Some(now));
+        }
+        // The probe of a fresh lead failed too: now it is the service.
+        assert!(breaker.trip((&down(), Cause::Service), 5, &POLICY, 1.0, now));
+        let open = breaker.open.as_ref().unwrap();
+        assert_eq!((open.until, open.fresh_from), (now + Duration::from_secs(2), None));
+    }
+
+    #[test]
     fn pauses_grow_while_the_service_keeps_refusing() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         for (epoch, seconds) in [(0, 1), (1, 2), (2, 4)] {
-            assert!(breaker.trip(&down(), epoch, &POLICY, 1.0, now));
+            assert!(breaker.trip((&down(), Cause::Service), epoch, &POLICY, 1.0, now));
             assert_eq!(breaker.open.as_ref().unwrap().until, now + Duration::from_secs(seconds));
         }
         assert!(breaker.mend(3));
-        assert!(!breaker.mend(4));
-        assert_eq!(breaker.mended, 1, "the second answer was no news");
-        assert!(breaker.trip(&down(), 4, &POLICY, 1.0, now));
+        assert!(!breaker.mend(4), "the second answer was no news");
+        assert!(breaker.trip((&down(), Cause::Service), 4, &POLICY, 1.0, now));
         assert_eq!(breaker.failures, 1);
     }
 
@@ -119,11 +159,11 @@ mod tests {
     fn a_late_failure_neither_counts_twice_nor_reopens_a_mended_breaker() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Sanity);
-        assert!(breaker.trip(&down(), 0, &POLICY, 0.0, now));
-        assert!(!breaker.trip(&down(), 0, &POLICY, 0.0, now));
+        assert!(breaker.trip((&down(), Cause::Service), 0, &POLICY, 0.0, now));
+        assert!(!breaker.trip((&down(), Cause::Service), 0, &POLICY, 0.0, now));
         assert_eq!(breaker.failures, 1);
         breaker.mend(1);
-        assert!(!breaker.trip(&down(), 1, &POLICY, 0.0, now));
+        assert!(!breaker.trip((&down(), Cause::Service), 1, &POLICY, 0.0, now));
         assert_eq!(breaker.open, None);
     }
 
@@ -131,7 +171,7 @@ mod tests {
     fn a_late_success_cuts_no_pause_short() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Sanity);
-        assert!(breaker.trip(&down(), 0, &POLICY, 1.0, now));
+        assert!(breaker.trip((&down(), Cause::Service), 0, &POLICY, 1.0, now));
         assert!(!breaker.mend(0), "its call began before the trouble");
         assert!(breaker.open.is_some());
         assert!(breaker.mend(1));

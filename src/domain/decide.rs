@@ -1,5 +1,7 @@
 //! What each worker does with a lead that it has just read. Pure: the whole judgement, none of the calls.
 
+use jiff::Timestamp;
+
 use super::lead::{ContactId, Lead, LeadRead};
 use super::state::{Delivered, Event, State};
 use super::sync::{Memory, Sync};
@@ -65,6 +67,7 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
             contact,
             action: super::record::Action::Update,
             hash: hash.to_owned(),
+            keys: Vec::new(),
         },
         seen: view.sync.seen(lead, view.memory),
         synced_at,
@@ -81,6 +84,12 @@ pub fn known_contact(view: View<'_>, lead: &Lead, others: impl Fn(&ContactId) ->
     let ours = view.sync.state.contact().or(view.memory.contact.as_ref());
     let field = || lead.contact.as_ref().filter(|contact| !others(contact));
     ours.or_else(field).cloned()
+}
+
+/// Until when a lead without a unique value has to wait for its look-up: an insert that ended ambiguously may still be
+/// applied, and would not be found yet. `None` where nothing is under way.
+pub fn settles_at(memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    memory.ambiguous_until.filter(|until| *until > now)
 }
 
 /// What the tag worker does.

@@ -190,7 +190,12 @@ pub enum ItemError {
     },
     /// The contact with this id no longer exists (deleted, or merged into another).
     Gone,
-    /// It may succeed later (`RECORD_LOCKED`, a limit, an internal error).
+    /// The service refuses it for a reason that is not the record's: a missing right, a limit, an internal error.
+    ServiceRefused {
+        /// The refusal, as if it were for every record.
+        pause: Pause,
+    },
+    /// It may succeed later (`RECORD_LOCKED`).
     Later {
         /// The service's own code.
         code: String,

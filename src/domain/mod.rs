@@ -1,6 +1,7 @@
 //! What a sync is and what follows from what. Pure: no I/O, no async, and `now` is an argument.
 
 pub mod alert;
+pub mod batch_size;
 pub mod breaker;
 pub mod conversation;
 pub mod decide;

@@ -78,6 +78,8 @@ pub struct Delivered {
     pub action: Action,
     /// Keyed hash of the record that was upserted.
     pub hash: String,
+    /// Keyed hashes of the record's unique values: another lead's upsert of one of these values changes this contact.
+    pub keys: Vec<String>,
 }
 
 /// What a read of the lead saw.

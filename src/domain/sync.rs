@@ -66,8 +66,8 @@ pub struct Failures {
     pub waited: Duration,
     /// What the last one was, for people.
     pub last: Option<String>,
-    /// How often the service had been found well again at the last failure that may have been the service's own.
-    pub suspected_at: Option<i64>,
+    /// How many records the stage's service had ever accepted at the last failure.
+    pub accepted_before: Option<i64>,
 }
 
 /// What the store remembers of a lead after its syncs are forgotten.
@@ -83,6 +83,10 @@ pub struct Memory {
     pub seen: Option<Revision>,
     /// When a person last cancelled a sync of the lead: no revision up to then is to be sent for that it still asks.
     pub cancelled_at: Option<Timestamp>,
+    /// An insert of the lead may be applied until then. A lead without a unique value is neither looked up nor sent before:
+    /// the look-up would not find the contact, and a second one would be created. Kept with the lead, since a sync may be
+    /// cancelled, and the lead requested again, in between.
+    pub ambiguous_until: Option<Timestamp>,
 }
 
 impl Memory {
@@ -93,6 +97,7 @@ impl Memory {
         }
         if let Some(contact) = sync.state.contact() {
             self.contact = Some(contact.clone());
+            self.ambiguous_until = None;
         }
         if let Some(seen) = sync.state.seen() {
             self.seen = Revision::later(self.seen.take(), seen.revision.clone());
@@ -155,6 +160,12 @@ pub struct Sync {
     pub failures: Failures,
     /// How often edits that nobody asked for have sent it back.
     pub edits: u32,
+    /// How often Bigin has said that the contact is gone, since the sync last made progress. A second time contradicts the
+    /// upsert in between.
+    pub contact_losses: u32,
+    /// The sync was in a batch call that ended ambiguously, and travels in batches of at most this size until a call with it
+    /// succeeds: bisection isolates the poison item. `None`: it is no suspect.
+    pub bisect_limit: Option<u32>,
     /// When a worker is to take it up.
     pub due_at: Timestamp,
     /// When it was opened.
@@ -172,6 +183,9 @@ pub struct Failure {
     pub hint: Option<Duration>,
     /// Random, in `0.0..1.0`, for the jitter.
     pub draw: f64,
+    /// The failed call may have inserted a contact that no unique value finds. Until `AMBIGUITY_DELAY` is over the lead is not
+    /// looked up and not sent, and the sync is not given up before the look-up that follows.
+    pub ambiguous_insert: bool,
 }
 
 impl Sync {
@@ -219,6 +233,8 @@ impl Sync {
             },
             failures: Failures::default(),
             edits: 0,
+            contact_losses: 0,
+            bisect_limit: None,
             due_at: now,
             opened_at: now,
             finished_at: None,
@@ -232,6 +248,7 @@ impl Sync {
     /// [`IllegalEvent`] where the event does not go with the state; nothing has changed then.
     pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
         let unasked_edit = event == Event::Changed && !self.asked_since_read();
+        let is_return = matches!(event, Event::Upserted { .. } | Event::Changed | Event::ContactGone);
         let another_round = self.state.another_round();
         let next = state::apply(self.state.clone(), event)?;
         let overtaken = next.is_final() && !cancelled_by_person(&next) && self.requests.count > claimed_requests;
@@ -243,12 +260,42 @@ impl Sync {
         if matches!(self.state, State::Requested { .. }) {
             self.edits = if unasked_edit { self.edits + 1 } else { 0 };
         }
-        self.failures = Failures::default();
+        if !is_return {
+            self.contact_losses = 0;
+        }
+        // An upsert that the next call contradicts is no progress.
+        if self.contact_losses == 0 {
+            self.failures = Failures::default();
+        }
+        self.bisect_limit = None;
         self.due_at = match &self.state {
             State::Upserted { tag_not_before, .. } => *tag_not_before,
             _ => now,
         };
         Ok(())
+    }
+
+    /// Bigin says that the contact is gone, and the lead is upserted afresh. From the second time on without progress in
+    /// between, this is a failure: it backs off, and is given up like any other.
+    ///
+    /// # Errors
+    /// As for [`Sync::apply`].
+    pub fn lose_contact(
+        &mut self,
+        failure: Failure,
+        claimed_requests: u32,
+        accepted: i64,
+        policy: &RetryPolicy,
+        now: Timestamp,
+    ) -> Result<(), IllegalEvent> {
+        let (losses, failures) = (self.contact_losses, self.failures.clone());
+        self.apply(Event::ContactGone, claimed_requests, now)?;
+        self.contact_losses = losses.saturating_add(1);
+        if losses == 0 {
+            return Ok(());
+        }
+        self.failures = failures;
+        self.fail(failure, claimed_requests, accepted, policy, now)
     }
 
     /// Moves the tag of a contact that another sync has just upserted. Failures and a later due time stay.
@@ -277,6 +324,7 @@ impl Sync {
         &mut self,
         failure: Failure,
         claimed_requests: u32,
+        accepted: i64,
         policy: &RetryPolicy,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
@@ -287,7 +335,7 @@ impl Sync {
             });
         }
         let result_is_known = matches!(self.state, State::Tagged { .. } | State::Rejected { .. });
-        if self.failures.waited >= policy.give_up_after && !result_is_known {
+        if self.has_failed_for_long(policy) && !result_is_known && !failure.ambiguous_insert {
             let seen = Seen {
                 requests: claimed_requests,
                 revision: None,
@@ -298,30 +346,45 @@ impl Sync {
             };
             return self.apply(event, claimed_requests, now);
         }
-        let wait = self.put_off(failure, policy, now);
+        let wait = self.put_off(failure, accepted, policy, now);
         self.failures.waited = self.failures.waited.saturating_add(wait);
         Ok(())
     }
 
-    /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has been
-    /// found well `mended` times so far. It is tried again behind the others, and the wait does not count. One that has
+    /// Whether the next failure that counts is the last.
+    pub fn has_failed_for_long(&self, policy: &RetryPolicy) -> bool {
+        self.failures.waited >= policy.give_up_after
+    }
+
+    /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has accepted
+    /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. One that has
     /// ended is above suspicion.
-    pub fn suspect(&mut self, failure: Failure, mended: i64, policy: &RetryPolicy, now: Timestamp) {
-        if self.state.is_final() {
-            return;
+    pub fn suspect(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
+        if !self.state.is_final() {
+            self.put_off(failure, accepted, policy, now);
         }
-        self.failures.suspected_at = Some(mended);
-        self.put_off(failure, policy, now);
     }
 
-    /// Whether the sync has failed alone, and others have succeeded since, so that failing again is its own doing.
-    pub fn stands_out(&self, mended: i64) -> bool {
-        self.failures.suspected_at.is_some_and(|then| mended > then)
+    /// Whether other records have been accepted since the sync last failed, so that failing again is its own doing.
+    pub fn stands_out(&self, accepted: i64) -> bool {
+        self.failures.accepted_before.is_some_and(|before| accepted > before)
     }
 
-    fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
+    /// Whether it has failed before, so that another failure says little of the service.
+    pub fn is_suspect(&self) -> bool {
+        self.bisect_limit.is_some() || self.failures.count > 0
+    }
+
+    /// A batch call with this sync ended ambiguously: it is retried in a batch of at most `limit`, and no attempt counts.
+    pub fn bisect(&mut self, limit: u32, now: Timestamp) {
+        self.bisect_limit = Some(limit);
+        self.due_at = self.due_at.max(now);
+    }
+
+    fn put_off(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.failures.count = self.failures.count.saturating_add(1);
         self.failures.last = Some(failure.problem);
+        self.failures.accepted_before = Some(accepted);
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
         // Another lead's upsert may have moved the tag since this sync was claimed.
         self.due_at = match &self.state {

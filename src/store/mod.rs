@@ -1,7 +1,7 @@
 //! The durable truth: deliveries, syncs with their history, what is remembered of leads, breakers. One trait, so that
 //! every story runs the same on either engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 
-use crate::domain::breaker::Breaker;
+use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
-use crate::domain::state::Event;
+use crate::domain::state::{Event, State};
 use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
 
 pub mod inspect;
@@ -146,6 +146,43 @@ pub struct Claim {
     pub breakers: BTreeMap<Remote, Breaker>,
     /// The services whose breakers let this claim pass as their probe.
     pub probed: Vec<Remote>,
+    /// How many records of the stage its service had accepted by then.
+    pub accepted: i64,
+}
+
+/// Which syncs a claim takes where both kinds are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefer {
+    /// Those that are no suspects.
+    Fresh,
+    /// Suspects of one limit, and of that limit at most: see [`Sync::bisect_limit`].
+    Suspects,
+}
+
+/// The contacts that an upsert which ended ambiguously may have changed.
+#[derive(Debug, Clone, Default)]
+pub struct Touched {
+    /// Those that it addressed by id.
+    pub contacts: BTreeSet<ContactId>,
+    /// Keyed hashes of the unique values that it looked contacts up by; see [`crate::domain::state::Delivered::keys`].
+    pub keys: BTreeSet<String>,
+}
+
+impl Touched {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.contacts.is_empty() && self.keys.is_empty()
+    }
+
+    /// Whether the contact that a sync has upserted may be one of them.
+    pub fn may_be(&self, state: &State) -> bool {
+        match state {
+            State::Upserted { delivered, .. } => {
+                self.contacts.contains(&delivered.contact) || delivered.keys.iter().any(|key| self.keys.contains(key))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a step has learned of the remote services.
@@ -158,6 +195,8 @@ pub struct Learned {
     pub probed: Vec<(Remote, i64)>,
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
     pub unknown_upsert: bool,
+    /// Upserts that ended ambiguously may have changed these contacts: their tags wait the delay again.
+    pub touched: Touched,
     /// Bigin's credits that calls have cost since the last time this was said: an estimate.
     pub credits: u32,
 }
@@ -180,11 +219,32 @@ pub enum Effect {
     Happened(Event),
     /// It failed and is counted: again later, or given up.
     Failed(Failure),
-    /// The call with it alone failed, which may be its fault or the service's, of which the number says how often it had
-    /// been found well; see [`Sync::suspect`].
-    Suspected(Failure, i64),
+    /// The call with it alone failed, which may be its fault or the service's; see [`Sync::suspect`].
+    Suspected(Failure),
+    /// Bigin says that the contact is gone; from the second time on this is a failure, see [`Sync::lose_contact`].
+    ContactGone(Failure),
+    /// A batch call with it ended ambiguously, and no attempt is counted.
+    Ambiguous {
+        /// It travels in batches of at most this size from now on.
+        bisect_limit: u32,
+        /// See [`Failure::ambiguous_insert`].
+        insert: bool,
+    },
     /// It is put back as it was, due at once but after whatever else is due, and nothing is counted.
     Released,
+    /// It is put back until an insert that ended ambiguously has settled.
+    Settling,
+}
+
+impl Effect {
+    /// Whether the call may have inserted a contact that no unique value finds.
+    pub fn is_ambiguous_insert(&self) -> bool {
+        match self {
+            Self::Failed(failure) | Self::Suspected(failure) => failure.ambiguous_insert,
+            Self::Ambiguous { insert, .. } => *insert,
+            Self::Happened(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
+        }
+    }
 }
 
 /// A change of a sync's state, for whoever watches.
@@ -220,6 +280,8 @@ pub struct StoreSettings {
     pub tag_delay: Duration,
     /// The pace of retries and pauses.
     pub retry: RetryPolicy,
+    /// How late an insert that ended ambiguously may be applied.
+    pub ambiguity_delay: Duration,
 }
 
 /// The store. All times it hands out and compares are its own; see [`Store::now`].
@@ -235,15 +297,19 @@ pub trait Store: Send + std::marker::Sync {
     /// reconciliation never joins: where a sync is active the answer is [`Accepted::Repeat`].
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted, StoreError>;
 
-    /// Claims up to `limit` due syncs of a stage; one only where a breaker asks for a probe.
-    async fn claim(&self, stage: Stage, limit: usize) -> Result<Claim, StoreError>;
+    /// Claims up to `limit` due syncs of a stage, all of them suspects of one limit or none; one only where a breaker asks
+    /// for a probe.
+    async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Result<Claim, StoreError>;
+
+    /// Takes the lease of a claim anew, from now on; `false` where it was lost.
+    async fn renew(&self, lease: Lease) -> Result<bool, StoreError>;
 
     /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
     /// every sync that waits on its contact.
     async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Result<(), StoreError>;
 
     /// A service takes no work: opens its breaker, if `epoch` is still that of the claim.
-    async fn pause(&self, pause: Pause, epoch: i64, draw: f64) -> Result<(), StoreError>;
+    async fn pause(&self, pause: Pause, cause: Cause, epoch: i64, draw: f64) -> Result<(), StoreError>;
 
     /// Which of the contacts the store knows as some lead's.
     async fn owners(&self, contacts: Vec<ContactId>) -> Result<BTreeMap<ContactId, LeadId>, StoreError>;

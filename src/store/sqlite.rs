@@ -78,7 +78,7 @@ pub fn open(
     let latest = latest_time(Db::Sqlite(&conn)).map_err(|error| database(error.to_string()))?;
     clock.not_before(latest);
     let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| database(error.to_string()))?;
-    take_over(&conn, whole_micros(clock.now()), settings.tag_delay).map_err(|error| database(error.to_string()))?;
+    take_over(&conn, whole_micros(clock.now()), &settings).map_err(|error| database(error.to_string()))?;
     SqlStore::start(
         engine(conn, &clock),
         Reader::Sqlite(Arc::new(Mutex::new(reader))),
@@ -158,8 +158,8 @@ fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
     db.one(sql, &[], |row| row.get("latest"))
 }
 
-fn take_over(conn: &Connection, now: Timestamp, tag_delay: Duration) -> Result<(), DbError> {
+fn take_over(conn: &Connection, now: Timestamp, settings: &StoreSettings) -> Result<(), DbError> {
     let txn = conn.unchecked_transaction()?;
-    work::take_over(Db::Sqlite(&txn), now, tag_delay)?;
+    work::take_over(Db::Sqlite(&txn), now, settings)?;
     Ok(txn.commit()?)
 }

@@ -6,27 +6,38 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::send::Doubt;
+use super::bisect::Doubt;
 use super::{Context, Stepped};
 use crate::chance;
 use crate::clock::until;
-use crate::domain::breaker::Breaker;
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote, sentence};
-use crate::domain::lead::{LeadId, LeadRead};
+use crate::domain::breaker::{Breaker, Cause};
+use crate::domain::failure::{CallError, Pause, Remote, sentence};
+use crate::domain::lead::{ContactId, LeadId, LeadRead};
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
-use crate::store::{Claim, Claimed, Effect, Learned, Outcome, Stage, StoreError};
+use crate::store::{Claim, Claimed, Effect, Learned, Lease, Outcome, Stage, StoreError, Touched};
 
 /// A claim being worked on. Every claimed sync gets exactly one outcome, all recorded together at the end.
 pub(super) struct Batch<'a> {
     context: &'a Context,
     stage: Stage,
     claimed_at: Timestamp,
+    /// `None` where nothing was claimed.
+    lease: Option<Lease>,
+    /// When the lease was taken, or renewed.
+    leased_at: Timestamp,
     breakers: BTreeMap<Remote, Breaker>,
     probed: Vec<Remote>,
+    /// How many records of the stage had been accepted when this was claimed.
+    accepted: i64,
+    /// One has been accepted since.
+    has_accepted: bool,
+    /// A call ended ambiguously: nothing more is sent.
+    is_over: bool,
     answered: BTreeSet<Remote>,
-    pauses: Vec<Pause>,
+    pauses: Vec<(Pause, Cause)>,
     unknown_upsert: bool,
+    touched: Touched,
     outcomes: Vec<Outcome>,
 }
 
@@ -34,15 +45,22 @@ impl<'a> Batch<'a> {
     /// Takes the claim apart: the batch, and the syncs to work on.
     pub(super) fn new(context: &'a Context, stage: Stage, claimed_at: Timestamp, claim: Claim) -> (Self, Vec<Claimed>) {
         context.metrics.batch_syncs.size([stage.label()], claim.syncs.len());
+        context.paces.of(stage).claimed();
         let batch = Self {
             context,
             stage,
             claimed_at,
+            lease: claim.syncs.first().map(|claimed| claimed.lease),
+            leased_at: claimed_at,
             breakers: claim.breakers,
             probed: claim.probed,
+            accepted: claim.accepted,
+            has_accepted: false,
+            is_over: false,
             answered: BTreeSet::new(),
             pauses: Vec::new(),
             unknown_upsert: false,
+            touched: Touched::default(),
             outcomes: Vec::with_capacity(claim.syncs.len()),
         };
         (batch, claim.syncs)
@@ -93,74 +111,113 @@ impl<'a> Batch<'a> {
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
             "sync {} of lead {} failed and is tried again: {problem}", sync.id, sync.lead
         );
-        let failure = Failure {
-            problem,
-            hint,
-            draw: chance::unit(),
-        };
+        let failure = failure(problem, hint);
+        self.add(claimed, code, Effect::Failed(failure));
+    }
+
+    fn add(&mut self, claimed: Claimed, code: &str, effect: Effect) {
         let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
-        self.outcomes.push(Outcome {
-            claimed,
-            effect: Effect::Failed(failure),
-            note,
-        });
-    }
-
-    /// Whether a sync whose call failed alone is to blame: others go through now, or have since it last failed.
-    pub(super) fn is_to_blame(&self, claimed: &Claimed, doubt: &Doubt) -> bool {
-        doubt.others_succeed || claimed.sync.stands_out(self.mended())
-    }
-
-    /// How often Bigin has been found well again.
-    fn mended(&self) -> i64 {
-        self.breakers.get(&Remote::Bigin).map_or(0, |breaker| breaker.mended)
-    }
-
-    /// The call with this sync alone failed. Where nothing shows that it is the sync's own doing, the service is paused,
-    /// and the sync stands back behind the others.
-    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt) {
-        let is_to_blame = self.is_to_blame(&claimed, &doubt);
-        let Doubt {
-            code,
-            message,
-            retry_after,
-            ..
-        } = doubt;
-        let problem = sentence(&code, &message);
-        if is_to_blame {
-            return self.failed(claimed, &code, problem, retry_after);
-        }
-        let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
-        self.pause(Pause {
-            remote: Remote::Bigin,
-            kind: PauseKind::Down,
-            code,
-            message,
-            retry_after,
-        });
-        let failure = Failure {
-            problem,
-            hint: None,
-            draw: chance::unit(),
-        };
-        let effect = Effect::Suspected(failure, self.mended());
         self.outcomes.push(Outcome { claimed, effect, note });
+    }
+
+    /// Bigin says that the sync's contact is gone. From the second time on this counts.
+    pub(super) fn contact_gone(&mut self, claimed: Claimed) {
+        let sync = &claimed.sync;
+        tracing::info!(
+            sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, Event::ContactGone.label()
+        );
+        let problem = "Bigin accepted the lead, and then said that its contact does not exist".to_owned();
+        self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure(problem, None)));
+    }
+
+    /// Whether a sync whose call failed alone is to blame: others were accepted in this step, or have been since it last
+    /// failed.
+    pub(super) fn is_to_blame(&self, claimed: &Claimed) -> bool {
+        self.has_accepted || claimed.sync.stands_out(self.accepted)
+    }
+
+    /// The call with this sync alone failed. Where nothing shows that it is the sync's own doing, no attempt counts, and the
+    /// sync stands back behind the others. `insert`: see [`Failure::ambiguous_insert`].
+    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt, insert: bool) {
+        let Doubt { pause, is_ambiguous } = doubt;
+        let is_to_blame = self.is_to_blame(&claimed);
+        // An ambiguous end has been weighed where the call ended.
+        if !is_to_blame && !is_ambiguous {
+            self.pause(pause.clone(), cause_of(&[&claimed]));
+        }
+        let sync = &claimed.sync;
+        tracing::warn!(
+            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %pause.code,
+            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&pause.code, &pause.message)
+        );
+        let failure = Failure {
+            ambiguous_insert: insert && is_ambiguous,
+            ..failure(sentence(&pause.code, &pause.message), pause.retry_after)
+        };
+        let effect = match is_to_blame {
+            true => Effect::Failed(failure),
+            false => Effect::Suspected(failure),
+        };
+        self.add(claimed, &pause.code, effect);
+    }
+
+    /// A batch call with this sync ended ambiguously: it is a suspect now. `insert`: see [`Failure::ambiguous_insert`].
+    pub(super) fn ambiguous(&mut self, claimed: Claimed, code: &str, bisect_limit: u32, insert: bool) {
+        self.add(claimed, code, Effect::Ambiguous { bisect_limit, insert });
+    }
+
+    /// A call was answered within `took`, and accepted a record at least.
+    pub(super) fn call_succeeded(&mut self, records: usize, took: Duration) {
+        self.has_accepted = true;
+        self.context.paces.of(self.stage).succeeded(records, took);
+    }
+
+    /// A call with these syncs ended ambiguously, which ends the step. Where it carried a sync that had not failed before,
+    /// the service has failed; where it carried only suspects, the service has failed once three such calls in a row have,
+    /// or where the call was its probe. Says which of both it carried.
+    pub(super) fn call_ended_ambiguously(&mut self, carried: &[&Claimed], pause: Pause) -> Cause {
+        self.is_over = true;
+        let (leads, cause) = (carried.len(), cause_of(carried));
+        tracing::warn!(
+            worker = self.stage.label(), remote = pause.remote.label(), code = %pause.code, leads,
+            "a call for {leads} leads ended ambiguously: {}", sentence(&pause.code, &pause.message)
+        );
+        let is_service = self.context.paces.of(self.stage).ended_ambiguously(cause);
+        if is_service || self.probed.contains(&pause.remote) {
+            self.pause(pause, cause);
+        }
+        cause
+    }
+
+    /// A call of so many records was too much for the service.
+    pub(super) fn shrink(&mut self, records: usize) {
+        let now = self.context.clock.now();
+        self.context.paces.of(self.stage).shrink(records, now);
     }
 
     /// The sync is put back and nothing is counted.
     pub(super) fn release(&mut self, claimed: Claimed) {
+        self.put_back(claimed, Effect::Released);
+    }
+
+    /// The sync is put back until an insert that ended ambiguously has settled.
+    pub(super) fn settling(&mut self, claimed: Claimed) {
+        self.put_back(claimed, Effect::Settling);
+    }
+
+    fn put_back(&mut self, claimed: Claimed, effect: Effect) {
         self.outcomes.push(Outcome {
             claimed,
-            effect: Effect::Released,
+            effect,
             note: None,
         });
     }
 
     /// A service takes no work: no sync is at fault.
-    pub(super) fn pause(&mut self, pause: Pause) {
-        if !self.pauses.iter().any(|known| known.remote == pause.remote) {
+    pub(super) fn pause(&mut self, pause: Pause, cause: Cause) {
+        if !self.pauses.iter().any(|(known, _)| known.remote == pause.remote) {
             tracing::warn!(remote = pause.remote.label(), code = %pause.code, "work pauses: {pause}");
-            self.pauses.push(pause);
+            self.pauses.push((pause, cause));
         }
     }
 
@@ -169,10 +226,20 @@ impl<'a> Batch<'a> {
         self.unknown_upsert = true;
     }
 
+    /// An upsert that ended ambiguously may have changed this contact, or those with these keys.
+    pub(super) fn touched(&mut self, contact: Option<&ContactId>, keys: &[String]) {
+        match contact {
+            Some(contact) => {
+                self.touched.contacts.insert(contact.clone());
+            }
+            None => self.touched.keys.extend(keys.iter().cloned()),
+        }
+    }
+
     /// A call that was made for all of these failed as a whole, and says nothing of any one of them (a read, say): it is
     /// the service's trouble, whether it ended unclearly or was refused.
     pub(super) fn call_failed(&mut self, all: Vec<Claimed>, remote: Remote, error: CallError) {
-        self.pause(error.into_pause(remote));
+        self.pause(error.into_pause(remote), Cause::Service);
         all.into_iter().for_each(|claimed| self.release(claimed));
     }
 
@@ -181,15 +248,27 @@ impl<'a> Batch<'a> {
         self.answered.extend(remotes);
     }
 
-    /// The deadline for a call sent now; `None` where the lease is as good as over.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.context.deadline(self.claimed_at)
+    /// The deadline for a call sent now, which always is a whole one: where the lease would end before, it is renewed. `None`
+    /// where nothing more is to be sent: a call of the step has ended ambiguously, or the lease was lost.
+    pub(super) async fn deadline(&mut self) -> Option<Duration> {
+        if self.is_over {
+            return None;
+        }
+        let deadline = self.context.deadline();
+        let now = self.context.clock.now();
+        if until(self.leased_at, now) + deadline > self.context.lease {
+            let lease = self.lease?;
+            // A store that fails here fails the record of the outcomes too, which says so.
+            self.is_over = !self.context.store.renew(lease).await.unwrap_or(false);
+            self.leased_at = now;
+        }
+        (!self.is_over).then_some(deadline)
     }
 
     /// Reads the leads of the syncs. Where that fails, all of them are settled here and none is returned.
     pub(super) async fn read(&mut self, syncs: Vec<Claimed>) -> (Vec<Claimed>, BTreeMap<LeadId, LeadRead>) {
         let leads: Vec<LeadId> = syncs.iter().map(|claimed| claimed.sync.lead.clone()).collect();
-        let Some(deadline) = self.deadline().filter(|_| !leads.is_empty()) else {
+        let Some(deadline) = self.deadline().await.filter(|_| !leads.is_empty()) else {
             syncs.into_iter().for_each(|claimed| self.release(claimed));
             return (Vec::new(), BTreeMap::new());
         };
@@ -209,10 +288,11 @@ impl<'a> Batch<'a> {
     pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
         let worked = self.outcomes.len();
         let epoch = |remote: Remote| self.breakers.get(&remote).map_or(0, |breaker| breaker.epoch);
-        for pause in &self.pauses {
+        for (pause, cause) in &self.pauses {
+            let epoch = epoch(pause.remote);
             self.context
                 .store
-                .pause(pause.clone(), epoch(pause.remote), chance::unit())
+                .pause(pause.clone(), *cause, epoch, chance::unit())
                 .await?;
         }
         let in_epoch = |remote: &Remote| (*remote, epoch(*remote));
@@ -221,10 +301,26 @@ impl<'a> Batch<'a> {
             answered: self.answered.iter().map(in_epoch).collect(),
             probed: self.probed.iter().map(in_epoch).collect(),
             unknown_upsert: self.unknown_upsert,
+            touched: self.touched,
             credits: self.context.bigin.take_credits(),
         };
         self.context.store.record(self.outcomes, learned).await?;
         Ok(Stepped::Worked(worked))
+    }
+}
+
+/// Syncs that had all failed before say little of the service.
+fn cause_of(carried: &[&Claimed]) -> Cause {
+    let only_suspects = carried.iter().all(|claimed| claimed.sync.is_suspect());
+    if only_suspects { Cause::Suspects } else { Cause::Service }
+}
+
+fn failure(problem: String, hint: Option<Duration>) -> Failure {
+    Failure {
+        problem,
+        hint,
+        draw: chance::unit(),
+        ambiguous_insert: false,
     }
 }
 

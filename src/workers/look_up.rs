@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::batch::Batch;
+use super::bisect::{Doubt, bisect_limit};
 use super::org::is_permission;
-use super::send::Doubt;
 use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
@@ -29,7 +29,7 @@ pub(super) async fn look_up(
 }
 
 /// Nothing tells whose contact it is.
-fn is_unknown(ready: &Ready) -> bool {
+pub(super) fn is_unknown(ready: &Ready) -> bool {
     ready.contact.is_none() && ready.check.is_empty()
 }
 
@@ -56,7 +56,7 @@ async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -
         return ready;
     }
     let has_phone = |ready: &Ready| is_unknown(ready) && ready.phone.is_some();
-    let found = match batch.deadline() {
+    let found = match batch.deadline().await {
         Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
         None => return put_back(batch, ready),
     };
@@ -101,7 +101,7 @@ async fn among_the_latest(
     let Some(since) = asked.min() else {
         return Ok(ready);
     };
-    let found = match batch.deadline() {
+    let found = match batch.deadline().await {
         Some(deadline) => {
             let since = since.saturating_sub(SKEW).unwrap_or(since);
             context.bigin.find_bare(since, deadline).await
@@ -164,12 +164,15 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
                 batch.failed(claimed, &pause.code, problem, None);
             }
         }
-        // Queries alone may be in trouble; then the other leads must go on.
+        // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
         error @ CallError::Unknown { .. } => {
+            let doubt = Doubt::of(error, Remote::Bigin);
+            batch.call_ended_ambiguously(&waiting.iter().collect::<Vec<_>>(), doubt.pause.clone());
+            let (limit, is_alone) = (bisect_limit(waiting.len()), waiting.len() == 1);
             for claimed in waiting {
-                match Doubt::of(error.clone()) {
-                    Some(doubt) => batch.in_doubt(claimed, doubt),
-                    None => batch.release(claimed),
+                match is_alone {
+                    true => batch.in_doubt(claimed, doubt.clone(), false),
+                    false => batch.ambiguous(claimed, &doubt.pause.code, limit, false),
                 }
             }
         }

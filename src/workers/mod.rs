@@ -15,28 +15,28 @@ use crate::clock::{SharedClock, until};
 use crate::domain::failure::Remote;
 use crate::domain::mapping::Mapping;
 use crate::domain::record::Record;
+use crate::domain::retry::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::sanity::Sanity;
-use crate::store::{Stage, Store, StoreError};
+use crate::store::{Prefer, Stage, Store, StoreError};
 
 pub mod alert;
 mod batch;
+mod bisect;
 pub mod heartbeat;
 pub mod hook;
 mod look_up;
 mod org;
+mod pace;
 pub mod reconcile;
 pub mod retention;
-mod send;
 mod tag;
 mod unasked;
 mod upsert;
 mod write_back;
 
 pub use org::OrgCache;
-
-/// Most syncs of one claim: what one upsert takes.
-pub const BATCH: usize = crate::bigin::BATCH;
+pub use pace::Paces;
 
 /// A call is given up after this, however long the lease.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
@@ -64,6 +64,10 @@ pub struct Context {
     pub tag_delay: Duration,
     /// How long a claim holds.
     pub lease: Duration,
+    /// When a lead is given up.
+    pub retry: RetryPolicy,
+    /// How many records the next calls may carry.
+    pub paces: Paces,
     /// Held during every upsert until its outcome is recorded, and by the tag worker from its claim to its answer: so no
     /// tag is under way while the upsert of another lead may move its time, and no two upserts of one contact overlap.
     /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
@@ -86,18 +90,16 @@ impl Context {
         }
     }
 
-    /// The deadline of a call that is sent now by a worker that claimed at `claimed_at`.
-    fn deadline(&self, claimed_at: Timestamp) -> Option<Duration> {
-        deadline(self.lease, until(claimed_at, self.clock.now()))
+    /// The deadline of a call: two thirds of the lease, so that its outcome is recorded before the lease is over, and at most
+    /// 30 s.
+    fn deadline(&self) -> Duration {
+        (self.lease * 2 / 3).min(LONGEST_CALL)
     }
-}
 
-/// The deadline of a call under a lease that has been held for so long: two thirds of the lease, at most 30 s, and never
-/// past the lease. `None` where the lease is as good as over.
-fn deadline(lease: Duration, held: Duration) -> Option<Duration> {
-    let left = lease.saturating_sub(held);
-    let deadline = (lease * 2 / 3).min(LONGEST_CALL).min(left);
-    (left > lease / 20).then_some(deadline)
+    /// How many syncs a stage's worker claims now, and which kind first.
+    fn next_claim(&self, stage: Stage) -> (usize, Prefer) {
+        self.paces.of(stage).next(self.deadline(), self.clock.now())
+    }
 }
 
 /// What one step of a worker did.
@@ -168,15 +170,29 @@ impl Hasher {
 
     /// 32 hex digits, the same for the same record.
     pub fn hash(&self, record: &Record) -> String {
+        self.hex(&record.canonical(), 16)
+    }
+
+    /// 16 hex digits, the same for values of a field that Bigin takes for the same: it compares emails without regard to
+    /// case (recorded live traffic 2026-10-09). Two values with one key only move a tag that need not be moved.
+    pub fn key(&self, field: &str, value: &str) -> String {
+        let value = value.trim().to_lowercase();
+        self.hex(format!("{field}={value}").as_bytes(), 8)
+    }
+
+    fn hex(&self, text: &[u8], bytes: usize) -> String {
         use std::fmt::Write as _;
         let mut mac = self.0.clone();
-        mac.update(&record.canonical());
+        mac.update(text);
         let digest = mac.finalize().into_bytes();
-        digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        digest
+            .iter()
+            .take(bytes)
+            .fold(String::with_capacity(2 * bytes), |mut hex, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 

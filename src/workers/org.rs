@@ -25,14 +25,14 @@ const KEPT: &str = "org_fields";
 pub struct OrgCache(Mutex<Option<Cached>>);
 
 struct Cached {
-    /// `None`: we may not read them, so records are sent as they are.
+    /// `None`: we may not read them, and never could, so records are sent as they are.
     fields: Option<OrgFields>,
     read_at: Timestamp,
 }
 
 /// The organisation's fields, and whether Bigin was asked and answered for them.
 pub(super) struct OrgRead {
-    /// `None` where we have no permission to read them.
+    /// `None` where we have no permission to read them, and never had.
     pub(super) fields: Option<OrgFields>,
     pub(super) answered: bool,
 }
@@ -58,24 +58,25 @@ impl Context {
                 self.keep_fields(&fields).await;
                 Some(fields)
             }
-            Err(CallError::Unavailable(pause)) if pause.kind == PauseKind::Refused && is_permission(&pause.code) => {
-                tracing::warn!(code = %pause.code, "Bigin's fields cannot be read, so leads are sent as they are: {pause}");
-                None
-            }
-            Err(error) => match cached
-                .take()
-                .and_then(|cached| cached.fields)
-                .or(self.kept_fields().await)
-            {
-                Some(fields) => {
-                    tracing::warn!(
+            Err(error) => {
+                let last = match cached.take().and_then(|cached| cached.fields) {
+                    Some(fields) => Some(fields),
+                    None => self.kept_fields().await,
+                };
+                match (&last, &error) {
+                    (Some(_), _) => tracing::warn!(
                         code = error.code(),
-                        "Bigin's fields cannot be read, so the ones read last are used"
-                    );
-                    Some(fields)
+                        "Bigin's fields cannot be read, so the ones read last are used: {error}"
+                    ),
+                    (None, CallError::Unavailable(pause))
+                        if pause.kind == PauseKind::Refused && is_permission(&pause.code) =>
+                    {
+                        tracing::warn!(code = %pause.code, "Bigin's fields cannot be read, so leads are sent as they are: {pause}");
+                    }
+                    (None, _) => return Err(error),
                 }
-                None => return Err(error),
-            },
+                last
+            }
         };
         *cached = Some(Cached {
             fields: fields.clone(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::{Batch, read_of};
-use super::send::{Sent, Travels, send};
-use super::{BATCH, BIGIN_ANSWERED, Context, Stepped};
+use super::bisect::{Doubt, Sent, Travels, send};
+use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
 use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, stale_upsert, still_upserted};
 use crate::domain::failure::{CallError, ItemError, Remote};
@@ -35,7 +35,8 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         *unrecorded = false;
     }
     let claimed_at = context.clock.now();
-    let claim = context.store.claim(Stage::Tag, BATCH).await?;
+    let (limit, prefer) = context.next_claim(Stage::Tag);
+    let claim = context.store.claim(Stage::Tag, limit, prefer).await?;
     if claim.syncs.is_empty() {
         return Ok(Stepped::Idle(claim.next_due));
     }
@@ -66,7 +67,7 @@ pub(super) async fn with_fields(
     batch: &mut Batch<'_>,
     syncs: Vec<Claimed>,
 ) -> (Vec<Claimed>, Option<OrgFields>) {
-    let Some(deadline) = batch.deadline() else {
+    let Some(deadline) = batch.deadline().await else {
         syncs.into_iter().for_each(|claimed| batch.release(claimed));
         return (Vec::new(), None);
     };
@@ -119,10 +120,12 @@ fn judge(
 impl Travels for Due {
     type Answer = ();
 
-    /// Adding a tag twice does no harm.
-    fn may_resend(_: &[Self]) -> bool {
-        true
+    fn claimed(&self) -> &Claimed {
+        &self.claimed
     }
+
+    /// Adding a tag twice does no harm.
+    fn may_be_applied(&self, _: &mut Batch<'_>) {}
 
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<()>, CallError> {
         let contacts: Vec<ContactId> = part.iter().map(|due| due.contact.clone()).collect();
@@ -134,7 +137,7 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
     if due.is_empty() {
         return Ok(());
     }
-    let (sent, _) = send(context, batch, due).await;
+    let sent = send(context, batch, due).await;
     let now = context.store.now().await?;
     // Milliseconds, as JavaScript writes times.
     let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
@@ -153,7 +156,8 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             let remark = edited.then_some("edits_not_carried");
             batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
         }
-        Sent::Judged(Err(ItemError::Gone)) => batch.happened(claimed, Event::ContactGone),
+        Sent::Judged(Err(ItemError::Gone)) => batch.contact_gone(claimed),
+        Sent::Judged(Err(ItemError::ServiceRefused { pause })) => batch.in_doubt(claimed, Doubt::refused(pause), false),
         Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
@@ -162,7 +166,8 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             batch.failed(claimed, &code, problem, None);
         }
         // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt),
+        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, false),
+        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, false),
         Sent::Undecided => batch.release(claimed),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::chance;
-use crate::domain::breaker::Breaker;
+use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{CallError, Remote};
 use crate::store::{Learned, StoreError};
 
@@ -48,6 +48,8 @@ impl Context {
         let Some(breaker) = breakers.iter().find(|breaker| breaker.remote == pause.remote) else {
             return Ok(());
         };
-        self.store.pause(pause.clone(), breaker.epoch, chance::unit()).await
+        self.store
+            .pause(pause.clone(), Cause::Service, breaker.epoch, chance::unit())
+            .await
     }
 }

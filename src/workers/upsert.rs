@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::{Batch, read_of};
-use super::look_up::{is_bare, look_up, name};
-use super::send::{Sent, Travels, send};
+use super::bisect::{Doubt, Sent, Travels, send};
+use super::look_up::{is_bare, is_unknown, look_up, name};
 use super::tag::with_fields;
-use super::{BATCH, Context, Stepped};
+use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
-use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores};
+use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
 use crate::domain::failure::{CallError, ItemError, sentence};
 use crate::domain::lead::{ContactId, Lead, LeadRead};
 use crate::domain::mapping::{Rejection, identity};
@@ -28,6 +28,8 @@ pub(super) struct Ready {
     pub(super) record: Record,
     /// The unique fields that the record has a value for, in the order of the check.
     pub(super) check: Vec<String>,
+    /// Keyed hashes of their values.
+    keys: Vec<String>,
     hash: String,
     seen: Seen,
     /// What a contact must have to be the lead's: the number in canonical form. Text that is no possible number may be
@@ -49,7 +51,8 @@ impl Context {
 
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let claimed_at = context.clock.now();
-    let claim = context.store.claim(Stage::Upsert, BATCH).await?;
+    let (limit, prefer) = context.next_claim(Stage::Upsert);
+    let claim = context.store.claim(Stage::Upsert, limit, prefer).await?;
     if claim.syncs.is_empty() {
         return Ok(Stepped::Idle(claim.next_due));
     }
@@ -64,6 +67,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         })
         .collect();
     let ready = prepare(context, &mut batch, reads, fields.as_ref()).await?;
+    let ready = settled(&mut batch, ready, context.store.now().await?);
     let ready = one_per_identity(&mut batch, ready);
 
     let mut unrecorded = context.contacts.lock().await;
@@ -72,11 +76,9 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     *unrecorded = true;
     let ready = look_up(context, &mut batch, ready).await?;
+    let ready = not_given_up(context, &mut batch, ready);
     for group in groups(ready) {
-        let (sent, unclear) = send(context, &mut batch, group).await;
-        if unclear {
-            batch.unknown_upsert();
-        }
+        let sent = send(context, &mut batch, group).await;
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
         for (ready, sent) in sent {
@@ -86,6 +88,35 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let stepped = batch.finish().await?;
     *unrecorded = false;
     Ok(stepped)
+}
+
+/// Without those of which an insert may still be applied: a look-up would not find its contact yet.
+fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Ready> {
+    let (settling, settled): (Vec<_>, Vec<_>) = ready
+        .into_iter()
+        .partition(|ready| is_unknown(ready) && settles_at(&ready.claimed.memory, now).is_some());
+    settling.into_iter().for_each(|ready| batch.settling(ready.claimed));
+    settled
+}
+
+/// Without those that have failed for long enough, the last time ambiguously, and of which the look-up has found no contact:
+/// they were only sent back to be looked up.
+fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    let mut rest = Vec::with_capacity(ready.len());
+    for ready in ready {
+        let Ready { claimed, seen, .. } = &ready;
+        let is_given_up = is_unknown(&ready)
+            && claimed.memory.ambiguous_until.is_some()
+            && claimed.sync.has_failed_for_long(&context.retry);
+        match &claimed.sync.failures.last {
+            Some(reason) if is_given_up => {
+                let (reason, seen) = (reason.clone(), seen.clone());
+                batch.happened(ready.claimed, Event::Rejected { reason, seen });
+            }
+            _ => rest.push(ready),
+        }
+    }
+    rest
 }
 
 /// Judges and renders the leads; what is settled without a call is settled here.
@@ -112,6 +143,8 @@ async fn prepare(
         match judged {
             Ok((contact, record, hash, seen)) => {
                 let check = unique_fields(context, &record, fields);
+                let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
+                let keys = check.iter().filter_map(key).collect();
                 let (_, canonical) = identity(&record, context.mapping.phone_region());
                 let retried = claimed.sync.failures.count > 0;
                 let as_spelled = || {
@@ -126,6 +159,7 @@ async fn prepare(
                     contact,
                     record,
                     check,
+                    keys,
                     hash,
                     seen,
                     phone,
@@ -223,12 +257,22 @@ fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
 
 /// What became of one lead.
 fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_before: Timestamp) {
+    let is_insert = is_unknown(&ready);
     let Ready {
-        claimed, hash, seen, ..
+        claimed,
+        hash,
+        keys,
+        seen,
+        ..
     } = ready;
     match sent {
         Sent::Judged(Ok(Upserted { contact, action })) => {
-            let delivered = Delivered { contact, action, hash };
+            let delivered = Delivered {
+                contact,
+                action,
+                hash,
+                keys,
+            };
             batch.happened(
                 claimed,
                 Event::Upserted {
@@ -238,7 +282,8 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
                 },
             );
         }
-        Sent::Judged(Err(ItemError::Gone)) => batch.happened(claimed, Event::ContactGone),
+        Sent::Judged(Err(ItemError::Gone)) => batch.contact_gone(claimed),
+        Sent::Judged(Err(ItemError::ServiceRefused { pause })) => batch.in_doubt(claimed, Doubt::refused(pause), false),
         Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
@@ -246,11 +291,12 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
             let problem = format!("Bigin could not take the lead ({code})");
             batch.failed(claimed, &code, problem, None);
         }
-        Sent::Alone(doubt) if doubt.refused && batch.is_to_blame(&claimed, &doubt) => {
-            let reason = sentence(&doubt.code, &doubt.message);
+        Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
+            let reason = sentence(&doubt.pause.code, &doubt.pause.message);
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt),
+        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),
+        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, is_insert),
         Sent::Undecided => batch.release(claimed),
     }
 }
@@ -258,11 +304,12 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
 impl Travels for Ready {
     type Answer = Upserted;
 
-    /// A record without a unique value would make a second contact if the lost call was carried out after all: it is
-    /// looked up first, which its next turn does.
-    fn may_resend(part: &[Self]) -> bool {
-        part.iter()
-            .all(|ready| ready.contact.is_some() || !ready.check.is_empty())
+    fn claimed(&self) -> &Claimed {
+        &self.claimed
+    }
+
+    fn may_be_applied(&self, batch: &mut Batch<'_>) {
+        batch.touched(self.contact.as_ref(), &self.keys);
     }
 
     /// Of a group either all contacts are known or none is.

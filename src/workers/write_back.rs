@@ -3,7 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::batch::{Batch, read_of};
-use super::{BATCH, Context, Stepped};
+use super::bisect::{Doubt, bisect_limit};
+use super::{Context, Stepped};
+use crate::clock::until;
+use crate::domain::breaker::Cause;
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
 use crate::domain::failure::{CallError, Remote, sentence};
 use crate::domain::state::{Event, State};
@@ -24,7 +27,8 @@ struct Due {
 
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let claimed_at = context.clock.now();
-    let claim = context.store.claim(Stage::WriteBack, BATCH).await?;
+    let (limit, prefer) = context.next_claim(Stage::WriteBack);
+    let claim = context.store.claim(Stage::WriteBack, limit, prefer).await?;
     if claim.syncs.is_empty() {
         return Ok(Stepped::Idle(claim.next_due));
     }
@@ -85,12 +89,14 @@ fn result_of(claimed: &Claimed) -> (Map<String, Value>, &'static [&'static str])
 async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
     let mut contentions = 0;
     while !due.is_empty() {
-        let Some(deadline) = batch.deadline() else {
+        let Some(deadline) = batch.deadline().await else {
             return release(batch, due);
         };
+        let sent_at = context.clock.now();
         match context.sanity.commit(&writes(&due), deadline).await {
             Ok(()) => {
                 batch.answered(&[Remote::Sanity]);
+                batch.call_succeeded(due.len(), until(sent_at, context.clock.now()));
                 due.into_iter()
                     .for_each(|due| batch.happened(due.claimed, Event::WrittenBack));
                 return;
@@ -151,6 +157,20 @@ fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
         CallError::Refused { code, message } => {
             for due in due {
                 batch.failed(due.claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        error @ CallError::Unknown { .. } => {
+            let doubt = Doubt::of(error, Remote::Sanity);
+            let carried: Vec<&Claimed> = due.iter().map(|due| &due.claimed).collect();
+            if batch.call_ended_ambiguously(&carried, doubt.pause.clone()) == Cause::Service {
+                batch.shrink(due.len());
+            }
+            let (limit, is_alone) = (bisect_limit(due.len()), due.len() == 1);
+            for due in due {
+                match is_alone {
+                    true => batch.in_doubt(due.claimed, doubt.clone(), false),
+                    false => batch.ambiguous(due.claimed, &doubt.pause.code, limit, false),
+                }
             }
         }
         error => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Sanity, error),

@@ -346,7 +346,11 @@ async fn a_sync_is_cancelled_only_while_it_is_on_its_way() {
 async fn a_sync_that_a_worker_has_in_hand_cannot_be_cancelled() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
-    let claim = world.store().claim(Stage::Upsert, 1).await.unwrap();
+    let claim = world
+        .store()
+        .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     let id = claim.syncs[0].sync.id;
     let (status, problem) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
     assert_eq!(status, 409);

@@ -105,7 +105,10 @@ async fn a_replica_goes_on_beside_a_newer_one_that_has_added_a_column() {
     let cluster = Cluster::start();
     let ([older, _], url) = two_stores(&cluster);
     assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Opened(_))));
-    let mut claim = older.claim(Stage::Upsert, 1).await.unwrap();
+    let mut claim = older
+        .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     let released = Outcome {
         claimed: claim.syncs.remove(0),
         effect: Effect::Released,
@@ -118,7 +121,15 @@ async fn a_replica_goes_on_beside_a_newer_one_that_has_added_a_column() {
     );
     assert!(matches!(older.accept(delivery("b")).await, Ok(Accepted::Opened(_))));
     assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Joined(_))));
-    assert_eq!(older.claim(Stage::Upsert, 10).await.unwrap().syncs.len(), 2);
+    assert_eq!(
+        older
+            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
+        2
+    );
 }
 
 #[actix_web::test]
@@ -172,7 +183,10 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
     for lead in ["a", "b"] {
         one.accept(delivery(lead)).await.unwrap();
     }
-    let claim = one.claim(Stage::Upsert, 1).await.unwrap();
+    let claim = one
+        .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     let epoch = claim.breakers[&Remote::Bigin].epoch;
     let pause = Pause {
         remote: Remote::Bigin,
@@ -181,8 +195,17 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
         message: "no answer".into(),
         retry_after: Some(secs(60)),
     };
-    one.pause(pause, epoch, 0.0).await.unwrap();
-    assert!(other.claim(Stage::Upsert, 1).await.unwrap().syncs.is_empty());
+    one.pause(pause, bigin_sync::domain::breaker::Cause::Service, epoch, 0.0)
+        .await
+        .unwrap();
+    assert!(
+        other
+            .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .is_empty()
+    );
     let heard = |epoch| Learned {
         answered: vec![(Remote::Bigin, epoch)],
         ..Learned::default()

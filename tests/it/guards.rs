@@ -190,7 +190,11 @@ async fn a_worker_with_nothing_to_do_takes_no_probe_from_the_others() {
     world.run_due().await;
     world.sanity.model().down = false;
     world.clock.advance(secs(600));
-    let idle = world.store().claim(Stage::WriteBack, 1).await.unwrap();
+    let idle = world
+        .store()
+        .claim(Stage::WriteBack, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert!(idle.syncs.is_empty() && idle.probed.is_empty());
     world.run(Stage::Upsert).await;
     assert_eq!(world.state("Ada").await, "upserted");

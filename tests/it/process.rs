@@ -194,6 +194,7 @@ pub fn settings() -> StoreSettings {
     StoreSettings {
         lease: secs(3),
         tag_delay: TAG_DELAY,
+        ambiguity_delay: TAG_DELAY,
         retry,
     }
 }

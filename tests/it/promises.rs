@@ -380,10 +380,16 @@ async fn a_probe_that_asked_nobody_wakes_the_others() {
     world.run_due().await;
     world.clock.advance(secs(3600));
     let store = world.store();
-    let probe = store.claim(Stage::Upsert, 1).await.unwrap();
+    let probe = store
+        .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(probe.syncs.len(), 1);
     // The others find the breaker held by the probe, and sleep until its lease runs out.
-    let held = store.claim(Stage::Tag, 1).await.unwrap();
+    let held = store
+        .claim(Stage::Tag, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert!(held.next_due.is_some());
     let learned = Learned {
         probed: probe

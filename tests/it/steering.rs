@@ -91,7 +91,11 @@ async fn a_cancelled_lead_that_is_asked_for_anew_is_found_also_where_that_webhoo
 async fn while_a_worker_has_it_in_hand_a_sync_is_busy_and_goes_its_way() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
-    let claim = world.store().claim(Stage::Upsert, 1).await.unwrap();
+    let claim = world
+        .store()
+        .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(claim.syncs.len(), 1);
     let before = world.sync("Ada").await;
     assert_eq!(cancel(&world, "Ada").await, Cancelling::Busy);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bigin_sync::clock::{Clock, ManualClock};
 use bigin_sync::database::Database;
+use bigin_sync::domain::breaker::Cause;
 use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::record::Action;
@@ -37,6 +38,7 @@ fn settings() -> StoreSettings {
     StoreSettings {
         lease: secs(60),
         tag_delay: secs(15),
+        ambiguity_delay: secs(120),
         retry,
     }
 }
@@ -79,7 +81,11 @@ impl Bench {
     }
 
     async fn claim_one(&self, stage: Stage) -> Claimed {
-        let mut claim = self.store.claim(stage, 1).await.unwrap();
+        let mut claim = self
+            .store
+            .claim(stage, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap();
         assert_eq!(claim.syncs.len(), 1, "next due at {:?}", claim.next_due);
         claim.syncs.remove(0)
     }
@@ -99,6 +105,7 @@ impl Bench {
                 contact: contact_id(contact),
                 action: Action::Insert,
                 hash: "h".into(),
+                keys: Vec::new(),
             },
             seen: bigin_sync::domain::state::Seen {
                 requests: claimed.sync.requests.count,
@@ -154,7 +161,11 @@ async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
     let bench = Bench::new();
     bench.open("a").await;
     let first = bench.claim_one(Stage::Upsert).await;
-    let none = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let none = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert!(none.syncs.is_empty());
     assert_eq!(none.next_due, Some(bench.clock.now() + secs(60)));
     bench.clock.advance(secs(60));
@@ -212,10 +223,24 @@ async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
     let c = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&c, "1").await;
     bench.clock.advance(secs(5));
-    let due = bench.store.claim(Stage::Tag, 10).await.unwrap().syncs;
+    let due = bench
+        .store
+        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap()
+        .syncs;
     assert_eq!(due.iter().map(|due| due.sync.lead.as_str()).collect::<Vec<_>>(), ["b"]);
     bench.clock.advance(secs(10));
-    assert_eq!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.len(), 2);
+    assert_eq!(
+        bench
+            .store
+            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
+        2
+    );
 }
 
 #[actix_web::test]
@@ -234,12 +259,30 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
         problem: "no luck".into(),
         hint: None,
         draw: 1.0,
+        ambiguous_insert: false,
     };
     bench.record(&tag, Effect::Failed(failure)).await;
     bench.clock.advance(secs(14));
-    assert!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.is_empty());
+    assert!(
+        bench
+            .store
+            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .is_empty()
+    );
     bench.clock.advance(secs(1));
-    assert_eq!(bench.store.claim(Stage::Tag, 10).await.unwrap().syncs.len(), 2);
+    assert_eq!(
+        bench
+            .store
+            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
+        2
+    );
 }
 
 #[actix_web::test]
@@ -257,13 +300,17 @@ async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
     };
     bench.store.record(Vec::new(), learned).await.unwrap();
     bench.clock.advance(secs(10));
-    bench.store.pause(pause(), 0, 0.0).await.unwrap();
+    bench.store.pause(pause(), Cause::Service, 0, 0.0).await.unwrap();
     let learned = Learned {
         probed: vec![(Remote::Bigin, 1)],
         ..Learned::default()
     };
     bench.store.record(Vec::new(), learned).await.unwrap();
-    let claim = bench.store.claim(Stage::Tag, 10).await.unwrap();
+    let claim = bench
+        .store
+        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(claim.next_due, Some(bench.clock.now() + secs(5)));
     assert!(claim.probed.is_empty(), "no probe is spent on nothing");
 }
@@ -276,10 +323,15 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
         problem: "no luck".into(),
         hint: None,
         draw: 1.0,
+        ambiguous_insert: false,
     };
     let mut waits = Vec::new();
     loop {
-        let claim = bench.store.claim(Stage::Upsert, 1).await.unwrap();
+        let claim = bench
+            .store
+            .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap();
         if let Some(claimed) = claim.syncs.first() {
             bench.record(claimed, Effect::Failed(failure.clone())).await;
         } else if let Some(due) = claim.next_due {
@@ -306,13 +358,18 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
         problem: "no luck".into(),
         hint: None,
         draw: 0.0,
+        ambiguous_insert: false,
     };
     bench.record(&failed, Effect::Failed(failure)).await;
     bench.upserted(&upserted, "7001").await;
-    bench.store.pause(pause(), 0, 0.0).await.unwrap();
+    bench.store.pause(pause(), Cause::Service, 0, 0.0).await.unwrap();
     bench.clock.advance(secs(30));
 
-    let left = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let left = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(
         (left.syncs.len(), left.probed),
         (0, vec![]),
@@ -327,7 +384,11 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
     );
     bench.record(&probe, Effect::Happened(Event::LeadDeleted)).await;
 
-    let tag = bench.store.claim(Stage::Tag, 10).await.unwrap();
+    let tag = bench
+        .store
+        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(tag.syncs.len(), 0, "the breaker waits for the probe's answer");
     bench.clock.advance(secs(60));
     let tag = bench.claim_one(Stage::Tag).await;
@@ -343,15 +404,19 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
     for lead in ["a", "b"] {
         bench.open(lead).await;
     }
-    let claim = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let claim = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     let epoch = claim.breakers[&Remote::Bigin].epoch;
     let release = |claimed: &Claimed| Outcome {
         claimed: claimed.clone(),
         effect: Effect::Released,
         note: None,
     };
-    bench.store.pause(pause(), epoch, 0.0).await.unwrap();
-    bench.store.pause(pause(), epoch, 0.0).await.unwrap();
+    bench.store.pause(pause(), Cause::Service, epoch, 0.0).await.unwrap();
+    bench.store.pause(pause(), Cause::Service, epoch, 0.0).await.unwrap();
     bench
         .store
         .record(claim.syncs.iter().map(release).collect(), Learned::default())
@@ -364,16 +429,30 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         "the second failure of one epoch is no news"
     );
 
-    let paused = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let paused = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!(
         (paused.syncs.len(), paused.next_due),
         (0, Some(bench.clock.now() + secs(30)))
     );
     bench.clock.advance(secs(30));
-    let probe = bench.store.claim(Stage::Upsert, 10).await.unwrap();
+    let probe = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
     assert_eq!((probe.syncs.len(), probe.probed), (1, vec![Remote::Bigin]));
     assert_eq!(
-        bench.store.claim(Stage::Upsert, 10).await.unwrap().syncs.len(),
+        bench
+            .store
+            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
         0,
         "one probe at a time"
     );
@@ -388,7 +467,16 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         .await
         .unwrap();
     assert!(bench.store.open_breakers().await.unwrap().is_empty());
-    assert_eq!(bench.store.claim(Stage::Upsert, 10).await.unwrap().syncs.len(), 2);
+    assert_eq!(
+        bench
+            .store
+            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
+        2
+    );
 }
 
 #[actix_web::test]
@@ -404,8 +492,24 @@ async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() 
     bench.claim_one(Stage::Upsert).await;
 
     let bench = bench.reopen();
-    assert!(bench.store.claim(Stage::Upsert, 1).await.unwrap().syncs.is_empty());
-    assert!(bench.store.claim(Stage::Tag, 1).await.unwrap().syncs.is_empty());
+    assert!(
+        bench
+            .store
+            .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .is_empty()
+    );
+    assert!(
+        bench
+            .store
+            .claim(Stage::Tag, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .is_empty()
+    );
     bench.clock.advance(secs(15));
     assert_eq!(
         bench.claim_one(Stage::Tag).await.sync.lead.as_str(),
@@ -435,7 +539,12 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
     assert_eq!(store.now().await.unwrap(), before);
     back.advance(secs(15));
     assert_eq!(
-        store.claim(Stage::Tag, 1).await.unwrap().syncs.len(),
+        store
+            .claim(Stage::Tag, 1, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap()
+            .syncs
+            .len(),
         1,
         "and holds none back"
     );

@@ -406,6 +406,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         retry_base_delay: secs(1),
         retry_max_delay: secs(300),
         give_up_after: secs(86_400),
+        ambiguity_delay: secs(120),
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: None,
         admin_token: Some(ADMIN_TOKEN.to_owned().into()),

@@ -238,15 +238,43 @@ fn a_refused_record_is_told_in_words_for_editors() {
 }
 
 #[test]
+fn service_is_told_from_record_by_the_code() {
+    let cases = [
+        ("LIMIT_EXCEEDED", 400, PauseKind::RateLimited),
+        ("TOO_MANY_REQUESTS", 207, PauseKind::RateLimited),
+        ("INTERNAL_ERROR", 200, PauseKind::Down),
+        ("INTERNAL_SERVER_ERROR", 500, PauseKind::Down),
+        ("NO_PERMISSION", 207, PauseKind::Refused),
+        ("OAUTH_SCOPE_MISMATCH", 207, PauseKind::Refused),
+    ];
+    for (code, status, kind) in cases {
+        let status = StatusCode::from_u16(status).unwrap();
+        let judged = item::judge(&failed(code, json!({})), status, true).map(|_| ());
+        let Err(ItemError::ServiceRefused { pause }) = &judged else {
+            panic!("{code}: {judged:?}");
+        };
+        assert_eq!((pause.kind, pause.code.as_str()), (kind, code));
+        let all = |judged: Vec<Result<(), ItemError>>| item::unless_service_refused(judged);
+        assert_eq!(
+            all(vec![judged.clone(), judged.clone()]),
+            Err(CallError::Unavailable(pause.clone())),
+            "two for the same reason are the service"
+        );
+        for mixed in [
+            vec![judged.clone()],
+            vec![judged.clone(), Ok(())],
+            vec![judged.clone(), Err(ItemError::Gone)],
+        ] {
+            assert_eq!(all(mixed.clone()), Ok(mixed));
+        }
+    }
+}
+
+#[test]
 fn what_passes_is_tried_later() {
     let cases = [
         ("RECORD_LOCKED", 400),
-        ("LIMIT_EXCEEDED", 400),
-        ("INTERNAL_ERROR", 200),
-        ("INTERNAL_SERVER_ERROR", 500),
         ("ALREADY_MODIFIED", 412),
-        ("TOO_MANY_REQUESTS", 207),
-        ("NO_PERMISSION", 207),
         ("SOMETHING_NEW", 500),
     ];
     for (code, status) in cases {

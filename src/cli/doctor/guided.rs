@@ -111,6 +111,7 @@ fn refusal(error: &ItemError) -> String {
     match error {
         ItemError::Refused { reason, .. } => reason.clone(),
         ItemError::Gone => "it is gone".to_owned(),
+        ItemError::ServiceRefused { pause } => pause.to_string(),
         ItemError::Later { code } => format!("try again in a minute ({code})"),
     }
 }

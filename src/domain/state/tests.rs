@@ -17,6 +17,7 @@ fn delivered() -> Delivered {
         contact: contact(),
         action: Action::Insert,
         hash: "h".into(),
+        keys: Vec::new(),
     }
 }
 
@@ -240,6 +241,7 @@ fn a_contact_that_the_sync_has_made_stays_one_that_it_made() {
             contact: contact_now,
             action: Action::Update,
             hash: "h2".into(),
+            keys: Vec::new(),
         };
         let event = Event::Upserted {
             delivered: found,

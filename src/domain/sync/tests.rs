@@ -25,6 +25,10 @@ enum Op {
     Apply(Event),
     Fail(Failure),
     Suspect(Failure),
+    /// Bigin says that the contact is gone.
+    LoseContact(Failure),
+    /// A batch call with it ended ambiguously.
+    Bisect(u32),
     /// Another sync upserts the contact.
     ContactUpserted(u64),
 }
@@ -44,6 +48,7 @@ impl Step<'_> {
     fn event(&self) -> Option<&Event> {
         match self.op {
             Op::Apply(event) => Some(event),
+            Op::LoseContact(_) => Some(&Event::ContactGone),
             _ => None,
         }
     }
@@ -67,10 +72,12 @@ fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
             Op::Wait(seconds) => now += Duration::from_secs(*seconds),
             Op::Claim => claimed = sync.requests.count,
             // A request for a lead whose sync has ended opens another.
-            Op::Join(..) if sync.state.is_final() => continue,
+            Op::Join(..) | Op::Bisect(_) if sync.state.is_final() => continue,
             Op::Join(source, revision) => sync.join(*source, revision.clone()),
             Op::Apply(event) => result = sync.apply(filled_in(event, claimed, now), claimed, now),
-            Op::Fail(failure) => result = sync.fail(failure.clone(), claimed, &POLICY, now),
+            Op::Fail(failure) => result = sync.fail(failure.clone(), claimed, 0, &POLICY, now),
+            Op::LoseContact(failure) => result = sync.lose_contact(failure.clone(), claimed, 0, &POLICY, now),
+            Op::Bisect(limit) => sync.bisect(*limit, now),
             Op::Suspect(failure) => sync.suspect(failure.clone(), 0, &POLICY, now),
             Op::ContactUpserted(delay) => result = sync.contact_upserted(now + Duration::from_secs(*delay)),
         }
@@ -120,7 +127,12 @@ fn events() -> impl Strategy<Value = Event> {
     );
     (delivered, revisions(), 0..99u64, 0..18u8).prop_map(|((contact, action, hash), revision, second, kind)| {
         let hash = hash.to_owned();
-        let delivered = Delivered { contact, action, hash };
+        let delivered = Delivered {
+            contact,
+            action,
+            hash,
+            keys: Vec::new(),
+        };
         let seen = Seen { requests: 0, revision };
         let (tag_not_before, synced_at) = (at(0), at(second));
         match kind {
@@ -140,8 +152,7 @@ fn events() -> impl Strategy<Value = Event> {
                 seen,
             },
             10..13 => Event::Changed,
-            13 => Event::ContactGone,
-            14..16 => Event::AskedAgain,
+            13..16 => Event::AskedAgain,
             16 => Event::WrittenBack,
             _ if second < 33 => Event::LeadDeleted,
             _ if second < 66 => Event::Withdrawn,
@@ -152,10 +163,11 @@ fn events() -> impl Strategy<Value = Event> {
 
 fn failures() -> impl Strategy<Value = Failure> {
     let hint = prop::option::weighted(0.2, (0..12u64).prop_map(Duration::from_secs));
-    (hint, 0.0..1.0f64).prop_map(|(hint, draw)| Failure {
+    (hint, 0.0..1.0f64, prop::bool::weighted(0.2)).prop_map(|(hint, draw, ambiguous_insert)| Failure {
         problem: "no luck".into(),
         hint,
         draw,
+        ambiguous_insert,
     })
 }
 
@@ -168,6 +180,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         9 => events().prop_map(Op::Apply),
         6 => failures().prop_map(Op::Fail),
         1 => failures().prop_map(Op::Suspect),
+        4 => failures().prop_map(Op::LoseContact),
+        1 => (1..50u32).prop_map(Op::Bisect),
         1 => (0..30u64).prop_map(Op::ContactUpserted),
     ];
     prop::collection::vec(op, 1..60)
@@ -286,15 +300,16 @@ proptest! {
         walk(&ops, |step| {
             let failure = match step.op {
                 Op::Fail(failure) | Op::Suspect(failure) if !step.before.state.is_final() => failure,
-                Op::Apply(_) if step.result.is_ok() => {
-                    (in_a_row, waited) = (0, 0.0);
+                Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => {
+                    let failures = &step.after.failures;
+                    (in_a_row, waited) = (failures.count, failures.waited.as_secs_f64());
                     return;
                 }
                 _ => return,
             };
             let counts = matches!(step.op, Op::Fail(_));
             let result_is_open = matches!(step.before.state, State::Requested { .. } | State::Upserted { .. });
-            if counts && result_is_open && waited >= 20.0 {
+            if counts && result_is_open && waited >= 20.0 && !failure.ambiguous_insert {
                 assert_eq!(step.after.state.label(), "rejected", "after {waited} seconds");
                 (in_a_row, waited) = (0, 0.0);
                 return;
@@ -316,11 +331,55 @@ proptest! {
         walk(&ops, |step| {
             let (before, after) = (&step.before.failures, &step.after.failures);
             match step.op {
-                Op::Apply(_) if step.result.is_ok() => assert_eq!(*after, Failures::default()),
+                Op::Apply(_) if step.result.is_ok() && step.after.contact_losses == 0 => {
+                    assert_eq!(*after, Failures::default());
+                }
+                // An upsert after a loss is no progress: the next loss would contradict it.
+                Op::Apply(_) if step.result.is_ok() => assert_eq!(before, after),
+                Op::LoseContact(_) if step.result.is_ok() && step.before.contact_losses == 0 => {
+                    assert_eq!(*after, Failures::default());
+                }
+                Op::LoseContact(_) if step.result.is_err() => assert_eq!(before, after),
+                Op::LoseContact(_) if step.after.state.label() == "rejected" => assert_eq!(*after, Failures::default()),
+                Op::LoseContact(_) => assert!(after.count > before.count),
                 Op::Fail(_) if step.after.state != step.before.state => assert_eq!(*after, Failures::default()),
                 Op::Fail(_) | Op::Suspect(_) => assert!(after.count >= before.count && after.waited >= before.waited),
                 _ => assert_eq!(before, after),
             }
+        });
+    }
+
+    #[test]
+    fn contradiction_never_goes_round_uncounted_and_at_once(ops in ops()) {
+        // How often the contact was lost since progress was made last, and whether that was at once and uncounted.
+        let mut losses = 0;
+        walk(&ops, |step| {
+            match step.op {
+                Op::LoseContact(_) if step.result.is_ok() => {
+                    losses += 1;
+                    let is_over = step.after.state.label() == "rejected";
+                    let is_free = step.after.failures.count == 0 && step.after.due_at <= step.now;
+                    assert!(losses == 1 || is_over || !is_free, "round {losses} was free");
+                    losses = if is_over { 0 } else { losses };
+                }
+                Op::Apply(Event::Upserted { .. } | Event::Changed) => {}
+                Op::Apply(_) if step.result.is_ok() => losses = 0,
+                Op::Fail(_) if step.after.state != step.before.state => losses = 0,
+                _ => {}
+            }
+        });
+    }
+
+    #[test]
+    fn suspect_stays_one_until_something_happens_to_it(ops in ops()) {
+        walk(&ops, |step| match step.op {
+            Op::Bisect(limit) => {
+                assert_eq!(step.after.bisect_limit, Some(*limit));
+                assert_eq!(step.before.failures, step.after.failures, "no attempt");
+            }
+            Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => assert_eq!(step.after.bisect_limit, None),
+            Op::Fail(_) if step.after.state != step.before.state => assert_eq!(step.after.bisect_limit, None),
+            _ => assert_eq!(step.before.bisect_limit, step.after.bisect_limit),
         });
     }
 
@@ -331,12 +390,13 @@ proptest! {
             if step.result.is_ok() {
                 match step.op {
                     Op::Apply(Event::Changed) if read == step.before.requests.count => edits += 1,
-                    Op::Apply(_) if step.after.state.label() == "requested" => edits = 0,
+                    Op::Apply(_) | Op::LoseContact(_) if step.after.state.label() == "requested" => edits = 0,
                     Op::Apply(
                         Event::Upserted { .. } | Event::Restored { .. } | Event::Tagged { .. } | Event::Rejected { .. },
                     ) => read = step.claimed,
                     // Given up, which is a refusal.
                     Op::Fail(_) if step.before.state != step.after.state => read = step.claimed,
+                    Op::LoseContact(_) if step.after.state.label() == "rejected" => (read, edits) = (step.claimed, 0),
                     _ => {}
                 }
             }
@@ -388,6 +448,7 @@ proptest! {
                             contact: ContactId::parse("3").unwrap(),
                             action: Action::Update,
                             hash: "h".into(),
+                            keys: Vec::new(),
                         },
                         seen: seen.clone(),
                         tag_not_before: step.now,

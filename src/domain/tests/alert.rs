@@ -33,6 +33,7 @@ fn well(now: Timestamp) -> Standing {
 
 fn open(remote: Remote, kind: PauseKind, since: Timestamp) -> Breaker {
     let open = Open {
+        fresh_from: None,
         since,
         until: since,
         kind,

@@ -137,6 +137,7 @@ fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bo
         synced_at: Some(at(5)),
         seen: Some(revision(9, "r9")),
         cancelled_at: None,
+        ambiguous_until: None,
     };
     forget(&mut memory);
     let read = read(Some(lead.clone()));
@@ -192,6 +193,7 @@ fn what_is_restored_is_what_was_written_last() {
         synced_at: Some(at(5)),
         seen: None,
         cancelled_at: None,
+        ambiguous_until: None,
     };
     let lead = lead(Some("REQUESTED"));
     let read = read(Some(lead.clone()));

@@ -54,6 +54,7 @@ fn delivered() -> Delivered {
         contact: contact("7"),
         action: Action::Insert,
         hash: "hash".to_owned(),
+        keys: Vec::new(),
     }
 }
 

@@ -34,6 +34,7 @@ fn settings() -> StoreSettings {
     StoreSettings {
         lease: second,
         tag_delay: second,
+        ambiguity_delay: second,
         retry: RetryPolicy {
             base_delay: second,
             max_delay: second,

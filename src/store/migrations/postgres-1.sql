@@ -10,6 +10,8 @@ CREATE TABLE sync (
     afresh BIGINT NOT NULL DEFAULT 0,
     action TEXT COLLATE "C",
     hash TEXT COLLATE "C",
+    -- Keyed hashes of the unique values that were sent, between spaces.
+    match_keys TEXT COLLATE "C",
     seen_requests BIGINT,
     seen_updated_at BIGINT,
     seen_rev TEXT COLLATE "C",
@@ -24,8 +26,10 @@ CREATE TABLE sync (
     failures BIGINT NOT NULL DEFAULT 0,
     waited BIGINT NOT NULL DEFAULT 0,
     last_failure TEXT COLLATE "C",
-    suspected_at BIGINT,
+    accepted_before BIGINT,
     edits BIGINT NOT NULL DEFAULT 0,
+    contact_losses BIGINT NOT NULL DEFAULT 0,
+    bisect_limit BIGINT,
     due_at BIGINT NOT NULL,
     lease BIGINT,
     lease_until BIGINT,
@@ -39,6 +43,8 @@ CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
 -- What is due: all that is not finished, said so that no look for a lead's active sync can go through all of it. What
 -- PostgreSQL knows of a table may be of when it was empty, and then one index is as good as the other.
 CREATE INDEX sync_due ON sync (state, due_at, id) WHERE state IN ('requested', 'upserted', 'tagged', 'rejected');
+-- Suspects that are due.
+CREATE INDEX sync_suspect ON sync (state, due_at, id) WHERE bisect_limit IS NOT NULL;
 -- Which claims may have been lost.
 CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
 -- Who waits for a contact's tag.
@@ -79,7 +85,8 @@ CREATE TABLE lead (
     synced_at BIGINT,
     seen_updated_at BIGINT,
     seen_rev TEXT COLLATE "C",
-    cancelled_at BIGINT
+    cancelled_at BIGINT,
+    ambiguous_until BIGINT
 );
 CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
 
@@ -87,9 +94,9 @@ CREATE TABLE breaker (
     remote TEXT COLLATE "C" PRIMARY KEY,
     failures BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
-    mended BIGINT NOT NULL,
     since BIGINT,
     until BIGINT,
+    fresh_from BIGINT,
     kind TEXT COLLATE "C",
     code TEXT COLLATE "C",
     message TEXT COLLATE "C"

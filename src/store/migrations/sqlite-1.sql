@@ -10,6 +10,8 @@ CREATE TABLE sync (
     afresh INTEGER NOT NULL DEFAULT 0,
     action TEXT,
     hash TEXT,
+    -- Keyed hashes of the unique values that were sent, between spaces.
+    match_keys TEXT,
     seen_requests INTEGER,
     seen_updated_at INTEGER,
     seen_rev TEXT,
@@ -24,8 +26,10 @@ CREATE TABLE sync (
     failures INTEGER NOT NULL DEFAULT 0,
     waited INTEGER NOT NULL DEFAULT 0,
     last_failure TEXT,
-    suspected_at INTEGER,
+    accepted_before INTEGER,
     edits INTEGER NOT NULL DEFAULT 0,
+    contact_losses INTEGER NOT NULL DEFAULT 0,
+    bisect_limit INTEGER,
     due_at INTEGER NOT NULL,
     lease INTEGER,
     lease_until INTEGER,
@@ -38,6 +42,8 @@ CREATE TABLE sync (
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
 -- What is due.
 CREATE INDEX sync_due ON sync (state, due_at) WHERE finished_at IS NULL;
+-- Suspects that are due.
+CREATE INDEX sync_suspect ON sync (state, due_at) WHERE bisect_limit IS NOT NULL;
 -- Which claims may have been lost.
 CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
 -- Who waits for a contact's tag.
@@ -78,7 +84,8 @@ CREATE TABLE lead (
     synced_at INTEGER,
     seen_updated_at INTEGER,
     seen_rev TEXT,
-    cancelled_at INTEGER
+    cancelled_at INTEGER,
+    ambiguous_until INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
 
@@ -86,9 +93,9 @@ CREATE TABLE breaker (
     remote TEXT PRIMARY KEY,
     failures INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
-    mended INTEGER NOT NULL,
     since INTEGER,
     until INTEGER,
+    fresh_from INTEGER,
     kind TEXT,
     code TEXT,
     message TEXT

@@ -13,11 +13,11 @@ use tokio::sync::{Notify, broadcast};
 use super::postgres::Pool;
 use super::{
     Accepted, Cancelling, Change, Claim, Delivery, FailureGroup, Filter, Flow, Happening, HistoryEntry, Learned, Lease,
-    Ledger, Outcome, Overview, Stage, Store, StoreError, StoreSettings, SyncView,
+    Ledger, Outcome, Overview, Prefer, Stage, Store, StoreError, StoreSettings, SyncView,
 };
 use crate::chance;
 use crate::clock::SharedClock;
-use crate::domain::breaker::Breaker;
+use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Memory, Source, SyncId};
@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use db::{Db, Result};
 use writer::{Engine, Listeners, PATIENCE, Txn, Writer, hangs};
 
+mod claims;
 pub(super) mod db;
 pub(super) mod kept;
 mod overview;
@@ -154,13 +155,18 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn claim(&self, stage: Stage, limit: usize) -> Answer<Claim> {
+    async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Answer<Claim> {
         let settings = self.settings;
         // By chance, since no replica knows the others' claims.
         let lease = Lease(i64::from_le_bytes(chance::bytes()));
         self.writer
-            .write(move |txn| work::claim(txn, stage, limit, &settings, lease))
+            .write(move |txn| claims::claim(txn, stage, (limit, prefer), &settings, lease))
             .await
+    }
+
+    async fn renew(&self, lease: Lease) -> Answer<bool> {
+        let lasting = self.settings.lease;
+        self.writer.write(move |txn| claims::renew(txn, lease, lasting)).await
     }
 
     async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Answer<()> {
@@ -170,10 +176,10 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn pause(&self, pause: Pause, epoch: i64, draw: f64) -> Answer<()> {
+    async fn pause(&self, pause: Pause, cause: Cause, epoch: i64, draw: f64) -> Answer<()> {
         let policy = self.settings.retry;
         self.writer
-            .write(move |txn| work::pause(txn, &pause, epoch, draw, &policy))
+            .write(move |txn| work::pause(txn, (&pause, cause), epoch, draw, &policy))
             .await
     }
 

@@ -32,7 +32,13 @@ fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
         contact: needed("contact_id", contact_of(row)?)?,
         action: Action::from_label(&action).ok_or_else(|| corrupt("action", &action))?,
         hash: row.get("hash")?,
+        keys: keys_of(row)?,
     })
+}
+
+fn keys_of(row: &Row<'_>) -> Result<Vec<String>> {
+    let keys: Option<String> = row.get("match_keys")?;
+    Ok(keys.unwrap_or_default().split_whitespace().map(str::to_owned).collect())
 }
 
 /// A revision in two columns.
@@ -117,9 +123,13 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
             count: row.get("failures")?,
             waited: std::time::Duration::from_micros(row.get("waited")?),
             last: row.get("last_failure")?,
-            suspected_at: row.get("suspected_at")?,
+            accepted_before: row.get("accepted_before")?,
         },
         edits: row.get("edits")?,
+        contact_losses: row.get("contact_losses")?,
+        bisect_limit: row
+            .get::<Option<i64>>("bisect_limit")?
+            .and_then(|limit| u32::try_from(limit).ok()),
         due_at: row.get("due_at")?,
         opened_at: row.get("opened_at")?,
         finished_at: row.get::<Option<Timestamp>>("finished_at")?,
@@ -133,6 +143,7 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
         synced_at: row.get::<Option<Timestamp>>("synced_at")?,
         seen: revision_of(row, "seen_updated_at", "seen_rev")?,
         cancelled_at: row.get::<Option<Timestamp>>("cancelled_at")?,
+        ambiguous_until: row.get::<Option<Timestamp>>("ambiguous_until")?,
     })
 }
 
@@ -151,6 +162,7 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
         Some(until) => Some(Open {
             since: row.get("since")?,
             until,
+            fresh_from: row.get::<Option<Timestamp>>("fresh_from")?,
             kind: kind_of(row)?,
             code: row.get("code")?,
             message: row.get("message")?,
@@ -160,7 +172,6 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
         remote: Remote::from_label(&label).ok_or_else(|| corrupt("remote", &label))?,
         failures: row.get("failures")?,
         epoch: row.get("epoch")?,
-        mended: row.get("mended")?,
         open,
     })
 }
@@ -172,17 +183,17 @@ fn kind_of(row: &Row<'_>) -> Result<PauseKind> {
 
 pub(super) fn memory(db: Db<'_>, lead: &LeadId) -> Result<Memory> {
     let sql = "-- memory()
-        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at FROM lead WHERE lead_id = ?1";
+        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until FROM lead WHERE lead_id = ?1";
     let found = db.first(sql, args![lead.as_str()], memory_of)?;
     Ok(found.unwrap_or_default())
 }
 
 pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()> {
     let sql = "-- remember()
-        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
         ON CONFLICT (lead_id) DO UPDATE SET
-            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7";
+            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7, ambiguous_until = ?8";
     db.execute(
         sql,
         args![
@@ -193,6 +204,7 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
             updated_at(memory.seen.as_ref()),
             rev(memory.seen.as_ref()),
             memory.cancelled_at,
+            memory.ambiguous_until,
         ],
     )?;
     Ok(())
@@ -241,8 +253,9 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
             seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
             synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
             by_person = ?16, requested_updated_at = ?17, requested_rev = ?18, failures = ?19,
-            waited = ?20, last_failure = ?21, suspected_at = ?22, edits = ?23, due_at = ?24,
-            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, lease = NULL, lease_until = NULL
+            waited = ?20, last_failure = ?21, accepted_before = ?22, edits = ?23, due_at = ?24,
+            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, lease = NULL, lease_until = NULL,
+            contact_losses = ?27, bisect_limit = ?28, match_keys = ?29
         WHERE id = ?1";
     let state = &sync.state;
     let delivered = match state {
@@ -251,6 +264,9 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
         }
         _ => None,
     };
+    let keys = delivered
+        .filter(|delivered| !delivered.keys.is_empty())
+        .map(|delivered| delivered.keys.join(" "));
     let tag_not_before = match state {
         State::Upserted { tag_not_before, .. } => Some(*tag_not_before),
         _ => None,
@@ -292,11 +308,14 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
             sync.failures.count,
             i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
             sync.failures.last.as_deref(),
-            sync.failures.suspected_at,
+            sync.failures.accepted_before,
             sync.edits,
             sync.due_at,
             sync.finished_at,
             now,
+            sync.contact_losses,
+            sync.bisect_limit,
+            keys.as_deref(),
         ],
     )?;
     Ok(())
@@ -304,10 +323,10 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
 
 pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
     let sql = "-- save_breaker()
-        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, mended, kind)
+        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, fresh_from, kind)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (remote) DO UPDATE
-        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, mended = ?8, kind = ?9";
+        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, fresh_from = ?8, kind = ?9";
     let open = breaker.open.as_ref();
     db.execute(
         sql,
@@ -319,7 +338,7 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
             open.map(|open| open.until),
             open.map(|open| open.code.as_str()),
             open.map(|open| open.message.as_str()),
-            breaker.mended,
+            open.and_then(|open| open.fresh_from),
             open.map(|open| open.kind.label()),
         ],
     )?;

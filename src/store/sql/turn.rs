@@ -9,16 +9,20 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::work::move_all_tags;
 use super::writer::Txn;
+use super::{kept, rows};
 use crate::clock::after;
+use crate::domain::sync::Memory;
 use crate::store::{Stage, StoreSettings};
 
 /// When a worker that has left its turn to another stage looks again, where nobody wakes it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Until when a stage leaves its turn to another worker; `None` where it is its own. With one process there are no turns:
-/// its workers know of each other.
-pub(super) fn others(txn: &Txn<'_>, stage: Stage, settings: &StoreSettings) -> Result<Option<Timestamp>> {
-    if matches!(txn.db, Db::Sqlite(_)) || stage == Stage::WriteBack {
+/// The name under which the stage that had the last turn is stored.
+const LAST_TURN: &str = "last_turn";
+
+/// Until when a stage leaves its turn to another worker; `None` where it is its own.
+pub(super) fn others(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
+    if has_no_turns(txn.db, stage) {
         return Ok(None);
     }
     let sql = "-- others()
@@ -28,22 +32,64 @@ pub(super) fn others(txn: &Txn<'_>, stage: Stage, settings: &StoreSettings) -> R
     if leased.is_some() {
         return Ok(leased);
     }
-    take_over_lost_upserts(txn, settings.tag_delay)?;
-    let due = (longest_due(txn, stage)?, longest_due(txn, other(stage))?);
-    let leaves_it = matches!(due, (Some(own), Some(other)) if other < own);
+    // A slow upsert of a long queue must not keep tags waiting, nor tags upserts: where both are due, they alternate.
+    let leaves_it = kept::kept(txn.db, LAST_TURN)?.is_some_and(|(last, _)| last == stage.label().as_bytes())
+        && is_due(txn, other(stage))?;
     // While a breaker is open, who probes is decided elsewhere.
     let paused = txn.db.exists("SELECT 1 FROM breaker WHERE until IS NOT NULL", &[])?;
     Ok((leaves_it && !paused).then(|| after(txn.now, LOOK_AGAIN)))
 }
 
-/// A replica that was killed or cut off while it sent leads: nobody knows whose contacts it has changed.
-fn take_over_lost_upserts(txn: &Txn<'_>, tag_delay: Duration) -> Result<()> {
-    let sql = "-- take_over_lost_upserts()
-        UPDATE sync SET lease = NULL, lease_until = NULL WHERE lease IS NOT NULL AND state = 'requested'";
-    if txn.db.execute(sql, &[])? > 0 {
-        move_all_tags(txn.db, after(txn.now, tag_delay))?;
+/// With one process there are no turns: its workers know of each other.
+fn has_no_turns(db: Db<'_>, stage: Stage) -> bool {
+    matches!(db, Db::Sqlite(_)) || stage == Stage::WriteBack
+}
+
+/// The stage has taken its turn.
+pub(super) fn taken(txn: &Txn<'_>, stage: Stage) -> Result<()> {
+    if has_no_turns(txn.db, stage) {
+        return Ok(());
+    }
+    kept::keep(txn.db, LAST_TURN, stage.label().as_bytes(), txn.now)
+}
+
+/// Upserts whose claim expired unrecorded: the process was killed or cut off while it sent them, or could not store the
+/// outcome. Which contacts they have changed is not known, so on PostgreSQL, where no replica has moved the tags yet, every
+/// tag waits its delay again.
+pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
+    if expect_lost_inserts(db, now, settings)? == 0 {
+        return Ok(());
+    }
+    let sql = "-- expire_upserts()
+        UPDATE sync SET lease = NULL, lease_until = NULL WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested'";
+    db.execute(sql, args![now])?;
+    if matches!(db, Db::Postgres(_)) {
+        move_all_tags(db, after(now, settings.tag_delay))?;
     }
     Ok(())
+}
+
+/// The inserts of claims that expired unrecorded may still be applied, until the lease was over and `AMBIGUITY_DELAY` more.
+/// Returns how many there are.
+pub(super) fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
+    let sql = "-- expect_lost_inserts()
+        SELECT lead_id, lease_until FROM sync INDEXED BY sync_leased
+        WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested' AND finished_at IS NULL";
+    let lost = db.query(sql, args![now], |row| {
+        Ok((rows::lead_of(row)?, row.get::<Timestamp>("lease_until")?))
+    })?;
+    for (lead, lease_until) in &lost {
+        let memory = rows::memory(db, lead)?;
+        let until = memory
+            .ambiguous_until
+            .max(Some(after(*lease_until, settings.ambiguity_delay)));
+        let memory = Memory {
+            ambiguous_until: until,
+            ..memory
+        };
+        rows::remember(db, lead, &memory)?;
+    }
+    Ok(lost.len())
 }
 
 fn other(stage: Stage) -> Stage {
@@ -53,13 +99,17 @@ fn other(stage: Stage) -> Stage {
     }
 }
 
-fn longest_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
-    let [state] = stage.states() else {
-        return Ok(None);
-    };
-    let sql = "-- longest_due()
-        SELECT min(due_at) AS due FROM sync WHERE finished_at IS NULL AND state = ?1 AND due_at <= ?2";
-    txn.db.one(sql, args![*state, txn.now], |row| row.get("due"))
+fn is_due(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
+    for state in stage.states() {
+        let sql = format!(
+            "-- is_due()
+            SELECT 1 FROM sync WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?1 LIMIT 1"
+        );
+        if txn.db.exists(&sql, args![txn.now])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A turn is over, or may be: whoever waits for it looks.

@@ -1,22 +1,19 @@
-//! What happens inside the transactions: requests come in, syncs are claimed, outcomes are recorded.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! What happens inside the transactions: requests come in, outcomes are recorded.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::db::{Db, Result, args};
 use super::writer::Txn;
-use super::{rows, steer, turn};
+use super::{claims, rows, turn};
 use crate::clock::{after, until};
-use crate::domain::breaker::Breaker;
-use crate::domain::failure::{Pause, Remote};
+use crate::domain::breaker::Cause;
+use crate::domain::failure::Pause;
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Change, Claim, Claimed, Delivery, Effect, Learned, Lease, Outcome, Stage, StoreSettings};
+use crate::store::{Accepted, Change, Delivery, Effect, Learned, Outcome, Stage, StoreSettings, Touched};
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
     txn.count("accepted");
@@ -110,175 +107,15 @@ fn change_of(sync: &Sync) -> Change {
     }
 }
 
-/// What the breakers of a stage allow at a moment.
-struct Gate {
-    limit: usize,
-    /// Only a sync that has not failed will do.
-    fresh: bool,
-    paused_until: Option<Timestamp>,
-    breakers: BTreeMap<Remote, Breaker>,
-    probed: Vec<Remote>,
-}
-
-pub(super) fn claim(
+pub(super) fn pause(
     txn: &mut Txn<'_>,
-    stage: Stage,
-    limit: usize,
-    settings: &StoreSettings,
-    lease: Lease,
-) -> Result<Claim> {
-    if steer::paused_since(txn.db)?.is_some() {
-        return Ok(nothing(None, BTreeMap::new()));
-    }
-    if let Some(until) = turn::others(txn, stage, settings)? {
-        return Ok(nothing(Some(until), BTreeMap::new()));
-    }
-    let gate = gate(txn, stage, limit, settings.lease)?;
-    if gate.paused_until.is_some() {
-        return Ok(nothing(gate.paused_until, gate.breakers));
-    }
-    let sql = claim_sql(stage, gate.fresh);
-    let until = after(txn.now, settings.lease);
-    let mut syncs = txn
-        .db
-        .query(&sql, args![lease.0, until, txn.now, gate.limit], rows::sync_of)?;
-    // RETURNING promises no order.
-    syncs.sort_by_key(|sync| (sync.due_at, sync.id));
-    let syncs = syncs
-        .into_iter()
-        .map(|sync| {
-            Ok(Claimed {
-                memory: rows::memory(txn.db, &sync.lead)?,
-                sync,
-                lease,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let next_due = if syncs.is_empty() { next_due(txn, stage)? } else { None };
-    Ok(Claim {
-        syncs,
-        next_due,
-        breakers: gate.breakers,
-        probed: gate.probed,
-    })
-}
-
-fn nothing(next_due: Option<Timestamp>, breakers: BTreeMap<Remote, Breaker>) -> Claim {
-    Claim {
-        syncs: Vec::new(),
-        next_due,
-        breakers,
-        probed: Vec::new(),
-    }
-}
-
-/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted. Where only fresh
-/// ones are wanted, none that has failed in its present round.
-fn claim_sql(stage: Stage, fresh: bool) -> String {
-    let failed = if fresh { "AND failures = 0" } else { "" };
-    let due = |state: &&str| {
-        format!(
-            "SELECT * FROM (SELECT id, due_at FROM sync
-                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?3 AND (lease IS NULL OR lease_until <= ?3) {failed}
-                ORDER BY due_at, id LIMIT ?4) AS due"
-        )
-    };
-    let due: Vec<String> = stage.states().iter().map(due).collect();
-    format!(
-        "-- claim()
-        UPDATE sync SET lease = ?1, lease_until = ?2
-        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY due_at, id LIMIT ?4)
-        RETURNING *",
-        due.join(" UNION ALL ")
-    )
-}
-
-/// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
-/// open for as long as the probe's lease, so that no other worker probes meanwhile.
-///
-/// A sync that has failed may be what the service chokes on, so it probes only where no other can: neither of its stage
-/// nor of the other stage that needs the same services, which is left the probe then.
-fn gate(txn: &Txn<'_>, stage: Stage, limit: usize, lease: Duration) -> Result<Gate> {
-    let mut gate = Gate {
-        limit,
-        fresh: false,
-        paused_until: None,
-        breakers: BTreeMap::new(),
-        probed: Vec::new(),
-    };
-    let mut probed = Vec::new();
-    for remote in stage.remotes() {
-        let breaker = rows::breaker(txn.db, *remote)?;
-        gate.breakers.insert(*remote, breaker.clone());
-        match &breaker.open {
-            None => {}
-            Some(open) if open.until > txn.now => gate.paused_until = gate.paused_until.max(Some(open.until)),
-            Some(_) => probed.push(breaker),
-        }
-    }
-    if gate.paused_until.is_some() || probed.is_empty() {
-        return Ok(gate);
-    }
-    gate.limit = gate.limit.min(1);
-    gate.fresh = has_fresh(txn, stage)?;
-    let twin = |other: &Stage| *other != stage && other.remotes() == stage.remotes();
-    if let (false, Some(twin)) = (gate.fresh, Stage::ALL.into_iter().find(twin))
-        && has_fresh(txn, twin)?
-    {
-        gate.paused_until = Some(after(txn.now, lease));
-        return Ok(gate);
-    }
-    if next_due(txn, stage)?.is_some_and(|due| due <= txn.now) {
-        for mut breaker in probed {
-            gate.probed.push(breaker.remote);
-            if let Some(open) = &mut breaker.open {
-                open.until = after(txn.now, lease);
-            }
-            rows::save_breaker(txn.db, &breaker)?;
-        }
-    }
-    Ok(gate)
-}
-
-/// Whether a sync of the stage is due that has not failed in its present round.
-fn has_fresh(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
-    for state in stage.states() {
-        let sql = format!(
-            "-- has_fresh()
-            SELECT 1 FROM sync
-            WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?1 AND (lease IS NULL OR lease_until <= ?1) AND failures = 0"
-        );
-        if txn.db.exists(&sql, args![txn.now])? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// When the next sync of a stage is due, or a lease that was lost runs out. The leased ones are few, and the planner does
-/// not know it: with a hundred thousand that wait, a look at all of them after every batch would take longer than the batches.
-fn next_due(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
-    let mut next = None;
-    for state in stage.states() {
-        // The state is written out, here and wherever syncs that are due are looked for: PostgreSQL has an index of these
-        // states alone, and keeps plans that are to hold for every value of a parameter.
-        let sql = format!(
-            "-- next_due()
-            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND lease IS NULL ORDER BY due_at LIMIT 1"
-        );
-        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("due_at"))?;
-        let sql = "-- next_due()
-            SELECT min(CASE WHEN lease_until > due_at THEN lease_until ELSE due_at END) AS lost
-            FROM sync INDEXED BY sync_leased WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1";
-        let lost: Option<Timestamp> = txn.db.one(sql, args![*state], |row| row.get("lost"))?;
-        next = [next, due, lost].into_iter().flatten().min();
-    }
-    Ok(next)
-}
-
-pub(super) fn pause(txn: &mut Txn<'_>, pause: &Pause, epoch: i64, draw: f64, policy: &RetryPolicy) -> Result<()> {
+    (pause, cause): (&Pause, Cause),
+    epoch: i64,
+    draw: f64,
+    policy: &RetryPolicy,
+) -> Result<()> {
     let mut breaker = rows::breaker(txn.db, pause.remote)?;
-    if breaker.trip(pause, epoch, policy, draw, txn.now) {
+    if breaker.trip((pause, cause), epoch, policy, draw, txn.now) {
         rows::save_breaker(txn.db, &breaker)?;
         // Whoever left the probe to another is to know how long there is nothing to do now.
         for stage in Stage::ALL {
@@ -317,14 +154,39 @@ pub(super) fn record(
     if learned.credits > 0 {
         spend(txn, learned.credits)?;
     }
+    let tag_not_before = after(txn.now, settings.tag_delay);
     if learned.unknown_upsert {
-        move_all_tags(txn.db, after(txn.now, settings.tag_delay))?;
+        move_all_tags(txn.db, tag_not_before)?;
+    }
+    if !learned.touched.is_empty() {
+        move_touched_tags(txn, &learned.touched, tag_not_before)?;
+    }
+    for stage in Stage::ALL {
+        let accepted = outcomes
+            .iter()
+            .filter(|outcome| accepted_in(outcome) == Some(stage))
+            .count();
+        if accepted > 0 {
+            let accepted = i64::try_from(accepted).unwrap_or(i64::MAX);
+            // At once, and not with the ledger's counters at the end of the transaction: a failure below compares with it.
+            rows::count(txn.db, claims::accepted_counter(stage), accepted)?;
+        }
     }
     for outcome in outcomes {
         record_one(txn, outcome, settings)?;
     }
     turn::over(txn);
     Ok(())
+}
+
+/// The stage whose service has accepted the record.
+fn accepted_in(outcome: &Outcome) -> Option<Stage> {
+    match &outcome.effect {
+        Effect::Happened(Event::Upserted { .. }) => Some(Stage::Upsert),
+        Effect::Happened(Event::Tagged { .. }) => Some(Stage::Tag),
+        Effect::Happened(Event::WrittenBack) => Some(Stage::WriteBack),
+        _ => None,
+    }
 }
 
 /// Adds credits to the present hour's, and forgets those of the day before yesterday.
@@ -351,25 +213,48 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let was = sync.state.label();
     let detail = outcome.note.clone().unwrap_or(Value::Null);
     let claimed_requests = outcome.claimed.sync.requests.count;
+    let accepted = match stage_of(&sync) {
+        Some(stage) => claims::accepted(txn.db, stage)?,
+        None => 0,
+    };
+    let settles_at = match outcome.effect.is_ambiguous_insert() {
+        true => Some(expect_insert(txn, &sync, after(txn.now, settings.ambiguity_delay))?),
+        false => outcome.claimed.memory.ambiguous_until,
+    };
+    let policy = &settings.retry;
     let (what, applied) = match &outcome.effect {
         Effect::Happened(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
+        Effect::ContactGone(failure) => (
+            Event::ContactGone.label(),
+            sync.lose_contact(failure.clone(), claimed_requests, accepted, policy, txn.now),
+        ),
         Effect::Failed(failure) => (
             "retry",
-            sync.fail(failure.clone(), claimed_requests, &settings.retry, txn.now),
+            sync.fail(failure.clone(), claimed_requests, accepted, policy, txn.now),
         ),
-        Effect::Suspected(failure, mended) => {
-            sync.suspect(failure.clone(), *mended, &settings.retry, txn.now);
+        Effect::Suspected(failure) => {
+            sync.suspect(failure.clone(), accepted, policy, txn.now);
             ("retry", Ok(()))
         }
-        Effect::Released => {
+        Effect::Ambiguous { bisect_limit, .. } => {
+            sync.bisect(*bisect_limit, txn.now);
+            ("ambiguous", Ok(()))
+        }
+        Effect::Released | Effect::Settling => {
             // To the end of the queue: what is put back again and again must hold up nobody, and the next probe must not
             // be the one that failed.
             sync.due_at = sync.due_at.max(txn.now);
+            if let (Effect::Settling, Some(settles_at)) = (&outcome.effect, settles_at) {
+                sync.due_at = sync.due_at.max(settles_at);
+            }
             rows::save(txn.db, &sync, txn.now)?;
             wake_for(txn, &sync);
             return Ok(());
         }
     };
+    if let (true, Some(settles_at)) = (outcome.effect.is_ambiguous_insert(), settles_at) {
+        sync.due_at = sync.due_at.max(settles_at);
+    }
     if let Err(illegal) = applied {
         // Only a defect of ours can bring this about. The lease runs out and the sync is taken up again.
         tracing::error!(sync_id = %sync.id, "{illegal}; nothing was changed");
@@ -377,15 +262,26 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     }
     rows::save(txn.db, &sync, txn.now)?;
     // It has failed for long enough.
-    let given_up = matches!(outcome.effect, Effect::Failed(_)) && sync.state.label() == "rejected" && was != "rejected";
+    let may_give_up = matches!(outcome.effect, Effect::Failed(_) | Effect::ContactGone(_));
+    let given_up = may_give_up && sync.state.label() == "rejected" && was != "rejected";
     let what = if given_up { sync.state.label() } else { what };
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
     rows::note(txn.db, &sync, what, &detail, txn.now)?;
     let happened = match &outcome.effect {
         Effect::Happened(event) => Some(event),
+        Effect::ContactGone(_) => Some(&Event::ContactGone),
         _ => None,
     };
     settle(txn, &sync, happened, was, changed_at)
+}
+
+/// Notes with the lead that an insert of it may be applied until then, and says until when at the latest.
+pub(super) fn expect_insert(txn: &Txn<'_>, sync: &Sync, until: Timestamp) -> Result<Timestamp> {
+    let mut memory = rows::memory(txn.db, &sync.lead)?;
+    let until = memory.ambiguous_until.max(Some(until)).unwrap_or(until);
+    memory.ambiguous_until = Some(until);
+    rows::remember(txn.db, &sync.lead, &memory)?;
+    Ok(until)
 }
 
 /// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an
@@ -443,10 +339,15 @@ fn with_failure(detail: Value, effect: &Effect, sync: &Sync, given_up: bool) -> 
         _ => serde_json::Map::new(),
     };
     match effect {
-        Effect::Failed(failure) if given_up => {
+        Effect::Failed(failure) | Effect::ContactGone(failure) if given_up => {
             detail.insert("reason".into(), failure.problem.clone().into());
         }
-        Effect::Failed(failure) | Effect::Suspected(failure, _) => {
+        // The first time is no failure.
+        Effect::ContactGone(_) if sync.failures.count == 0 => {}
+        Effect::Ambiguous { bisect_limit, .. } => {
+            detail.insert("bisect_limit".into(), (*bisect_limit).into());
+        }
+        Effect::Failed(failure) | Effect::Suspected(failure) | Effect::ContactGone(failure) => {
             detail.insert("problem".into(), failure.problem.clone().into());
             detail.insert("attempt".into(), sync.failures.count.into());
             detail.insert("next_try".into(), sync.due_at.to_string().into());
@@ -454,18 +355,22 @@ fn with_failure(detail: Value, effect: &Effect, sync: &Sync, given_up: bool) -> 
         Effect::Happened(Event::Rejected { reason, .. }) => {
             detail.insert("reason".into(), reason.clone().into());
         }
-        Effect::Happened(_) | Effect::Released => {}
+        Effect::Happened(_) | Effect::Released | Effect::Settling => {}
     }
     Value::Object(detail)
 }
 
 pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
-    let stage = Stage::ALL
-        .into_iter()
-        .find(|stage| stage.states().contains(&sync.state.label()));
-    if let Some(stage) = stage {
+    if let Some(stage) = stage_of(sync) {
         txn.wake(stage);
     }
+}
+
+/// The stage that takes the sync up next; `None` where it has ended.
+fn stage_of(sync: &Sync) -> Option<Stage> {
+    Stage::ALL
+        .into_iter()
+        .find(|stage| stage.states().contains(&sync.state.label()))
 }
 
 /// The tag's time belongs to the contact: whoever waits for it waits for the latest upsert. Leases stay with their
@@ -474,12 +379,28 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
     let sql = "-- move_tags()
         SELECT * FROM sync INDEXED BY sync_waiting WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
     let waiting = txn.db.query(sql, args![contact.as_str(), upserted.0], rows::sync_of)?;
-    for mut sync in waiting {
-        if sync.contact_upserted(tag_not_before).is_ok() {
-            let sql = "-- move_tags()
-                UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, due_at = ?3 WHERE id = ?1";
-            txn.db.execute(sql, args![sync.id.0, tag_not_before, sync.due_at])?;
-        }
+    for sync in waiting {
+        move_tag(txn, sync, tag_not_before)?;
+    }
+    Ok(())
+}
+
+/// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
+fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp) -> Result<()> {
+    let sql = "-- move_touched_tags()
+        SELECT * FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
+    let waiting = txn.db.query(sql, &[], rows::sync_of)?;
+    for sync in waiting.into_iter().filter(|sync| touched.may_be(&sync.state)) {
+        move_tag(txn, sync, tag_not_before)?;
+    }
+    Ok(())
+}
+
+fn move_tag(txn: &Txn<'_>, mut sync: Sync, tag_not_before: Timestamp) -> Result<()> {
+    if sync.contact_upserted(tag_not_before).is_ok() {
+        let sql = "-- move_tag()
+            UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, due_at = ?3 WHERE id = ?1";
+        txn.db.execute(sql, args![sync.id.0, tag_not_before, sync.due_at])?;
     }
     Ok(())
 }
@@ -499,11 +420,12 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
 /// of upserts: such a call may still be under way, so they run out in their time, and nobody sends those leads or cancels
 /// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
 /// What it alone was to do, this one may.
-pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, tag_delay: Duration) -> Result<()> {
+pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
+    turn::expect_lost_inserts(db, now, settings)?;
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
     if db.exists(sql, &[])? {
-        move_all_tags(db, after(now, tag_delay))?;
+        move_all_tags(db, after(now, settings.tag_delay))?;
     }
     let sql = "-- take_over()
         UPDATE sync SET lease = NULL, lease_until = NULL

@@ -17,6 +17,7 @@ fn open(path: &Path) -> Result<SqlStore, OpenError> {
     let settings = StoreSettings {
         lease: Duration::from_secs(60),
         tag_delay: Duration::from_secs(15),
+        ambiguity_delay: Duration::from_secs(120),
         retry,
     };
     super::open(

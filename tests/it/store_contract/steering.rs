@@ -20,7 +20,11 @@ impl Bench {
 
     /// The leads that a stage's worker gets now.
     async fn due(&self, stage: Stage) -> Vec<String> {
-        let claim = self.store.claim(stage, 10).await.unwrap();
+        let claim = self
+            .store
+            .claim(stage, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap();
         let leads = claim.syncs.iter().map(|claimed| claimed.sync.lead.to_string());
         leads.collect()
     }
@@ -55,6 +59,7 @@ fn no_luck() -> Failure {
         problem: "no luck".into(),
         hint: None,
         draw: 1.0,
+        ambiguous_insert: false,
     }
 }
 
@@ -270,7 +275,11 @@ async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_c
     bench.open("a").await;
     let bench = bench.reopen();
     for stage in Stage::ALL {
-        let claim = bench.store.claim(stage, 10).await.unwrap();
+        let claim = bench
+            .store
+            .claim(stage, 10, bigin_sync::store::Prefer::Fresh)
+            .await
+            .unwrap();
         assert_eq!(
             (claim.syncs.len(), claim.next_due),
             (0, None),

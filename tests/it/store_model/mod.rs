@@ -12,7 +12,7 @@ use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::State;
 use bigin_sync::store::sqlite;
-use bigin_sync::store::{Claimed, Filter, Learned, Lease, Outcome, Stage, Store, StoreSettings};
+use bigin_sync::store::{Claimed, Filter, Learned, Lease, Outcome, Prefer, Stage, Store, StoreSettings};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -39,6 +39,7 @@ fn settings() -> StoreSettings {
         lease: secs(10),
         tag_delay: secs(15),
         retry,
+        ambiguity_delay: secs(12),
     }
 }
 
@@ -105,7 +106,7 @@ impl<'a> Pair<'a> {
                     .unwrap();
                 assert_eq!(accepted, self.model.request(lead, *source, revision.clone()));
             }
-            Step::Claim(stage, limit) => self.claim(*stage, *limit).await,
+            Step::Claim(stage, limit, prefer) => self.claim(*stage, *limit, *prefer).await,
             Step::Record { picks, learned } => {
                 let outcomes: Vec<_> = picks
                     .iter()
@@ -117,10 +118,15 @@ impl<'a> Pair<'a> {
                 }
                 self.record(outcomes, learned).await;
             }
-            Step::Pause { pause, late, draw } => {
+            Step::Pause {
+                pause,
+                cause,
+                late,
+                draw,
+            } => {
                 let epoch = self.model.breaker(pause.remote).epoch - i64::from(*late);
-                self.store().pause(pause.clone(), epoch, *draw).await.unwrap();
-                self.model.pause(pause, epoch, *draw);
+                self.store().pause(pause.clone(), *cause, epoch, *draw).await.unwrap();
+                self.model.pause((pause, *cause), epoch, *draw);
             }
             Step::Advance(seconds) => self.advance(*seconds),
             Step::Restart => self.restart(),
@@ -150,8 +156,8 @@ impl<'a> Pair<'a> {
         }
     }
 
-    async fn claim(&mut self, stage: Stage, limit: usize) {
-        let claim = self.store().claim(stage, limit).await.unwrap();
+    async fn claim(&mut self, stage: Stage, limit: usize, prefer: Prefer) {
+        let claim = self.store().claim(stage, limit, prefer).await.unwrap();
         let lease = claim.syncs.first().map_or(Lease(0), |claimed| claimed.lease);
         for claimed in &claim.syncs {
             self.assert_may_be_claimed(claimed);
@@ -161,12 +167,21 @@ impl<'a> Pair<'a> {
             assert!(!self.leases.contains(&lease), "no lease is given twice");
             self.leases.push(lease);
         }
-        let expected = self.model.claim(stage, limit, lease);
+        let expected = self.model.claim(stage, (limit, prefer), lease);
         let syncs: Vec<_> = claim.syncs.iter().map(|c| (c.sync.clone(), c.memory.clone())).collect();
         assert_eq!(syncs, expected.syncs, "those that are due, the longest due first");
         assert_eq!(claim.next_due, expected.next_due, "when it is worth asking again");
         assert_eq!(claim.breakers, expected.breakers);
         assert_eq!(claim.probed, expected.probed);
+        assert_eq!(claim.accepted, expected.accepted);
+        let mut limits = claim.syncs.iter().map(|claimed| claimed.sync.bisect_limit);
+        let first = limits.next().flatten();
+        assert!(
+            limits.all(|limit| limit == first),
+            "suspects of one limit travel together"
+        );
+        let most = first.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap());
+        assert!(claim.syncs.len() <= most, "and no more of them than it says");
         let in_time = claim.next_due.is_none_or(|due| due > self.model.now);
         assert!(in_time, "who sleeps until the next sync is due does sleep");
         if claim.syncs.is_empty() {

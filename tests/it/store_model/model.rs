@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use bigin_sync::domain::breaker::Breaker;
+use bigin_sync::domain::breaker::{Breaker, Cause, FRESH_PROBE_INTERVAL};
 use bigin_sync::domain::failure::{Pause, Remote};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
-use bigin_sync::domain::state::State;
+use bigin_sync::domain::state::{Event, State};
 use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
-use bigin_sync::store::{Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Stage, StoreSettings};
+use bigin_sync::store::{
+    Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Prefer, Stage, StoreSettings,
+};
 use jiff::Timestamp;
 
 use crate::world::secs;
@@ -24,6 +26,9 @@ pub struct Model {
     pub ledger: Ledger,
     settings: StoreSettings,
     pub takes_turns: bool,
+    last_turn: Option<Stage>,
+    /// Records accepted, by the label of the stage.
+    accepted: BTreeMap<&'static str, i64>,
     breakers: BTreeMap<Remote, Breaker>,
     deliveries: Vec<(Delivery, Timestamp)>,
     last_id: i64,
@@ -51,9 +56,20 @@ pub struct Expected {
     pub next_due: Option<Timestamp>,
     pub breakers: BTreeMap<Remote, Breaker>,
     pub probed: Vec<Remote>,
+    pub accepted: i64,
+}
+
+/// Which sync may be a probe.
+pub enum Probe {
+    Unfailed,
+    Any,
 }
 
 impl Row {
+    fn is_of(&self, stage: Stage) -> bool {
+        self.is_active() && stage.states().contains(&self.sync.state.label())
+    }
+
     pub fn is_active(&self) -> bool {
         self.sync.finished_at.is_none()
     }
@@ -76,6 +92,8 @@ impl Model {
             ledger: Ledger::default(),
             settings,
             takes_turns,
+            last_turn: None,
+            accepted: BTreeMap::new(),
             breakers: breakers.into(),
             deliveries: Vec::new(),
             last_id: 0,
@@ -172,53 +190,53 @@ impl Model {
     // --- What is claimed ----------------------------------------------------------------------------------------------
 
     /// `lease` is the one that the claimed syncs get.
-    pub fn claim(&mut self, stage: Stage, limit: usize, lease: Lease) -> Expected {
+    pub fn claim(&mut self, stage: Stage, (limit, prefer): (usize, Prefer), lease: Lease) -> Expected {
         let nothing = |next_due| Expected {
             syncs: Vec::new(),
             next_due,
             breakers: BTreeMap::new(),
             probed: Vec::new(),
+            accepted: 0,
         };
         if self.paused_since.is_some() {
             return nothing(None);
         }
-        if self.takes_turns && stage != Stage::WriteBack {
-            if self.leased_until().is_none() {
-                self.take_over_lost_upserts();
-            }
-            if let Some(until) = self.turn_of_others(stage) {
-                return nothing(Some(until));
-            }
+        if stage != Stage::WriteBack {
+            self.expire_upserts();
         }
-        let of_stage = |row: &&mut Row| row.is_active() && stage.states().contains(&row.sync.state.label());
-        let breakers: BTreeMap<_, _> = stage.remotes().iter().map(|r| (*r, self.breakers[r].clone())).collect();
-        let pauses = breakers.iter().filter_map(|(r, b)| Some((*r, b.open.as_ref()?.until)));
-        let (waited_out, pausing): (Vec<_>, Vec<_>) = pauses.partition(|(_, until)| *until <= self.now);
+        if let Some(until) = self.turn_of_others(stage) {
+            return nothing(Some(until));
+        }
+        let gate = self.gate(stage);
         let mut expected = Expected {
             syncs: Vec::new(),
-            next_due: pausing.iter().map(|(_, until)| *until).max(),
-            breakers,
+            next_due: gate.as_ref().err().copied(),
+            breakers: stage.remotes().iter().map(|r| (*r, self.breakers[r].clone())).collect(),
             probed: Vec::new(),
+            accepted: 0,
         };
-        if expected.next_due.is_some() {
+        let Ok(probe) = gate else {
             return expected;
-        }
-        let (is_probe, fresh) = (!waited_out.is_empty(), self.has_fresh(stage));
-        if is_probe && !fresh && self.twin_has_fresh(stage) {
-            expected.next_due = Some(self.now + self.settings.lease);
-            return expected;
-        }
-        let limit = if is_probe { 1 } else { limit };
-        let mut queue: Vec<&mut Row> = self.syncs.iter_mut().filter(of_stage).collect();
-        queue.sort_by_key(|row| (row.sync.due_at, row.sync.id));
-        let next_due = queue.iter().map(|row| row.claimable_at()).min();
-        let until = self.now + self.settings.lease;
-        for row in queue
-            .into_iter()
-            .filter(|row| row.claimable_at() <= self.now)
-            .filter(|row| !(is_probe && fresh) || row.sync.failures.count == 0)
-            .take(limit)
-        {
+        };
+        expected.accepted = self.accepted.get(stage.label()).copied().unwrap_or(0);
+        let mut due: Vec<&mut Row> = self.syncs.iter_mut().filter(|row| row.is_of(stage)).collect();
+        due.sort_by_key(|row| (row.sync.due_at, row.sync.id));
+        let next_due = due.iter().map(|row| row.claimable_at()).min();
+        let (until, now) = (self.now + self.settings.lease, self.now);
+        due.retain(|row| row.claimable_at() <= now);
+        let longest_suspect = due.iter().find_map(|row| row.sync.bisect_limit);
+        let has_fresh = due.iter().any(|row| row.sync.bisect_limit.is_none());
+        let takes_suspects = longest_suspect.is_some() && (prefer == Prefer::Suspects || !has_fresh);
+        let (of_kind, limit): (Box<dyn Fn(&Sync) -> bool>, usize) = match probe {
+            Some(Probe::Unfailed) => (Box::new(|sync| !sync.is_suspect()), 1),
+            Some(Probe::Any) => (Box::new(|_| true), 1),
+            None if takes_suspects => (
+                Box::new(move |sync| sync.bisect_limit == longest_suspect),
+                limit.min(usize::try_from(longest_suspect.unwrap()).unwrap()),
+            ),
+            None => (Box::new(|sync| sync.bisect_limit.is_none()), limit),
+        };
+        for row in due.into_iter().filter(|row| of_kind(&row.sync)).take(limit) {
             row.lease = Some((lease, until));
             let memory = self.memories.get(&row.sync.lead).cloned().unwrap_or_default();
             expected.syncs.push((row.sync.clone(), memory));
@@ -227,11 +245,61 @@ impl Model {
             expected.next_due = next_due;
             return expected;
         }
-        for (remote, _) in waited_out {
-            expected.probed.push(remote);
-            self.open(remote, |open_until| *open_until = until);
+        if stage != Stage::WriteBack {
+            self.last_turn = Some(stage);
+        }
+        for remote in stage.remotes() {
+            if let Some(open) = &mut self.breakers.get_mut(remote).unwrap().open {
+                expected.probed.push(*remote);
+                open.until = until;
+                open.fresh_from = open
+                    .fresh_from
+                    .map(|_| now + FRESH_PROBE_INTERVAL.max(self.settings.lease));
+            }
         }
         expected
+    }
+
+    /// Whether a claim is a probe, and of what; or until when there is none.
+    pub(super) fn gate(&self, stage: Stage) -> Result<Option<Probe>, Timestamp> {
+        let opens: Vec<_> = stage
+            .remotes()
+            .iter()
+            .filter_map(|r| self.breakers[r].open.as_ref())
+            .collect();
+        let Some(paused_until) = opens.iter().map(|open| open.until).max() else {
+            return Ok(None);
+        };
+        let fresh_from = opens
+            .iter()
+            .map(|open| open.fresh_from.unwrap_or(open.until).min(open.until));
+        let fresh_from = fresh_from.max().unwrap();
+        let next_unfailed = self.next_unfailed(stage);
+        if next_unfailed.is_some_and(|due| due <= self.now) && fresh_from <= self.now {
+            return Ok(Some(Probe::Unfailed));
+        }
+        if paused_until > self.now {
+            let early = next_unfailed.map(|due| due.max(fresh_from)).filter(|at| *at > self.now);
+            return Err(early.map_or(paused_until, |early| early.min(paused_until)));
+        }
+        let twin = Stage::ALL
+            .into_iter()
+            .find(|twin| *twin != stage && twin.remotes() == stage.remotes());
+        let twin_probes = twin
+            .and_then(|twin| self.next_unfailed(twin))
+            .is_some_and(|due| due <= self.now);
+        match twin_probes {
+            true => Err(self.now + self.settings.lease),
+            false => Ok(Some(Probe::Any)),
+        }
+    }
+
+    fn next_unfailed(&self, stage: Stage) -> Option<Timestamp> {
+        let unfailed = self
+            .syncs
+            .iter()
+            .filter(|row| row.is_of(stage) && !row.sync.is_suspect());
+        unfailed.map(Row::claimable_at).min()
     }
 
     /// Until when a worker that shares the contacts with this stage's has its turn, if it has.
@@ -239,16 +307,13 @@ impl Model {
         if !self.takes_turns || stage == Stage::WriteBack {
             return None;
         }
-        let longest = |label: &'static str| {
-            let of_state = |row: &&Row| row.is_active() && row.sync.state.label() == label;
-            let due = self.syncs.iter().filter(of_state).map(|row| row.sync.due_at);
-            due.filter(|due| *due <= self.now).min()
+        let other = if stage == Stage::Upsert {
+            Stage::Tag
+        } else {
+            Stage::Upsert
         };
-        let (own, other) = match stage {
-            Stage::Upsert => (longest("requested"), longest("upserted")),
-            Stage::Tag | Stage::WriteBack => (longest("upserted"), longest("requested")),
-        };
-        let leaves_it = own.zip(other).is_some_and(|(own, other)| other < own);
+        let is_due = |row: &Row| row.is_of(other) && row.sync.due_at <= self.now;
+        let leaves_it = self.last_turn == Some(stage) && self.syncs.iter().any(is_due);
         let is_well = self.breakers.values().all(|breaker| breaker.open.is_none());
         self.leased_until()
             .or((leaves_it && is_well).then(|| self.now + secs(1)))
@@ -260,31 +325,26 @@ impl Model {
         leases.map(|(_, until)| until).filter(|until| *until > self.now).max()
     }
 
-    /// Nobody knows whose contacts they have changed.
-    fn take_over_lost_upserts(&mut self) {
-        let lost = |row: &&mut Row| row.sync.state.label() == "requested" && row.lease.is_some();
-        let lost: Vec<&mut Row> = self.syncs.iter_mut().filter(lost).collect();
-        let any = !lost.is_empty();
-        lost.into_iter().for_each(|row| row.lease = None);
-        if any {
+    /// Claims of upserts that ran out: an insert of theirs may still be applied for a while, and which contacts they have
+    /// changed is not known.
+    fn expire_upserts(&mut self) {
+        if self.expect_lost_inserts() && self.takes_turns {
             self.move_tags(self.now + self.settings.tag_delay, |_| true);
         }
     }
 
-    /// Whether a sync is due that has not failed, and would do for a probe.
-    pub(super) fn has_fresh(&self, stage: Stage) -> bool {
-        let mut rows = self
-            .syncs
-            .iter()
-            .filter(|row| row.is_active() && stage.states().contains(&row.sync.state.label()));
-        rows.any(|row| row.claimable_at() <= self.now && row.sync.failures.count == 0)
-    }
-
-    pub(super) fn twin_has_fresh(&self, stage: Stage) -> bool {
-        let mut twins = Stage::ALL
-            .into_iter()
-            .filter(|twin| *twin != stage && twin.remotes() == stage.remotes());
-        twins.any(|twin| self.has_fresh(twin))
+    fn expect_lost_inserts(&mut self) -> bool {
+        let (now, delay) = (self.now, self.settings.ambiguity_delay);
+        let mut any = false;
+        for row in self.syncs.iter_mut().filter(|row| row.is_of(Stage::Upsert)) {
+            let Some((_, until)) = row.lease.filter(|(_, until)| *until <= now) else {
+                continue;
+            };
+            (row.lease, any) = (None, true);
+            let memory = self.memories.entry(row.sync.lead.clone()).or_default();
+            memory.ambiguous_until = memory.ambiguous_until.max(Some(until + delay));
+        }
+        any
     }
 
     // --- What is recorded ---------------------------------------------------------------------------------------------
@@ -303,6 +363,20 @@ impl Model {
         if learned.unknown_upsert {
             self.move_tags(now + self.settings.tag_delay, |_| true);
         }
+        if !learned.touched.is_empty() {
+            self.move_tags(now + self.settings.tag_delay, |sync| {
+                learned.touched.may_be(&sync.state)
+            });
+        }
+        for outcome in outcomes {
+            let stage = match &outcome.effect {
+                Effect::Happened(Event::Upserted { .. }) => Stage::Upsert,
+                Effect::Happened(Event::Tagged { .. }) => Stage::Tag,
+                Effect::Happened(Event::WrittenBack) => Stage::WriteBack,
+                _ => continue,
+            };
+            *self.accepted.entry(stage.label()).or_default() += 1;
+        }
         for outcome in outcomes {
             self.record_one(outcome);
         }
@@ -317,24 +391,55 @@ impl Model {
         };
         let requests = outcome.claimed.sync.requests.count;
         let was = row.sync.state.label();
+        let stage = Stage::ALL.into_iter().find(|stage| stage.states().contains(&was));
+        let accepted = stage
+            .and_then(|stage| self.accepted.get(stage.label()))
+            .copied()
+            .unwrap_or(0);
+        let is_insert = outcome.effect.is_ambiguous_insert();
+        let mut settles_at = outcome.claimed.memory.ambiguous_until;
+        if is_insert {
+            let memory = self.memories.entry(row.sync.lead.clone()).or_default();
+            memory.ambiguous_until = memory.ambiguous_until.max(Some(now + self.settings.ambiguity_delay));
+            settles_at = memory.ambiguous_until;
+        }
         let (what, applied) = match &outcome.effect {
             Effect::Happened(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
-            Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
-            Effect::Suspected(failure, mended) => {
-                row.sync.suspect(failure.clone(), *mended, retry, now);
+            Effect::Failed(failure) => (
+                Some("retry"),
+                row.sync.fail(failure.clone(), requests, accepted, retry, now),
+            ),
+            Effect::ContactGone(failure) => (
+                Some("contact_gone"),
+                row.sync.lose_contact(failure.clone(), requests, accepted, retry, now),
+            ),
+            Effect::Suspected(failure) => {
+                row.sync.suspect(failure.clone(), accepted, retry, now);
                 (Some("retry"), Ok(()))
+            }
+            Effect::Ambiguous { bisect_limit, .. } => {
+                row.sync.bisect(*bisect_limit, now);
+                (Some("ambiguous"), Ok(()))
             }
             Effect::Released => {
                 row.sync.due_at = row.sync.due_at.max(now);
+                (None, Ok(()))
+            }
+            Effect::Settling => {
+                row.sync.due_at = row.sync.due_at.max(now).max(settles_at.unwrap_or(now));
                 (None, Ok(()))
             }
         };
         if applied.is_err() {
             return;
         }
+        if let (true, Some(settles_at)) = (is_insert, settles_at) {
+            row.sync.due_at = row.sync.due_at.max(settles_at);
+        }
         row.lease = None;
-        let given_up =
-            matches!(outcome.effect, Effect::Failed(_)) && row.sync.state.label() == "rejected" && was != "rejected";
+        let given_up = matches!(outcome.effect, Effect::Failed(_) | Effect::ContactGone(_))
+            && row.sync.state.label() == "rejected"
+            && was != "rejected";
         let what = if given_up { Some("rejected") } else { what };
         if row.sync.state.label() != was {
             row.changed_at = now;
@@ -346,7 +451,12 @@ impl Model {
         if let Some(what) = what {
             self.note(id, what);
         }
-        if let Effect::Happened(event) = &outcome.effect {
+        let event = match &outcome.effect {
+            Effect::Happened(event) => Some(event),
+            Effect::ContactGone(_) => Some(&Event::ContactGone),
+            _ => None,
+        };
+        if let Some(event) = event {
             self.memories.entry(sync.lead.clone()).or_default().learn(event, &sync);
         }
         match &sync.state {
@@ -376,9 +486,10 @@ impl Model {
 
     // --- Breakers and restarts ------------------------------------------------------------------------
 
-    pub fn pause(&mut self, pause: &Pause, epoch: i64, draw: f64) {
+    pub fn pause(&mut self, (pause, cause): (&Pause, Cause), epoch: i64, draw: f64) {
         let (now, retry) = (self.now, self.settings.retry);
-        self.breaker(pause.remote).trip(pause, epoch, &retry, draw, now);
+        self.breaker(pause.remote)
+            .trip((pause, cause), epoch, &retry, draw, now);
     }
 
     pub fn breaker(&mut self, remote: Remote) -> &mut Breaker {
@@ -397,6 +508,7 @@ impl Model {
         if self.syncs.iter().any(is_upserting) {
             self.move_tags(self.now + self.settings.tag_delay, |_| true);
         }
+        self.expect_lost_inserts();
         let now = self.now;
         for row in &mut self.syncs {
             let may_be_under_way = is_upserting(row);

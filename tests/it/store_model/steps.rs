@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bigin_sync::domain::breaker::Cause;
 use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source, Sync, SyncId};
-use bigin_sync::store::{Claimed, Delivery, Effect, Learned, Outcome, Stage};
+use bigin_sync::store::{Claimed, Delivery, Effect, Learned, Outcome, Prefer, Stage, Touched};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -19,13 +20,14 @@ use crate::world::secs;
 pub enum Step {
     Accept(Delivery),
     Request(LeadId, Source, Option<Revision>),
-    Claim(Stage, usize),
+    Claim(Stage, usize, Prefer),
     Record {
         picks: Vec<Pick>,
         learned: Learned,
     },
     Pause {
         pause: Pause,
+        cause: Cause,
         late: bool,
         draw: f64,
     },
@@ -74,6 +76,9 @@ enum Kind {
     Any,
     Failed,
     Suspected,
+    Ambiguous,
+    ContactGone,
+    Settling,
     Released,
 }
 
@@ -104,6 +109,15 @@ pub fn leads() -> Vec<LeadId> {
 
 pub fn contacts() -> Vec<ContactId> {
     ["1", "2"].map(|contact| ContactId::parse(contact).unwrap()).into()
+}
+
+/// Keyed hashes of unique values.
+fn keys() -> Vec<String> {
+    ["k1", "k2"].map(str::to_owned).into()
+}
+
+fn prefers() -> impl Strategy<Value = Prefer> {
+    select(vec![Prefer::Fresh, Prefer::Suspects])
 }
 
 fn moment(second: i64) -> Timestamp {
@@ -161,11 +175,18 @@ fn learned() -> impl Strategy<Value = Learned> {
     };
     let none = Just(Vec::new());
     let probed = prop_oneof![4 => none, 1 => some()];
-    let all = (some(), probed, prop::bool::weighted(0.05), 0..9u32);
-    all.prop_map(|(answered, probed, unknown_upsert, credits)| Learned {
+    let touched = (subsequence(contacts(), 0..=1), subsequence(keys(), 0..=1));
+    let touched = touched.prop_map(|(contacts, keys)| Touched {
+        contacts: contacts.into_iter().collect(),
+        keys: keys.into_iter().collect(),
+    });
+    let touched = prop_oneof![9 => Just(Touched::default()), 1 => touched];
+    let all = (some(), probed, prop::bool::weighted(0.05), touched, 0..9u32);
+    all.prop_map(|(answered, probed, unknown_upsert, touched, credits)| Learned {
         answered,
         probed,
         unknown_upsert,
+        touched,
         credits,
     })
 }
@@ -176,15 +197,29 @@ fn picks() -> impl Strategy<Value = Pick> {
         2 => Just(Kind::Any),
         3 => Just(Kind::Failed),
         1 => Just(Kind::Suspected),
+        2 => Just(Kind::Ambiguous),
+        1 => Just(Kind::ContactGone),
+        1 => Just(Kind::Settling),
         1 => Just(Kind::Released),
     ];
-    let failure = (hints(), draws()).prop_map(|(hint, draw)| Failure {
+    let failure = (hints(), draws(), prop::bool::weighted(0.2)).prop_map(|(hint, draw, ambiguous_insert)| Failure {
         problem: "no luck".into(),
         hint,
         draw,
+        ambiguous_insert,
     });
-    let delivered = (select(contacts()), select(Action::ALL.to_vec()), "h[12]");
-    let delivered = delivered.prop_map(|(contact, action, hash)| Delivered { contact, action, hash });
+    let delivered = (
+        select(contacts()),
+        select(Action::ALL.to_vec()),
+        "h[12]",
+        subsequence(keys(), 0..=2),
+    );
+    let delivered = delivered.prop_map(|(contact, action, hash, keys)| Delivered {
+        contact,
+        action,
+        hash,
+        keys,
+    });
     let details = (delivered, revisions(), (0..30u64).prop_map(secs), select(reasons()));
     let details = details.prop_map(|(delivered, revision, tag_delay, reason)| Details {
         delivered,
@@ -208,11 +243,17 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Webhooks come as deliveries: the ledger counts them there.
     let sources = vec![Source::Reconciliation, Source::Person];
     let request = (select(leads()), select(sources), revisions()).prop_map(|(l, s, r)| Step::Request(l, s, r));
-    let claim = (select(Stage::ALL.to_vec()), 1..4usize).prop_map(|(stage, limit)| Step::Claim(stage, limit));
+    let claim = (select(Stage::ALL.to_vec()), 1..4usize, prefers()).prop_map(|(s, limit, p)| Step::Claim(s, limit, p));
     let record = (prop::collection::vec(picks(), 1..4), learned());
     let record = record.prop_map(|(picks, learned)| Step::Record { picks, learned });
-    let pause = (pauses(), prop::bool::weighted(0.2), draws());
-    let pause = pause.prop_map(|(pause, late, draw)| Step::Pause { pause, late, draw });
+    let cause = select(vec![Cause::Service, Cause::Suspects]);
+    let pause = (pauses(), cause, prop::bool::weighted(0.2), draws());
+    let pause = pause.prop_map(|(pause, cause, late, draw)| Step::Pause {
+        pause,
+        cause,
+        late,
+        draw,
+    });
     let advance = prop_oneof![15 => 1..16u64, 5 => 16..60u64, 1 => 3_600..90_000u64].prop_map(Step::Advance);
     let which = || any::<Index>().prop_map(Which);
     let reason = prop::option::of(select(reasons()));
@@ -253,7 +294,13 @@ impl Pick {
         let effect = match self.kind {
             Kind::Legal | Kind::Any => Effect::Happened(self.event(&claimed.sync, model.now)),
             Kind::Failed => Effect::Failed(self.failure.clone()),
-            Kind::Suspected => Effect::Suspected(self.failure.clone(), claimed.lease.0 % 3),
+            Kind::Suspected => Effect::Suspected(self.failure.clone()),
+            Kind::ContactGone => Effect::ContactGone(self.failure.clone()),
+            Kind::Ambiguous => Effect::Ambiguous {
+                bisect_limit: 1 + self.failure.hint.map_or(0, |hint| u32::from(hint > secs(20))),
+                insert: self.failure.ambiguous_insert,
+            },
+            Kind::Settling => Effect::Settling,
             Kind::Released => Effect::Released,
         };
         Some(Outcome {

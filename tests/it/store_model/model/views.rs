@@ -43,17 +43,9 @@ impl Model {
     /// Whether a claim would bring something now.
     pub fn has_work(&self, stage: Stage) -> bool {
         let is_due = |row: &Row| stage.states().contains(&row.sync.state.label()) && row.claimable_at() <= self.now;
-        let pauses = |open: &Open| open.until > self.now;
-        let is_paused = |remote: &Remote| self.breakers[remote].open.as_ref().is_some_and(pauses);
-        let probes = stage
-            .remotes()
-            .iter()
-            .any(|remote| self.breakers[remote].open.is_some());
-        let leaves_it = probes && !self.has_fresh(stage) && self.twin_has_fresh(stage);
         self.paused_since.is_none()
             && self.syncs.iter().any(is_due)
-            && !stage.remotes().iter().any(is_paused)
-            && !leaves_it
+            && self.gate(stage).is_ok()
             && self.turn_of_others(stage).is_none()
     }
 

@@ -1,0 +1,135 @@
+//! How many records one call of a stage may carry, so that it ends well within its deadline.
+//!
+//! A service that needs 0.6 s a record does the work of a call of a hundred, but answers after the deadline: sent again as
+//! it was, the same call would time out for ever. So the size follows the time per record that was observed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::retry::later;
+
+/// Most records of one call: what one upsert takes (official docs, api-limits).
+pub const MAX_BATCH: usize = 100;
+
+/// Records of a first call, whose time per record is not known. A slow service does their work twice, and no more.
+const FIRST_BATCH: usize = 25;
+
+/// The slowest of this many calls decides.
+const OBSERVED_CALLS: usize = 10;
+
+/// After a call that ended ambiguously the size stays at or below half of the call's for this long.
+const CAP_DURATION: Duration = Duration::from_secs(10 * 60);
+
+/// The size of a stage's calls. Kept in memory: after a restart the first call is small again.
+#[derive(Debug, Clone)]
+pub struct BatchSize {
+    size: usize,
+    /// Half of the size that failed, and until when it limits.
+    cap: Option<(usize, Timestamp)>,
+    /// Time per record of the last calls that succeeded.
+    observed: VecDeque<Duration>,
+}
+
+impl Default for BatchSize {
+    fn default() -> Self {
+        Self {
+            size: MAX_BATCH,
+            cap: None,
+            observed: VecDeque::with_capacity(OBSERVED_CALLS),
+        }
+    }
+}
+
+impl BatchSize {
+    /// Most records of the next call, 1 to [`MAX_BATCH`]: as many as fit into half of `deadline` at the slowest observed
+    /// pace.
+    pub fn limit(&self, deadline: Duration, now: Timestamp) -> usize {
+        let by_pace = match self.observed.iter().max() {
+            None => FIRST_BATCH,
+            Some(slowest) if slowest.is_zero() => MAX_BATCH,
+            Some(slowest) => usize::try_from((deadline / 2).as_nanos() / slowest.as_nanos()).unwrap_or(MAX_BATCH),
+        };
+        let cap = self
+            .cap
+            .filter(|(_, until)| now < *until)
+            .map_or(MAX_BATCH, |(cap, _)| cap);
+        self.size.min(by_pace).min(cap).max(1)
+    }
+
+    /// A call succeeded.
+    pub fn succeeded(&mut self, records: usize, took: Duration) {
+        if self.observed.len() == OBSERVED_CALLS {
+            self.observed.pop_front();
+        }
+        let records = u32::try_from(records.max(1)).unwrap_or(u32::MAX);
+        self.observed.push_back(took / records);
+        self.size = (self.size + (self.size / 4).max(1)).min(MAX_BATCH);
+    }
+
+    /// A call of records that had not failed before ended ambiguously.
+    pub fn ended_ambiguously(&mut self, records: usize, now: Timestamp) {
+        self.size = (records / 2).max(1);
+        self.cap = Some((self.size, later(now, CAP_DURATION)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn first_call_is_small_and_the_next_is_full() {
+        let mut size = BatchSize::default();
+        assert_eq!(size.limit(DEADLINE, at(0)), FIRST_BATCH);
+        size.succeeded(FIRST_BATCH, Duration::from_millis(900));
+        assert_eq!(size.limit(DEADLINE, at(0)), MAX_BATCH);
+    }
+
+    #[test]
+    fn slow_service_gets_what_it_can_do_in_half_a_deadline() {
+        let mut size = BatchSize::default();
+        size.succeeded(10, Duration::from_secs(6));
+        assert_eq!(size.limit(DEADLINE, at(0)), 25);
+        for _ in 0..OBSERVED_CALLS - 1 {
+            size.succeeded(25, Duration::from_secs(1));
+            assert_eq!(size.limit(DEADLINE, at(0)), 25, "the slowest of ten calls decides");
+        }
+        size.succeeded(25, Duration::from_secs(1));
+        assert_eq!(size.limit(DEADLINE, at(0)), MAX_BATCH);
+        size.succeeded(1, Duration::from_secs(60));
+        assert_eq!(size.limit(DEADLINE, at(0)), 1, "one record is always sent");
+    }
+
+    #[test]
+    fn ambiguous_end_halves_the_size_for_ten_minutes() {
+        let mut size = BatchSize::default();
+        size.succeeded(100, Duration::ZERO);
+        size.ended_ambiguously(80, at(0));
+        assert_eq!(size.limit(DEADLINE, at(0)), 40);
+        for _ in 0..20 {
+            size.succeeded(40, Duration::ZERO);
+        }
+        assert_eq!(size.limit(DEADLINE, at(599)), 40);
+        assert_eq!(size.limit(DEADLINE, at(600)), MAX_BATCH);
+    }
+
+    #[test]
+    fn size_grows_by_a_quarter_once_the_cap_is_over() {
+        let mut size = BatchSize::default();
+        size.ended_ambiguously(16, at(0));
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            size.succeeded(8, Duration::ZERO);
+            sizes.push(size.limit(DEADLINE, at(600)));
+        }
+        assert_eq!(sizes, [10, 12, 15, 18]);
+    }
+}

@@ -1,0 +1,293 @@
+//! Which syncs a worker gets: what is due, as far as the breakers of the stage's services let it.
+//!
+//! Two kinds travel apart. Fresh syncs fill a batch. Suspects, which were in a batch call that ended ambiguously, travel with
+//! suspects of the same limit only, so that bisection isolates the poison item while fresh syncs go on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::db::{Arg, Db, Result, args};
+use super::writer::Txn;
+use super::{rows, steer, turn};
+use crate::clock::after;
+use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
+use crate::domain::failure::Remote;
+use crate::store::{Claim, Claimed, Lease, Prefer, Stage, StoreSettings};
+
+/// What the breakers of a stage allow at a moment.
+struct Gate {
+    limit: usize,
+    kinds: Vec<Kind>,
+    paused_until: Option<Timestamp>,
+    breakers: BTreeMap<Remote, Breaker>,
+    probed: Vec<Remote>,
+}
+
+/// Which of the due syncs will do.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Those that have never failed in their present round.
+    Unfailed,
+    /// All but suspects.
+    Fresh,
+    /// Suspects, with the limit of the one that has been due longest.
+    Suspects,
+    /// All.
+    Any,
+}
+
+impl Kind {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Unfailed => "AND bisect_limit IS NULL AND failures = 0",
+            Self::Fresh => "AND bisect_limit IS NULL",
+            Self::Suspects => "AND bisect_limit = ?5",
+            Self::Any => "",
+        }
+    }
+}
+
+pub(super) fn claim(
+    txn: &mut Txn<'_>,
+    stage: Stage,
+    (limit, prefer): (usize, Prefer),
+    settings: &StoreSettings,
+    lease: Lease,
+) -> Result<Claim> {
+    if steer::paused_since(txn.db)?.is_some() {
+        return Ok(nothing(None, BTreeMap::new()));
+    }
+    if stage != Stage::WriteBack {
+        turn::expire_upserts(txn.db, txn.now, settings)?;
+    }
+    if let Some(until) = turn::others(txn, stage)? {
+        return Ok(nothing(Some(until), BTreeMap::new()));
+    }
+    let gate = gate(txn, stage, (limit, prefer), settings.lease)?;
+    if gate.paused_until.is_some() {
+        return Ok(nothing(gate.paused_until, gate.breakers));
+    }
+    let mut syncs = Vec::new();
+    for kind in &gate.kinds {
+        syncs = claim_kind(txn, stage, *kind, gate.limit, settings.lease, lease)?;
+        if !syncs.is_empty() {
+            turn::taken(txn, stage)?;
+            break;
+        }
+    }
+    let next_due = if syncs.is_empty() {
+        next_due(txn, stage, Kind::Any)?
+    } else {
+        None
+    };
+    Ok(Claim {
+        accepted: accepted(txn.db, stage)?,
+        syncs,
+        next_due,
+        breakers: gate.breakers,
+        probed: gate.probed,
+    })
+}
+
+fn nothing(next_due: Option<Timestamp>, breakers: BTreeMap<Remote, Breaker>) -> Claim {
+    Claim {
+        syncs: Vec::new(),
+        next_due,
+        breakers,
+        probed: Vec::new(),
+        accepted: 0,
+    }
+}
+
+fn claim_kind(
+    txn: &Txn<'_>,
+    stage: Stage,
+    kind: Kind,
+    limit: usize,
+    lasting: Duration,
+    lease: Lease,
+) -> Result<Vec<Claimed>> {
+    let until = after(txn.now, lasting);
+    let mut args: Vec<Arg<'_>> = vec![lease.0.into(), until.into(), txn.now.into(), limit.into()];
+    if kind == Kind::Suspects {
+        let Some(bisect_limit) = longest_due_suspect(txn, stage)? else {
+            return Ok(Vec::new());
+        };
+        args[3] = Arg::from(limit.min(usize::try_from(bisect_limit).unwrap_or(1)));
+        args.push(bisect_limit.into());
+    }
+    let mut syncs = txn.db.query(&claim_sql(stage, kind), &args, rows::sync_of)?;
+    // RETURNING promises no order.
+    syncs.sort_by_key(|sync| (sync.due_at, sync.id));
+    let with_memory = |sync: crate::domain::sync::Sync| {
+        Ok(Claimed {
+            memory: rows::memory(txn.db, &sync.lead)?,
+            sync,
+            lease,
+        })
+    };
+    syncs.into_iter().map(with_memory).collect()
+}
+
+/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted.
+fn claim_sql(stage: Stage, kind: Kind) -> String {
+    format!(
+        "-- claim()
+        UPDATE sync SET lease = ?1, lease_until = ?2
+        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY due_at, id LIMIT ?4)
+        RETURNING *",
+        due_sql(stage, "id, due_at", kind.condition(), "?3", "?4")
+    )
+}
+
+/// The columns of the `limit` syncs of each of the stage's states that have been due longest and are not claimed.
+fn due_sql(stage: Stage, columns: &str, condition: &str, now: &str, limit: &str) -> String {
+    let due = |state: &&str| {
+        format!(
+            "SELECT * FROM (SELECT {columns} FROM sync
+                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= {now} AND (lease IS NULL OR lease_until <= {now}) {condition}
+                ORDER BY due_at, id LIMIT {limit}) AS due"
+        )
+    };
+    let due: Vec<String> = stage.states().iter().map(due).collect();
+    due.join(" UNION ALL ")
+}
+
+fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
+    let condition = "AND bisect_limit IS NOT NULL";
+    let sql = format!(
+        "-- longest_due_suspect()
+        SELECT bisect_limit FROM ({}) AS due ORDER BY due_at, id LIMIT 1",
+        due_sql(stage, "id, due_at, bisect_limit", condition, "?1", "1")
+    );
+    txn.db.first(&sql, args![txn.now], |row| row.get("bisect_limit"))
+}
+
+/// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
+/// open for as long as the probe's lease, so that no other worker probes meanwhile. Where only suspects opened it, a sync
+/// that has not failed may probe before.
+///
+/// A sync that has failed may be what the service chokes on, so it probes only where no other can: neither of its stage
+/// nor of the other stage that needs the same services, which is left the probe then.
+fn gate(txn: &Txn<'_>, stage: Stage, (limit, prefer): (usize, Prefer), lease: Duration) -> Result<Gate> {
+    let mut gate = Gate {
+        limit,
+        kinds: match prefer {
+            Prefer::Fresh => vec![Kind::Fresh, Kind::Suspects],
+            Prefer::Suspects => vec![Kind::Suspects, Kind::Fresh],
+        },
+        paused_until: None,
+        breakers: BTreeMap::new(),
+        probed: Vec::new(),
+    };
+    let mut probed = Vec::new();
+    // When a sync that has not failed may probe, where others have to wait for longer.
+    let mut fresh_from = None;
+    for remote in stage.remotes() {
+        let breaker = rows::breaker(txn.db, *remote)?;
+        gate.breakers.insert(*remote, breaker.clone());
+        let Some(open) = &breaker.open else {
+            continue;
+        };
+        if open.until > txn.now {
+            gate.paused_until = gate.paused_until.max(Some(open.until));
+        }
+        fresh_from = fresh_from.max(Some(open.fresh_from.unwrap_or(open.until).min(open.until)));
+        probed.push(breaker);
+    }
+    let Some(fresh_from) = fresh_from else {
+        return Ok(gate);
+    };
+    gate.limit = gate.limit.min(1);
+    gate.kinds = vec![Kind::Unfailed];
+    let next_unfailed = next_due(txn, stage, Kind::Unfailed)?;
+    let is_fresh = next_unfailed.is_some_and(|due| due <= txn.now) && fresh_from <= txn.now;
+    if gate.paused_until.is_some() && !is_fresh {
+        let early = next_unfailed.map(|due| due.max(fresh_from)).filter(|at| *at > txn.now);
+        gate.paused_until = [gate.paused_until, early].into_iter().flatten().min();
+        return Ok(gate);
+    }
+    gate.paused_until = None;
+    if !is_fresh {
+        if let Some(twin) = twin(stage)
+            && next_due(txn, twin, Kind::Unfailed)?.is_some_and(|due| due <= txn.now)
+        {
+            gate.paused_until = Some(after(txn.now, lease));
+            return Ok(gate);
+        }
+        gate.kinds = vec![Kind::Any];
+    }
+    if is_fresh || next_due(txn, stage, Kind::Any)?.is_some_and(|due| due <= txn.now) {
+        for breaker in probed {
+            gate.probed.push(breaker.remote);
+            probe(txn, breaker, lease)?;
+        }
+    }
+    Ok(gate)
+}
+
+/// The other stage that needs the same services.
+fn twin(stage: Stage) -> Option<Stage> {
+    Stage::ALL
+        .into_iter()
+        .find(|other| *other != stage && other.remotes() == stage.remotes())
+}
+
+/// Nobody else probes for as long as the lease.
+fn probe(txn: &Txn<'_>, mut breaker: Breaker, lease: Duration) -> Result<()> {
+    if let Some(Open { until, fresh_from, .. }) = &mut breaker.open {
+        *until = after(txn.now, lease);
+        *fresh_from = fresh_from.map(|_| after(txn.now, FRESH_PROBE_INTERVAL.max(lease)));
+    }
+    rows::save_breaker(txn.db, &breaker)
+}
+
+/// When the next sync of a stage is due, or a lease that was lost runs out. The leased ones are few, and the planner does
+/// not know it: with a hundred thousand that wait, a look at all of them after every batch would take longer than the batches.
+fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>> {
+    let condition = kind.condition();
+    let mut next = None;
+    for state in stage.states() {
+        // The state is written out, here and wherever syncs that are due are looked for: PostgreSQL has an index of these
+        // states alone, and keeps plans that are to hold for every value of a parameter.
+        let sql = format!(
+            "-- next_due()
+            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND lease IS NULL {condition} ORDER BY due_at LIMIT 1"
+        );
+        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("due_at"))?;
+        let sql = format!(
+            "-- next_due()
+            SELECT min(CASE WHEN lease_until > due_at THEN lease_until ELSE due_at END) AS lost
+            FROM sync INDEXED BY sync_leased WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1 {condition}"
+        );
+        let lost: Option<Timestamp> = txn.db.one(&sql, args![*state], |row| row.get("lost"))?;
+        next = [next, due, lost].into_iter().flatten().min();
+    }
+    Ok(next)
+}
+
+/// Takes a claim's lease anew, from now on; `false` where it was lost.
+pub(super) fn renew(txn: &Txn<'_>, lease: Lease, lasting: Duration) -> Result<bool> {
+    let sql = "-- renew()
+        UPDATE sync SET lease_until = ?2 WHERE lease IS NOT NULL AND lease = ?1";
+    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting)])? > 0)
+}
+
+/// How many records of a stage its service has accepted so far.
+pub(super) fn accepted(db: Db<'_>, stage: Stage) -> Result<i64> {
+    let sql = "-- accepted()
+        SELECT value FROM counter WHERE name = ?1";
+    let count = db.first(sql, args![accepted_counter(stage)], |row| row.get("value"))?;
+    Ok(count.unwrap_or(0))
+}
+
+/// The counter of a stage's accepted records.
+pub(super) fn accepted_counter(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Upsert => "accepted_by_upsert",
+        Stage::Tag => "accepted_by_tag",
+        Stage::WriteBack => "accepted_by_write_back",
+    }
+}

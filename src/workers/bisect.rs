@@ -1,0 +1,187 @@
+//! One group of leads to Bigin, and how a group that fails as a whole is taken apart until the poison item is alone.
+//!
+//! A call ends in one of four ways, and what may be done next follows from what is known:
+//!
+//! - **Answered**: each record is judged by itself.
+//! - **Unavailable**: the service takes no work. Nothing is known against a lead; the work pauses.
+//! - **Refused** as a whole, for what was in it: nothing was applied, so the halves are sent at once.
+//! - **Ambiguous** (timeout, lost reply, 5xx): it may have been applied, and it may have taken its whole deadline. Nothing
+//!   more is sent in the step. Its leads are suspects from now on: each travels in batches of at most half of the call's
+//!   size, with suspects of the same limit, until a call with it succeeds or it is alone. So bisection goes on over several
+//!   steps, between which fresh leads are sent and tags are added, and no call has to fit into the rest of a lease.
+//!
+//! A lead that fails alone is blamed only by contrast: where another has been accepted since it last failed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::{BIGIN_ANSWERED, Context};
+use crate::bigin::Results;
+use crate::clock::until;
+use crate::domain::breaker::Cause;
+use crate::domain::failure::{CallError, ItemError, Pause, Remote};
+use crate::store::Claimed;
+
+/// Where this many calls in a row are refused and none has succeeded, the whole group and both of its halves have been: one
+/// lead by itself tells whether it is the service.
+const REFUSALS_OF_ALL: usize = 3;
+
+/// Where others have succeeded, the culprits are looked for until this many calls in a row have been refused: then the service
+/// refuses all by now. Halving a hundred leads down to one takes eight.
+const MAX_REFUSALS: usize = 9;
+
+/// What became of one lead of a group.
+pub(super) enum Sent<R> {
+    /// Bigin answered for this very record.
+    Judged(Result<R, ItemError>),
+    /// The call with this lead alone failed.
+    Alone(Doubt),
+    /// The call with this and other leads ended ambiguously, with this code.
+    Ambiguous {
+        /// Short stable word.
+        code: String,
+        /// See [`crate::domain::sync::Sync::bisect_limit`].
+        bisect_limit: u32,
+    },
+    /// It was not sent, or it went along in a call that was refused for all: nothing is known against it.
+    Undecided,
+}
+
+/// A failed call with one lead alone, whose fault or the service's it may be.
+#[derive(Clone)]
+pub(super) struct Doubt {
+    /// The failure, as if it were the whole service's.
+    pub(super) pause: Pause,
+    /// Its end is not known; else it was refused, and nothing was done.
+    pub(super) is_ambiguous: bool,
+}
+
+/// What travels in groups: leads to be upserted, contacts to be tagged.
+pub(super) trait Travels: Sized + Send + Sync {
+    /// What Bigin answers for one of them.
+    type Answer: Send;
+
+    /// The sync it is of.
+    fn claimed(&self) -> &Claimed;
+
+    /// Notes what a call that ended ambiguously may have changed.
+    fn may_be_applied(&self, batch: &mut Batch<'_>);
+
+    /// One call for all of a part; one result for each, in order.
+    fn call(
+        context: &Context,
+        part: &[Self],
+        deadline: Duration,
+    ) -> impl Future<Output = Result<Results<Self::Answer>, CallError>> + Send;
+}
+
+/// Sends a group.
+pub(super) async fn send<T: Travels>(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    group: Vec<T>,
+) -> Vec<(T, Sent<T::Answer>)> {
+    let mut results: Vec<(T, Sent<T::Answer>)> = Vec::with_capacity(group.len());
+    // First come, first sent: both halves of a group before a quarter, so that three refusals in a row are all of it.
+    let mut waiting = VecDeque::from([group]);
+    let mut refusals = 0;
+    let mut succeeded = false;
+    while let Some(mut part) = waiting.pop_front() {
+        let Some(deadline) = batch.deadline().await else {
+            results.extend(undecided(part));
+            continue;
+        };
+        let sent_at = context.clock.now();
+        match T::call(context, &part, deadline).await {
+            Ok(judged) => {
+                refusals = 0;
+                succeeded = true;
+                batch.answered(&BIGIN_ANSWERED);
+                if !judged.iter().all(is_service_refusal) {
+                    batch.call_succeeded(part.len(), until(sent_at, context.clock.now()));
+                }
+                results.extend(part.into_iter().zip(judged.into_iter().map(Sent::Judged)));
+            }
+            Err(CallError::Unavailable(pause)) => {
+                batch.pause(pause, Cause::Service);
+                results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
+            }
+            Err(error @ CallError::Unknown { .. }) => results.extend(ambiguous(batch, part, error)),
+            Err(error @ CallError::Refused { .. }) => {
+                refusals += 1;
+                let may_part = part.len() > 1;
+                let most = if succeeded { MAX_REFUSALS } else { REFUSALS_OF_ALL };
+                // Every lead of the group has been sent by itself, and is judged by itself.
+                let is_last = part.len() == 1 && waiting.is_empty();
+                if may_part && refusals == REFUSALS_OF_ALL && !succeeded {
+                    let rest = part.split_off(1);
+                    waiting.push_front(part);
+                    waiting.push_back(rest);
+                } else if refusals >= most && !is_last {
+                    batch.pause(error.into_pause(Remote::Bigin), Cause::Service);
+                    results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
+                } else if may_part {
+                    let rest = part.split_off(part.len() / 2);
+                    waiting.extend([part, rest]);
+                } else {
+                    let alone = |item| (item, Sent::Alone(Doubt::of(error.clone(), Remote::Bigin)));
+                    results.extend(part.into_iter().map(alone));
+                }
+            }
+        }
+    }
+    results
+}
+
+fn undecided<T: Travels>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Sent<T::Answer>)> {
+    items.into_iter().map(|item| (item, Sent::Undecided))
+}
+
+fn is_service_refusal<R>(judged: &Result<R, ItemError>) -> bool {
+    matches!(judged, Err(ItemError::ServiceRefused { .. }))
+}
+
+fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) -> Vec<(T, Sent<T::Answer>)> {
+    part.iter().for_each(|item| item.may_be_applied(batch));
+    let doubt = Doubt::of(error, Remote::Bigin);
+    let carried: Vec<&Claimed> = part.iter().map(T::claimed).collect();
+    if batch.call_ended_ambiguously(&carried, doubt.pause.clone()) == Cause::Service {
+        batch.shrink(part.len());
+    }
+    let bisect_limit = bisect_limit(part.len());
+    let is_alone = part.len() == 1;
+    let sent = |item| {
+        let sent = match is_alone {
+            true => Sent::Alone(doubt.clone()),
+            false => Sent::Ambiguous {
+                code: doubt.pause.code.clone(),
+                bisect_limit,
+            },
+        };
+        (item, sent)
+    };
+    part.into_iter().map(sent).collect()
+}
+
+/// Half of a call that ended ambiguously.
+pub(super) fn bisect_limit(records: usize) -> u32 {
+    u32::try_from(records / 2).unwrap_or(u32::MAX).max(1)
+}
+
+impl Doubt {
+    /// The service refused the record for a reason of its own; nothing was done.
+    pub(super) fn refused(pause: Pause) -> Self {
+        Self {
+            pause,
+            is_ambiguous: false,
+        }
+    }
+
+    pub(super) fn of(error: CallError, remote: Remote) -> Self {
+        Self {
+            is_ambiguous: matches!(error, CallError::Unknown { .. }),
+            pause: error.into_pause(remote),
+        }
+    }
+}

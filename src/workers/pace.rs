@@ -1,0 +1,105 @@
+//! What a stage's worker has observed of its calls: how many records the next may carry, and of which kind. In memory only:
+//! a process that starts begins carefully.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::batch_size::BatchSize;
+use crate::domain::breaker::Cause;
+use crate::store::{Prefer, Stage};
+
+/// Of so many claims one is for suspects, so that bisection goes on, and the others for fresh syncs, so that these flow.
+const CLAIMS_PER_SUSPECTS: u32 = 4;
+
+/// So many calls in a row that carried only suspects, without a success, are the service's failure.
+const SUSPECT_FAILURES: u32 = 3;
+
+/// One for each stage.
+#[derive(Default)]
+pub struct Paces([Mutex<Pace>; 3]);
+
+impl Paces {
+    pub(super) fn of(&self, stage: Stage) -> MutexGuard<'_, Pace> {
+        // Counts and durations are whole whatever panicked while it held them.
+        self.0[stage as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// That of one stage.
+#[derive(Default)]
+pub(super) struct Pace {
+    size: BatchSize,
+    claims: u32,
+    suspect_failures: u32,
+}
+
+impl Pace {
+    /// How many syncs to claim next, and which kind first.
+    pub(super) fn next(&self, deadline: Duration, now: Timestamp) -> (usize, Prefer) {
+        let is_for_suspects = self.claims % CLAIMS_PER_SUSPECTS == CLAIMS_PER_SUSPECTS - 1;
+        let prefer = if is_for_suspects {
+            Prefer::Suspects
+        } else {
+            Prefer::Fresh
+        };
+        (self.size.limit(deadline, now), prefer)
+    }
+
+    /// A claim brought syncs.
+    pub(super) fn claimed(&mut self) {
+        self.claims = self.claims.wrapping_add(1);
+    }
+
+    /// A call was answered.
+    pub(super) fn succeeded(&mut self, records: usize, took: Duration) {
+        self.size.succeeded(records, took);
+        self.suspect_failures = 0;
+    }
+
+    /// A call with fresh records was too much for the service.
+    pub(super) fn shrink(&mut self, records: usize, now: Timestamp) {
+        self.size.ended_ambiguously(records, now);
+    }
+
+    /// A call ended ambiguously. Returns whether that is the service's failure.
+    pub(super) fn ended_ambiguously(&mut self, cause: Cause) -> bool {
+        match cause {
+            Cause::Service => true,
+            Cause::Suspects => {
+                self.suspect_failures += 1;
+                self.suspect_failures >= SUSPECT_FAILURES
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_claim_of_four_prefers_suspects() {
+        let mut pace = Pace::default();
+        let mut preferred = Vec::new();
+        for _ in 0..8 {
+            let (_, prefer) = pace.next(Duration::from_secs(30), Timestamp::UNIX_EPOCH);
+            preferred.push(prefer == Prefer::Suspects);
+            pace.claimed();
+        }
+        assert_eq!(preferred, [false, false, false, true, false, false, false, true]);
+    }
+
+    #[test]
+    fn suspects_are_the_services_failure_after_three_without_success() {
+        let mut pace = Pace::default();
+        assert!(!pace.ended_ambiguously(Cause::Suspects));
+        assert!(!pace.ended_ambiguously(Cause::Suspects));
+        pace.succeeded(1, Duration::ZERO);
+        assert!(!pace.ended_ambiguously(Cause::Suspects));
+        assert!(!pace.ended_ambiguously(Cause::Suspects));
+        assert!(pace.ended_ambiguously(Cause::Suspects));
+        assert!(pace.ended_ambiguously(Cause::Service), "a fresh call at once");
+    }
+}
