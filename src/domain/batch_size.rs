@@ -13,16 +13,13 @@ use super::retry::later;
 /// Most records of one call: what one upsert takes (official docs, api-limits).
 pub const MAX_BATCH: usize = 100;
 
-/// Records of a first call, whose time per record is not known. A slow service does their work twice, and no more.
-const FIRST_BATCH: usize = 25;
-
 /// The slowest of this many calls decides.
 const OBSERVED_CALLS: usize = 10;
 
 /// After a call that ended ambiguously the size stays at or below half of the call's for this long.
 const CAP_DURATION: Duration = Duration::from_secs(10 * 60);
 
-/// The size of a stage's calls. Kept in memory: after a restart the first call is small again.
+/// The size of a stage's calls. In memory only: a process that starts begins with the full size.
 #[derive(Debug, Clone)]
 pub struct BatchSize {
     size: usize,
@@ -47,9 +44,10 @@ impl BatchSize {
     /// pace.
     pub fn limit(&self, deadline: Duration, now: Timestamp) -> usize {
         let by_pace = match self.observed.iter().max() {
-            None => FIRST_BATCH,
-            Some(slowest) if slowest.is_zero() => MAX_BATCH,
-            Some(slowest) => usize::try_from((deadline / 2).as_nanos() / slowest.as_nanos()).unwrap_or(MAX_BATCH),
+            Some(slowest) if !slowest.is_zero() => {
+                usize::try_from((deadline / 2).as_nanos() / slowest.as_nanos()).unwrap_or(MAX_BATCH)
+            }
+            _ => MAX_BATCH,
         };
         let cap = self
             .cap
@@ -83,14 +81,6 @@ mod tests {
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn first_call_is_small_and_the_next_is_full() {
-        let mut size = BatchSize::default();
-        assert_eq!(size.limit(DEADLINE, at(0)), FIRST_BATCH);
-        size.succeeded(FIRST_BATCH, Duration::from_millis(900));
-        assert_eq!(size.limit(DEADLINE, at(0)), MAX_BATCH);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod failure;
 pub mod lead;
 pub mod mapping;
+mod memory;
 pub mod moment;
 pub mod phone;
 pub mod record;

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{FAILED, SENT};
-use super::lead::{ContactId, Lead, LeadId, Revision};
+use super::lead::{Lead, LeadId, Revision};
 use super::retry::{RetryPolicy, later};
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
+
+pub use super::memory::Memory;
 
 /// The number of a sync; counts up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,83 +68,8 @@ pub struct Failures {
     pub waited: Duration,
     /// What the last one was, for people.
     pub last: Option<String>,
-    /// How many records the stage's service had ever accepted at the last failure.
+    /// How many records the stage's service had ever accepted at the last failure that may have been the service's own.
     pub accepted_before: Option<i64>,
-}
-
-/// What the store remembers of a lead after its syncs are forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Memory {
-    /// The contact it became.
-    pub contact: Option<ContactId>,
-    /// Keyed hash of the record that was last sent, where the last result was `SENT`.
-    pub sent_hash: Option<String>,
-    /// What we last wrote to `lastSyncedAt`.
-    pub synced_at: Option<Timestamp>,
-    /// The newest revision that has been read for its requests, or that a finished sync was asked for.
-    pub seen: Option<Revision>,
-    /// When a person last cancelled a sync of the lead: no revision up to then is to be sent for that it still asks.
-    pub cancelled_at: Option<Timestamp>,
-    /// An insert of the lead may be applied until then. A lead without a unique value is neither looked up nor sent before:
-    /// the look-up would not find the contact, and a second one would be created. Kept with the lead, since a sync may be
-    /// cancelled, and the lead requested again, in between.
-    pub ambiguous_until: Option<Timestamp>,
-}
-
-impl Memory {
-    /// Learns from what has just happened to a sync of the lead.
-    pub fn learn(&mut self, event: &Event, sync: &Sync) {
-        if *event == Event::ContactGone {
-            self.contact = None;
-        }
-        if let Some(contact) = sync.state.contact() {
-            self.contact = Some(contact.clone());
-            self.ambiguous_until = None;
-        }
-        if let Some(seen) = sync.state.seen() {
-            self.seen = Revision::later(self.seen.take(), seen.revision.clone());
-        }
-        match &sync.state {
-            State::Sent { delivered, synced_at } => {
-                self.sent_hash = Some(delivered.hash.clone());
-                self.synced_at = Some(*synced_at);
-                self.answers(sync.requests.revision.clone());
-            }
-            State::Failed { .. } => {
-                self.sent_hash = None;
-                self.answers(sync.requests.revision.clone());
-            }
-            // What was sent last is no longer what Bigin has.
-            State::Upserted { .. } => self.sent_hash = None,
-            State::Cancelled {
-                by: CancelledBy::Person,
-            } => {
-                // Sanity's clock may be ahead of ours.
-                let known =
-                    [&sync.requests.revision, &self.seen].map(|known| known.as_ref().map(|known| known.updated_at));
-                self.cancelled_at = known.into_iter().chain([sync.finished_at]).max().flatten();
-            }
-            State::Requested { .. }
-            | State::Tagged { .. }
-            | State::Rejected { .. }
-            | State::LeadDeleted
-            | State::Cancelled { by: CancelledBy::Lead } => {}
-        }
-    }
-
-    /// Whether a person has said no to this revision, so that our own search for missed webhooks is not to bring it back:
-    /// the lead goes on saying `REQUESTED` until an editor changes that.
-    pub fn is_declined(&self, revision: Option<&Revision>) -> bool {
-        match (self.cancelled_at, revision) {
-            (Some(cancelled_at), Some(revision)) => revision.updated_at <= cancelled_at,
-            _ => false,
-        }
-    }
-
-    /// The lead carries the result of all requests up to this one.
-    fn answers(&mut self, requested: Option<Revision>) {
-        self.seen = Revision::later(self.seen.take(), requested);
-    }
 }
 
 /// One journey of one lead. A lead has at most one that has not ended.
@@ -284,7 +211,6 @@ impl Sync {
         &mut self,
         failure: Failure,
         claimed_requests: u32,
-        accepted: i64,
         policy: &RetryPolicy,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
@@ -295,7 +221,7 @@ impl Sync {
             return Ok(());
         }
         self.failures = failures;
-        self.fail(failure, claimed_requests, accepted, policy, now)
+        self.fail(failure, claimed_requests, policy, now)
     }
 
     /// Moves the tag of a contact that another sync has just upserted. Failures and a later due time stay.
@@ -324,7 +250,6 @@ impl Sync {
         &mut self,
         failure: Failure,
         claimed_requests: u32,
-        accepted: i64,
         policy: &RetryPolicy,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
@@ -346,7 +271,7 @@ impl Sync {
             };
             return self.apply(event, claimed_requests, now);
         }
-        let wait = self.put_off(failure, accepted, policy, now);
+        let wait = self.put_off(failure, policy, now);
         self.failures.waited = self.failures.waited.saturating_add(wait);
         Ok(())
     }
@@ -360,12 +285,14 @@ impl Sync {
     /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. One that has
     /// ended is above suspicion.
     pub fn suspect(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
-        if !self.state.is_final() {
-            self.put_off(failure, accepted, policy, now);
+        if self.state.is_final() {
+            return;
         }
+        self.failures.accepted_before = Some(accepted);
+        self.put_off(failure, policy, now);
     }
 
-    /// Whether other records have been accepted since the sync last failed, so that failing again is its own doing.
+    /// Whether other records have been accepted since the sync failed alone, so that failing again is its own doing.
     pub fn stands_out(&self, accepted: i64) -> bool {
         self.failures.accepted_before.is_some_and(|before| accepted > before)
     }
@@ -381,10 +308,9 @@ impl Sync {
         self.due_at = self.due_at.max(now);
     }
 
-    fn put_off(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) -> Duration {
+    fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.failures.count = self.failures.count.saturating_add(1);
         self.failures.last = Some(failure.problem);
-        self.failures.accepted_before = Some(accepted);
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
         // Another lead's upsert may have moved the tag since this sync was claimed.
         self.due_at = match &self.state {

@@ -90,16 +90,21 @@ impl Context {
         }
     }
 
-    /// The deadline of a call: two thirds of the lease, so that its outcome is recorded before the lease is over, and at most
-    /// 30 s.
+    /// The deadline of a call.
     fn deadline(&self) -> Duration {
-        (self.lease * 2 / 3).min(LONGEST_CALL)
+        deadline(self.lease)
     }
 
     /// How many syncs a stage's worker claims now, and which kind first.
     fn next_claim(&self, stage: Stage) -> (usize, Prefer) {
         self.paces.of(stage).next(self.deadline(), self.clock.now())
     }
+}
+
+/// The deadline of a call under such a lease: two thirds of it, so that its outcome is recorded before the lease is over, and
+/// at most 30 s.
+fn deadline(lease: Duration) -> Duration {
+    (lease * 2 / 3).min(LONGEST_CALL)
 }
 
 /// What one step of a worker did.

@@ -1,5 +1,4 @@
-//! What a stage's worker has observed of its calls: how many records the next may carry, and of which kind. In memory only:
-//! a process that starts begins carefully.
+//! What a stage's worker has observed of its calls: how many records the next may carry, and of which kind.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -107,6 +107,7 @@ fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> 
         let Ready { claimed, seen, .. } = &ready;
         let is_given_up = is_unknown(&ready)
             && claimed.memory.ambiguous_until.is_some()
+            && !claimed.sync.failures.waited.is_zero()
             && claimed.sync.has_failed_for_long(&context.retry);
         match &claimed.sync.failures.last {
             Some(reason) if is_given_up => {

@@ -43,6 +43,7 @@ mod security;
 mod send;
 mod setup;
 mod simulator;
+mod slow_bigin;
 mod status;
 mod steering;
 mod store_contract;

@@ -202,7 +202,7 @@ fn rounds_of_edits_are_counted_until_somebody_asks() {
 #[test]
 fn each_step_forward_begins_a_new_count_of_failures() {
     let mut sync = in_state(upserted());
-    sync.fail(failure(), 1, 0, &POLICY, at(30)).unwrap();
+    sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
     assert_eq!(sync.failures.count, 1);
     let event = Event::Tagged {
         seen: seen(None),
@@ -224,10 +224,10 @@ fn an_event_that_cannot_be_changes_nothing() {
 fn failures_add_up_until_the_sync_is_given_up() {
     let mut sync = sync(None);
     sync.failures.waited = Duration::from_secs(59);
-    sync.fail(failure(), 1, 0, &POLICY, at(30)).unwrap();
+    sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
     assert_eq!((sync.state.label(), sync.due_at), ("requested", at(31)));
     assert_eq!(sync.failures.last.as_deref(), Some("no luck"));
-    sync.fail(failure(), 1, 0, &POLICY, at(31)).unwrap();
+    sync.fail(failure(), 1, &POLICY, at(31)).unwrap();
     assert_eq!(sync.state.label(), "rejected", "after a minute of waiting, exactly");
 }
 
@@ -236,7 +236,7 @@ fn a_result_that_is_known_is_written_however_long_it_takes() {
     for state in [tagged(), rejected()] {
         let mut sync = in_state(state.clone());
         sync.failures.waited = Duration::from_secs(1_000_000);
-        sync.fail(failure(), 1, 0, &POLICY, at(30)).unwrap();
+        sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
         assert_eq!((sync.state, sync.failures.count), (state, 1));
     }
 }

@@ -68,6 +68,16 @@ async fn carry_out(model: &Mutex<Model>, route: Result<Route, Reply>, request: &
         Ok(admitted) => admitted,
         Err(reply) => return reply,
     };
+    let (hang, pace) = {
+        let switches = &lock(model).switches;
+        let hang = switches.hangs.iter().find(|(text, _)| request.contains(text));
+        (hang.map(|(_, duration)| *duration), switches.per_record)
+    };
+    if let Some(hang) = hang {
+        wait(hang).await;
+        return Reply::cut();
+    }
+    wait(pace * u32::try_from(work.records()).unwrap_or(u32::MAX)).await;
     if let Some(Fault::Stall(duration)) = fault {
         wait(duration).await;
     }

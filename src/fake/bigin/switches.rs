@@ -1,6 +1,6 @@
 //! What a test may switch on the fake: how it answers where sources disagree, its limits, and its faults.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,6 +17,11 @@ pub struct Switches {
     pub down: bool,
     /// A call whose query or body contains this text is answered 500 `INTERNAL_ERROR`, and nothing of it is done.
     pub poison: Option<String>,
+    /// A call whose query or body contains one of these texts is not answered for this long, in real time; then its
+    /// connection is cut, and nothing of it is done.
+    pub hangs: BTreeMap<String, Duration>,
+    /// Real time that each record of a call takes before the work is done, also if the caller has hung up by then.
+    pub per_record: Duration,
     /// API calls carried out at the same moment; one more is answered 429 `TOO_MANY_REQUESTS`. Bigin's number is not
     /// published; Zoho CRM's editions have 5 to 25.
     pub concurrency_limit: usize,
@@ -52,6 +57,8 @@ impl Default for Switches {
             latency: Duration::ZERO,
             down: false,
             poison: None,
+            hangs: BTreeMap::new(),
+            per_record: Duration::ZERO,
             concurrency_limit: 10,
             credit_limit: 50_250,
             missing_scopes: BTreeSet::new(),
@@ -117,6 +124,8 @@ pub enum Fault {
     },
     /// Every record of the call is refused with `RECORD_LOCKED`.
     RecordLocked,
+    /// Every record of the call is refused with this code, which is the service's own, like `NO_PERMISSION`.
+    EveryRecord(String),
     /// The accounts server's errors: HTTP 200 and `{"error": …}` with this word, like `invalid_code`.
     TokenError(String),
     /// The accounts server's throttle, `Access Denied`.
@@ -140,7 +149,12 @@ impl Fault {
             }
             Self::TokenError(error) => Some(Reply::json(200, json!({ "error": error }))),
             Self::TokenThrottled => Some(throttled(switches)),
-            Self::LostReply | Self::Hang(_) | Self::Stall(_) | Self::RecordError { .. } | Self::RecordLocked => None,
+            Self::LostReply
+            | Self::Hang(_)
+            | Self::Stall(_)
+            | Self::RecordError { .. }
+            | Self::RecordLocked
+            | Self::EveryRecord(_) => None,
         }
     }
 
@@ -152,6 +166,7 @@ impl Fault {
                 Some(error_object(code, details))
             }
             Self::RecordLocked => Some(error_object("RECORD_LOCKED", json!({}))),
+            Self::EveryRecord(code) => Some(error_object(code, json!({}))),
             _ => None,
         }
     }

@@ -222,7 +222,7 @@ fn gate(txn: &Txn<'_>, stage: Stage, (limit, prefer): (usize, Prefer), lease: Du
     if is_fresh || next_due(txn, stage, Kind::Any)?.is_some_and(|due| due <= txn.now) {
         for breaker in probed {
             gate.probed.push(breaker.remote);
-            probe(txn, breaker, lease)?;
+            probe(txn, breaker, is_fresh, lease)?;
         }
     }
     Ok(gate)
@@ -235,11 +235,13 @@ fn twin(stage: Stage) -> Option<Stage> {
         .find(|other| *other != stage && other.remotes() == stage.remotes())
 }
 
-/// Nobody else probes for as long as the lease.
-fn probe(txn: &Txn<'_>, mut breaker: Breaker, lease: Duration) -> Result<()> {
+/// No other worker probes for as long as the lease, but for a fresh sync beside suspects.
+fn probe(txn: &Txn<'_>, mut breaker: Breaker, is_fresh: bool, lease: Duration) -> Result<()> {
     if let Some(Open { until, fresh_from, .. }) = &mut breaker.open {
         *until = after(txn.now, lease);
-        *fresh_from = fresh_from.map(|_| after(txn.now, FRESH_PROBE_INTERVAL.max(lease)));
+        if is_fresh {
+            *fresh_from = fresh_from.map(|_| after(txn.now, FRESH_PROBE_INTERVAL));
+        }
     }
     rows::save_breaker(txn.db, &breaker)
 }

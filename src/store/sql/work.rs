@@ -213,10 +213,6 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let was = sync.state.label();
     let detail = outcome.note.clone().unwrap_or(Value::Null);
     let claimed_requests = outcome.claimed.sync.requests.count;
-    let accepted = match stage_of(&sync) {
-        Some(stage) => claims::accepted(txn.db, stage)?,
-        None => 0,
-    };
     let settles_at = match outcome.effect.is_ambiguous_insert() {
         true => Some(expect_insert(txn, &sync, after(txn.now, settings.ambiguity_delay))?),
         false => outcome.claimed.memory.ambiguous_until,
@@ -226,14 +222,12 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
         Effect::Happened(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
         Effect::ContactGone(failure) => (
             Event::ContactGone.label(),
-            sync.lose_contact(failure.clone(), claimed_requests, accepted, policy, txn.now),
+            sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
         ),
-        Effect::Failed(failure) => (
-            "retry",
-            sync.fail(failure.clone(), claimed_requests, accepted, policy, txn.now),
-        ),
+        Effect::Failed(failure) => ("retry", sync.fail(failure.clone(), claimed_requests, policy, txn.now)),
         Effect::Suspected(failure) => {
-            sync.suspect(failure.clone(), accepted, policy, txn.now);
+            let accepted = stage_of(&sync).map(|stage| claims::accepted(txn.db, stage));
+            sync.suspect(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
             ("retry", Ok(()))
         }
         Effect::Ambiguous { bisect_limit, .. } => {

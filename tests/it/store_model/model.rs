@@ -224,6 +224,7 @@ impl Model {
         let next_due = due.iter().map(|row| row.claimable_at()).min();
         let (until, now) = (self.now + self.settings.lease, self.now);
         due.retain(|row| row.claimable_at() <= now);
+        let is_fresh = matches!(probe, Some(Probe::Unfailed));
         let longest_suspect = due.iter().find_map(|row| row.sync.bisect_limit);
         let has_fresh = due.iter().any(|row| row.sync.bisect_limit.is_none());
         let takes_suspects = longest_suspect.is_some() && (prefer == Prefer::Suspects || !has_fresh);
@@ -252,9 +253,9 @@ impl Model {
             if let Some(open) = &mut self.breakers.get_mut(remote).unwrap().open {
                 expected.probed.push(*remote);
                 open.until = until;
-                open.fresh_from = open
-                    .fresh_from
-                    .map(|_| now + FRESH_PROBE_INTERVAL.max(self.settings.lease));
+                if is_fresh {
+                    open.fresh_from = open.fresh_from.map(|_| now + FRESH_PROBE_INTERVAL);
+                }
             }
         }
         expected
@@ -405,13 +406,10 @@ impl Model {
         }
         let (what, applied) = match &outcome.effect {
             Effect::Happened(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
-            Effect::Failed(failure) => (
-                Some("retry"),
-                row.sync.fail(failure.clone(), requests, accepted, retry, now),
-            ),
+            Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
             Effect::ContactGone(failure) => (
                 Some("contact_gone"),
-                row.sync.lose_contact(failure.clone(), requests, accepted, retry, now),
+                row.sync.lose_contact(failure.clone(), requests, retry, now),
             ),
             Effect::Suspected(failure) => {
                 row.sync.suspect(failure.clone(), accepted, retry, now);

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bigin_sync::domain::breaker::{Breaker, Open};
-use bigin_sync::domain::failure::Remote;
+use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::state::State;
 use bigin_sync::store::{FailureGroup, Filter, Flow, Happening, Ledger, Overview, Stage, SyncView};
