@@ -286,6 +286,23 @@ async fn a_look_up_that_fails_holds_back_no_lead_that_needs_none() {
 }
 
 #[actix_web::test]
+async fn leads_whose_look_up_hangs_are_suspects() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Coql, Fault::Html(502), 1);
+    for name in ["Ada", "Grace"] {
+        world.request(with(lead(name), json!({ "emailAddress": null }))).await;
+    }
+    step(&world.app.context, Stage::Upsert).await.unwrap();
+    for name in ["Ada", "Grace"] {
+        let sync = world.sync(name).await.sync;
+        assert_eq!((sync.bisect_limit, sync.failures.count), (Some(1), 0));
+    }
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn a_refused_token_does_not_mean_that_leads_are_sent_as_they_are() {
     let world = World::new().await;
     let refused = Fault::BodyError {

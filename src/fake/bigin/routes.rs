@@ -68,16 +68,15 @@ async fn carry_out(model: &Mutex<Model>, route: Result<Route, Reply>, request: &
         Ok(admitted) => admitted,
         Err(reply) => return reply,
     };
-    let (hang, pace) = {
-        let switches = &lock(model).switches;
-        let hang = switches.hangs.iter().find(|(text, _)| request.contains(text));
-        (hang.map(|(_, duration)| *duration), switches.per_record)
-    };
-    if let Some(hang) = hang {
-        wait(hang).await;
+    let switches = lock(model).switches.clone();
+    if let Some((_, hang)) = switches.hangs.iter().find(|(text, _)| request.contains(text)) {
+        wait(*hang).await;
         return Reply::cut();
     }
-    wait(pace * u32::try_from(work.records()).unwrap_or(u32::MAX)).await;
+    wait(switches.per_record * u32::try_from(work.records()).unwrap_or(u32::MAX)).await;
+    if work.is_plain_insert() {
+        wait(switches.late_inserts).await;
+    }
     if let Some(Fault::Stall(duration)) = fault {
         wait(duration).await;
     }
@@ -268,6 +267,11 @@ impl Work {
             Self::AddTags(order) => order.ids.len(),
             _ => 0,
         }
+    }
+
+    /// Whether nothing but its answer will tell which contacts it has made.
+    fn is_plain_insert(&self) -> bool {
+        matches!(self, Self::Write(batch, Mode::Upsert) if batch.names_no_check())
     }
 
     /// 1 a call, and 1 for every ten records or fifty ids that it begins (official docs, api-limits).

@@ -22,6 +22,8 @@ pub struct Switches {
     pub hangs: BTreeMap<String, Duration>,
     /// Real time that each record of a call takes before the work is done, also if the caller has hung up by then.
     pub per_record: Duration,
+    /// Real time until an upsert that names no unique field is applied, also if the caller has hung up by then.
+    pub late_inserts: Duration,
     /// API calls carried out at the same moment; one more is answered 429 `TOO_MANY_REQUESTS`. Bigin's number is not
     /// published; Zoho CRM's editions have 5 to 25.
     pub concurrency_limit: usize,
@@ -59,6 +61,7 @@ impl Default for Switches {
             poison: None,
             hangs: BTreeMap::new(),
             per_record: Duration::ZERO,
+            late_inserts: Duration::ZERO,
             concurrency_limit: 10,
             credit_limit: 50_250,
             missing_scopes: BTreeSet::new(),

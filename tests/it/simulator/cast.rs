@@ -17,8 +17,11 @@ const SECOND: [&str; 5] = [
 /// What the lead that Bigin chokes on has in its address.
 pub const POISON: &str = "Kumquat Court";
 
+/// What the lead that makes Bigin hang has in its address.
+pub const HANGS: &str = "Mangosteen Mews";
+
 /// Texts that must be in nothing the service writes.
-pub const PRIVATE: [&str; 8] = [
+pub const PRIVATE: [&str; 9] = [
     "@example.org",
     "@example,org",
     "7700900",
@@ -27,6 +30,7 @@ pub const PRIVATE: [&str; 8] = [
     "Invented Lane",
     "turquoise",
     POISON,
+    HANGS,
 ];
 
 /// Who is there at the beginning.
@@ -48,7 +52,7 @@ impl Cast {
             poisonous: None,
         };
         for _ in 0..dice.between(4, 14) {
-            let lead = cast.lead(dice);
+            let lead = cast.lead(dice, profile);
             cast.leads.push(lead);
         }
         if profile.poison {
@@ -56,10 +60,20 @@ impl Cast {
             cast.leads[lead]["address"] = POISON.into();
             cast.poisonous = Some(lead);
         }
+        if profile.hang {
+            let lead = dice.index(cast.leads.len());
+            // A lead with both would be poison.
+            cast.leads[lead]["address"] = HANGS.into();
+            cast.poisonous = cast.poisonous.filter(|poisonous| *poisonous != lead);
+        }
+        if profile.large > 0 {
+            let lead = dice.index(cast.leads.len());
+            cast.leads[lead]["notes"] = "n".repeat(profile.large).into();
+        }
         cast
     }
 
-    fn lead(&mut self, dice: &mut Dice) -> Value {
+    fn lead(&mut self, dice: &mut Dice, profile: &Profile) -> Value {
         let number = self.leads.len();
         let (first, second) = (dice.one_of(&FIRST), dice.one_of(&SECOND));
         let email = format!("{first}.{number}@example.org").to_lowercase();
@@ -82,7 +96,8 @@ impl Cast {
             (0, Some(other)) if other.get("emailAddress").is_some() => {
                 lead["emailAddress"] = other["emailAddress"].clone()
             }
-            (1, Some(other)) if other.get("phoneNumber").is_some() => {
+            // Not beside late inserts: the look-up of the one would not find the contact of the other yet.
+            (1, Some(other)) if other.get("phoneNumber").is_some() && profile.late_inserts.is_zero() => {
                 without(&mut lead, "emailAddress");
                 lead["phoneNumber"] = other["phoneNumber"].clone();
             }

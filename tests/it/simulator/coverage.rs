@@ -8,7 +8,7 @@ use bigin_sync::fake::{bigin, sanity};
 use super::play::Played;
 
 /// What must happen, and in one of how many runs at the least. A few runs need not show what is rarer than they are many.
-const REQUIRED: [(&str, u64); 62] = [
+const REQUIRED: [(&str, u64); 68] = [
     // People.
     ("requested", 2),
     ("requested again", 4),
@@ -40,6 +40,12 @@ const REQUIRED: [(&str, u64); 62] = [
     ("a scope is missing", 10),
     ("tokens are dropped", 10),
     ("latency", 10),
+    // What lasts.
+    ("a lead hangs", 14),
+    ("slow per record", 14),
+    ("late inserts", 14),
+    ("a large lead", 40),
+    ("a lead that is too large", 40),
     // Calls to Bigin.
     ("bigin Status", 10),
     ("bigin Html", 10),
@@ -50,6 +56,7 @@ const REQUIRED: [(&str, u64); 62] = [
     ("bigin RateLimited", 6),
     ("bigin RecordError", 10),
     ("bigin RecordLocked", 20),
+    ("bigin EveryRecord", 20),
     ("bigin BodyError", 20),
     ("bigin TokenError", 30),
     ("bigin TokenThrottled", 50),

@@ -7,7 +7,7 @@ use bigin_sync::fake::{bigin, sanity};
 use sanity::Document;
 use serde_json::{Value, json};
 
-use super::plan::Act;
+use super::plan::{Act, TOO_LARGE};
 
 /// Who wanted what.
 #[derive(Debug, Default)]
@@ -227,5 +227,5 @@ fn status(lead: &Document) -> String {
 /// Whether Bigin has to refuse a lead.
 pub fn is_bad(lead: &Document) -> bool {
     let text = |field: &str| lead.get(field).and_then(Value::as_str).unwrap_or_default();
-    text("emailAddress").contains(',') || text("firstName").len() > 40
+    text("emailAddress").contains(',') || text("firstName").len() > 40 || text("notes").len() >= TOO_LARGE
 }

@@ -14,6 +14,10 @@ use super::cast::Cast;
 /// Everything happens within this time; then all is mended, and the service gets as long as it needs.
 const SCENE: u64 = 3_500;
 
+/// A lead that can be read, if not together with many others, and one that cannot.
+pub const LARGE: usize = 3_000_000;
+pub const TOO_LARGE: usize = 9_000_000;
+
 /// A whole run.
 #[derive(Debug)]
 pub struct Plan {
@@ -38,12 +42,34 @@ pub struct Profile {
     pub slow: bool,
     /// One lead makes every call it is in end in 500.
     pub poison: bool,
+    /// One lead makes every call to Bigin that it is in hang for longer than a call may take.
+    pub hang: bool,
+    /// What each record of a call to Bigin takes; all of them together less than a call may, since what is applied later than
+    /// that may come after a tag (`docs/RELIABILITY.md`).
+    pub per_record: Duration,
+    /// Inserts without a unique value are applied this long after they were sent, mostly after the deadline.
+    pub late_inserts: Duration,
+    /// One lead is of this size, in bytes.
+    pub large: usize,
     /// How the fake answers where the sources disagree.
     pub mixed_status: u16,
     pub all_failed_status: u16,
     pub throttle_status: u16,
     pub tags_as_objects: bool,
     pub query_lag: Duration,
+}
+
+impl Profile {
+    /// What lasts from the beginning to the end.
+    pub fn lasting(&self) -> [(&'static str, bool); 5] {
+        [
+            ("a lead hangs", self.hang),
+            ("slow per record", !self.per_record.is_zero()),
+            ("late inserts", !self.late_inserts.is_zero()),
+            ("a large lead", self.large == LARGE),
+            ("a lead that is too large", self.large == TOO_LARGE),
+        ]
+    }
 }
 
 /// Something that people, the network or the services do.
@@ -198,6 +224,20 @@ impl Dice {
             corrections: lead_id_field || calm,
             slow: !calm && self.chance(0.25),
             poison: self.chance(0.15),
+            hang: !calm && self.chance(0.15),
+            per_record: match !calm && self.chance(0.15) {
+                true => Duration::from_millis(self.between(20, 130)),
+                false => Duration::ZERO,
+            },
+            late_inserts: match !calm && self.chance(0.15) {
+                true => Duration::from_millis(self.between(1_500, 2_700)),
+                false => Duration::ZERO,
+            },
+            large: match self.up_to(19) {
+                0 => LARGE,
+                1 => TOO_LARGE,
+                _ => 0,
+            },
             mixed_status: self.one_of(&[200, 202, 207]),
             all_failed_status: self.one_of(&[400, 202]),
             throttle_status: self.one_of(&[400, 200]),
@@ -331,6 +371,9 @@ pub fn bigin_faults(profile: &Profile, kind: CallKind) -> Vec<Fault> {
             record_error("RECORD_LOCKED"),
             record_error("INTERNAL_ERROR"),
             Fault::RecordLocked,
+            Fault::EveryRecord("NO_PERMISSION".to_owned()),
+            // Contradicts what Bigin has said of the contact, or what it says next.
+            Fault::EveryRecord("RECORD_NOT_FOUND".to_owned()),
             Fault::BodyError {
                 status: 400,
                 code: "INVALID_DATA".to_owned(),

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::cast::POISON;
+use super::cast::{HANGS, POISON};
 use super::people::{People, lead_id};
 use super::plan::{Act, Kill, Plan, When};
 use crate::process::{Process, Stage};
@@ -25,6 +25,9 @@ pub const TAG_DELAY: Duration = Duration::from_millis(400);
 
 /// After this long a lead that is still on its way will never come to its end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longer than the two seconds that a call may take.
+const HANG: Duration = Duration::from_millis(2_200);
 
 /// How long a kill waits for its moment.
 const MOMENT: Duration = Duration::from_millis(1_600);
@@ -73,6 +76,11 @@ pub async fn play(plan: &Plan) -> Played {
         kills: 0,
         disturbed: 0,
     };
+    for (what, is_so) in plan.profile.lasting() {
+        if is_so {
+            player.saw(what);
+        }
+    }
     let began = Instant::now();
     for (at, act) in &plan.acts {
         player.deliver_until(began + Duration::from_millis(*at)).await;
@@ -112,6 +120,7 @@ async fn set(plan: &Plan) -> Stage {
         ("TAG_DELAY", format!("{}ms", TAG_DELAY.as_millis())),
         ("RETRY_BASE_DELAY", "20ms".to_owned()),
         ("RETRY_MAX_DELAY", "300ms".to_owned()),
+        ("AMBIGUITY_DELAY", "1s".to_owned()),
         ("RECONCILE_INTERVAL", "250ms".to_owned()),
         ("RECONCILE_MIN_AGE", "700ms".to_owned()),
     ];
@@ -136,7 +145,14 @@ async fn set(plan: &Plan) -> Stage {
     }
     drop(crm);
     quiet(&stage, plan);
-    stage.bigin.model().switches.poison = plan.cast.poisonous.map(|_| POISON.to_owned());
+    let mut crm = stage.bigin.model();
+    crm.switches.poison = plan.cast.poisonous.map(|_| POISON.to_owned());
+    crm.switches.per_record = plan.profile.per_record;
+    crm.switches.late_inserts = plan.profile.late_inserts;
+    if plan.profile.hang {
+        crm.switches.hangs.insert(HANGS.to_owned(), HANG);
+    }
+    drop(crm);
     stage
 }
 
