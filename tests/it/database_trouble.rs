@@ -141,6 +141,47 @@ async fn a_server_that_has_become_a_standby_is_left_for_the_one_that_writes() {
 
 #[actix_web::test]
 #[ignore = "needs PostgreSQL"]
+async fn finds_the_primary_after_failover_and_return_of_the_old_one() {
+    let first = Cluster::start();
+    let second = first.standby();
+    let mut replicas = Replicas::on(&first).await;
+    let name = replicas.url.rsplit(['/', '?']).nth(1).unwrap();
+    replicas.url = first.url_with(&second, name);
+    replicas.stage.env.insert("DATABASE_URL".into(), replicas.url.clone());
+    let mut running = replicas.start(1).await;
+    replicas.request("Ada", &running[0]).await;
+    replicas.stage.until_status(&id("Ada"), "SENT").await;
+    eventually("the standby has all of it", || async {
+        let ledger = replicas.ledger().await;
+        let behind = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+        (ledger.in_progress == 0 && !cluster::ask(&first.url("postgres"), behind).is_empty()).then_some(())
+    })
+    .await;
+
+    first.crash();
+    second.promote();
+    first.follow(&second);
+    // Whatever has connected meanwhile connects again, and the address names the old primary first.
+    cluster::tell(
+        &second.url("postgres"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bigin-sync'",
+    );
+    assert_eq!(running[0].webhook(&replicas.stage, "nobody", "r1").await, 202);
+    replicas.request("Grace", &running[0]).await;
+    replicas.stage.until_status(&id("Grace"), "SENT").await;
+
+    running.remove(0).stop().await;
+    running = replicas.start(1).await;
+    replicas.request("Late", &running[0]).await;
+    replicas.stage.until_status(&id("Late"), "SENT").await;
+    for replica in running {
+        replica.stop().await;
+    }
+    replicas.finish().await;
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
 async fn replicas_write_one_after_the_other_whatever_isolation_the_house_prefers() {
     let cluster = Cluster::start();
     let url = cluster::make_database(&cluster.url("postgres"));
