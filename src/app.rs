@@ -122,7 +122,6 @@ impl App {
             send_wait: settings.send_wait,
             metrics,
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
-            checking: tokio::sync::Mutex::new(()),
             scraping: tokio::sync::Mutex::new(false),
             started_at,
             stopping: watch::Sender::new(false),

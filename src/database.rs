@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
+use postgres::config::{Host, SslMode, TargetSessionAttrs};
 use postgres::{Client, Config, NoTls};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -89,11 +89,12 @@ pub enum AddressError {
 impl Address {
     /// Reads an address as libpq has it, with `sslmode` (`disable`, `prefer`, `require`, `verify-full`) and `sslrootcert` (a file
     /// of certificates to trust instead of the public ones). Where TLS is spoken the server's certificate is always verified.
+    /// Of several hosts the first one is taken that accepts writes, whatever `target_session_attrs` says.
     ///
     /// # Errors
     /// [`AddressError`] says what is wrong with it.
     pub fn parse(url: &SecretString) -> Result<Self, AddressError> {
-        let (url, certificates) = without_certificates(url.expose_secret());
+        let (url, certificates) = without_foreign_options(url.expose_secret());
         let mut config: Config = url
             .parse()
             .map_err(|error: postgres::Error| AddressError::Malformed(error.to_string()))?;
@@ -102,6 +103,8 @@ impl Address {
         }
         config
             .application_name("bigin-sync")
+            // Where the old primary has come back as a standby after a failover, it may be the first host of the address.
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT)
             .tcp_user_timeout(UNACKNOWLEDGED)
             .keepalives_idle(SILENCE)
@@ -145,9 +148,9 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The address without what this client does not know: which certificates to trust, and that they are to be verified, which
-/// they always are.
-fn without_certificates(url: &str) -> (String, Option<PathBuf>) {
+/// The address without what this client does not know or decides itself: which certificates to trust, that they are to be
+/// verified, which they always are, and which of several servers is wanted, which is always the one that accepts writes.
+fn without_foreign_options(url: &str) -> (String, Option<PathBuf>) {
     let Some((address, query)) = url.split_once('?') else {
         return (url.to_owned(), None);
     };
@@ -157,6 +160,7 @@ fn without_certificates(url: &str) -> (String, Option<PathBuf>) {
         match pair.split_once('=') {
             Some(("sslrootcert", path)) => certificates = Some(PathBuf::from(path.replace("%2F", "/"))),
             Some(("sslmode", "verify-full" | "verify-ca")) => rest.push("sslmode=require"),
+            Some(("target_session_attrs", _)) => {}
             _ => rest.push(pair),
         }
     }
@@ -212,6 +216,15 @@ mod tests {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, AddressError::Malformed(_)), "{error}");
             assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_takes_writes_is_connected_to() {
+        for query in ["", "?target_session_attrs=any", "?target_session_attrs=standby"] {
+            let address = parse(&format!("postgres://one.example.org,two.example.org/leads{query}")).unwrap();
+            let attrs = address.config.get_target_session_attrs();
+            assert_eq!(attrs, TargetSessionAttrs::ReadWrite, "{query}");
         }
     }
 

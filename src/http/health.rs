@@ -38,9 +38,7 @@ pub(super) async fn livez() -> HttpResponse {
 ))]
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let mut degraded = Vec::new();
-    let one_at_a_time = state.checking.lock().await;
     let stored = state.store.check().await;
-    drop(one_at_a_time);
     if let Err(error) = &stored {
         degraded.push(format!("store: {}", without_path(error)));
     }

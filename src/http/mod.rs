@@ -75,9 +75,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// One for each stream of events that may be open.
     pub streams: Arc<Semaphore>,
-    /// Held while `/readyz` tries to store something, so that whoever asks often takes no room from the webhooks.
-    pub checking: tokio::sync::Mutex<()>,
-    /// Held while `/metrics` reads the store, for the same reason. Holds whether that failed the last time.
+    /// Held while `/metrics` reads the store, so that whoever asks often takes no room from the webhooks. Holds whether that
+    /// failed the last time.
     pub scraping: tokio::sync::Mutex<bool>,
     /// When the process was started, by the wall clock.
     pub started_at: Timestamp,

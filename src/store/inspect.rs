@@ -33,6 +33,8 @@ pub struct Condition {
     pub not_durable: Option<String>,
     /// Bytes left where the file is.
     pub free: Option<u64>,
+    /// What time it is by the server's clock, which the service goes by.
+    pub clock: Option<Timestamp>,
 }
 
 /// What a database knows of access tokens.
@@ -81,7 +83,7 @@ pub fn tokens(database: &Database, name: &str, since: Timestamp) -> Result<Optio
         }
         Database::Postgres(address) => {
             let conn = postgres::Connection::open(address).map_err(|error| error.to_string())?;
-            read(Db::Postgres(&conn)).map_err(|error| error.to_string())
+            conn.read(read).map_err(|error| error.to_string())
         }
     }
 }
@@ -135,6 +137,7 @@ fn of_file(path: &Path) -> Result<Condition, String> {
         write: Some(synced(&folder)),
         not_durable: None,
         free: Some(free.f_bavail.saturating_mul(free.f_frsize)),
+        clock: None,
     };
     if !condition.exists {
         return Ok(condition);
@@ -153,7 +156,7 @@ fn of_file(path: &Path) -> Result<Condition, String> {
     if condition.in_use {
         condition.write = None;
     } else if is_current && condition.write == Some(Ok(())) {
-        let mark = |db: Db<'_>| kept::keep(db, CHECK, &[0; 8], Timestamp::UNIX_EPOCH);
+        let mark = |db: Db<'_>| kept::mark(db, CHECK, Timestamp::UNIX_EPOCH);
         condition.write = Some(writing(path, mark));
     }
     Ok(condition)
@@ -164,31 +167,27 @@ const CHECK: &str = "doctor";
 
 fn of_server(address: &Address) -> Result<Condition, String> {
     let conn = postgres::Connection::open(address).map_err(|error| error.to_string())?;
-    let db = Db::Postgres(&conn);
-    let said = |error: DbError| error.to_string();
-    let schema = migrations::steps(db).map_err(said)?;
-    let mut not_durable = None;
-    let fsync: String = db
-        .one("SELECT current_setting('fsync') AS value", &[], |row| row.get("value"))
-        .map_err(said)?;
-    if fsync != "on" {
-        not_durable = Some("the server has fsync = off".to_owned());
-    }
-    let write = if schema.0 == schema.1 {
-        let mark = |db: Db<'_>| kept::keep(db, CHECK, &[0; 8], Timestamp::UNIX_EPOCH);
-        committed(db, postgres::BEGIN, mark)
-    } else {
-        committed(db, "BEGIN", |db| {
-            db.batch("CREATE TEMPORARY TABLE doctor (at BIGINT) ON COMMIT DROP")
-        })
+    let look = |db: Db<'_>| {
+        let sql = "SELECT current_setting('fsync') AS value";
+        let fsync: String = db.one(sql, &[], |row| row.get("value"))?;
+        Ok((migrations::steps(db)?, fsync, postgres::server_time(db)?))
     };
+    let (schema, fsync, clock) = conn.read(look).map_err(|error| error.to_string())?;
+    let write = committed(Db::Postgres(&conn), postgres::BEGIN, |db| {
+        if schema.0 == schema.1 {
+            kept::mark(db, CHECK, Timestamp::UNIX_EPOCH)
+        } else {
+            db.batch("CREATE TEMPORARY TABLE doctor (at BIGINT) ON COMMIT DROP")
+        }
+    });
     Ok(Condition {
         exists: true,
         in_use: false,
         schema,
         write: Some(write.map_err(|error| error.to_string())),
-        not_durable,
+        not_durable: (fsync != "on").then(|| "the server has fsync = off".to_owned()),
         free: None,
+        clock: Some(clock),
     })
 }
 

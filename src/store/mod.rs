@@ -27,7 +27,8 @@ mod views;
 pub use sql::SqlStore;
 pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView};
 
-/// Why the store did not do what it was asked. Nothing of it was done.
+/// Why the store did not do what it was asked. Nothing of it was done, unless the database did not answer in time: then it may
+/// be done yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// More waits to be written than the queue holds.
@@ -378,7 +379,8 @@ pub trait Store: Send + std::marker::Sync {
     /// The breakers that are not closed.
     async fn open_breakers(&self) -> Result<Vec<Breaker>, StoreError>;
 
-    /// Whether something can be stored now: writes and commits a row.
+    /// Whether something can be stored now: writes and commits a row, and sees that the disk of a file takes more. Callers within
+    /// a second share one answer.
     async fn check(&self) -> Result<(), StoreError>;
 
     /// A value kept under a name (the sealed token, the organisation's fields), with the time it was put there.

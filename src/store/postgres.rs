@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postgres::error::{Severity, SqlState};
 use postgres::types::ToSql;
 use postgres::{Client, Row, Statement};
@@ -29,15 +29,32 @@ use crate::domain::state::State;
 use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
 
+/// What holds in every transaction, whatever the server's own default. It is set with each: behind a pooler, what was set for
+/// a session holds for another's.
+///
+/// - A commit is on the server's disk before it is answered.
+/// - A replica that hangs inside a transaction loses its connection, and with it the lock.
+/// - The server ends a statement after the writer's `PATIENCE` is over, and before Sanity gives a webhook up (30 s).
+///   So a write that is slow and does not hang is done, though its caller was told to come again, and finds it done. Were it
+///   the other way round the server would undo it, and what comes again would be as slow, and undone again, for ever.
+macro_rules! settings {
+    () => {
+        "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '10s';
+        SET LOCAL lock_timeout = '22s'; SET LOCAL statement_timeout = '25s'; SET LOCAL client_min_messages = warning;"
+    };
+}
+
 /// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
 /// Each statement sees what was committed before it, whatever the database's own default: under another the transaction
 /// would see what there was before it waited for the lock.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(2444679622)";
+pub(super) const BEGIN: &str = concat!(
+    "BEGIN ISOLATION LEVEL READ COMMITTED;",
+    settings!(),
+    "SELECT pg_advisory_xact_lock(2444679622)"
+);
 
-/// What every connection is told first. A commit is on the server's disk before it is answered, whatever the server's own
-/// default; and no connection holds a lock for longer than a webhook can wait.
-const SESSION: &str = "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '10s';
-    SET lock_timeout = '20s'; SET statement_timeout = '25s'; SET client_min_messages = warning";
+/// Begins a transaction whose queries all see one moment.
+const READ: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", settings!());
 
 /// Connections that read, at most.
 const READERS: usize = 4;
@@ -47,6 +64,9 @@ const CHANNEL: &str = "bigin_sync";
 
 /// Longest text of one message to the others; PostgreSQL takes 8000 bytes.
 const MESSAGE: usize = 7000;
+
+/// Seconds by which the server's clock may seem to be set and was not: clocks are not equally fast.
+const STEP: u64 = 5;
 
 /// How long the listening thread waits before it looks whether it is to end.
 const LISTEN: Duration = Duration::from_secs(1);
@@ -109,6 +129,8 @@ pub fn open(
         address: address.clone(),
         conn: Some(conn),
         time: time.clone(),
+        clock: SharedClock::clone(&clock),
+        last: None,
         name,
         _ear: ear,
     };
@@ -159,10 +181,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(address: &Address) -> Result<Self, DbError> {
-        let mut client = address.connect()?;
-        client.batch_execute(SESSION)?;
         Ok(Self {
-            client: RefCell::new(client),
+            client: RefCell::new(address.connect()?),
             statements: RefCell::default(),
             name: RefCell::default(),
             is_spoilt: Cell::default(),
@@ -208,6 +228,14 @@ impl Connection {
         self.client.borrow_mut().batch_execute(sql)
     }
 
+    /// Runs queries that all see one moment. Where one fails, the transaction is left open.
+    pub(super) fn read<T>(&self, query: impl FnOnce(Db<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
+        self.batch(READ)?;
+        let found = query(Db::Postgres(self))?;
+        self.batch("COMMIT")?;
+        Ok(found)
+    }
+
     /// Whether another has to be opened in its place.
     pub(super) fn is_closed(&self) -> bool {
         self.is_spoilt.get() || self.client.borrow().is_closed()
@@ -244,6 +272,8 @@ struct Writing {
     address: Address,
     conn: Option<Connection>,
     time: Time,
+    clock: SharedClock,
+    last: Option<Reading>,
     name: String,
     _ear: Ear,
 }
@@ -275,10 +305,57 @@ impl Engine for Writing {
         };
         let db = Db::Postgres(conn);
         let now = match &self.time {
-            Time::Server => server_time(db)?,
+            Time::Server => {
+                let asked = self.clock.now();
+                let said = server_time(db)?;
+                let answered = self.clock.now();
+                let reading = Reading { asked, said, answered };
+                if let Some(last) = self.last.replace(reading) {
+                    warn_of_step(last.step(&reading));
+                }
+                said
+            }
             Time::Process(clock) => whole_micros(clock.now()),
         };
         Ok((db, now))
+    }
+}
+
+/// What the server's clock said, and what this process's monotonic clock said before and after.
+#[derive(Clone, Copy)]
+struct Reading {
+    asked: Timestamp,
+    said: Timestamp,
+    answered: Timestamp,
+}
+
+impl Reading {
+    /// By how much the server's clock was set between this reading and a later one, at least.
+    fn step(&self, later: &Self) -> SignedDuration {
+        let went = later.said.duration_since(self.said);
+        let least = later.asked.duration_since(self.answered);
+        let most = later.answered.duration_since(self.asked);
+        went - went.clamp(least, most.max(least))
+    }
+}
+
+/// A step of the server's clock is not corrected. A replica cannot tell it from having been suspended itself, and a wrong
+/// correction would end the leases of other replicas early.
+fn warn_of_step(step: SignedDuration) {
+    let seconds = (step.unsigned_abs() + Duration::from_millis(500)).as_secs();
+    if seconds < STEP {
+        return;
+    }
+    if step.is_positive() {
+        tracing::warn!(
+            "the database server's clock was set forward by {seconds} s, or this process was suspended: tags, retries and \
+             pauses that were waiting may have come early by as much"
+        );
+    } else {
+        tracing::warn!(
+            "the database server's clock was set back by {seconds} s: tags, retries and pauses that were waiting, and claims of \
+             replicas that have ended, last longer by as much"
+        );
     }
 }
 
@@ -309,14 +386,14 @@ impl Pool {
     pub(super) fn read<T>(&self, query: impl Fn(Db<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(conn) = idle.filter(|conn| !conn.is_closed()) {
-            let result = query(Db::Postgres(&conn));
+            let result = conn.read(&query);
             if result.is_ok() || !conn.is_closed() {
                 self.put_back(conn, result.is_ok());
                 return result;
             }
         }
         let conn = Connection::open(&self.address)?;
-        let result = query(Db::Postgres(&conn));
+        let result = conn.read(&query);
         self.put_back(conn, result.is_ok());
         result
     }

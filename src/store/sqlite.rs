@@ -68,10 +68,11 @@ pub fn open(
         path: path.to_owned(),
         reason,
     };
-    let lock = lock(path)?;
+    // Before the lock, which goes by the name that the file has when links are followed.
     private(OpenOptions::new().read(true).append(true).create(true))
         .open(path)
         .map_err(io)?;
+    let lock = lock(path)?;
 
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| database(error.to_string()))?;
     migrations::migrate(Db::Sqlite(&conn)).map_err(database)?;
@@ -116,23 +117,22 @@ fn private(options: &mut OpenOptions) -> &OpenOptions {
     options.mode(0o600)
 }
 
-/// One process a file. An OS lock rather than SQLite's exclusive mode, since backups must be able to read.
+/// One process a file, which must be there. An OS lock rather than SQLite's exclusive mode, since backups must be able to
+/// read. It is beside the file itself, whatever links lead to it: by each of its names it is the same lock.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
+    let io = |path: &Path, source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut name = path.canonicalize().map_err(|error| io(path, error))?.into_os_string();
     name.push(".lock");
     let file = private(OpenOptions::new().write(true).create(true))
         .open(&name)
-        .map_err(|source| OpenError::Io {
-            path: name.into(),
-            source,
-        })?;
+        .map_err(|error| io(Path::new(&name), error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(OpenError::Io {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(path, error)),
     }
 }
 

@@ -363,6 +363,7 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
     assert!(round().await);
     let file = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
     file.execute_batch("ALTER TABLE kept RENAME TO lost").unwrap();
+    world.clock.advance(secs(1));
     assert!(!round().await, "the store takes nothing");
     file.execute_batch("ALTER TABLE lost RENAME TO kept").unwrap();
     assert_eq!(monitor.calls(), 3);

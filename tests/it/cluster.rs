@@ -26,28 +26,15 @@ const PASSWORD: &str = "invented-password";
 pub struct Cluster {
     folder: tempfile::TempDir,
     programs: PathBuf,
-    port: u16,
+    /// Of this machine.
+    pub port: u16,
 }
 
 impl Cluster {
     /// Makes a server and starts it, on a port of this machine.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("postgres-").tempdir_in("/tmp").unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let cluster = Self {
-            programs: programs(),
-            port,
-            folder,
-        };
+        let cluster = Self::prepare();
         let password = cluster.folder.path().join("password");
-        std::fs::write(&password, PASSWORD).unwrap();
-        if is_root() {
-            run(Command::new("chown").args(["-R", USER]).arg(cluster.folder.path()));
-        }
         let data = cluster.data();
         let mut init = cluster.program("initdb");
         init.args([
@@ -60,6 +47,57 @@ impl Cluster {
         run(init.arg("--pwfile").arg(password).arg("--pgdata").arg(data));
         cluster.resume();
         cluster
+    }
+
+    /// A standby of this server, with a port of its own.
+    pub fn standby(&self) -> Self {
+        let standby = Self::prepare();
+        standby.follow(self);
+        standby
+    }
+
+    /// The folder and the port of a server that is not there yet.
+    fn prepare() -> Self {
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir_in("/tmp").unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
+        if is_root() {
+            run(Command::new("chown").args(["-R", USER]).arg(folder.path()));
+        }
+        Self {
+            programs: programs(),
+            port,
+            folder,
+        }
+    }
+
+    /// Makes it, while it is stopped, a standby of `primary`, and starts it as that.
+    pub fn follow(&self, primary: &Self) {
+        if self.data().exists() {
+            std::fs::remove_dir_all(self.data()).unwrap();
+        }
+        let mut copy = self.program("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        run(copy.arg(primary.url("postgres")).arg("--pgdata").arg(self.data()));
+        self.resume();
+    }
+
+    /// Makes the standby the primary.
+    pub fn promote(&self) {
+        let mut promote = self.program("pg_ctl");
+        run(promote
+            .args(["promote", "--wait", "--silent", "--pgdata"])
+            .arg(self.data()));
+    }
+
+    /// The address of a database of this server, with `other` as the host to try next.
+    pub fn url_with(&self, other: &Self, database: &str) -> String {
+        let hosts = [self, other].map(|cluster| format!("127.0.0.1:{}", cluster.port));
+        self.url(database).replace(&hosts[0], &hosts.join(","))
     }
 
     /// Lets it speak TLS, with a certificate that it has signed itself; the path of the certificate.
@@ -102,7 +140,21 @@ impl Cluster {
     /// Starts it again where it was, after [`Cluster::crash`].
     pub fn resume(&self) {
         let options = self.options();
-        let mut start = self.program("pg_ctl");
+        let mut start = if self.clock().exists() {
+            let preload = format!("LD_PRELOAD={}", faketime().display());
+            let clock = format!("FAKETIME_TIMESTAMP_FILE={}", self.clock().display());
+            let mut start = self.wrapped(Path::new("env"));
+            start.args([
+                &preload,
+                &clock,
+                "FAKETIME_NO_CACHE=1",
+                "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            ]);
+            start.arg(self.programs.join("pg_ctl"));
+            start
+        } else {
+            self.program("pg_ctl")
+        };
         start.args(["start", "--wait", "--silent", "--options", &options]);
         run(start
             .arg("--log")
@@ -129,6 +181,19 @@ impl Cluster {
             .arg(signal)
             .arg(&postmaster)
             .args(children.split_whitespace()));
+    }
+
+    /// Sets its clock apart from this machine's by so much, like `+1h`. One that was started before the first time goes by
+    /// this machine's clock until it is started again.
+    pub fn set_clock(&self, offset: &str) {
+        // Never half written to a server that reads it all the time.
+        let new = self.folder.path().join("clock-new");
+        std::fs::write(&new, format!("{offset}\n")).unwrap();
+        std::fs::rename(new, self.clock()).unwrap();
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.path().join("clock")
     }
 
     /// The address of a database.
@@ -274,6 +339,15 @@ fn programs() -> PathBuf {
         .filter(|path| path.join("initdb").exists())
         .max()
         .expect("PostgreSQL's server is installed")
+}
+
+/// What is loaded before a program to tell it another time.
+pub fn faketime() -> PathBuf {
+    let library = std::fs::read_dir("/usr/lib").unwrap().filter_map(|folder| {
+        let library = folder.unwrap().path().join("faketime/libfaketime.so.1");
+        library.exists().then_some(library)
+    });
+    library.last().expect("libfaketime is installed")
 }
 
 fn is_root() -> bool {

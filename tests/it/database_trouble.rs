@@ -8,11 +8,12 @@ use bigin_sync::clock::SystemClock;
 use bigin_sync::database::Database;
 use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
 use bigin_sync::domain::lead::LeadId;
-use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Outcome, SqlStore, Stage, Store};
+use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Ledger, Outcome, SqlStore, Stage, Store, StoreError};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
 use crate::cluster::{self, Cluster};
+use crate::pooler::Pooler;
 use crate::postgres::Replicas;
 use crate::process::{self, eventually};
 use crate::world::{id, secs};
@@ -152,6 +153,76 @@ async fn a_server_that_has_become_a_standby_is_left_for_the_one_that_writes() {
 
 #[actix_web::test]
 #[ignore = "needs PostgreSQL"]
+async fn finds_the_primary_after_failover_and_return_of_the_old_one() {
+    let first = Cluster::start();
+    let second = first.standby();
+    let mut replicas = Replicas::on(&first).await;
+    let name = replicas.url.rsplit(['/', '?']).nth(1).unwrap();
+    replicas.url = first.url_with(&second, name);
+    replicas.stage.env.insert("DATABASE_URL".into(), replicas.url.clone());
+    let mut running = replicas.start(1).await;
+    replicas.request("Ada", &running[0]).await;
+    replicas.stage.until_status(&id("Ada"), "SENT").await;
+    eventually("the standby has all of it", || async {
+        let ledger = replicas.ledger().await;
+        let behind = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+        (ledger.in_progress == 0 && !cluster::ask(&first.url("postgres"), behind).is_empty()).then_some(())
+    })
+    .await;
+
+    first.crash();
+    second.promote();
+    first.follow(&second);
+    // Whatever has connected meanwhile connects again, and the address names the old primary first.
+    cluster::tell(
+        &second.url("postgres"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bigin-sync'",
+    );
+    assert_eq!(running[0].webhook(&replicas.stage, "nobody", "r1").await, 202);
+    replicas.request("Grace", &running[0]).await;
+    replicas.stage.until_status(&id("Grace"), "SENT").await;
+
+    running.remove(0).stop().await;
+    running = replicas.start(1).await;
+    replicas.request("Late", &running[0]).await;
+    replicas.stage.until_status(&id("Late"), "SENT").await;
+    for replica in running {
+        replica.stop().await;
+    }
+    replicas.finish().await;
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_log_says_that_the_server_s_clock_was_set() {
+    let cluster = Cluster::start();
+    cluster.crash();
+    cluster.set_clock("+0");
+    cluster.resume();
+    let replicas = Replicas::on(&cluster).await;
+    let mut running = replicas.start(1).await;
+    for (name, offset, says) in [
+        ("Ada", "+0", ""),
+        ("Grace", "+1h", "was set forward by 3600 s"),
+        ("Alan", "+0", "was set back by 3600 s"),
+    ] {
+        cluster.set_clock(offset);
+        replicas.request(name, &running[0]).await;
+        replicas.stage.until_status(&id(name), "SENT").await;
+        eventually(says, || async { replicas.stage.log().contains(says).then_some(()) }).await;
+        eventually("its end is recorded", || async {
+            (replicas.ledger().await.in_progress == 0).then_some(())
+        })
+        .await;
+    }
+    let log = replicas.stage.log();
+    assert_eq!(log.matches(" clock was set ").count(), 2, "{log}");
+    running.remove(0).stop().await;
+    replicas.finish().await;
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
 async fn replicas_write_one_after_the_other_whatever_isolation_the_house_prefers() {
     let cluster = Cluster::start();
     let url = cluster::make_database(&cluster.url("postgres"));
@@ -266,4 +337,78 @@ async fn a_webhook_s_lead_is_looked_up_and_not_looked_for_among_all_that_wait() 
         read < 10 * leads,
         "{read} entries of indexes were read for {leads} webhooks"
     );
+}
+
+/// A view in the place of a table: what reads it meets `then`, and finds the limit of the statement in seconds.
+fn read_instead_of_breakers(url: &str, then: &str) {
+    let swap = format!(
+        "ALTER TABLE breaker RENAME TO breakers;
+        CREATE VIEW breaker AS SELECT remote,
+            CAST(extract(epoch FROM CAST(current_setting('statement_timeout') AS INTERVAL)) AS BIGINT) AS failures,
+            epoch, mended, since, until, kind, code, message
+        FROM (SELECT * FROM breakers UNION ALL SELECT 'bigin', 0, 0, 0, NULL, NULL, NULL, NULL, NULL) AS rows, {then}"
+    );
+    cluster::tell(url, &swap);
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn limits_hold_in_each_transaction_behind_a_pooler() {
+    let cluster = Cluster::start();
+    let url = cluster::make_database(&cluster.url("postgres"));
+    let name = url.rsplit(['/', '?']).nth(1).unwrap();
+    let lazy = format!("ALTER DATABASE {name} SET synchronous_commit = off");
+    cluster::tell(&cluster.url("postgres"), &lazy);
+    let store = store(&Pooler::start(cluster.port).url(&url));
+    let names = "synchronous_commit lock_timeout statement_timeout idle_in_transaction_session_timeout";
+    let settings: Vec<String> = names
+        .split(' ')
+        .map(|name| format!("current_setting('{name}')"))
+        .collect();
+    let watch = format!(
+        "CREATE TABLE seen (settings TEXT);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO seen VALUES (concat_ws(' ', {}));
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER see BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION see()",
+        settings.join(", ")
+    );
+    cluster::tell(&url, &watch);
+    for lead in ["a", "b", "c"] {
+        assert!(matches!(store.accept(delivery(lead)).await, Ok(Accepted::Opened(_))));
+    }
+    let seen = cluster::ask(&url, "SELECT settings FROM seen");
+    assert_eq!(seen, ["on 22s 25s 10s"; 3]);
+
+    read_instead_of_breakers(&url, "(SELECT 1) AS nothing");
+    for _ in 0..3 {
+        assert_eq!(store.breaker(Remote::Bigin).await.unwrap().failures, 25);
+    }
+    assert!(store.overview().await.is_ok());
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn slow_writes_are_done_though_their_callers_have_left() {
+    let cluster = Cluster::start();
+    let ([store, other], url) = two_stores(&cluster);
+    // Longer than a caller waits, shorter than the server's limit.
+    cluster::tell(
+        &url,
+        "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(22.5); RETURN NEW; END $$;
+        CREATE TRIGGER doze BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION doze()",
+    );
+    read_instead_of_breakers(&url, "pg_sleep(60)");
+    let left = Err(StoreError::Failed("it has not answered for 20 s".into()));
+    let reads = join_all((0..4).map(|_| other.breaker(Remote::Bigin)));
+    let (write, reads) = tokio::join!(store.accept(delivery("a")), reads);
+    assert_eq!(write, left.clone().map(|(): ()| Accepted::Repeat));
+    for read in reads {
+        assert_eq!(read.map(|_| ()), left);
+    }
+    eventually("it is done all the same", || async {
+        matches!(other.ledger().await, Ok(Ledger { accepted: 1, .. })).then_some(())
+    })
+    .await;
 }

@@ -326,6 +326,7 @@ async fn while_another_connection_holds_the_file_webhooks_are_told_to_come_again
     assert_eq!(problem["error"], "The database failed, so nothing can be stored.");
     assert_eq!(world.get("/readyz").await.0, 503);
     blocker.execute_batch("ROLLBACK").unwrap();
+    world.clock.advance(secs(1));
     assert_eq!(world.get("/readyz").await.0, 200);
     assert_eq!(
         post(&world, &payload("r1"), Some("k1")).await.0,

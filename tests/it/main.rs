@@ -35,6 +35,7 @@ mod observability;
 mod openapi;
 mod pages;
 mod peers;
+mod pooler;
 mod postgres;
 mod process;
 mod promises;

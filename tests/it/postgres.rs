@@ -106,7 +106,7 @@ impl Replicas {
         self.stage.request(lead(name)).await;
     }
 
-    async fn ledger(&self) -> Ledger {
+    pub async fn ledger(&self) -> Ledger {
         let database = Database::parse(&SecretString::from(self.url.clone())).unwrap();
         let store = cluster::open(&database, Arc::new(SystemClock::new()), process::settings());
         store.ledger().await.unwrap()

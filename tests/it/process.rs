@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use bigin_sync::signature::{self, sign};
 use bigin_sync::store::{Ledger, SqlStore, Store, StoreSettings, sqlite};
 use serde_json::{Value, json};
 
+use crate::cluster;
 use crate::world::{ADMIN_TOKEN, client, no_tag_before_its_time, secs, with};
 
 /// What a program that works does well within.
@@ -88,12 +89,8 @@ impl Stage {
     /// The same, with a wall clock that is wrong by so much.
     pub async fn serve_at(&self, offset: &str) -> Process {
         let mut command = self.command();
-        let library = std::fs::read_dir("/usr/lib").unwrap().filter_map(|folder| {
-            let library = folder.unwrap().path().join("faketime/libfaketime.so.1");
-            library.exists().then_some(library)
-        });
         command
-            .env("LD_PRELOAD", library.last().expect("libfaketime is installed"))
+            .env("LD_PRELOAD", cluster::faketime())
             .env("FAKETIME", offset)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         self.serve_by(command).await
@@ -101,9 +98,26 @@ impl Stage {
 
     /// The same, behind a shell that first sets limits.
     pub async fn serve_limited(&self, limits: &str) -> Process {
-        let mut command = Command::new("/bin/sh");
+        self.serve_after(Command::new("/bin/sh"), limits).await
+    }
+
+    /// The same, with a disk of so many bytes in the folder, which nobody but the program sees.
+    pub async fn serve_on_disk_of(&self, bytes: usize) -> (Process, PathBuf) {
+        let disk = self.folder.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let mut shell = Command::new("unshare");
+        shell.args(["--user", "--map-root-user", "--mount", "/bin/sh"]);
+        let process = self
+            .serve_after(shell, &format!("mount -t tmpfs -o size={bytes} disk disk"))
+            .await;
+        let seen = PathBuf::from(format!("/proc/{}/root{}", process.child.id(), disk.display()));
+        (process, seen)
+    }
+
+    /// Has a shell do something before it becomes the program.
+    async fn serve_after(&self, mut command: Command, before: &str) -> Process {
         let program = env!("CARGO_BIN_EXE_bigin-sync");
-        command.args(["-c", &format!("{limits}; exec '{program}' serve")]);
+        command.args(["-c", &format!("{before}; exec '{program}' serve")]);
         command.env_clear().envs(&self.env).current_dir(self.folder.path());
         self.serve_by(command).await
     }

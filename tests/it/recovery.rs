@@ -1,5 +1,6 @@
 //! The real program is killed, stopped, doubled and starved of disk; nothing that was acknowledged is lost.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use bigin_sync::domain::lead::LeadId;
@@ -9,7 +10,7 @@ use bigin_sync::store::{Filter, Store};
 use serde_json::{Value, json};
 
 use crate::process::{Stage, eventually, open, run};
-use crate::world::{answer, client, id, lead, with};
+use crate::world::{ADMIN_TOKEN, answer, client, id, lead, with};
 
 /// A call that is under way for longer than the test.
 const LONG: Duration = Duration::from_secs(30);
@@ -126,7 +127,7 @@ async fn killed_at(moment: &Moment) {
     stage.until_status(&id("Ada"), moment.ends).await;
     let filter = format!("{}/api/syncs?state={}", second.url, moment.ends.to_lowercase());
     eventually("the end is recorded", || async {
-        let (_, page) = answer(client().get(&filter).bearer_auth(crate::world::ADMIN_TOKEN)).await;
+        let (_, page) = answer(client().get(&filter).bearer_auth(ADMIN_TOKEN)).await;
         (page["syncs"].as_array().map(Vec::len) == Some(1)).then_some(())
     })
     .await;
@@ -176,7 +177,7 @@ async fn five_hundred_acknowledged_deliveries_survive_a_kill_at_the_last_one() {
     let process = stage.serve().await;
     eventually("all of them have ended", || async {
         let request = client().get(format!("{}/api/syncs?limit=1&state=requested", process.url));
-        let (_, page) = answer(request.bearer_auth(crate::world::ADMIN_TOKEN)).await;
+        let (_, page) = answer(request.bearer_auth(ADMIN_TOKEN)).await;
         page["syncs"].as_array()?.is_empty().then_some(())
     })
     .await;
@@ -309,4 +310,39 @@ async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged
     let ledger = store.ledger().await.unwrap();
     assert!(ledger.balances());
     assert_eq!(ledger.opened, acknowledged + 1);
+}
+
+#[actix_web::test]
+#[ignore = "needs mount namespaces"]
+async fn readiness_notices_a_disk_without_a_free_byte() {
+    let mut stage = Stage::new().await;
+    stage
+        .env
+        .insert("DATABASE_URL".into(), "sqlite://disk/bigin-sync.db".into());
+    let (process, disk) = stage.serve_on_disk_of(16 * 1024 * 1024).await;
+    let get = |path| client().get(format!("{}{path}", process.url)).bearer_auth(ADMIN_TOKEN);
+    let ready = || answer(get("/readyz"));
+    // The log beside the database reaches its full size, and has room for what comes next.
+    for number in 0..300 {
+        assert_eq!(process.webhook(&stage, &format!("lead-{number}"), "rev").await, 202);
+    }
+    eventually("all have ended", || async {
+        let (_, health) = answer(get("/api/health")).await;
+        (health["ledger"]["lead_deleted"] == 300).then_some(())
+    })
+    .await;
+    let filler = disk.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let full = std::iter::repeat_with(|| file.write(&[1; 4096])).find(Result::is_err);
+    assert!(full.is_some());
+    let (status, said) = ready().await;
+    assert_eq!(status, 503);
+    assert_eq!(said["degraded"][0], "store: the disk is full or cannot be written to");
+    std::fs::remove_file(filler).unwrap();
+    drop(file);
+    eventually("there is room again", || async {
+        (ready().await.0 == 200).then_some(())
+    })
+    .await;
+    process.stop().await;
 }

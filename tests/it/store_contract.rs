@@ -625,3 +625,22 @@ async fn the_ledger_balances_after_every_kind_of_end() {
     );
     assert!(ledger.balances());
 }
+
+#[tokio::test]
+async fn checks_store_other_bytes_and_share_a_second() {
+    let bench = Bench::new();
+    let mark = || async { bench.store.kept("check").await.unwrap().map(|(mark, _)| mark) };
+    let checks = (0..100).map(|_| bench.store.check());
+    assert!(futures_util::future::join_all(checks).await.iter().all(Result::is_ok));
+    let first = mark().await.unwrap();
+    assert!(first.len() >= 64 * 1024);
+    let mut seen = [0; 256];
+    first.iter().for_each(|byte| seen[usize::from(*byte)] += 1);
+    assert!(seen.iter().all(|times| *times > 0), "no disk can write them shorter");
+    bench.clock.advance(Duration::from_millis(999));
+    bench.store.check().await.unwrap();
+    assert!(mark().await.unwrap() == first, "within a second nothing is written");
+    bench.clock.advance(Duration::from_millis(1));
+    bench.store.check().await.unwrap();
+    assert!(mark().await.unwrap() != first);
+}

@@ -1,10 +1,18 @@
 //! Whether syncs can be kept: the database is there, can be written, has room, and has the schema that this version knows.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::Patient;
 use super::finding::{Finding, Group};
 use super::vault::waiting;
+use crate::clock::until;
 use crate::database::Database;
 use crate::store::inspect::{self, Condition};
+
+/// Within which a difference of clocks is nobody's affair.
+const CLOCK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Below which a day of busy leads may fill the disk.
 const SCARCE: u64 = 1_000_000_000;
@@ -17,7 +25,7 @@ pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
     }
     let database = patient.settings.database.clone();
     match waiting(move || inspect::condition(&database)).await {
-        Ok(condition) => judge(&patient.settings.database, &condition),
+        Ok(condition) => judge(&patient.settings.database, &condition, patient.now()),
         Err(error) => vec![Finding::failed(
             Group::Database,
             "database",
@@ -35,7 +43,7 @@ pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
     }
 }
 
-fn judge(database: &Database, condition: &Condition) -> Vec<Finding> {
+fn judge(database: &Database, condition: &Condition, now: Timestamp) -> Vec<Finding> {
     let mut findings = vec![presence(database, condition)];
     findings.push(match &condition.write {
         None => Finding::skipped(
@@ -68,7 +76,26 @@ fn judge(database: &Database, condition: &Condition) -> Vec<Finding> {
         ));
     }
     findings.extend(condition.free.map(space));
+    findings.extend(condition.clock.map(|theirs| clock(now, theirs)));
     findings
+}
+
+/// Every time that the service waits for is by the server's clock; that of `lastSyncedAt` too.
+fn clock(ours: Timestamp, theirs: Timestamp) -> Finding {
+    let (apart, word) = match theirs < ours {
+        true => (until(theirs, ours), "behind"),
+        false => (until(ours, theirs), "ahead of"),
+    };
+    if apart <= CLOCK_WITHIN {
+        return Finding::ok(Group::Database, "clock", "the server's agrees with this machine's");
+    }
+    Finding::warning(
+        Group::Database,
+        "clock",
+        format!("the server's is {} s {word} this machine's", apart.as_secs()),
+        "the service goes by the server's clock: lastSyncedAt is wrong by as much, and setting it moves tags and retries that wait",
+        "find out which of the two is wrong and have a time server set it; pause the work before, and wait until nothing is in progress",
+    )
 }
 
 fn presence(database: &Database, condition: &Condition) -> Finding {
@@ -119,9 +146,11 @@ mod tests {
             write: Some(Ok(())),
             not_durable: None,
             free: Some(SCARCE),
+            clock: None,
         };
         change(&mut condition);
-        let found = judge(&Database::Sqlite(PathBuf::from("a.db")), &condition);
+        let now = Timestamp::UNIX_EPOCH;
+        let found = judge(&Database::Sqlite(PathBuf::from("a.db")), &condition, now);
         let bad = found.iter().filter(|finding| finding.outcome != Outcome::Ok);
         bad.map(|finding| (finding.check, finding.outcome)).collect()
     }
@@ -147,6 +176,10 @@ mod tests {
             outcomes(|condition| condition.free = Some(SCARCE - 1)),
             [("space", Outcome::Warning)]
         );
+        let apart = |seconds| move |condition: &mut Condition| condition.clock = Timestamp::from_second(seconds).ok();
+        assert_eq!(outcomes(apart(5)), []);
+        assert_eq!(outcomes(apart(6)), [("clock", Outcome::Warning)]);
+        assert_eq!(outcomes(apart(-6)), [("clock", Outcome::Warning)]);
         assert_eq!(
             outcomes(|condition| condition.free = Some(NONE_LEFT - 1)),
             [("space", Outcome::Failed)]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::lead::ContactId;
 use crate::domain::record::Action;
 use crate::domain::state::{CancelledBy, Delivered};
 

@@ -76,7 +76,6 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         streams: Arc::new(tokio::sync::Semaphore::new(1)),
         send_wait: Duration::from_secs(1),
         metrics: Arc::default(),
-        checking: tokio::sync::Mutex::default(),
         scraping: tokio::sync::Mutex::default(),
         started_at: Timestamp::UNIX_EPOCH,
         stopping: tokio::sync::watch::channel(false).0,

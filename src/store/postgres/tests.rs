@@ -3,6 +3,7 @@
 use tokio::sync::Notify;
 
 use super::*;
+use crate::store::sql::writer::PATIENCE;
 
 fn told(wake: [bool; 3], changes: usize) -> AfterCommit {
     let mut after = AfterCommit::default();
@@ -72,4 +73,41 @@ fn what_another_version_tells_is_left() {
         hear(odd, "a", &listeners);
     }
     assert!(changes.try_recv().is_err());
+}
+
+#[test]
+fn callers_are_answered_before_the_server_ends_a_statement() {
+    for begin in [BEGIN, READ] {
+        let limit = |name: &str| {
+            let (_, value) = begin.split_once(&format!("{name} = '")).unwrap();
+            Duration::from_secs(value.split_once("s'").unwrap().0.parse().unwrap())
+        };
+        assert!(PATIENCE < limit("lock_timeout"));
+        assert!(
+            limit("lock_timeout") < limit("statement_timeout"),
+            "it would never be met"
+        );
+        assert!(limit("statement_timeout") < Duration::from_secs(30), "Sanity gives up");
+    }
+}
+
+#[test]
+fn a_step_of_the_server_s_clock_is_told_from_a_slow_answer() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let reading = |asked, said, answered| Reading {
+        asked: at(asked),
+        said: at(said),
+        answered: at(answered),
+    };
+    let before = reading(100, 1000, 110);
+    for (later, step) in [
+        (reading(200, 1095, 201), 0),
+        (reading(200, 1101, 201), 0),
+        (reading(200, 4600, 201), 3499),
+        (reading(200, 0, 201), -1090),
+        (reading(200, 1090, 299), 0),
+        (reading(200, 1089, 299), -1),
+    ] {
+        assert_eq!(before.step(&later), SignedDuration::from_secs(step));
+    }
 }

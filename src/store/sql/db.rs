@@ -140,13 +140,12 @@ impl Db<'_> {
         Ok(self.first(sql, args, |_| Ok(()))?.is_some())
     }
 
-    /// Runs a query's statements so that all of them see one moment.
+    /// Runs a query's statements so that all of them see one moment. On PostgreSQL those of every query do.
     pub(super) fn snapshot<T>(self, work: impl FnOnce(Self) -> Result<T>) -> Result<T> {
-        let begin = match self {
-            Self::Sqlite(_) => "BEGIN",
-            Self::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        };
-        self.batch(begin)?;
+        if matches!(self, Self::Postgres(_)) {
+            return work(self);
+        }
+        self.batch("BEGIN")?;
         let result = work(self);
         self.batch("COMMIT")?;
         result

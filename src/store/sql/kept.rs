@@ -7,7 +7,11 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::views::before;
 use super::writer::Txn;
+use crate::chance;
 use crate::clock::after;
+
+/// Bytes of a mark.
+pub(in crate::store) const MARK: usize = 64 * 1024;
 
 /// What is remembered of grants, at most.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,6 +27,12 @@ pub(in crate::store) fn keep(db: Db<'_>, name: &str, value: &[u8], now: Timestam
         INSERT INTO kept (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
     db.execute(sql, args![name, value, now])?;
     Ok(())
+}
+
+/// Keeps as many bytes as a webhook needs at most, with what the workers write beside it: where they are kept, the next webhook
+/// is too. They are random: what is equal to the bytes before, or can be written shorter, needs no room on the disk.
+pub(in crate::store) fn mark(db: Db<'_>, name: &str, now: Timestamp) -> Result<()> {
+    keep(db, name, &chance::bytes::<MARK>(), now)
 }
 
 /// Forgets what is kept under a name, or only if it is this.

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast};
 
@@ -16,14 +19,14 @@ use super::{
     Ledger, Outcome, Overview, Prefer, Stage, Store, StoreError, StoreSettings, SyncView,
 };
 use crate::chance;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, after};
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Memory, Source, SyncId};
 use crate::metrics::Metrics;
 use db::{Db, Result};
-use writer::{Engine, Listeners, PATIENCE, Txn, Writer, hangs};
+use writer::{Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
 
 mod claims;
 pub(super) mod db;
@@ -39,11 +42,13 @@ pub(super) mod writer;
 /// Changes a slow watcher may be behind by before it misses some.
 const WATCHED_CHANGES: usize = 1024;
 
-/// What [`Store::check`] writes: more than a webhook does with what the workers write beside it, so that one that says "yes"
-/// is not wrong about the next.
-const CHECK: usize = 64 * 1024;
+/// Callers of [`Store::check`] within this share one write: anybody may ask for it, as often as they like.
+const CHECKED: Duration = Duration::from_secs(1);
 
 type Answer<T> = std::result::Result<T, StoreError>;
+
+/// The last check, and when it was begun. It goes on where a caller has left.
+type Check = (Timestamp, Shared<BoxFuture<'static, Answer<()>>>);
 
 /// The store.
 pub struct SqlStore {
@@ -51,9 +56,11 @@ pub struct SqlStore {
     writer: Writer,
     reader: Reader,
     time: Time,
+    clock: SharedClock,
     settings: StoreSettings,
     listeners: Listeners,
-    _lock: Option<File>,
+    last_check: Mutex<Option<Check>>,
+    lock: Option<Arc<File>>,
 }
 
 /// What reads, beside the thread that writes.
@@ -97,13 +104,30 @@ impl SqlStore {
         lock: Option<File>,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            writer: Writer::start(engine, clock, listeners.clone())?,
+            writer: Writer::start(engine, SharedClock::clone(&clock), listeners.clone())?,
             reader,
             time,
+            clock,
             settings,
             listeners,
-            _lock: lock,
+            last_check: Mutex::default(),
+            lock: lock.map(Arc::new),
         })
+    }
+
+    fn begin_check(&self) -> Answer<BoxFuture<'static, Answer<()>>> {
+        let write = self.writer.queue_if_room(|txn| kept::mark(txn.db, "check", txn.now))?;
+        let lock = self.lock.clone();
+        let check = async move {
+            write.await?;
+            let Some(lock) = lock else {
+                return Ok(());
+            };
+            let room = tokio::task::spawn_blocking(move || takes_more(&lock)).await;
+            room.map_err(|error| StoreError::Failed(error.to_string()))?
+                .map_err(|error| StoreError::DiskFull(error.to_string()))
+        };
+        Ok(check.boxed())
     }
 
     async fn read<T, F>(&self, query: F) -> Answer<T>
@@ -134,6 +158,14 @@ impl SqlStore {
             .map_err(|error| StoreError::Failed(error.to_string()))?
             .map_err(|error| StoreError::from(&error))
     }
+}
+
+/// Whether the disk takes new bytes beside the database: those of a check go where the bytes of the last one were, in the
+/// database's log and its file, which are there on a full disk too.
+fn takes_more(lock: &File) -> std::io::Result<()> {
+    let written = lock.write_all_at(&chance::bytes::<{ kept::MARK }>(), 0);
+    lock.set_len(0)?;
+    written
 }
 
 #[async_trait]
@@ -275,9 +307,19 @@ impl Store for SqlStore {
     }
 
     async fn check(&self) -> Answer<()> {
-        self.writer
-            .write_if_room(|txn| kept::keep(txn.db, "check", &[0; CHECK], txn.now))
-            .await
+        let check = {
+            let mut last = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.now();
+            match &*last {
+                Some((begun, check)) if now < after(*begun, CHECKED) => check.clone(),
+                _ => {
+                    let check = self.begin_check()?.shared();
+                    *last = Some((now, check.clone()));
+                    check
+                }
+            }
+        };
+        in_time(check).await
     }
 
     async fn kept(&self, name: &'static str) -> Answer<Option<(Vec<u8>, Timestamp)>> {

@@ -21,8 +21,9 @@ use crate::store::{Change, Stage, StoreError};
 pub(super) const QUEUE: usize = 4096;
 
 /// How long somebody who waits for an answer is kept waiting for the database. A server that hangs says nothing of itself, and
-/// Sanity gives a webhook up after 30 s.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// Sanity gives a webhook up after 30 s. Shorter than the time after which the server ends a statement: what is merely slow is
+/// then done, and who comes again finds it done.
+pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
@@ -123,6 +124,11 @@ where
     }
 }
 
+/// The answer, if it comes within [`PATIENCE`].
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| hangs())?
+}
+
 /// It has not answered within [`PATIENCE`].
 pub(super) fn hangs() -> StoreError {
     StoreError::Failed(format!("it has not answered for {} s", PATIENCE.as_secs()))
@@ -175,14 +181,25 @@ impl Writer {
         T: Send + 'static,
         F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
+        in_time(self.queue_if_room(work)?).await
+    }
+
+    /// The same, to be awaited by whoever wants to know how it ended, for as long as they like.
+    pub(super) fn queue_if_room<T, F>(
+        &self,
+        work: F,
+    ) -> Result<impl Future<Output = Result<T, StoreError>> + use<T, F>, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
+    {
         let (job, answer) = job(work);
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
         queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
         })?;
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
-        answer.map_err(|_| hangs())?.unwrap_or_else(|_| Err(abandoned()))
+        Ok(async move { answer.await.unwrap_or_else(|_| Err(abandoned())) })
     }
 }
 

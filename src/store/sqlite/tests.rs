@@ -52,6 +52,32 @@ fn a_file_is_open_once() {
 }
 
 #[test]
+fn refuses_a_second_start_by_another_name() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/test.db");
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let [link, folder_link] = ["link.db", "folder"].map(|name| folder.path().join(name));
+    // The one leads to a file that is made by the first start.
+    symlink(&path, &link).unwrap();
+    symlink(folder.path().join("data"), &folder_link).unwrap();
+    let depth = std::env::current_dir().unwrap().components().count() - 1;
+    let mut relative: PathBuf = std::iter::repeat_n("..", depth).collect();
+    relative.push(path.strip_prefix("/").unwrap());
+    let names = [link, path, folder_link.join("test.db"), relative];
+    for first in &names {
+        let _open = open(first).unwrap();
+        for second in &names {
+            let refused = open(second);
+            assert!(
+                matches!(refused, Err(OpenError::InUse(_))),
+                "{first:?}, then {second:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_disk_that_takes_no_more_is_told_from_other_failures() {
     let error = |code: rusqlite::ErrorCode| {
         let failure = rusqlite::ffi::Error { code, extended_code: 0 };
