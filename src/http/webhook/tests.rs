@@ -72,6 +72,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         daily_credits: None,
         admin: None,
         cors_origin: None,
+        large_bodies: tokio::sync::Semaphore::new(http::LARGE_BODIES),
         streams: Arc::new(tokio::sync::Semaphore::new(1)),
         send_wait: Duration::from_secs(1),
         metrics: Arc::default(),
