@@ -171,9 +171,7 @@ fn keyed(secret: &[u8]) -> Hmac<Sha256> {
 ///
 /// # Errors
 /// `Missing`, `Multiple`, or why [`Signature::decode`] cannot read it.
-pub fn sole_header<'a>(
-    headers: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<(&'a [u8], Signature), SignatureError> {
+pub fn sole_header<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Result<(&'a [u8], Signature), SignatureError> {
     let mut headers = headers.into_iter();
     let header = headers.next().ok_or(SignatureError::Missing)?;
     if headers.next().is_some() {

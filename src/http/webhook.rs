@@ -126,7 +126,8 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
 async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
     let headers = || request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
     // Before the body is read: whoever does not even claim to be Sanity costs no memory.
-    if let Err(error) = signature::sole_header(headers()) {
+    let claimed = signature::sole_header(headers());
+    if let Err(error) = claimed {
         return refused(state, error);
     }
     let body = match read(body, &state.large_bodies).await {
@@ -135,7 +136,14 @@ async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answe
     };
     // Sanity signs by a clock of its own, so that one of ours which is ahead of the wall clock, for the sake of the store,
     // would make every signature look old.
-    if let Err(error) = signature::verify(headers(), &body.bytes, &state.secrets, state.max_age, state.clock.wall()) {
+    let verified = signature::verify(
+        headers(),
+        &body.bytes,
+        &state.secrets,
+        state.max_age,
+        state.clock.wall(),
+    );
+    if let Err(error) = verified {
         return refused(state, error);
     }
     connections::authenticated(request);

@@ -170,7 +170,10 @@ async fn an_unsigned_webhook_is_refused_before_its_body() {
             let head = format!("POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n\r\n");
             let mut stream = sent(address, head.as_bytes()).await;
             let said = answered(&mut stream).await;
-            assert!(said.starts_with(&format!("HTTP/1.1 {expected}\r\n")), "{headers:?}: {said}");
+            assert!(
+                said.starts_with(&format!("HTTP/1.1 {expected}\r\n")),
+                "{headers:?}: {said}"
+            );
         }
     }
     let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
@@ -203,6 +206,9 @@ async fn large_bodies_share_a_budget_that_small_ones_need_not() {
     assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
     assert!(said.to_lowercase().contains("retry-after: "), "{said}");
     assert_eq!(answer(webhook(&world, "lead-small")).await.0, 202);
+    let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains(r#"answer="no_room",code="503"} 1"#), "{metrics}");
     drop(held);
     // The budget comes back when the server notices that the connections are gone.
     let mut status = 503;
@@ -225,7 +231,9 @@ async fn the_slowest_connections_make_room_and_event_streams_go_on() {
     let program = Program::new().await;
     let process = program.serve().await;
     let address = process.url.strip_prefix("http://").unwrap();
-    let events = client().get(format!("{}/api/events", process.url)).bearer_auth(ADMIN_TOKEN);
+    let events = client()
+        .get(format!("{}/api/events", process.url))
+        .bearer_auth(ADMIN_TOKEN);
     let mut events = events.send().await.unwrap();
     assert_eq!(events.status().as_u16(), 200);
     let half = format!("{SIGNED_HEAD}content-length: 800\r\n\r\n{{");
@@ -294,7 +302,8 @@ async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
         // Sanity does not send again after another 4xx; but what was refused for its head was not too slow.
         let said = String::from_utf8_lossy(&said).into_owned();
         let is_refused = !half.contains("signature") && said.starts_with("HTTP/1.1 40") && !said.contains(" 408 ");
-        let is_to_come_again = said.is_empty() || said.starts_with("HTTP/1.1 503 ") || said.starts_with("HTTP/1.1 303 ");
+        let is_to_come_again =
+            said.is_empty() || said.starts_with("HTTP/1.1 503 ") || said.starts_with("HTTP/1.1 303 ");
         assert!(is_to_come_again || is_refused, "{half:?} was told {said:?}");
     });
     futures_util::future::join_all(until_closed).await;

@@ -36,7 +36,11 @@ fn the_slowest_makes_room_for_one_more() {
     let handles = full(&connections);
     assert!(handles.iter().all(|handle| !is_closed(handle)));
     let more = connections.register();
-    let closed: Vec<_> = handles.iter().filter(|handle| is_closed(handle)).map(|handle| handle.id).collect();
+    let closed: Vec<_> = handles
+        .iter()
+        .filter(|handle| is_closed(handle))
+        .map(|handle| handle.id)
+        .collect();
     assert_eq!(closed, [0]);
     assert!(!is_closed(&more));
 }
