@@ -50,6 +50,10 @@ fn who_waits_for_an_answer_outlives_who_owes_a_request() {
     let connections = Arc::new(Connections::default());
     let handles = full(&connections);
     handles[0].enter(Phase::Answer);
+    for later in &handles[1..] {
+        std::thread::sleep(Duration::from_micros(10));
+        later.enter(Phase::Body);
+    }
     connections.register();
     assert!(!is_closed(&handles[0]));
     assert!(is_closed(&handles[1]));
