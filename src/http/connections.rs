@@ -9,8 +9,8 @@
 //! **Design.** A connection is in one of three phases ([`Phase`]), each with a deadline: it waits for a head (from its accept,
 //! or from the end of its last answer), for the rest of a body, or for its answer to be made and taken. The middleware
 //! [`track`] marks the phases; the webhook and the API mark requests that are [`authenticated`]. All this is in one table.
-//! To be closed, a connection reads the end of its stream, and a write that would block fails; actix then ends it as
-//! it ends one whose peer has left.
+//! To be closed, a connection reads the end of its stream, and a write that would block fails: actix ends it as it ends
+//! one whose peer has left, after the answer to what was read whole, if its peer takes it.
 //!
 //! **Why not actix's own means.** Its timeout of heads answers 408, covers the first request of a connection only, and nothing
 //! in it closes a connection to accept another. It also parses up to 16 requests (of 128 KiB each) ahead of the one that is

@@ -271,6 +271,10 @@ async fn the_slowest_connections_make_room_and_event_streams_go_on() {
 async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
     let world = World::new().await;
     let address = world.url.strip_prefix("http://").unwrap();
+    let events = client()
+        .get(format!("{}/api/events", world.url))
+        .bearer_auth(ADMIN_TOKEN);
+    let mut events = events.send().await.unwrap();
     let rest = format!(
         "host: x\r\nauthorization: Bearer {ADMIN_TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 800\r\n\r\n{{"
     );
@@ -307,6 +311,18 @@ async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
         assert!(is_to_come_again || is_refused, "{half:?} was told {said:?}");
     });
     futures_util::future::join_all(until_closed).await;
+    // An operator's stream of events is no request that takes too long.
+    tokio::time::sleep(secs(2)).await;
+    world.store().accept(delivery("gone", "r".to_owned())).await.unwrap();
+    let event = async {
+        let mut story = String::new();
+        while !story.contains("event: sync") {
+            let chunk = events.chunk().await.unwrap().expect("the stream goes on");
+            story.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(secs(20), event).await.unwrap();
+    world.run_to_the_end().await;
     world.finish().await;
 }
 
