@@ -342,7 +342,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.handle.change(|table, id| table.close(id));
+        self.handle.change(Table::close);
     }
 }
 

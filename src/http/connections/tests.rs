@@ -95,7 +95,7 @@ fn every_phase_has_its_deadline() {
         if is_authenticated {
             authenticate(&handle);
         }
-        let before = timeout.map_or(Duration::from_secs(3600), |timeout| timeout - second);
+        let before = timeout.map_or(Duration::from_secs(3600), |timeout| timeout.saturating_sub(second));
         connections.lock().close_overdue(Instant::now() + before);
         assert!(!is_closed(&handle), "{phase:?}");
         if let Some(timeout) = timeout {
@@ -153,7 +153,7 @@ async fn a_connection_that_is_closed_reads_its_end_and_blocks_no_write() {
     let handle = connection.handle();
     let close = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        handle.change(|table, id| table.close(id));
+        handle.change(Table::close);
     };
     // The peer takes nothing.
     let write = async {
