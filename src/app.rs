@@ -121,6 +121,7 @@ impl App {
                 .map(|url| url.origin().ascii_serialization()),
             send_wait: settings.send_wait,
             metrics,
+            large_bodies: tokio::sync::Semaphore::new(http::LARGE_BODIES),
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
             scraping: tokio::sync::Mutex::new(false),
             started_at,

@@ -166,6 +166,20 @@ fn keyed(secret: &[u8]) -> Hmac<Sha256> {
     Hmac::new(&block.into())
 }
 
+/// The one signature header of a request, as it was sent, and what it says. This can be known before the body is read, and
+/// proves nothing.
+///
+/// # Errors
+/// `Missing`, `Multiple`, or why [`Signature::decode`] cannot read it.
+pub fn sole_header<'a>(headers: impl IntoIterator<Item = &'a [u8]>) -> Result<(&'a [u8], Signature), SignatureError> {
+    let mut headers = headers.into_iter();
+    let header = headers.next().ok_or(SignatureError::Missing)?;
+    if headers.next().is_some() {
+        return Err(SignatureError::Multiple);
+    }
+    Ok((header, Signature::decode(header)?))
+}
+
 /// Checks the signature of a request: `headers` are all values of [`HEADER`] it came with, `body` its bytes as received.
 /// Signatures older than `max_age` at `now` are refused, where there is a `max_age`; those from a clock ahead of ours are not.
 ///
@@ -178,12 +192,8 @@ pub fn verify<'a>(
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> Result<(), SignatureError> {
-    let mut headers = headers.into_iter();
-    let header = headers.next().ok_or(SignatureError::Missing)?;
-    if headers.next().is_some() {
-        return Err(SignatureError::Multiple);
-    }
-    let signed_at = Signature::decode(header)?.timestamp_ms;
+    let (header, signature) = sole_header(headers)?;
+    let signed_at = signature.timestamp_ms;
     if body.is_empty() {
         return Err(SignatureError::EmptyBody);
     }

@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::{State, problem};
+use super::{State, connections, problem};
 use crate::chance;
 use crate::clock::{after, until};
 
@@ -65,7 +65,7 @@ pub(super) struct Session {
 pub(super) enum LoginError {
     /// It is not the admin token.
     Wrong,
-    /// Too many have failed: come again after this.
+    /// It is not either, and too many have failed: come again after this.
     TooMany(Duration),
 }
 
@@ -92,18 +92,12 @@ impl Admin {
         bool::from(hash(given).ct_eq(&hash(self.token.expose_secret().as_bytes())))
     }
 
-    /// Begins a session for whoever has the token. While too many logins have failed nobody is let in, so that guessing
-    /// gets nowhere; sessions and bearers are not concerned.
+    /// Begins a session where the token is right, however many logins have failed: a stranger must not be able to lock the
+    /// operator out. The limit answers those that are wrong, and slows guessing down no further than the token's length does.
     pub(super) fn log_in(&self, given: &str, now: Timestamp) -> Result<Session, LoginError> {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.refill(now);
-        if failures.left == 0 {
-            let wait = until(now, after(failures.at, FAILURE_EVERY));
-            return Err(LoginError::TooMany(wait.max(Duration::from_secs(1))));
-        }
         if !self.is_token(given.as_bytes()) {
-            failures.left -= 1;
-            return Err(LoginError::Wrong);
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(failures.count(now));
         }
         Ok(Session {
             ends: after(now, SESSION),
@@ -159,6 +153,17 @@ impl Admin {
 }
 
 impl Failures {
+    /// Counts one more.
+    fn count(&mut self, now: Timestamp) -> LoginError {
+        self.refill(now);
+        if self.left == 0 {
+            let wait = until(now, after(self.at, FAILURE_EVERY));
+            return LoginError::TooMany(wait.max(Duration::from_secs(1)));
+        }
+        self.left -= 1;
+        LoginError::Wrong
+    }
+
     fn refill(&mut self, now: Timestamp) {
         while self.left < FAILURES && until(self.at, now) >= FAILURE_EVERY {
             self.left += 1;
@@ -197,6 +202,7 @@ pub(super) async fn authorize(
         return Ok(request.into_response(response).map_into_right_body());
     };
     if bearer(request.request()).is_some_and(|given| admin.is_token(given)) {
+        connections::authenticated(request.request());
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     }
     if bearer(request.request()).is_some() {
@@ -206,6 +212,7 @@ pub(super) async fn authorize(
     if let Some(session) = admin.session(request.request(), now) {
         if request.method().is_safe() || is_same_origin(request.request()) {
             request.extensions_mut().insert(session);
+            connections::authenticated(request.request());
             return next.call(request).await.map(ServiceResponse::map_into_left_body);
         }
         let response = problem::answer(

@@ -1,25 +1,23 @@
 //! What is answered over HTTP. Talks to the store alone: no request of anybody waits for a remote service.
 
-use std::cell::RefCell;
-use std::future::Future as _;
-use std::io::ErrorKind;
-use std::rc::Rc;
+use std::future::ready;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, Server, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
+use actix_http::{HttpService, Protocol};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Extensions};
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
-use actix_web::middleware::{Condition, DefaultHeaders, Next, from_fn};
-use actix_web::{App, HttpMessage as _, HttpResponse, HttpServer, Resource, Route, guard, web};
-use futures_util::stream::{self, StreamExt as _};
+use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
+use actix_web::{App, HttpResponse, Resource, Route, guard, web};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
+use self::connections::{Connection, Connections};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::signature::Secrets;
@@ -28,6 +26,7 @@ use crate::store::Store;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod api;
 mod auth;
+mod connections;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod events;
 mod health;
@@ -73,6 +72,8 @@ pub struct State {
     pub send_wait: Duration,
     /// What this process has counted.
     pub metrics: Arc<Metrics>,
+    /// The bytes of large webhooks that may be read, [`LARGE_BODIES`] of them.
+    pub large_bodies: Semaphore,
     /// One for each stream of events that may be open.
     pub streams: Arc<Semaphore>,
     /// Held while `/metrics` reads the store, so that whoever asks often takes no room from the webhooks. Holds whether that
@@ -94,14 +95,12 @@ pub struct Links {
     pub bigin: String,
 }
 
-/// A head of a request that takes longer than this to arrive is given up.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of all webhooks together that are larger than [`webhook::SMALL_BODY`].
+pub const LARGE_BODIES: usize = 32 * 1024 * 1024;
 
-/// The same for a body. Sanity gives up after 30 s, so that one which takes longer is of no use to anybody.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// An answer has been written by then.
-const ANSWERED: Duration = Duration::from_secs(1);
+/// A connection that is closed before its request has been read whole is read for this long, so that its peer gets to the
+/// answer.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests in flight get this long when the server stops.
 const SHUTDOWN: u64 = 5;
@@ -114,28 +113,47 @@ const WORKERS: usize = 2;
 /// process open, so that strangers who hold connections cannot keep the database from its own; more wait to be accepted.
 const CONNECTIONS: usize = 400;
 
-/// Starts to listen. The server runs when it is awaited, and stops by its handle.
+/// Starts to listen. The server runs when it is awaited, and stops by its handle. Must be called within a runtime.
+///
+/// This is what `actix_web::HttpServer` does, with [`Connections`] between actix and the sockets.
 ///
 /// # Errors
 /// Where the address is taken or not ours.
 pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::io::Result<Server> {
     metrics::show(&state.metrics);
-    let app = move || {
+    let builder = Server::build()
+        .workers(WORKERS)
+        .max_concurrent_connections(CONNECTIONS)
+        .shutdown_timeout(SHUTDOWN)
+        .disable_signals();
+    let connections = Arc::new(Connections::default());
+    let stop = builder.graceful_shutdown_signal();
+    tokio::spawn(connections::watch(Arc::downgrade(&connections), stop));
+    let http = move || {
+        let state = state.clone();
         let routes = |config: &mut web::ServiceConfig| routes(config, state.cors_origin.as_deref());
-        App::new()
+        let app = App::new()
             .app_data(state.clone())
             .configure(routes)
-            .wrap(from_fn(body_in_time))
+            .wrap(from_fn(connections::track))
+            .into_factory()
+            .map_err(|error| error.error_response());
+        let http = HttpService::build()
+            // Connections have deadlines of their own.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
+                data.insert(connection.handle());
+            })
+            .finish(map_config(app, |()| AppConfig::default()));
+        let connections = Arc::clone(&connections);
+        fn_service(move |io: TcpStream| {
+            let peer = io.peer_addr().ok();
+            ready(Ok((connections.accept(io), Protocol::Http1, peer)))
+        })
+        .and_then(http)
     };
-    let server = HttpServer::new(app)
-        .workers(WORKERS)
-        .max_connections(CONNECTIONS)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
+    Ok(builder.listen("http", listener, http)?.run())
 }
 
 /// An address, with the methods it takes and who answers them.
@@ -269,44 +287,6 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
     config
         .service(api.default_service(web::to(not_found)))
         .default_service(web::to(pages::not_found));
-}
-
-/// Gives up a body that dawdles, and closes the connection of one that was answered before it had come: whoever sends a byte
-/// now and then would hold a connection for ever, and with all of them keep the webhooks out.
-async fn body_in_time(
-    mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let body = request.take_payload();
-    if matches!(body, Payload::None) {
-        return next.call(request).await;
-    }
-    let is_chunked = request.chunked().unwrap_or(false);
-    let body = Rc::new(RefCell::new((body, false)));
-    let mut deadline = Box::pin(tokio::time::sleep(BODY_TIMEOUT));
-    let shared = Rc::clone(&body);
-    let in_time = stream::poll_fn(move |context| {
-        let (body, is_whole) = &mut *shared.borrow_mut();
-        if deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))));
-        }
-        let chunk = body.poll_next_unpin(context);
-        *is_whole = matches!(chunk, Poll::Ready(None));
-        chunk
-    });
-    request.set_payload(Payload::Stream {
-        payload: Box::pin(in_time),
-    });
-    let response = next.call(request).await?;
-    if is_chunked && !body.borrow().1 {
-        // actix closes a connection whose request was answered before it had come; but where its body is in chunks, and
-        // nobody holds it any more when the answer is written, it waits for the end, however long that takes to come.
-        actix_web::rt::spawn(async move {
-            tokio::time::sleep(ANSWERED).await;
-            drop(body);
-        });
-    }
-    Ok(response)
 }
 
 /// Lets the pages of one origin call the API. Cookies stay out of it.

@@ -13,6 +13,9 @@ use crate::store::StoreError;
 /// Seconds after which it is worth coming again while nothing can be stored. Sanity comes again after 30 anyway.
 const RETRY_AFTER: &str = "10";
 
+/// The connection has ended before the body, or was closed because it took too long. Coming again may help.
+pub(super) const BROKEN_OFF: &str = "The body did not arrive whole. Try again.";
+
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem<'a> {
@@ -82,6 +85,7 @@ pub(super) fn bad_json(error: JsonPayloadError, _: &HttpRequest) -> actix_web::E
         JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
             answer(413, "The body is larger than 64 KiB.")
         }
+        JsonPayloadError::Payload(_) => come_again(BROKEN_OFF),
         JsonPayloadError::Deserialize(why) => answer(400, &format!("The body is not understood: {why}.")),
         _ => answer(400, "The body must be JSON (Content-Type: application/json)."),
     };
@@ -97,10 +101,13 @@ pub(super) fn bad_query(error: QueryPayloadError, _: &HttpRequest) -> actix_web:
 }
 
 pub(super) fn bad_form(error: UrlencodedError, _: &HttpRequest) -> actix_web::Error {
-    let response = answer(
-        400,
-        "The form is not understood. Nothing was done: go back and try again.",
-    );
+    let response = match &error {
+        UrlencodedError::Payload(_) => come_again(BROKEN_OFF),
+        _ => answer(
+            400,
+            "The form is not understood. Nothing was done: go back and try again.",
+        ),
+    };
     InternalError::from_response(error, response).into()
 }
 

@@ -113,7 +113,11 @@ fn ended(state: &SyncState) -> HttpResponse {
             success: true,
             contact_id: delivered.contact.to_string(),
             action: delivered.action.label(),
-            message: format!("Contact {} and tagged in Bigin", past_tense(delivered.action.label())),
+            // The original plan's words.
+            message: format!(
+                "Contact {} successfully and tagged in Bigin",
+                past_tense(delivered.action.label())
+            ),
         }),
         SyncState::Failed { reason, .. } => problem::answer(422, reason),
         SyncState::LeadDeleted => problem::answer(404, "There is no published lead with this id."),

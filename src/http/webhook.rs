@@ -3,13 +3,15 @@
 
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
-use super::State;
-use super::problem::{self, Problem};
+use super::problem::{self, BROKEN_OFF, Problem};
+use super::{State, connections};
 use crate::domain::lead::{LeadId, REQUESTED, is_copy};
 use crate::domain::sync::SyncId;
 use crate::signature::{self, SignatureError};
@@ -17,6 +19,10 @@ use crate::store::{Accepted, Delivery};
 
 /// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// A body beyond this takes its bytes from a budget that all of them share ([`LARGE_BODIES`](super::LARGE_BODIES)): nobody
+/// has proven yet to be Sanity while it is read.
+pub(super) const SMALL_BODY: usize = 64 * 1024;
 
 /// What of the payload matters. The rest is not looked at: the lead is read from Sanity when its turn comes.
 #[derive(Deserialize, ToSchema)]
@@ -68,7 +74,7 @@ impl Received {
 type Answered = (&'static str, HttpResponse);
 
 /// Every word with every status it comes with.
-pub(super) const ANSWERS: [[&str; 2]; 10] = [
+pub(super) const ANSWERS: [[&str; 2]; 11] = [
     ["opened", "202"],
     ["joined", "202"],
     ["repeat", "200"],
@@ -78,6 +84,7 @@ pub(super) const ANSWERS: [[&str; 2]; 10] = [
     ["refused", "401"],
     ["too_large", "413"],
     ["broken_off", "503"],
+    ["no_room", "503"],
     ["not_stored", "503"],
 ];
 
@@ -94,7 +101,7 @@ pub(super) const ANSWERS: [[&str; 2]; 10] = [
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "The signature is missing or wrong", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 8 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It cannot be stored now: come again", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: come again", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
@@ -117,29 +124,36 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
 }
 
 async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
-    let body = match body.to_bytes_limited(LARGEST_BODY).await {
-        Ok(Ok(body)) => body,
-        Err(_) => {
-            let response = problem::answer(413, "The body is larger than 8 MiB: give the webhook a projection.");
-            return ("too_large", response);
-        }
-        // The connection broke off or dawdles. Coming again may help.
-        Ok(Err(_)) => {
-            let response = problem::come_again("The body did not arrive whole. Try again.");
-            return ("broken_off", response);
-        }
-    };
-    let headers = request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
-    // Sanity signs by a clock of its own, so that one of ours which is ahead of the wall clock, for the sake of the store,
-    // would make every signature look old.
-    if let Err(error) = signature::verify(headers, &body, &state.secrets, state.max_age, state.clock.wall()) {
+    let headers = || request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
+    // Before the body is read: whoever does not even claim to be Sanity costs no memory.
+    let claimed = signature::sole_header(headers());
+    if let Err(error) = claimed {
         return refused(state, error);
     }
-    let Some(payload) = parse(&body) else {
+    let body = match read(body, &state.large_bodies).await {
+        Ok(body) => body,
+        Err(answered) => return answered,
+    };
+    // Sanity signs by a clock of its own, so that one of ours which is ahead of the wall clock, for the sake of the store,
+    // would make every signature look old.
+    let verified = signature::verify(
+        headers(),
+        &body.bytes,
+        &state.secrets,
+        state.max_age,
+        state.clock.wall(),
+    );
+    if let Err(error) = verified {
+        return refused(state, error);
+    }
+    connections::authenticated(request);
+    let Some(payload) = parse(&body.bytes) else {
         return malformed(
             "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
         );
     };
+    // Storing may take a while.
+    drop(body);
     if let Some(reason) = ignored(&payload, &state.lead_type) {
         let received = Received {
             reason: Some(reason),
@@ -163,6 +177,39 @@ async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answe
         updated_at: payload.updated_at.and_then(|at| at.parse::<Timestamp>().ok()),
     };
     store(state, delivery).await
+}
+
+/// A body, with its share of the budget where it is large.
+struct Body<'a> {
+    bytes: Vec<u8>,
+    _share: Option<SemaphorePermit<'a>>,
+}
+
+/// Reads a body. Its bytes are taken from the budget as they arrive, so that one that was only announced takes none.
+async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, Answered> {
+    let (mut bytes, mut share): (_, Option<SemaphorePermit>) = (Vec::new(), None);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| ("broken_off", problem::come_again(BROKEN_OFF)))?;
+        let length = bytes.len() + chunk.len();
+        if length > LARGEST_BODY {
+            let detail = "The body is larger than 8 MiB: give the webhook a projection.";
+            return Err(("too_large", problem::answer(413, detail)));
+        }
+        if length > SMALL_BODY {
+            let held = share.as_ref().map_or(0, SemaphorePermit::num_permits);
+            let more = u32::try_from(length - held).ok();
+            let more = more.and_then(|more| budget.try_acquire_many(more).ok()).ok_or_else(|| {
+                let detail = "Too many large webhooks arrive at once. Try again in a moment, or give the webhook a projection.";
+                ("no_room", problem::come_again(detail))
+            })?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Body { bytes, _share: share })
 }
 
 async fn store(state: &State, delivery: Delivery) -> Answered {

@@ -33,7 +33,7 @@ async fn the_plans_route_waits_and_answers_as_the_plan_says() {
             "success": true,
             "contactId": world.lead_says("Ada", "biginContactId").unwrap(),
             "action": "insert",
-            "message": "Contact inserted and tagged in Bigin",
+            "message": "Contact inserted successfully and tagged in Bigin",
         })
     );
     assert_eq!(
@@ -41,6 +41,10 @@ async fn the_plans_route_waits_and_answers_as_the_plan_says() {
         Some("SENT"),
         "whatever crmStatus said before"
     );
+    let (status, body) =
+        while_workers_run(&world, world.post("/api/send-to-bigin", json!({ "leadId": id("Ada") }))).await;
+    assert_eq!((status, &body["action"]), (200, &json!("update")), "{body}");
+    assert_eq!(body["message"], "Contact updated successfully and tagged in Bigin");
     world.finish().await;
 }
 

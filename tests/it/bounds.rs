@@ -25,9 +25,32 @@ fn delivery(lead: &str, rev: String) -> Delivery {
     }
 }
 
+/// The head of a webhook that claims to be signed, without its end.
+const SIGNED_HEAD: &str =
+    "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\nsanity-webhook-signature: t=1633519811129,v1=aaaa\r\n";
+
+/// A connection on which this has been sent.
+async fn sent(address: &str, bytes: &[u8]) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// The beginning of what is answered.
+async fn answered(stream: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = [0; 1024];
+    let read = tokio::time::timeout(secs(20), stream.read(&mut bytes)).await;
+    let read = read.expect("an answer while the body is still on its way").unwrap();
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
 /// A good webhook for a lead that nobody knows, not yet sent.
 fn webhook(world: &World, lead: &str) -> reqwest::RequestBuilder {
     let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": "r", "crmStatus": "REQUESTED" }).to_string();
+    signed(world, body)
+}
+
+fn signed(world: &World, body: String) -> reqwest::RequestBuilder {
     let now = u64::try_from(world.clock.now().as_millisecond()).unwrap();
     let header = sign(body.as_bytes(), now, world.sanity.webhook_secret().as_bytes());
     let request = client().post(format!("{}/webhooks/sanity", world.url));
@@ -112,8 +135,8 @@ async fn bodies_that_never_come_hold_up_no_webhook() {
     let address = world.url.strip_prefix("http://").unwrap();
     let halves = [
         "POST /webhooks/sanity HT",
-        "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n{",
-        "POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{",
+        &format!("{SIGNED_HEAD}content-length: 8000000\r\n\r\n{{"),
+        &format!("{SIGNED_HEAD}transfer-encoding: chunked\r\n\r\n5\r\n{{"),
     ];
     let mut held = Vec::new();
     for _ in 0..100 {
@@ -134,15 +157,132 @@ async fn bodies_that_never_come_hold_up_no_webhook() {
 }
 
 #[actix_web::test]
+async fn an_unsigned_webhook_is_refused_before_its_body() {
+    let world = World::new().await;
+    let address = world.url.strip_prefix("http://").unwrap();
+    let signature = "sanity-webhook-signature: t=1633519811129,v1=aaaa\r\n";
+    for (headers, expected) in [
+        (String::new(), "401 Unauthorized"),
+        (format!("{signature}{signature}"), "400 Bad Request"),
+        ("sanity-webhook-signature: v1=aaaa\r\n".to_owned(), "400 Bad Request"),
+    ] {
+        for length in ["content-length: 8000000", "transfer-encoding: chunked"] {
+            let head = format!("POST /webhooks/sanity HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n\r\n");
+            let mut stream = sent(address, head.as_bytes()).await;
+            let said = answered(&mut stream).await;
+            assert!(
+                said.starts_with(&format!("HTTP/1.1 {expected}\r\n")),
+                "{headers:?}: {said}"
+            );
+        }
+    }
+    let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(
+        metrics.contains(r#"bigin_sync_webhook_answers_total{answer="refused",code="400"} 4"#),
+        "{metrics}"
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn large_bodies_share_a_budget_that_small_ones_need_not() {
+    const LARGE: usize = 8 * 1024 * 1024;
+    let world = World::new().await;
+    let address = world.url.strip_prefix("http://").unwrap();
+    // Each lacks its last byte, so that it is not given back.
+    let mut request = format!("{SIGNED_HEAD}content-length: {LARGE}\r\n\r\n").into_bytes();
+    request.resize(request.len() + LARGE - 1, b' ');
+    let large = (0..5).map(|_| {
+        Box::pin(async {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            // It may be refused on the way.
+            let _ = stream.write_all(&request).await;
+            let said = answered(&mut stream).await;
+            (said, stream)
+        })
+    });
+    let ((said, _), _, held) = futures_util::future::select_all(large).await;
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+    assert!(said.to_lowercase().contains("retry-after: "), "{said}");
+    assert_eq!(answer(webhook(&world, "lead-small")).await.0, 202);
+    let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains(r#"answer="no_room",code="503"} 1"#), "{metrics}");
+    drop(held);
+    // The budget comes back when the server notices that the connections are gone.
+    let mut status = 503;
+    for _ in 0..100 {
+        let body = json!({ "_id": "lead-large", "rest": "a".repeat(1024 * 1024) }).to_string();
+        status = answer(signed(&world, body)).await.0;
+        if status != 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(status, 202);
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slowest_connections_make_room_and_event_streams_go_on() {
+    const SLOW: usize = 400;
+    let program = Program::new().await;
+    let process = program.serve().await;
+    let address = process.url.strip_prefix("http://").unwrap();
+    let events = client()
+        .get(format!("{}/api/events", process.url))
+        .bearer_auth(ADMIN_TOKEN);
+    let mut events = events.send().await.unwrap();
+    assert_eq!(events.status().as_u16(), 200);
+    let half = format!("{SIGNED_HEAD}content-length: 800\r\n\r\n{{");
+    let mut slow = Vec::new();
+    for number in 0..SLOW {
+        let bytes = if number % 2 == 0 { half.as_str() } else { "GET / HT" };
+        slow.push(sent(address, bytes.as_bytes()).await);
+    }
+    program.request(lead("Ada")).await;
+    program.until_status(&id("Ada"), "SENT").await;
+    let story = async {
+        let mut story = String::new();
+        while !story.contains(r#""state":"sent""#) {
+            let chunk = events.chunk().await.unwrap().expect("the stream goes on");
+            story.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(secs(30), story).await.unwrap();
+    let mut closed: Vec<usize> = Vec::new();
+    for (number, stream) in slow.iter().enumerate() {
+        let mut bytes = [0; 1024];
+        // The answer where there is one, or the end.
+        if !matches!(stream.try_read(&mut bytes), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock) {
+            closed.push(number);
+        }
+    }
+    // Two threads accept, not quite in order.
+    assert!((0..50).all(|number| closed.contains(&number)), "{closed:?}");
+    drop(slow);
+    process.stop().await;
+    program.finish().await;
+}
+
+#[actix_web::test]
 async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
     let world = World::new().await;
     let address = world.url.strip_prefix("http://").unwrap();
+    let events = client()
+        .get(format!("{}/api/events", world.url))
+        .bearer_auth(ADMIN_TOKEN);
+    let mut events = events.send().await.unwrap();
     let rest = format!(
         "host: x\r\nauthorization: Bearer {ADMIN_TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 800\r\n\r\n{{"
     );
     let form = "host: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 800\r\n\r\nt";
     let halves = [
         "POST /webhooks/sanity HT".to_owned(),
+        format!("{SIGNED_HEAD}content-length: 800\r\n\r\n{{"),
+        format!("{SIGNED_HEAD}transfer-encoding: chunked\r\n\r\n5\r\n{{"),
         format!("POST /webhooks/sanity HTTP/1.1\r\n{rest}"),
         format!("POST /api/syncs HTTP/1.1\r\n{rest}"),
         format!("POST /api/syncs/retry HTTP/1.1\r\n{rest}"),
@@ -163,8 +303,26 @@ async fn a_request_that_never_comes_to_its_end_is_given_up_wherever_it_goes() {
             "{half:?} is still open, and was told {:?}",
             String::from_utf8_lossy(&said)
         );
+        // Sanity does not send again after another 4xx; but what was refused for its head was not too slow.
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let is_refused = !half.contains("signature") && said.starts_with("HTTP/1.1 40") && !said.contains(" 408 ");
+        let is_to_come_again =
+            said.is_empty() || said.starts_with("HTTP/1.1 503 ") || said.starts_with("HTTP/1.1 303 ");
+        assert!(is_to_come_again || is_refused, "{half:?} was told {said:?}");
     });
     futures_util::future::join_all(until_closed).await;
+    // An operator's stream of events is no request that takes too long.
+    tokio::time::sleep(secs(2)).await;
+    world.store().accept(delivery("gone", "r".to_owned())).await.unwrap();
+    let event = async {
+        let mut story = String::new();
+        while !story.contains("event: sync") {
+            let chunk = events.chunk().await.unwrap().expect("the stream goes on");
+            story.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(secs(20), event).await.unwrap();
+    world.run_to_the_end().await;
     world.finish().await;
 }
 

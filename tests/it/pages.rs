@@ -183,7 +183,7 @@ async fn the_session_is_a_cookie_for_our_own_pages_alone() {
 }
 
 #[actix_web::test]
-async fn guessing_the_token_gets_nowhere_and_troubles_nobody_who_is_logged_in() {
+async fn guessing_the_token_gets_nowhere_and_troubles_no_operator() {
     let world = World::new().await;
     let operator = Operator::new(&world).await;
     for _ in 0..10 {
@@ -192,17 +192,12 @@ async fn guessing_the_token_gets_nowhere_and_troubles_nobody_who_is_logged_in() 
         shown.says("That is not the admin token");
         assert_eq!(shown.header("set-cookie"), "");
     }
-    let shown = try_token(&world, ADMIN_TOKEN).await;
-    assert_eq!(
-        (shown.status, shown.header("retry-after")),
-        (429, "6"),
-        "also with the token"
-    );
+    let shown = try_token(&world, "a guess").await;
+    assert_eq!((shown.status, shown.header("retry-after")), (429, "6"));
     shown.says("Try again in 6 s.");
     assert_eq!(operator.get("/").await.status, 200);
     assert_eq!(world.get("/api/health").await.0, 200);
-    world.clock.advance(secs(6));
-    assert_eq!(try_token(&world, ADMIN_TOKEN).await.status, 303);
+    assert_eq!(try_token(&world, ADMIN_TOKEN).await.status, 303, "with the token");
     assert_eq!(world.app.context.metrics.logins_failed.get(), 11, "for whoever watches");
     world.finish().await;
 }

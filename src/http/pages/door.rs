@@ -92,7 +92,7 @@ pub(super) async fn log_in(request: HttpRequest, form_: web::Form<LoginForm>, st
             state.metrics.logins_failed.add();
             let (name, seconds) = retry_after(wait);
             let fault =
-                format!("Too many logins have failed, so nobody is let in for the moment. Try again in {seconds} s.");
+                format!("That is not the admin token, and too many logins have failed. Try again in {seconds} s.");
             let mut response = form(&state, 429, next, Some(fault), false);
             if let Ok(value) = seconds.parse() {
                 response.headers_mut().insert(name, value);
