@@ -128,8 +128,16 @@ fn down(now: &Standing, remote: Remote) -> Signal {
     if is_told_otherwise || now.in_progress == 0 || elapsed(now.at, open.since) < DOWN {
         return Signal::Unsure;
     }
+    // Nothing shows whether it is the service where only leads that have failed before have met it.
+    let suspect = now.oldest.as_ref().filter(|_| open.fresh_from.is_some());
+    let suspect = suspect.map_or(String::new(), |oldest| {
+        format!(
+            " Only leads that failed before have met this, the lead {} for longest, so it may be that lead: it is retried until another lead is accepted, and is given up only after that.",
+            oldest.lead
+        )
+    });
     Signal::Bad(format!(
-        "{} has taken no work for {}: {} ({}). {} Everything goes on by itself once it is back: see the service's own status page.",
+        "{} has taken no work for {}: {} ({}). {} Everything goes on by itself once it is back: see the service's own status page.{suspect}",
         remote.name(),
         time(elapsed(now.at, open.since)),
         plain(&open.message),

@@ -153,6 +153,19 @@ fn cases_of_services() -> Vec<Case> {
             &["Bigin has taken no work for 15 minutes: ", "by itself"],
         ),
         (
+            "one lead alone fails for 15 minutes",
+            |now| {
+                waits(now, upserted());
+                let mut breaker = open(Remote::Bigin, PauseKind::Down, minutes(5));
+                if let Some(open) = &mut breaker.open {
+                    open.fresh_from = Some(now.at);
+                }
+                now.breakers = vec![breaker];
+            },
+            &[Trouble::BiginDown],
+            &["the lead lead-1 for longest, so it may be that lead"],
+        ),
+        (
             "a service was away when it was last asked, and nobody asks",
             |now| now.breakers = vec![open(Remote::Bigin, PauseKind::Down, minutes(0))],
             &[],

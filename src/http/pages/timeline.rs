@@ -133,6 +133,12 @@ fn told(entry: &HistoryEntry) -> (&'static str, &'static str, String) {
         "withdrawn" => ("slash", "off", "The lead's crmStatus no longer asks for it".to_owned()),
         "cancelled" => ("slash", "off", "Cancelled by a person".to_owned()),
         "retry" => ("again", "bad", attempt(entry)),
+        "ambiguous" => (
+            "again",
+            "wait",
+            "A call for several leads ended without a clear answer: this one is retried in smaller batches, and no attempt counts"
+                .to_owned(),
+        ),
         // A later version of the program has written it.
         other => ("clock", "off", other.replace('_', " ")),
     };
@@ -274,6 +280,7 @@ mod tests {
             "withdrawn",
             "cancelled",
             "retry",
+            "ambiguous",
         ];
         for what in known {
             let words = line(1, &entry(what, "requested", json!({}))).words;
