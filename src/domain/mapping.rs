@@ -11,7 +11,7 @@ use minijinja::Value;
 use serde_json::Value as Json;
 
 use super::conversation::{self, length};
-use super::lead::Lead;
+use super::lead::Document;
 use super::phone;
 use super::record::{OrgFields, Record};
 use gate::{DESCRIPTION, Description, LAST_NAME};
@@ -113,12 +113,12 @@ impl Mapping {
         &self.region
     }
 
-    /// The record of a lead: every field with something in it, as far as the organisation has the field.
+    /// The record of a lead's document: every field with something in it, as far as the organisation has the field.
     ///
     /// What the organisation's Contacts lack, or do not let us write, goes to the end of Description, a line each.
     /// Without `fields` everything is sent as it is. The same lead and fields make the same record.
-    pub fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
-        let everything = variables(&lead.document, conversation::LIMIT);
+    pub fn render(&self, lead: &Document, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+        let everything = variables(lead, conversation::LIMIT);
         let mut record = Record::default();
         let mut extras = Vec::new();
         for field in self.fields().filter(|field| *field != DESCRIPTION) {
@@ -149,7 +149,7 @@ impl Mapping {
 
     /// The text of Description without the extras. Where it is longer than `room`, the conversation in it gives way:
     /// it is rendered again, with what the text around it leaves as its limit.
-    fn description(&self, lead: &Lead, everything: &Value, room: usize) -> Result<String, Rejection> {
+    fn description(&self, lead: &Document, everything: &Value, room: usize) -> Result<String, Rejection> {
         if !self.fields().any(|field| field == DESCRIPTION) {
             return Ok(String::new());
         }
@@ -157,9 +157,9 @@ impl Mapping {
         if length(text.trim()) <= room {
             return Ok(text);
         }
-        let around = self.text(DESCRIPTION, &variables(&lead.document, 0))?;
+        let around = self.text(DESCRIPTION, &variables(lead, 0))?;
         match room.checked_sub(length(&around)) {
-            Some(rest) if rest > 0 => self.text(DESCRIPTION, &variables(&lead.document, rest)),
+            Some(rest) if rest > 0 => self.text(DESCRIPTION, &variables(lead, rest)),
             _ => Ok(text),
         }
     }

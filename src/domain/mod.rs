@@ -13,6 +13,7 @@ pub mod record;
 pub mod retry;
 pub mod state;
 pub mod sync;
+pub mod unfit;
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ pub mod heartbeat;
 pub mod hook;
 mod look_up;
 mod org;
+mod read;
 pub mod reconcile;
 pub mod retention;
 mod send;
@@ -34,6 +35,7 @@ mod upsert;
 mod write_back;
 
 pub use org::OrgCache;
+pub use read::LastReads;
 
 /// Most syncs of one claim: what one upsert takes.
 pub const BATCH: usize = crate::bigin::BATCH;
@@ -69,6 +71,8 @@ pub struct Context {
     /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
     /// panicked: no tag may be added before all of them have been moved.
     pub contacts: Mutex<bool>,
+    /// At which revision leads were read last.
+    pub last_reads: LastReads,
     /// Which of several replicas this process is: a random word.
     pub replica: String,
     /// For how long things took.

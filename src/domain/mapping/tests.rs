@@ -1,11 +1,9 @@
 //! What becomes of leads under the default mapping and under others, and what is wrong with mappings.
 
-use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::domain::lead::LeadId;
 use crate::domain::record::Field;
 
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
@@ -37,21 +35,11 @@ fn named(templates: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-pub(super) fn lead(document: Json) -> Lead {
+pub(super) fn lead(document: Json) -> Document {
     let Json::Object(document) = document else {
         panic!("not a document: {document}")
     };
-    Lead {
-        id: LeadId::parse("lead-ada").unwrap(),
-        rev: "r1".to_owned(),
-        document_type: "dbrLead".to_owned(),
-        updated_at: Timestamp::UNIX_EPOCH,
-        crm_status: None,
-        contact: None,
-        last_synced_at: None,
-        crm_error: None,
-        document,
-    }
+    document
 }
 
 pub(super) fn ada() -> Json {
