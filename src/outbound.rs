@@ -242,7 +242,9 @@ fn escaped(text: &[u8]) -> Option<u16> {
 
 async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
     // A vector that doubles would take up to half as much again.
-    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let announced = response
+        .content_length()
+        .and_then(|length| usize::try_from(length).ok());
     let mut body = Vec::with_capacity(announced.unwrap_or_default().min(most));
     while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
         if body.len() + chunk.len() > most {

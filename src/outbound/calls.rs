@@ -170,7 +170,8 @@ impl Calls {
             let raw = exchange(request, within, call.operation.max_answer()).await?;
             Ok(Answer::from(raw))
         };
-        self.observe(call, exchange, |answer| (answer.status, judge(answer))).await
+        self.observe(call, exchange, |answer| (answer.status, judge(answer)))
+            .await
     }
 
     /// Like [`Calls::send`], with what is left until `deadline`. Nothing is sent when nothing is left.
@@ -210,7 +211,8 @@ impl Calls {
             return Err(NoAnswer::NOT_SENT);
         }
         let exchange = exchange(request, left, max_answer);
-        self.observe(call, exchange, |answer| (answer.status, judge(answer))).await
+        self.observe(call, exchange, |answer| (answer.status, judge(answer)))
+            .await
     }
 
     /// Counts and times a call, in a span of its own. `judge` gives the status of an answer and how the call ended.

@@ -124,7 +124,11 @@ impl<'a> DocAnswer<'a> {
         for raw in documents {
             let Some((id, document_type, lead)) = fields(raw, |fields| {
                 let document_type = text(fields.document_type);
-                Some((text(fields.id)?, document_type, Lead::from_fields(|key| fields.text(key))))
+                Some((
+                    text(fields.id)?,
+                    document_type,
+                    Lead::from_fields(|key| fields.text(key)),
+                ))
             }) else {
                 continue;
             };
@@ -151,7 +155,14 @@ impl<'a> DocAnswer<'a> {
                     let published = lead;
                     Read::Made(visit(id, LeadRead { published, copies }, document))
                 }
-                None if gone.contains(key) => Read::Made(visit(id, LeadRead { published: None, copies }, None)),
+                None if gone.contains(key) => Read::Made(visit(
+                    id,
+                    LeadRead {
+                        published: None,
+                        copies,
+                    },
+                    None,
+                )),
                 None if denied.contains(key) => Read::Denied,
                 None => Read::Missing,
             };

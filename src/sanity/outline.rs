@@ -13,8 +13,7 @@ use crate::domain::lead::{Lead, LeadId, LeadRead};
 use crate::outbound::{Answer, Deadline, Operation};
 
 /// All that [`Lead`] has.
-const FIELDS: &str =
-    "*[_id == $id]{_id, _type, _rev, _updatedAt, crmStatus, biginContactId, lastSyncedAt, crmError}";
+const FIELDS: &str = "*[_id == $id]{_id, _type, _rev, _updatedAt, crmStatus, biginContactId, lastSyncedAt, crmError}";
 
 impl Sanity {
     /// Reads a lead without its content. `None` where the query does not have it as it is now, or at all: it is no sign of a

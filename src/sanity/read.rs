@@ -240,12 +240,7 @@ impl Sanity {
     }
 
     /// One call for these leads.
-    async fn ask(
-        &self,
-        ids: &[LeadId],
-        options: &[(&str, &str)],
-        deadline: &Deadline,
-    ) -> Result<RawAnswer, NoAnswer> {
+    async fn ask(&self, ids: &[LeadId], options: &[(&str, &str)], deadline: &Deadline) -> Result<RawAnswer, NoAnswer> {
         let names: Vec<&str> = ids.iter().map(LeadId::as_str).collect();
         let url = format!("{}/doc/{}/{}", self.base, self.dataset, names.join(","));
         let request = self.http.get(url).query(options);

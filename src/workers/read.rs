@@ -71,18 +71,17 @@ impl LastReads {
 }
 
 impl Context {
-    /// The record of a lead, with the lead's id where a field carries it. A panic of one lead's rendering is that lead's.
+    /// The record of a lead, with the lead's id where a field carries it.
     ///
     /// # Errors
     /// Why the lead is rejected.
     pub(super) fn render(
         &self,
         lead: &LeadId,
-        document: &Document,
+        document: Document,
         fields: Option<&OrgFields>,
     ) -> Result<Record, Unrendered> {
-        let render = || self.mapping.render(document, fields);
-        let rendered = catch_unwind(AssertUnwindSafe(render)).map_err(|_| Unrendered::Unfit(Unfit::Unrenderable))?;
+        let rendered = caught(|| self.mapping.render(document, fields)).map_err(Unrendered::Unfit)?;
         let mut record = rendered.map_err(Unrendered::Rejected)?;
         let own = self.lead_id_field.as_ref();
         if let Some(field) = own.filter(|own| fields.is_none_or(|fields| fields.writable(own).is_some())) {
@@ -90,6 +89,11 @@ impl Context {
         }
         Ok(record)
     }
+}
+
+/// A panic of one lead's rendering is that lead's, and not that of the others in its batch.
+fn caught<R>(render: impl FnOnce() -> R) -> Result<R, Unfit> {
+    catch_unwind(AssertUnwindSafe(render)).map_err(|_| Unfit::Unrenderable)
 }
 
 /// Why a lead makes no record.
@@ -127,7 +131,9 @@ pub(super) async fn read<T: Send>(
         let visit = |id: &LeadId, lead: LeadRead, document: Option<RawDocument<'_>>| {
             let claimed = rest.iter().find(|claimed| claimed.sync.lead == *id)?;
             if let Some(published) = &lead.published {
-                context.last_reads.put(claimed.sync.id, &published.rev, &lead.copies, at);
+                context
+                    .last_reads
+                    .put(claimed.sync.id, &published.rev, &lead.copies, at);
             }
             Some(visit(claimed, lead, document))
         };
@@ -194,4 +200,41 @@ pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, unfit: Unfit) {
 pub(super) fn missing(batch: &mut Batch<'_>, claimed: Claimed) {
     let problem = "Sanity's answer does not have the lead, and does not say that it does not exist".to_owned();
     batch.failed(claimed, "lead_missing", problem, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught_and_named() {
+        let none: [u8; 0] = [];
+        assert_eq!(caught(|| none.iter().next().unwrap()), Err(Unfit::Unrenderable));
+        assert_eq!(caught(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn a_revision_is_taken_once_and_while_it_is_fresh() {
+        let reads = LastReads::default();
+        let at = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+        reads.put(SyncId(1), "r1", &[], at(0));
+        assert_eq!(reads.take(SyncId(1), at(5)).map(|read| read.rev).as_deref(), Some("r1"));
+        assert!(reads.take(SyncId(1), at(5)).is_none());
+        reads.put(SyncId(1), "r1", &[], at(0));
+        assert!(reads.take(SyncId(1), at(6)).is_none());
+    }
+
+    #[test]
+    fn no_more_revisions_are_kept_than_there_is_room_for() {
+        let reads = LastReads::default();
+        let at = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+        for sync in 0..2_000 {
+            reads.put(SyncId(sync), "r", &[], at(0));
+        }
+        assert_eq!(reads.table().len(), MAX_REVISIONS);
+        reads.put(SyncId(3_000), "r", &[], at(9));
+        assert_eq!(reads.table().len(), 1, "stale ones make room");
+        reads.put(SyncId(3_001), "r", &vec![String::new(); MAX_COPIES + 1], at(9));
+        assert_eq!(reads.table().len(), 1);
+    }
 }

@@ -128,7 +128,10 @@ async fn open<'c>(
             if matches!(error, CallError::Unavailable(_)) || round.failures >= MAX_FAILURES {
                 return Err(error.into());
             }
-            tracing::warn!(leads = ids, "reconciliation leaves out {ids} leads, which could not be read: {error}");
+            tracing::warn!(
+                leads = ids,
+                "reconciliation leaves out {ids} leads, which could not be read: {error}"
+            );
             round.failed.get_or_insert(error);
             return Ok(candidates.get(ids..).unwrap_or_default());
         }

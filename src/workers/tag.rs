@@ -44,9 +44,13 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
     let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
     let (mut due, changed) = unchanged(context, &mut batch, syncs).await;
-    let judged = read(context, &mut batch, changed, |_| 0, |claimed, lead, document| {
-        judge(context, claimed, &lead, document, fields.as_ref())
-    });
+    let judged = read(
+        context,
+        &mut batch,
+        changed,
+        |_| 0,
+        |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_ref()),
+    );
     for (claimed, read) in judged.await {
         let Some((claimed, judged)) = made(&mut batch, claimed, read) else {
             continue;
@@ -155,7 +159,7 @@ fn judge(
         // A lead that no longer renders is a changed lead: the upsert worker says what is wrong with it.
         None => document
             .and_then(|document| document.parse())
-            .and_then(|document| context.render(&lead.id, &document, fields).ok())
+            .and_then(|document| context.render(&lead.id, document, fields).ok())
             .map(|record| context.hasher.hash(&record))
             .unwrap_or_default(),
     };

@@ -115,7 +115,7 @@ fn judge(
     let seen = claimed.sync.seen(lead, &claimed.memory);
     let document = document.and_then(|document| document.parse()).ok_or(Unsent::Missing)?;
     let record = context
-        .render(&lead.id, &document, fields)
+        .render(&lead.id, document, fields)
         .map_err(|unrendered| match unrendered {
             Unrendered::Unfit(unfit) => Unsent::Unfit(unfit),
             Unrendered::Rejected(rejection) => Unsent::Happens(Event::Rejected {

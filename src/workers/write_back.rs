@@ -36,8 +36,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let mut unread = Vec::new();
     for claimed in syncs {
         let last = context.last_reads.take(claimed.sync.id, context.clock.now());
-        // After a failure the lead may have changed, or carry the result already.
-        match last.filter(|_| claimed.sync.failures.count == 0) {
+        match last {
             Some(_) if claimed.sync.asked_since_read() => batch.happened(claimed, Event::AskedAgain),
             Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
             None => unread.push(claimed),

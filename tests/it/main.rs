@@ -38,6 +38,7 @@ mod peers;
 mod postgres;
 mod process;
 mod promises;
+mod reads;
 mod recovery;
 mod security;
 mod send;

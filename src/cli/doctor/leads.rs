@@ -38,12 +38,16 @@ pub(super) async fn look(
         );
     };
     let own = patient.settings.bigin.lead_id_field.as_deref();
-    let record_of = |id: &LeadId, document: &Document| render(mapping, own, id, document, fields);
+    let record_of = |id: &LeadId, document: Document| render(mapping, own, id, document, fields);
     let mut findings = Vec::new();
     let rendered = |id: &LeadId, _: LeadRead, document: Option<RawDocument<'_>>| {
-        document?.parse().map(|document| record_of(id, &document))
+        document?.parse().map(|document| record_of(id, document))
     };
-    let read = patient.sanity.read(&samples, PATIENCE, rendered).await.unwrap_or_default();
+    let read = patient
+        .sanity
+        .read(&samples, PATIENCE, rendered)
+        .await
+        .unwrap_or_default();
     let read: Vec<(LeadId, Rendered)> = read
         .into_iter()
         .filter_map(|(id, read)| Some((id, read.made()??)))
@@ -66,7 +70,7 @@ fn render(
     mapping: &Mapping,
     own: Option<&str>,
     id: &LeadId,
-    document: &Document,
+    document: Document,
     fields: Option<&OrgFields>,
 ) -> Rendered {
     let mut record = mapping.render(document, fields)?;
@@ -126,13 +130,13 @@ fn too_long(lead: &LeadId, field: &str, value: &Value, fields: Option<&OrgFields
 async fn one(
     patient: &Patient,
     id: &LeadId,
-    record_of: impl Fn(&LeadId, &Document) -> Rendered + Sync,
+    record_of: impl Fn(&LeadId, Document) -> Rendered + Sync,
     show_values: bool,
 ) -> (Finding, Option<LeadShown>) {
     let failed = |what: String, why: &str, todo: &str| (Finding::failed(Group::Leads, "lead", what, why, todo), None);
     let rendered = |id: &LeadId, lead: LeadRead, document: Option<RawDocument<'_>>| {
         let document = document.and_then(|document| document.parse());
-        (lead, document.map(|document| record_of(id, &document)))
+        (lead, document.map(|document| record_of(id, document)))
     };
     let read = match patient.sanity.read(std::slice::from_ref(id), PATIENCE, rendered).await {
         Ok(mut read) => read.remove(id),

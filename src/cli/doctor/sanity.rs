@@ -53,6 +53,14 @@ pub(super) async fn look(patient: &Patient) -> (Vec<Finding>, Vec<LeadId>) {
             ),
         ),
     }];
+    let revisions = patient.sanity.revisions(&samples, PATIENCE).await;
+    if let Some(revisions) = revisions.ok().filter(|_| !samples.is_empty()) {
+        let what = match revisions {
+            Some(_) => "revisions come without the leads' content, so a lead that has not changed is read once",
+            None => "revisions come with the leads' content only, so every lead is read again before its tag",
+        };
+        findings.push(Finding::ok(Group::Sanity, "revisions", what));
+    }
     findings.push(match patient.sanity.try_write(samples.first(), PATIENCE).await {
         Ok(()) => Finding::ok(
             Group::Sanity,

@@ -56,7 +56,10 @@ pub(super) fn documents(model: &Model, wanted: &Wanted<'_>) -> (Reply, Duration)
     let Wanted { ids, all, versions, .. } = *wanted;
     let switches = &model.doc;
     if switches.empty {
-        return (Reply::json(200, json!({"documents": [], "omitted": []})), Duration::ZERO);
+        return (
+            Reply::json(200, json!({"documents": [], "omitted": []})),
+            Duration::ZERO,
+        );
     }
     let mut found: BTreeMap<&str, &Document> = BTreeMap::new();
     let drafts: Vec<String> = ids.iter().map(|id| format!("drafts.{id}")).collect();

@@ -44,7 +44,10 @@ async fn serve_heavy(bytes: impl Fn(&str) -> usize + Send + Sync + 'static) -> (
             document["text"] = "x".repeat(bytes(&id)).into();
             document
         });
-        Reply::Json(200, json!({ "documents": documents.collect::<Vec<_>>(), "omitted": [] }))
+        Reply::Json(
+            200,
+            json!({ "documents": documents.collect::<Vec<_>>(), "omitted": [] }),
+        )
     })
     .await
 }
@@ -146,12 +149,27 @@ async fn absence_without_a_reason_is_no_deletion() {
     };
     let cases = [
         (json!({"documents": [], "omitted": []}), Read::Missing),
-        (json!({"documents": [], "omitted": [{"id": "b", "reason": "existence"}]}), Read::Missing),
-        (json!({"documents": [], "omitted": [{"id": "a", "reason": "something"}]}), Read::Missing),
+        (
+            json!({"documents": [], "omitted": [{"id": "b", "reason": "existence"}]}),
+            Read::Missing,
+        ),
+        (
+            json!({"documents": [], "omitted": [{"id": "a", "reason": "something"}]}),
+            Read::Missing,
+        ),
         (json!({"documents": [{"_id": "a", "_type": "dbrLead"}]}), Read::Missing),
-        (json!({"documents": [], "omitted": [{"id": "a", "reason": "permission"}]}), Read::Denied),
-        (json!({"documents": [], "omitted": [{"id": "a", "reason": "existence"}]}), Read::Made(LeadRead::default())),
-        (json!({"documents": [document("a", "page")], "omitted": []}), Read::Made(LeadRead::default())),
+        (
+            json!({"documents": [], "omitted": [{"id": "a", "reason": "permission"}]}),
+            Read::Denied,
+        ),
+        (
+            json!({"documents": [], "omitted": [{"id": "a", "reason": "existence"}]}),
+            Read::Made(LeadRead::default()),
+        ),
+        (
+            json!({"documents": [document("a", "page")], "omitted": []}),
+            Read::Made(LeadRead::default()),
+        ),
     ];
     for (body, expected) in cases {
         let label = body.to_string();
@@ -208,7 +226,11 @@ async fn revisions_are_read_without_content_where_sanity_has_them() {
         )
     })
     .await;
-    let read = sanity.revisions(&["a", "b"].map(lead), DEADLINE).await.unwrap().unwrap();
+    let read = sanity
+        .revisions(&["a", "b"].map(lead), DEADLINE)
+        .await
+        .unwrap()
+        .unwrap();
     let expected = RevisionRead {
         rev: "rev-a".to_owned(),
         copies: vec!["drafts.a".to_owned()],
@@ -239,7 +261,10 @@ async fn a_service_without_revisions_is_asked_for_them_once() {
 async fn a_third_reader_waits_for_room_and_blames_nobody() {
     let (server, sanity) = serve_heavy(|_| 10).await;
     let deadline = Deadline::new(&sanity.clock, Duration::from_millis(50));
-    let (first, second) = (sanity.reading.room(&deadline).await, sanity.reading.room(&deadline).await);
+    let (first, second) = (
+        sanity.reading.room(&deadline).await,
+        sanity.reading.room(&deadline).await,
+    );
     let ids = [lead("a")];
     let read = sanity.read_part(&ids, Duration::from_millis(50), |_, lead, _| lead);
     assert_eq!(read.await, Err(ReadError::Busy));

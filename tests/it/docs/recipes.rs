@@ -131,7 +131,7 @@ fn rendered(mapping: &Mapping, lead: &str, fields: Option<&OrgFields>) -> Result
     ] {
         document.entry(name).or_insert_with(|| json!(value));
     }
-    mapping.render(&document, fields)
+    mapping.render(document, fields)
 }
 
 /// What is not as the block says. A recipe's sample tells of its own fields, and may tell of more.
