@@ -134,12 +134,12 @@ impl<'a> DocAnswer<'a> {
             };
             let is_lead = document_type.as_deref() == Some(lead_type);
             match asked(ids, &id) {
+                Some(asked) if asked == id && is_lead && lead.is_none() => {
+                    // It lacks its own fields, so what it says cannot be trusted: it counts as absent.
+                }
                 Some(asked) if asked == id => {
-                    // One that lacks its own fields counts as absent: what it says cannot be trusted.
-                    if !is_lead || lead.is_some() {
-                        let lead = lead.filter(|_| is_lead);
-                        published.insert(asked, Published { lead, raw });
-                    }
+                    let lead = lead.filter(|_| is_lead);
+                    published.insert(asked, Published { lead, raw });
                 }
                 Some(asked) if is_lead => copies.entry(asked).or_default().push(id),
                 _ => {}

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_panic_is_caught_and_named() {
         let none: [u8; 0] = [];
-        assert_eq!(caught(|| none.iter().next().unwrap()), Err(Unfit::Unrenderable));
+        assert_eq!(caught(|| *none.first().unwrap()), Err(Unfit::Unrenderable));
         assert_eq!(caught(|| 7), Ok(7));
     }
 
