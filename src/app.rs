@@ -29,7 +29,7 @@ use crate::store::{SqlStore, Store, StoreError, StoreSettings, postgres, sqlite}
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::hook::Hook;
-use crate::workers::{Context, Hasher, OrgCache, Paces};
+use crate::workers::{Context, Hasher, LastReads, OrgCache, Paces};
 
 mod loops;
 
@@ -90,6 +90,7 @@ impl App {
             retry,
             paces: Paces::default(),
             contacts: tokio::sync::Mutex::new(false),
+            last_reads: LastReads::default(),
             replica: format!("{:016x}", u64::from_le_bytes(chance::bytes())),
             clock: SharedClock::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -247,6 +248,7 @@ pub(crate) fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Cal
         dataset: own.dataset.clone(),
         token: own.token.clone(),
         lead_type: own.lead_type.clone(),
+        max_answer: own.max_answer.unwrap_or(sanity::MAX_ANSWER),
     };
     Ok(Sanity::new(settings, http, calls, SharedClock::clone(clock)))
 }

@@ -155,6 +155,8 @@ pub struct SanitySettings {
     pub lead_type: String,
     /// The Studio in which editors see the leads.
     pub studio_url: Option<Url>,
+    /// Maximum size of an answer with leads, in bytes, where it is not the client's own: tests make it small.
+    pub max_answer: Option<usize>,
 }
 
 /// Where they go.

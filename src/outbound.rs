@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clock::{SharedClock, after, until};
@@ -17,20 +18,9 @@ pub use date::date_of;
 mod calls;
 mod date;
 
-/// No answer comes near this; what does is not of the service that was asked. A hundred leads come with all their
-/// conversations, drafts and versions.
-pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
-/// Neither results for a hundred records nor a long list of fields come near this. JSON takes many times its length in
-/// memory, and several calls are made at once.
-const MAX_ANSWER_OF_ZOHO: usize = 4 * 1024 * 1024;
-
-fn most(remote: Remote) -> usize {
-    match remote {
-        Remote::Token | Remote::Bigin => MAX_ANSWER_OF_ZOHO,
-        Remote::Sanity => MAX_ANSWER,
-    }
-}
+/// Maximum size of an answer in bytes where the operation has no limit of its own ([`Operation::max_answer`]). Parsed
+/// JSON takes up to nine times as much memory, and several calls are made at once.
+pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// An answer that was read to its end.
 pub struct Answer {
@@ -40,6 +30,26 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body, where it is JSON. A proxy's HTML page is `None`.
     pub json: Option<Value>,
+}
+
+/// An answer whose body is not parsed yet.
+pub struct RawAnswer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// As for [`Answer::retry_after`].
+    pub retry_after: Option<Duration>,
+    /// The body as it came.
+    pub body: Vec<u8>,
+}
+
+impl From<RawAnswer> for Answer {
+    fn from(raw: RawAnswer) -> Self {
+        Self {
+            status: raw.status,
+            retry_after: raw.retry_after,
+            json: json(&raw.body),
+        }
+    }
 }
 
 /// Why there is no answer. Unless [`NoAnswer::never_sent`], the request may have been carried out all the same.
@@ -66,6 +76,11 @@ impl NoAnswer {
         *self == Self::CONNECT || *self == Self::NOT_SENT
     }
 
+    /// Whether the answer exceeded its limit.
+    pub fn is_too_large(&self) -> bool {
+        *self == Self::TOO_LARGE
+    }
+
     /// What a caller of `remote` does about it: pauses where nothing was sent, and is in doubt otherwise.
     pub fn into_call_error(self, remote: Remote) -> CallError {
         let service = remote.name();
@@ -80,7 +95,7 @@ impl NoAnswer {
         }
         let message = match self.code {
             "timeout" => format!("{service} did not answer in time"),
-            "answer too large" => format!("{service} sent more than {} bytes", most(remote)),
+            "answer too large" => format!("{service} sent a larger answer than this call allows"),
             _ => format!("the connection to {service} was lost before its answer was complete"),
         };
         CallError::Unknown {
@@ -161,42 +176,41 @@ pub fn is_loopback(url: &Url) -> bool {
 /// # Errors
 /// [`NoAnswer`] for everything short of a complete HTTP answer.
 pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
-    exchange(request, deadline, MAX_ANSWER).await
+    exchange(request, deadline, MAX_ANSWER).await.map(Answer::from)
 }
 
-/// Like [`send`], with no more than `remote` has to say.
-///
-/// # Errors
-/// As for [`send`].
-async fn send_to(remote: Remote, request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
-    exchange(request, deadline, most(remote)).await
-}
-
-async fn exchange(request: reqwest::RequestBuilder, deadline: Duration, most: usize) -> Result<Answer, NoAnswer> {
+async fn exchange(
+    request: reqwest::RequestBuilder,
+    deadline: Duration,
+    max_answer: usize,
+) -> Result<RawAnswer, NoAnswer> {
     let response = request.timeout(deadline).send().await.map_err(no_answer)?;
     let status = response.status();
     let retry_after = retry_after(&response);
-    let body = read(response, most).await?;
-    Ok(Answer {
+    let body = read(response, max_answer).await?;
+    Ok(RawAnswer {
         status,
         retry_after,
-        json: json(&body),
+        body,
     })
 }
 
 /// The JSON of a body. Half of a character that an escape stands for (`"\ud83d"`, which JavaScript makes where it cuts a
 /// text inside an emoji) is no reason to refuse the whole answer, and every other lead in it.
-fn json(body: &[u8]) -> Option<Value> {
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     // Some servers put a mark before it that is no part of JSON.
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let strict = serde_json::from_slice(body);
     strict
         .or_else(|_| serde_json::from_slice(&with_whole_characters(body)))
         .ok()
 }
 
+/// UTF-8's.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Puts U+FFFD where an escape stands for half a character.
-fn with_whole_characters(body: &[u8]) -> Vec<u8> {
+pub fn with_whole_characters(body: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(body.len());
     let mut rest = body;
     while let Some(place) = rest.iter().position(|byte| *byte == b'\\') {
@@ -227,7 +241,11 @@ fn escaped(text: &[u8]) -> Option<u16> {
 }
 
 async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
-    let mut body = Vec::new();
+    // A vector that doubles would take up to half as much again.
+    let announced = response
+        .content_length()
+        .and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(most));
     while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
         if body.len() + chunk.len() > most {
             return Err(NoAnswer::TOO_LARGE);
@@ -334,7 +352,7 @@ mod tests {
             ("<html>", None),
         ];
         for (body, expected) in cases {
-            let read = json(body.as_bytes());
+            let read: Option<Value> = json(body.as_bytes());
             assert_eq!(read.as_ref().and_then(|read| read[0].as_str()), expected, "{body}");
         }
     }
@@ -395,7 +413,7 @@ mod tests {
         #[test]
         fn no_body_is_too_strange(body in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u'), Just(b'd')], 0..40)) {
             let strict: Option<Value> = serde_json::from_slice(&body).ok();
-            prop_assert!(strict.is_none() || json(&body) == strict);
+            prop_assert!(strict.is_none() || json::<Value>(&body) == strict);
         }
     }
 }

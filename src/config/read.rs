@@ -181,6 +181,7 @@ impl Reader<'_> {
             webhook_max_age: max_age,
             lead_type: access.lead_type,
             studio_url: self.maybe_url("SANITY_STUDIO_URL"),
+            max_answer: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::lead::{ContactId, Lead, LeadRead};
-use super::state::{Delivered, Event, State};
+use super::state::{Delivered, Event, Seen, State};
 use super::sync::{Memory, Sync};
 
 /// After this many rounds of edits that nobody asked for, the tag no longer waits: a busy conversation must not hold a
@@ -130,6 +130,21 @@ pub fn still_upserted<'a>(sync: &'a Sync, lead: &Lead) -> Option<&'a str> {
         State::Upserted { delivered, seen, .. } => {
             let rev = seen.revision.as_ref()?.rev.as_deref()?;
             (rev == lead.rev).then_some(delivered.hash.as_str())
+        }
+        _ => None,
+    }
+}
+
+/// What a read without content has seen, where the lead is still at the revision (`rev`) that was upserted. It then asks for
+/// its sync as it did when it was upserted: a revision never changes, and a person's request is never taken back.
+pub fn seen_again(sync: &Sync, rev: &str) -> Option<Seen> {
+    match &sync.state {
+        State::Upserted { seen, .. } => {
+            let revision = seen.revision.as_ref()?;
+            (revision.rev.as_deref() == Some(rev)).then(|| Seen {
+                requests: sync.requests.count,
+                revision: Some(revision.clone()),
+            })
         }
         _ => None,
     }

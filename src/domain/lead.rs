@@ -118,12 +118,13 @@ pub struct Lead {
     pub last_synced_at: Option<Timestamp>,
     /// `crmError`.
     pub crm_error: Option<String>,
-    /// The whole document, for the mapping's templates.
-    pub document: Map<String, Value>,
 }
 
+/// The whole document of a lead, for the mapping's templates. It may be megabytes, so it is dropped once it is rendered.
+pub type Document = Map<String, Value>;
+
 impl fmt::Debug for Lead {
-    /// Leaves the document out: it is personal data.
+    /// Leaves out what an editor has typed in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lead")
             .field("id", &self.id)
@@ -136,19 +137,22 @@ impl fmt::Debug for Lead {
 impl Lead {
     /// Reads a published document; `None` where it lacks `_id`, `_rev`, `_type` or `_updatedAt`, as no document of the
     /// Content Lake does.
-    pub fn from_document(document: Map<String, Value>) -> Option<Self> {
-        let text = |key: &str| document.get(key).and_then(Value::as_str);
+    pub fn from_document(document: &Document) -> Option<Self> {
+        Self::from_fields(|key| document.get(key)?.as_str().map(str::to_owned))
+    }
+
+    /// Like [`Lead::from_document`]; `text` gives the fields of the document that are text.
+    pub fn from_fields(text: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let time = |key: &str| text(key).and_then(|at| at.parse::<Timestamp>().ok());
         Some(Self {
-            id: LeadId::parse(text("_id")?).ok()?,
-            rev: text("_rev")?.to_owned(),
-            document_type: text("_type")?.to_owned(),
+            id: LeadId::parse(&text("_id")?).ok()?,
+            rev: text("_rev")?,
+            document_type: text("_type")?,
             updated_at: time("_updatedAt")?,
-            crm_status: text("crmStatus").map(str::to_owned),
-            contact: text("biginContactId").and_then(ContactId::parse),
+            crm_status: text("crmStatus"),
+            contact: text("biginContactId").as_deref().and_then(ContactId::parse),
             last_synced_at: time("lastSyncedAt"),
-            crm_error: text("crmError").map(str::to_owned),
-            document,
+            crm_error: text("crmError"),
         })
     }
 

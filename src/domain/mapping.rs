@@ -11,11 +11,11 @@ use minijinja::Value;
 use serde_json::Value as Json;
 
 use super::conversation::{self, length};
-use super::lead::Lead;
+use super::lead::Document;
 use super::phone;
 use super::record::{OrgFields, Record};
 use gate::{DESCRIPTION, Description, LAST_NAME};
-use templates::{Templates, variables};
+use templates::{Templates, Variables};
 
 /// Templates of Bigin's fields, checked and ready to render leads.
 pub struct Mapping {
@@ -113,12 +113,13 @@ impl Mapping {
         &self.region
     }
 
-    /// The record of a lead: every field with something in it, as far as the organisation has the field.
+    /// The record of a lead's document: every field with something in it, as far as the organisation has the field.
     ///
     /// What the organisation's Contacts lack, or do not let us write, goes to the end of Description, a line each.
     /// Without `fields` everything is sent as it is. The same lead and fields make the same record.
-    pub fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
-        let everything = variables(&lead.document, conversation::LIMIT);
+    pub fn render(&self, lead: Document, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+        let variables = Variables::of(lead);
+        let everything = variables.with_limit(conversation::LIMIT);
         let mut record = Record::default();
         let mut extras = Vec::new();
         for field in self.fields().filter(|field| *field != DESCRIPTION) {
@@ -141,7 +142,7 @@ impl Mapping {
         }
         if gate::takes(fields, DESCRIPTION) {
             let description = Description::new(fields, &extras)?;
-            let text = self.description(lead, &everything, description.room)?;
+            let text = self.description(&variables, &everything, description.room)?;
             record.set(DESCRIPTION, Json::String(description.complete(&text)));
         }
         Ok(record)
@@ -149,7 +150,7 @@ impl Mapping {
 
     /// The text of Description without the extras. Where it is longer than `room`, the conversation in it gives way:
     /// it is rendered again, with what the text around it leaves as its limit.
-    fn description(&self, lead: &Lead, everything: &Value, room: usize) -> Result<String, Rejection> {
+    fn description(&self, variables: &Variables, everything: &Value, room: usize) -> Result<String, Rejection> {
         if !self.fields().any(|field| field == DESCRIPTION) {
             return Ok(String::new());
         }
@@ -157,9 +158,9 @@ impl Mapping {
         if length(text.trim()) <= room {
             return Ok(text);
         }
-        let around = self.text(DESCRIPTION, &variables(&lead.document, 0))?;
+        let around = self.text(DESCRIPTION, &variables.with_limit(0))?;
         match room.checked_sub(length(&around)) {
-            Some(rest) if rest > 0 => self.text(DESCRIPTION, &variables(&lead.document, rest)),
+            Some(rest) if rest > 0 => self.text(DESCRIPTION, &variables.with_limit(rest)),
             _ => Ok(text),
         }
     }

@@ -15,6 +15,7 @@ pub mod record;
 pub mod retry;
 pub mod state;
 pub mod sync;
+pub mod unfit;
 
 #[cfg(test)]
 mod tests;

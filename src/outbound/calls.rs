@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use tracing::Instrument as _;
 
-use super::{Answer, Deadline, NoAnswer, send_to};
+use super::{Answer, Deadline, MAX_ANSWER, NoAnswer, RawAnswer, exchange};
 use crate::clock::{SharedClock, until};
 use crate::domain::failure::{CallError, Remote};
 use crate::metrics::Metrics;
@@ -98,6 +99,17 @@ impl Operation {
         }
     }
 
+    /// Maximum size of an answer, in bytes. What exceeds it does not come from the service that was called.
+    fn max_answer(self) -> usize {
+        const MIB: usize = 1024 * 1024;
+        match self {
+            // Results for a hundred records, or two hundred contacts of a query.
+            Self::Grant | Self::Upsert | Self::Update | Self::AddTags | Self::Coql | Self::Mutate => MIB,
+            // Long pick lists; a person's query of many leads. Leads are read in parts, each with the limit of its caller.
+            Self::Fields | Self::Organisation | Self::Query | Self::Doc => MAX_ANSWER,
+        }
+    }
+
     fn unanswered(self, none: &NoAnswer) -> &'static str {
         match self.remote() {
             Remote::Token => "down",
@@ -154,38 +166,12 @@ impl Calls {
         within: Duration,
         judge: impl FnOnce(&Answer) -> &'static str,
     ) -> Result<Answer, NoAnswer> {
-        let Call { operation, of } = call;
-        let (remote, name) = (operation.remote().label(), operation.label());
-        let span = tracing::info_span!(
-            "call",
-            otel.name = format!("{remote} {name}"),
-            otel.kind = "client",
-            remote,
-            operation = name,
-            of,
-            result = tracing::field::Empty,
-            http.response.status_code = tracing::field::Empty,
-            otel.status_code = tracing::field::Empty,
-        );
-        let began = self.clock.now();
-        let answer = send_to(operation.remote(), request, within)
-            .instrument(span.clone())
-            .await;
-        let took = until(began, self.clock.now());
-        let result = match &answer {
-            Ok(answer) => judge(answer),
-            Err(none) => operation.unanswered(none),
+        let exchange = async {
+            let raw = exchange(request, within, call.operation.max_answer()).await?;
+            Ok(Answer::from(raw))
         };
-        span.record("result", result);
-        if result != OK {
-            span.record("otel.status_code", "error");
-        }
-        if let Ok(answer) = &answer {
-            span.record("http.response.status_code", answer.status.as_u16());
-        }
-        self.metrics.calls.add([remote, name, result]);
-        self.metrics.call_seconds.time([remote, name], took);
-        answer
+        self.observe(call, exchange, |answer| (answer.status, judge(answer)))
+            .await
     }
 
     /// Like [`Calls::send`], with what is left until `deadline`. Nothing is sent when nothing is left.
@@ -206,6 +192,67 @@ impl Calls {
             self.send(call, request, left, judge).await
         };
         sent.map_err(|none| none.into_call_error(call.operation.remote()))
+    }
+
+    /// Like [`Calls::send_by`], for an answer of at most `max_answer` bytes that the caller parses by itself.
+    ///
+    /// # Errors
+    /// As for [`super::send`].
+    pub async fn send_raw(
+        &self,
+        call: Call,
+        request: reqwest::RequestBuilder,
+        deadline: &Deadline,
+        max_answer: usize,
+        judge: impl FnOnce(&RawAnswer) -> &'static str,
+    ) -> Result<RawAnswer, NoAnswer> {
+        let left = deadline.left();
+        if left.is_zero() {
+            return Err(NoAnswer::NOT_SENT);
+        }
+        let exchange = exchange(request, left, max_answer);
+        self.observe(call, exchange, |answer| (answer.status, judge(answer)))
+            .await
+    }
+
+    /// Counts and times a call, in a span of its own. `judge` gives the status of an answer and how the call ended.
+    async fn observe<A>(
+        &self,
+        call: Call,
+        exchange: impl Future<Output = Result<A, NoAnswer>>,
+        judge: impl FnOnce(&A) -> (StatusCode, &'static str),
+    ) -> Result<A, NoAnswer> {
+        let Call { operation, of } = call;
+        let (remote, name) = (operation.remote().label(), operation.label());
+        let span = tracing::info_span!(
+            "call",
+            otel.name = format!("{remote} {name}"),
+            otel.kind = "client",
+            remote,
+            operation = name,
+            of,
+            result = tracing::field::Empty,
+            http.response.status_code = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
+        let began = self.clock.now();
+        let answer = exchange.instrument(span.clone()).await;
+        let took = until(began, self.clock.now());
+        let result = match &answer {
+            Ok(answer) => {
+                let (status, result) = judge(answer);
+                span.record("http.response.status_code", status.as_u16());
+                result
+            }
+            Err(none) => operation.unanswered(none),
+        };
+        span.record("result", result);
+        if result != OK {
+            span.record("otel.status_code", "error");
+        }
+        self.metrics.calls.add([remote, name, result]);
+        self.metrics.call_seconds.time([remote, name], took);
+        answer
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{CommitError, unreadable};
 use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::{self, Answer, word};
+use crate::outbound::{self, Answer, RawAnswer, json, word};
 
 /// The JSON of a successful answer.
 ///
@@ -20,6 +20,22 @@ pub(super) fn judge<'a>(answer: &'a Answer, dataset: &str) -> Result<&'a Value, 
         _ => Err(failure(answer, dataset)),
     }
 }
+
+/// What is wrong with an answer whose body is not parsed: it is no success, or no JSON of the shape that was asked for.
+pub(super) fn raw_failure(raw: &RawAnswer, dataset: &str) -> CallError {
+    let is_error = raw.body.len() <= MAX_ERROR;
+    failure(
+        &Answer {
+            status: raw.status,
+            retry_after: raw.retry_after,
+            json: is_error.then(|| json(&raw.body)).flatten(),
+        },
+        dataset,
+    )
+}
+
+/// No error of Sanity's has more bytes.
+const MAX_ERROR: usize = 64 * 1024;
 
 /// How a call ended, in a word for metrics and spans.
 pub(super) fn label(answer: &Answer, dataset: &str) -> &'static str {

@@ -5,9 +5,11 @@
 
 mod answer;
 mod commit;
+mod documents;
 pub mod hooks;
 #[cfg(test)]
 mod odd_tests;
+mod outline;
 mod probe;
 mod read;
 #[cfg(test)]
@@ -27,6 +29,8 @@ use crate::domain::lead::{LeadId, REQUESTED};
 use crate::outbound::{Answer, Call, Calls, Deadline, Operation, base_text};
 
 pub use commit::{CommitError, WriteBack};
+pub use documents::{RawDocument, Read, RevisionRead};
+pub use read::{MAX_ANSWER, ReadError};
 
 /// Since this version queries see published documents by default, and `versions.` documents exist (Sanity's changelog).
 const API_VERSION: &str = "v2025-02-19";
@@ -42,6 +46,8 @@ pub struct Settings {
     pub token: SecretString,
     /// `_type` of a lead; documents of other types are none.
     pub lead_type: String,
+    /// Maximum size of an answer with leads, in bytes: [`MAX_ANSWER`].
+    pub max_answer: usize,
 }
 
 /// The client. Cheap to share behind an `Arc`.
@@ -54,6 +60,7 @@ pub struct Sanity {
     dataset: String,
     token: SecretString,
     lead_type: String,
+    reading: read::Reading,
     /// Spaces the commits; made by the first, since it needs the runtime.
     pace: Mutex<Option<Interval>>,
 }
@@ -74,6 +81,7 @@ impl Sanity {
             dataset: settings.dataset,
             token: settings.token,
             lead_type: settings.lead_type,
+            reading: read::Reading::new(settings.max_answer),
             pace: Mutex::new(None),
         }
     }
@@ -147,9 +155,14 @@ impl Sanity {
         deadline: &Deadline,
         label: impl FnOnce(&Answer) -> &'static str,
     ) -> Result<Answer, CallError> {
-        let request = request.bearer_auth(self.token.expose_secret());
         let call = Call { operation, of };
-        self.calls.send_by(call, request, deadline, label).await
+        self.calls
+            .send_by(call, self.authorised(request), deadline, label)
+            .await
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        request.bearer_auth(self.token.expose_secret())
     }
 }
 

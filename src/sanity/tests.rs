@@ -1,5 +1,6 @@
 //! Tests of the Sanity client: a table of answers, and calls to a server that answers canned text.
 
+pub(super) mod read;
 mod strange;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'st
         dataset: "production".to_owned(),
         token: SecretString::from("hush".to_owned()),
         lead_type: "dbrLead".to_owned(),
+        max_answer: 50_000,
     };
     assert!(!format!("{settings:?}").contains("hush"));
     let http = crate::outbound::client("test", &[&server.url]).unwrap();
@@ -33,7 +35,7 @@ pub(super) fn lead(id: &str) -> LeadId {
     LeadId::parse(id).unwrap()
 }
 
-fn document(id: &str, kind: &str) -> Value {
+pub(super) fn document(id: &str, kind: &str) -> Value {
     json!({"_id": id, "_rev": format!("rev-{id}"), "_type": kind, "_updatedAt": "2026-11-22T09:00:00Z",
         "crmStatus": "REQUESTED", "name": "Ada"})
 }
@@ -171,66 +173,6 @@ fn a_conflict_names_the_leads_to_read_again() {
 }
 
 #[tokio::test]
-async fn leads_are_read_with_their_copies() {
-    let (server, sanity) = serve(|_| {
-        Reply::Json(
-            200,
-            json!({"documents": [document("versions.r1.b", "dbrLead"), document("drafts.a", "dbrLead"),
-                document("a", "dbrLead"), document("other", "page"), document("stranger", "dbrLead")],
-                "omitted": [{"id": "gone", "reason": "existence"}]}),
-        )
-    })
-    .await;
-    let ids = ["gone", "b", "a", "other", "a"].map(lead);
-    let read = sanity.read(&ids, DEADLINE).await.unwrap();
-    assert_eq!(
-        read.keys().map(LeadId::as_str).collect::<Vec<_>>(),
-        ["a", "b", "gone", "other"]
-    );
-    assert_eq!(read[&lead("a")].published.as_ref().unwrap().rev, "rev-a");
-    assert_eq!(read[&lead("a")].copies, ["drafts.a"]);
-    assert!(read[&lead("b")].published.is_none());
-    assert_eq!(read[&lead("b")].copies, ["versions.r1.b"]);
-    assert_eq!(read[&lead("gone")], Default::default());
-    assert_eq!(read[&lead("other")], Default::default());
-
-    let sent = &server.requests("/v2025-02-19/data/doc/production/a,b,gone,other")[0];
-    assert_eq!(sent.query("includeAllVersions").as_deref(), Some("true"));
-    assert_eq!(sent.header("authorization"), Some("Bearer hush"));
-}
-
-#[tokio::test]
-async fn many_leads_take_more_calls() {
-    let (server, sanity) = serve(|_| Reply::Json(200, json!({"documents": [], "omitted": []}))).await;
-    let ids: Vec<LeadId> = (0..100).map(|n| lead(&format!("{n:0128}"))).collect();
-    assert_eq!(sanity.read(&ids, DEADLINE).await.unwrap().len(), 100);
-    assert_eq!(server.requests("").len(), 2);
-    assert!(sanity.read(&[], DEADLINE).await.unwrap().is_empty());
-    assert_eq!(server.requests("").len(), 2);
-}
-
-#[tokio::test]
-async fn a_lead_that_may_not_be_read_is_not_taken_for_deleted() {
-    let cases = [
-        (
-            json!({"documents": [], "omitted": [{"id": "a", "reason": "permission"}]}),
-            "Refused permission",
-        ),
-        (json!({"omitted": []}), "unknown UNREADABLE_ANSWER"),
-        (
-            json!({"documents": [{"_id": "a", "_type": "dbrLead"}]}),
-            "unknown UNREADABLE_ANSWER",
-        ),
-    ];
-    for (body, expected) in cases {
-        let label = body.to_string();
-        let (_server, sanity) = serve(move |_| Reply::Json(200, body.clone())).await;
-        let error = sanity.read(&[lead("a")], DEADLINE).await.unwrap_err();
-        assert_eq!(outline(&error), expected, "{label}");
-    }
-}
-
-#[tokio::test]
 async fn a_commit_is_conditional_on_the_lead_and_not_on_its_copies() {
     let (server, sanity) = serve(|_| Reply::Json(200, json!({"transactionId": "t", "results": []}))).await;
     let (a, b) = (lead("a"), lead("b"));
@@ -323,7 +265,7 @@ async fn trouble_on_the_way_is_told_apart() {
         Err(CommitError::Call(error)) => assert_eq!(outline(&error), "unknown connection lost"),
         other => panic!("{other:?}"),
     }
-    match sanity.read(std::slice::from_ref(&a), DEADLINE).await {
+    match read::leads(&sanity, std::slice::from_ref(&a), DEADLINE).await {
         Err(CallError::Unavailable(pause)) => {
             assert_eq!(
                 (pause.kind, pause.retry_after),

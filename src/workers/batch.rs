@@ -12,7 +12,7 @@ use crate::chance;
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{CallError, Pause, Remote, sentence};
-use crate::domain::lead::{ContactId, LeadId, LeadRead};
+use crate::domain::lead::ContactId;
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
 use crate::store::{Claim, Claimed, Effect, Learned, Lease, Outcome, Stage, StoreError, Touched};
@@ -98,10 +98,14 @@ impl<'a> Batch<'a> {
         });
     }
 
+    /// How long the claim has been held.
+    pub(super) fn held(&self) -> Duration {
+        until(self.claimed_at, self.context.clock.now())
+    }
+
     /// How long the step has taken so far, in milliseconds.
     fn took(&self) -> u64 {
-        let took = until(self.claimed_at, self.context.clock.now());
-        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.held().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The sync failed, which counts.
@@ -265,25 +269,6 @@ impl<'a> Batch<'a> {
         (!self.is_over).then_some(deadline)
     }
 
-    /// Reads the leads of the syncs. Where that fails, all of them are settled here and none is returned.
-    pub(super) async fn read(&mut self, syncs: Vec<Claimed>) -> (Vec<Claimed>, BTreeMap<LeadId, LeadRead>) {
-        let leads: Vec<LeadId> = syncs.iter().map(|claimed| claimed.sync.lead.clone()).collect();
-        let Some(deadline) = self.deadline().await.filter(|_| !leads.is_empty()) else {
-            syncs.into_iter().for_each(|claimed| self.release(claimed));
-            return (Vec::new(), BTreeMap::new());
-        };
-        match self.context.sanity.read(&leads, deadline).await {
-            Ok(reads) => {
-                self.answered(&[Remote::Sanity]);
-                (syncs, reads)
-            }
-            Err(error) => {
-                self.call_failed(syncs, Remote::Sanity, error);
-                (Vec::new(), BTreeMap::new())
-            }
-        }
-    }
-
     /// Records everything.
     pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
         let worked = self.outcomes.len();
@@ -322,9 +307,4 @@ fn failure(problem: String, hint: Option<Duration>) -> Failure {
         draw: chance::unit(),
         ambiguous_insert: false,
     }
-}
-
-/// Takes out a lead's read, or that there is nothing of it. No two syncs of a claim are of one lead.
-pub(super) fn read_of(reads: &mut BTreeMap<LeadId, LeadRead>, claimed: &Claimed) -> LeadRead {
-    reads.remove(&claimed.sync.lead).unwrap_or_default()
 }

@@ -28,6 +28,7 @@ pub mod hook;
 mod look_up;
 mod org;
 mod pace;
+mod read;
 pub mod reconcile;
 pub mod retention;
 mod tag;
@@ -37,6 +38,7 @@ mod write_back;
 
 pub use org::OrgCache;
 pub use pace::Paces;
+pub use read::LastReads;
 
 /// A call is given up after this, however long the lease.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
@@ -73,6 +75,8 @@ pub struct Context {
     /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
     /// panicked: no tag may be added before all of them have been moved.
     pub contacts: Mutex<bool>,
+    /// At which revision leads were read last.
+    pub last_reads: LastReads,
     /// Which of several replicas this process is: a random word.
     pub replica: String,
     /// For how long things took.

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{BIGIN_ANSWERED, Context};
 use crate::clock::until;
-use crate::domain::failure::{CallError, PauseKind};
+use crate::domain::failure::{CallError, PauseKind, Remote};
 use crate::domain::record::OrgFields;
 use crate::store::StoreError;
 
@@ -99,7 +99,7 @@ impl Context {
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
-                self.has_failed(&breakers, &error).await
+                self.has_failed(&breakers, Remote::Bigin, &error).await
             }
         }
     }

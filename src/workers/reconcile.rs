@@ -6,13 +6,14 @@ use super::Context;
 use crate::domain::failure::{CallError, Remote};
 use crate::domain::lead::{Lead, LeadId};
 use crate::domain::sync::Source;
+use crate::sanity::{Read, ReadError};
 use crate::store::{Accepted, StoreError};
 
 /// Leads of one query. Each query has Sanity look through all that ask, so few of them.
 const PAGE: usize = 1_000;
 
-/// Leads of one read, of those that are to be read at all.
-const READ: usize = 100;
+/// So many parts in a row that cannot be read end the round.
+const MAX_FAILURES: usize = 3;
 
 /// A call of reconciliation is given up after this.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,37 +63,91 @@ pub async fn round(context: &Context, interval: Duration, min_age: Duration) -> 
     let found = pages(context, interval, min_age).await;
     match &found {
         Ok(_) => context.has_heard(&breakers).await?,
-        Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, error).await?,
+        Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, Remote::Sanity, error).await?,
         Err(ReconcileError::Store(_)) => {}
     }
     found.map(Some)
 }
 
+/// What a round has come to so far.
+#[derive(Default)]
+struct Round {
+    opened: usize,
+    /// The first part that could not be read.
+    failed: Option<CallError>,
+    /// How many could not be since the last one that could.
+    failures: usize,
+}
+
 /// Goes on as long as no other replica has taken the rounds over, which it may once something has taken too long.
+///
+/// # Errors
+/// [`ReconcileError`], also where leads were left out: what else there is has been looked at.
 async fn pages(context: &Context, interval: Duration, min_age: Duration) -> Result<usize, ReconcileError> {
-    let mut opened = 0;
+    let mut round = Round::default();
     let mut last: Option<LeadId> = None;
-    loop {
+    'pages: loop {
         let page = context.sanity.requested(last.as_ref(), min_age, PAGE, DEADLINE).await?;
         let is_last = page.len() < PAGE;
         last = page.last().cloned();
         let idle = context.store.without_sync(page).await?;
-        for candidates in idle.chunks(READ) {
-            opened += open(context, candidates).await?;
+        let mut rest = idle.as_slice();
+        while !rest.is_empty() {
+            rest = open(context, rest, &mut round).await?;
             if !is_ours(context, interval).await? {
-                return Ok(opened);
+                break 'pages;
             }
         }
         if is_last || last.is_none() || !is_ours(context, interval).await? {
-            return Ok(opened);
+            break;
         }
+    }
+    match round.failed {
+        Some(error) => Err(error.into()),
+        None => Ok(round.opened),
     }
 }
 
-/// The query may be behind: each candidate is read again, consistently, before a sync is opened for it.
-async fn open(context: &Context, candidates: &[LeadId]) -> Result<usize, ReconcileError> {
-    let mut opened = 0;
-    for (id, read) in context.sanity.read(candidates, DEADLINE).await? {
+/// The query may be behind: each candidate is read again, consistently, before a sync is opened for it. Works on the first
+/// candidates and returns the others. Leads that cannot be read are left to the next round.
+async fn open<'c>(
+    context: &Context,
+    candidates: &'c [LeadId],
+    round: &mut Round,
+) -> Result<&'c [LeadId], ReconcileError> {
+    let read = context.sanity.read_part(candidates, DEADLINE, |_, lead, _| lead).await;
+    let part = match read {
+        Ok(part) => part,
+        Err(error) => {
+            let ids = match error {
+                ReadError::Failed { ids, .. } => ids,
+                ReadError::Busy => candidates.len(),
+            };
+            let error = error.into_error();
+            round.failures += 1;
+            if matches!(error, CallError::Unavailable(_)) || round.failures >= MAX_FAILURES {
+                return Err(error.into());
+            }
+            tracing::warn!(
+                leads = ids,
+                "reconciliation leaves out {ids} leads, which could not be read: {error}"
+            );
+            round.failed.get_or_insert(error);
+            return Ok(candidates.get(ids..).unwrap_or_default());
+        }
+    };
+    round.failures = 0;
+    let rest = candidates.get(part.len()..).unwrap_or_default();
+    for (id, read) in part {
+        let read = match read {
+            Read::Made(read) => read,
+            // It is to be rejected, with a reason that the editor sees.
+            Read::TooLarge => context.sanity.outline(&id, DEADLINE).await?.unwrap_or_default(),
+            Read::Denied | Read::Missing => {
+                tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}: Sanity's query has it, and its documents do not");
+                continue;
+            }
+        };
         let Some(lead) = read.published.filter(Lead::is_requested) else {
             continue;
         };
@@ -101,9 +156,9 @@ async fn open(context: &Context, candidates: &[LeadId]) -> Result<usize, Reconci
             .request(id.clone(), Source::Reconciliation, Some(lead.revision()))
             .await?;
         if let Accepted::Opened(sync) = accepted {
-            opened += 1;
+            round.opened += 1;
             tracing::warn!(sync_id = %sync, lead_id = %id, "lead {id} asked for a sync and no webhook came: sync {sync} is opened by reconciliation");
         }
     }
-    Ok(opened)
+    Ok(rest)
 }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, read_of};
+use super::batch::Batch;
 use super::bisect::{Doubt, Sent, Travels, send};
+use super::read::{made, read};
 use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
-use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, stale_upsert, still_upserted};
+use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, seen_again, stale_upsert, still_upserted};
 use crate::domain::failure::{CallError, ItemError, Remote};
-use crate::domain::lead::{ContactId, LeadRead};
+use crate::domain::lead::{ContactId, LeadId, LeadRead};
 use crate::domain::record::OrgFields;
 use crate::domain::state::{Event, Seen};
+use crate::sanity::{RawDocument, ReadError};
 use crate::store::{Claimed, Learned, Stage, StoreError};
 
 /// A contact to be tagged.
@@ -42,11 +44,19 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
     let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
-    let (syncs, mut reads) = batch.read(syncs).await;
-    let mut due = Vec::new();
-    for claimed in syncs {
-        let read = read_of(&mut reads, &claimed);
-        match judge(context, &claimed, &read, fields.as_ref()) {
+    let (mut due, changed) = unchanged(context, &mut batch, syncs).await;
+    let judged = read(
+        context,
+        &mut batch,
+        changed,
+        |_| 0,
+        |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_ref()),
+    );
+    for (claimed, read) in judged.await {
+        let Some((claimed, judged)) = made(&mut batch, claimed, read) else {
+            continue;
+        };
+        match judged {
             Ok((contact, seen, edited)) => due.push(Due {
                 claimed,
                 contact,
@@ -85,11 +95,55 @@ pub(super) async fn with_fields(
     }
 }
 
+/// Tells the leads that are still at the revision that was upserted from those that have to be read, by their revisions
+/// alone where Sanity gives these. Where the call fails, all syncs are settled here.
+async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>) -> (Vec<Due>, Vec<Claimed>) {
+    let Some(deadline) = batch.deadline().await else {
+        syncs.into_iter().for_each(|claimed| batch.release(claimed));
+        return (Vec::new(), Vec::new());
+    };
+    let ids: Vec<LeadId> = syncs.iter().map(|claimed| claimed.sync.lead.clone()).collect();
+    let at = context.clock.now();
+    let revisions = match context.sanity.revisions(&ids, deadline).await {
+        Ok(Some(revisions)) => revisions,
+        Ok(None) => return (Vec::new(), syncs),
+        Err(ReadError::Busy) => {
+            syncs.into_iter().for_each(|claimed| batch.release(claimed));
+            return (Vec::new(), Vec::new());
+        }
+        Err(ReadError::Failed { error, .. }) => {
+            batch.call_failed(syncs, Remote::Sanity, error);
+            return (Vec::new(), Vec::new());
+        }
+    };
+    batch.answered(&[Remote::Sanity]);
+    let (mut due, mut changed) = (Vec::new(), Vec::new());
+    for claimed in syncs {
+        let sync = &claimed.sync;
+        let revision = revisions.get(&sync.lead);
+        let seen = revision.and_then(|revision| seen_again(sync, &revision.rev));
+        match (revision, seen, sync.state.contact()) {
+            (Some(revision), Some(seen), Some(contact)) => {
+                context.last_reads.put(sync.id, &revision.rev, &revision.copies, at);
+                due.push(Due {
+                    contact: contact.clone(),
+                    claimed,
+                    seen,
+                    edited: false,
+                });
+            }
+            _ => changed.push(claimed),
+        }
+    }
+    (due, changed)
+}
+
 /// The contact to tag, what the read saw and whether the lead has been edited; or what happens instead.
 fn judge(
     context: &Context,
     claimed: &Claimed,
     read: &LeadRead,
+    document: Option<RawDocument<'_>>,
     fields: Option<&OrgFields>,
 ) -> Result<(ContactId, Seen, bool), Event> {
     let view = View {
@@ -104,8 +158,9 @@ fn judge(
     let hash = match still_upserted(&claimed.sync, lead) {
         Some(hash) => hash.to_owned(),
         // A lead that no longer renders is a changed lead: the upsert worker says what is wrong with it.
-        None => context
-            .render(lead, fields)
+        None => document
+            .and_then(|document| document.parse())
+            .and_then(|document| context.render(&lead.id, document, fields).ok())
             .map(|record| context.hasher.hash(&record))
             .unwrap_or_default(),
     };

@@ -39,17 +39,23 @@ impl Context {
         self.store.record(Vec::new(), learned).await
     }
 
-    /// The call failed. Where the service itself said that it takes none, it is left alone; a call that came to an unclear
-    /// end says too little of the others to stop them.
-    pub(super) async fn has_failed(&self, breakers: &[Breaker], error: &CallError) -> Result<(), StoreError> {
-        let CallError::Unavailable(pause) = error else {
+    /// The call to `remote` failed, also where its deadline ran out. What was refused for what was in it says nothing of the
+    /// service.
+    pub(super) async fn has_failed(
+        &self,
+        breakers: &[Breaker],
+        remote: Remote,
+        error: &CallError,
+    ) -> Result<(), StoreError> {
+        if matches!(error, CallError::Refused { .. }) {
             return Ok(());
-        };
+        }
+        let pause = error.clone().into_pause(remote);
         let Some(breaker) = breakers.iter().find(|breaker| breaker.remote == pause.remote) else {
             return Ok(());
         };
         self.store
-            .pause(pause.clone(), Cause::Service, breaker.epoch, chance::unit())
+            .pause(pause, Cause::Service, breaker.epoch, chance::unit())
             .await
     }
 }

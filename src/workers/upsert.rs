@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::batch::{Batch, read_of};
+use super::batch::Batch;
 use super::bisect::{Doubt, Sent, Travels, send};
 use super::look_up::{is_bare, is_unknown, look_up, name};
+use super::read::{Unrendered, made, missing, read, reject};
 use super::tag::with_fields;
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
 use crate::domain::failure::{CallError, ItemError, sentence};
-use crate::domain::lead::{ContactId, Lead, LeadRead};
-use crate::domain::mapping::{Rejection, identity};
+use crate::domain::lead::{ContactId, LeadRead};
+use crate::domain::mapping::identity;
 use crate::domain::record::{OrgFields, Record};
 use crate::domain::state::{Delivered, Event, Seen};
+use crate::domain::unfit::Unfit;
+use crate::sanity::{RawDocument, Read};
 use crate::store::{Claimed, Stage, StoreError};
 
 /// A lead that is ready to be sent.
@@ -37,18 +40,6 @@ pub(super) struct Ready {
     pub(super) phone: Option<String>,
 }
 
-impl Context {
-    /// The record of a lead, with the lead's id where a field carries it.
-    pub(super) fn render(&self, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
-        let mut record = self.mapping.render(lead, fields)?;
-        let own = self.lead_id_field.as_ref();
-        if let Some(field) = own.filter(|own| fields.is_none_or(|fields| fields.writable(own).is_some())) {
-            record.set(field, lead.id.as_str().into());
-        }
-        Ok(record)
-    }
-}
-
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let claimed_at = context.clock.now();
     let (limit, prefer) = context.next_claim(Stage::Upsert);
@@ -58,15 +49,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
     let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
-    let (syncs, mut reads) = batch.read(syncs).await;
-    let reads: Vec<(Claimed, LeadRead)> = syncs
-        .into_iter()
-        .map(|claimed| {
-            let read = read_of(&mut reads, &claimed);
-            (claimed, read)
-        })
-        .collect();
-    let ready = prepare(context, &mut batch, reads, fields.as_ref()).await?;
+    let judged = read(context, &mut batch, syncs, bytes_of, |claimed, lead, document| {
+        judge(context, claimed, lead, document, fields.as_ref())
+    });
+    let judged = judged.await;
+    let ready = prepare(context, &mut batch, judged, fields.as_ref()).await?;
     let ready = settled(&mut batch, ready, context.store.now().await?);
     let ready = one_per_identity(&mut batch, ready);
 
@@ -120,80 +107,130 @@ fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> 
     rest
 }
 
-/// Judges and renders the leads; what is settled without a call is settled here.
+/// A lead that was read and rendered. Its document is no longer needed.
+struct Judged {
+    read: LeadRead,
+    record: Record,
+    hash: String,
+    seen: Seen,
+}
+
+/// What happens to a lead that is not sent.
+enum Unsent {
+    Happens(Event),
+    Unfit(Unfit),
+    /// Its document cannot be parsed.
+    Missing,
+}
+
+fn bytes_of(judged: &Result<Judged, Unsent>) -> usize {
+    judged.as_ref().map_or(0, |judged| judged.record.canonical().len())
+}
+
+/// Judges and renders a lead while its document is at hand.
+fn judge(
+    context: &Context,
+    claimed: &Claimed,
+    read: LeadRead,
+    document: Option<RawDocument<'_>>,
+    fields: Option<&OrgFields>,
+) -> Result<Judged, Unsent> {
+    let view = View {
+        sync: &claimed.sync,
+        memory: &claimed.memory,
+        read: &read,
+    };
+    let lead = match before_upsert(view) {
+        BeforeUpsert::Send(lead) => lead,
+        BeforeUpsert::Settle(event) => return Err(Unsent::Happens(event)),
+    };
+    let seen = claimed.sync.seen(lead, &claimed.memory);
+    let document = document.and_then(|document| document.parse()).ok_or(Unsent::Missing)?;
+    let record = context
+        .render(&lead.id, document, fields)
+        .map_err(|unrendered| match unrendered {
+            Unrendered::Unfit(unfit) => Unsent::Unfit(unfit),
+            Unrendered::Rejected(rejection) => Unsent::Happens(Event::Rejected {
+                reason: rejection.to_string(),
+                seen: seen.clone(),
+            }),
+        })?;
+    let hash = context.hasher.hash(&record);
+    if let Some(restored) = restores(view, lead, &hash) {
+        return Err(Unsent::Happens(restored));
+    }
+    Ok(Judged {
+        read,
+        record,
+        hash,
+        seen,
+    })
+}
+
+/// Finds out which contacts the leads are known to be; what is settled without a call is settled here.
 async fn prepare(
     context: &Context,
     batch: &mut Batch<'_>,
-    reads: Vec<(Claimed, LeadRead)>,
+    reads: Vec<(Claimed, Read<Result<Judged, Unsent>>)>,
     fields: Option<&OrgFields>,
 ) -> Result<Vec<Ready>, StoreError> {
-    let named = reads
+    let mut judged = Vec::with_capacity(reads.len());
+    for (claimed, read) in reads {
+        match made(batch, claimed, read) {
+            Some((claimed, Ok(lead))) => judged.push((claimed, lead)),
+            Some((claimed, Err(Unsent::Happens(event)))) => batch.happened(claimed, event),
+            Some((claimed, Err(Unsent::Unfit(unfit)))) => reject(batch, claimed, unfit),
+            Some((claimed, Err(Unsent::Missing))) => missing(batch, claimed),
+            None => {}
+        }
+    }
+    let named = judged
         .iter()
-        .filter_map(|(_, read)| read.published.as_ref()?.contact.clone())
+        .filter_map(|(_, judged)| judged.read.published.as_ref()?.contact.clone())
         .collect();
     let owners = context.store.owners(named).await?;
-    let mut ready = Vec::with_capacity(reads.len());
-    for (claimed, read) in reads {
+    let mut ready = Vec::with_capacity(judged.len());
+    for (claimed, judged) in judged {
+        let Judged {
+            read,
+            record,
+            hash,
+            seen,
+        } = judged;
         let view = View {
             sync: &claimed.sync,
             memory: &claimed.memory,
             read: &read,
         };
         let others = |contact: &ContactId| owners.get(contact).is_some_and(|owner| *owner != claimed.sync.lead);
-        let judged = judge(context, view, fields, others);
-        match judged {
-            Ok((contact, record, hash, seen)) => {
-                let check = unique_fields(context, &record, fields);
-                let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
-                let keys = check.iter().filter_map(key).collect();
-                let (_, canonical) = identity(&record, context.mapping.phone_region());
-                let retried = claimed.sync.failures.count > 0;
-                let as_spelled = || {
-                    record
-                        .text("Phone")
-                        .filter(|_| retried)
-                        .map(|text| text.trim().to_owned())
-                };
-                let phone = canonical.or_else(as_spelled);
-                ready.push(Ready {
-                    claimed,
-                    contact,
-                    record,
-                    check,
-                    keys,
-                    hash,
-                    seen,
-                    phone,
-                });
-            }
-            Err(event) => batch.happened(claimed, event),
-        }
+        let contact = read
+            .published
+            .as_ref()
+            .and_then(|lead| known_contact(view, lead, others));
+        let check = unique_fields(context, &record, fields);
+        let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
+        let keys = check.iter().filter_map(key).collect();
+        let (_, canonical) = identity(&record, context.mapping.phone_region());
+        let retried = claimed.sync.is_suspect() || claimed.memory.ambiguous_until.is_some();
+        let as_spelled = || {
+            record
+                .text("Phone")
+                .filter(|_| retried)
+                .map(|text| text.trim().to_owned())
+        };
+        let phone = canonical.or_else(as_spelled);
+        ready.push(Ready {
+            claimed,
+            contact,
+            record,
+            check,
+            keys,
+            hash,
+            seen,
+            phone,
+        });
     }
     Ok(ready)
-}
-
-type Judged = (Option<ContactId>, Record, String, Seen);
-
-fn judge(
-    context: &Context,
-    view: View<'_>,
-    fields: Option<&OrgFields>,
-    others: impl Fn(&ContactId) -> bool,
-) -> Result<Judged, Event> {
-    let lead = match before_upsert(view) {
-        BeforeUpsert::Send(lead) => lead,
-        BeforeUpsert::Settle(event) => return Err(event),
-    };
-    let seen = view.sync.seen(lead, view.memory);
-    let record = context.render(lead, fields).map_err(|rejection| Event::Rejected {
-        reason: rejection.to_string(),
-        seen: seen.clone(),
-    })?;
-    let hash = context.hasher.hash(&record);
-    if let Some(restored) = restores(view, lead, &hash) {
-        return Err(restored);
-    }
-    Ok((known_contact(view, lead, others), record, hash, seen))
 }
 
 /// The unique fields of the record, by which Bigin can tell that a contact is there already: the lead's id first, then

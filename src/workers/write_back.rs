@@ -2,15 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use super::batch::{Batch, read_of};
+use super::batch::Batch;
 use super::bisect::{Doubt, bisect_limit};
+use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::Cause;
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
 use crate::domain::failure::{CallError, Remote, sentence};
+use crate::domain::lead::LeadRead;
 use crate::domain::state::{Event, State};
-use crate::sanity::{CommitError, WriteBack};
+use crate::domain::unfit::Unfit;
+use crate::sanity::{CommitError, Read, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};
 
 /// A transaction that loses against others is sent again this often before its leads are put back.
@@ -33,31 +36,81 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::WriteBack, claimed_at, claim);
-    let (syncs, mut reads) = batch.read(syncs).await;
     let mut due = Vec::with_capacity(syncs.len());
+    let mut unread = Vec::new();
     for claimed in syncs {
-        let read = read_of(&mut reads, &claimed);
-        let view = View {
-            sync: &claimed.sync,
-            memory: &claimed.memory,
-            read: &read,
-        };
-        match before_write_back(view) {
-            BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
-            BeforeWriteBack::Write(lead) => {
-                let (set, unset) = result_of(&claimed);
-                due.push(Due {
-                    rev: lead.rev.clone(),
-                    copies: read.copies,
-                    claimed,
-                    set,
-                    unset,
-                });
-            }
+        let last = context.last_reads.take(claimed.sync.id, context.clock.now());
+        match last {
+            Some(_) if claimed.sync.asked_since_read() => batch.happened(claimed, Event::AskedAgain),
+            Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
+            None => unread.push(claimed),
+        }
+    }
+    let mut fails = false;
+    for (claimed, read) in read(context, &mut batch, unread, |_| 0, |_, lead, _| lead).await {
+        match read {
+            // Each is a call of its own, which may take its whole deadline.
+            Read::TooLarge if fails => batch.release(claimed),
+            Read::Made(read) => judge(&mut batch, &mut due, claimed, &read),
+            Read::TooLarge => fails = !outline(context, &mut batch, &mut due, claimed).await,
+            // Without its revision nothing can be written.
+            Read::Denied => batch.failed(
+                claimed,
+                Unfit::Unreadable.code(),
+                Unfit::Unreadable.reason().to_owned(),
+                None,
+            ),
+            Read::Missing => missing(&mut batch, claimed),
         }
     }
     write(context, &mut batch, due).await;
     batch.finish().await
+}
+
+/// Writes the result on the revision read, unless something else follows from it.
+fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &LeadRead) {
+    let view = View {
+        sync: &claimed.sync,
+        memory: &claimed.memory,
+        read,
+    };
+    match before_write_back(view) {
+        BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
+        BeforeWriteBack::Write(lead) => {
+            let rev = lead.rev.clone();
+            due.push(Due::new(claimed, rev, read.copies.clone()));
+        }
+    }
+}
+
+/// A lead that is too large to be read is told so all the same. Returns whether Sanity has answered.
+async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed) -> bool {
+    let Some(deadline) = batch.deadline().await else {
+        batch.release(claimed);
+        return false;
+    };
+    match context.sanity.outline(&claimed.sync.lead, deadline).await {
+        Ok(Some(read)) => judge(batch, due, claimed, &read),
+        Ok(None) => missing(batch, claimed),
+        Err(error) => {
+            batch.call_failed(vec![claimed], Remote::Sanity, error);
+            return false;
+        }
+    }
+    true
+}
+
+impl Due {
+    fn new(claimed: Claimed, rev: String, copies: Vec<String>) -> Self {
+        let (set, unset) = result_of(&claimed);
+        Self {
+            claimed,
+            rev,
+            copies,
+            set,
+            unset,
+        }
+    }
 }
 
 /// The fields of the lead that carry the result: what they are set to, and which are taken away.

@@ -352,7 +352,7 @@ async fn a_request_that_the_write_back_overwrote_is_carried_out() {
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
     // Asked again after the tag worker's read, with other data; the webhook is still on its way when the result is written.
-    world.clock.advance(secs(1));
+    world.clock.advance(secs(6));
     let id = id("Ada");
     world
         .sanity

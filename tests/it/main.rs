@@ -39,6 +39,7 @@ mod pooler;
 mod postgres;
 mod process;
 mod promises;
+mod reads;
 mod recovery;
 mod security;
 mod send;

@@ -70,8 +70,9 @@ async fn a_request_that_the_write_back_overwrote_is_carried_to_its_tag() {
     let withdrawn = json!({ "crmStatus": "NOT_SENT", "postcode": "SO14 0AA" });
     world.sanity.model().edit(&id, withdrawn).unwrap();
     world.sanity.model().request(&id).unwrap();
-    // The Content Lake counts `_updatedAt` in seconds: the write-back falls into a later one than the request.
-    world.clock.advance(secs(1));
+    // The Content Lake counts `_updatedAt` in seconds: the write-back falls into a later one than the request. It reads the
+    // lead, since the tag worker's read is too old by now.
+    world.clock.advance(secs(6));
     world.run(Stage::WriteBack).await;
     world.deliver().await;
     world.run_to_the_end().await;

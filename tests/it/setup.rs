@@ -163,6 +163,7 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r#"
     ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
       ok       write            the result may be written to leads (tried with dryRun)
 
     This is changed:
@@ -371,6 +372,7 @@ async fn a_tag_that_bigin_has_lost_is_made_again_once_that_is_agreed() {
     assert_eq!(code, 0, "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
       ok       write            the result may be written to leads (tried with dryRun)
 
       ok       token            Zoho grants access, and Bigin takes it; this look has cost one of the ten tokens in ten minutes
@@ -459,6 +461,7 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     assert_eq!(code, 1);
     insta::assert_snapshot!(out.trim(), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
       FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
                                 why  editors would never see whether a lead was sent
                                 do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
@@ -500,6 +503,7 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     assert_eq!(code, 1, "{out}");
     insta::assert_snapshot!(format!("{}\n{err}", out.trim()), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
+      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
       ok       write            the result may be written to leads (tried with dryRun)
 
       FAILED   token            127.0.0.1 refuses BIGIN_REFRESH_TOKEN (invalid_code)

@@ -352,7 +352,8 @@ async fn an_edit_between_the_read_and_the_write_back_is_not_overwritten() {
     world.run_due().await;
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
-    // The write-back reads at once; its first commit is held up long enough for an edit to come in between.
+    // The revision that the tag worker read is too old by now, so the write-back reads at once; its first commit is held up long enough for an edit to come in between.
+    world.clock.advance(secs(6));
     world.sanity.model().latency = Duration::from_millis(150);
     let edit = async {
         loop {

@@ -116,6 +116,10 @@ async fn at(moment: Moment, world: &World, act: impl Fn(&World)) {
         if stage == Stage::Tag {
             world.clock.advance(secs(15));
         }
+        if (moment, stage) == (Moment::BetweenTheLastReadAndTheWriteBack, Stage::WriteBack) {
+            // The revision that the tag worker read is too old by now.
+            world.clock.advance(secs(6));
+        }
         match moment.within() {
             Some((within, held)) if within == stage => interfere(world, stage, held, &act).await,
             _ => world.run(stage).await,
@@ -278,6 +282,7 @@ async fn a_lead_mended_before_its_failure_is_written_goes_round_and_is_sent() {
         world.request(bad()).await;
         if stage == Stage::WriteBack {
             world.run(Stage::Upsert).await;
+            world.clock.advance(secs(6));
         }
         interfere(&world, stage, held, |world| {
             edit(world, json!({ "emailAddress": "ada@example.org" }))
@@ -301,6 +306,8 @@ async fn a_bad_lead_that_is_edited_again_and_again_is_told_in_the_end() {
     for round in 0..10 {
         world.run(Stage::Upsert).await;
         edit(&world, json!({ "postcode": format!("SO14 {round}AA") }));
+        // The revision that the upsert worker read is too old by now.
+        world.clock.advance(secs(6));
         world.run(Stage::WriteBack).await;
         if world.lead_says("Ada", "crmStatus").as_deref() == Some("FAILED") {
             assert_eq!(round, 3);

@@ -444,6 +444,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
             webhook_max_age: None,
             lead_type: "dbrLead".into(),
             studio_url: Some("https://example.org/studio".parse().unwrap()),
+            max_answer: None,
         },
         bigin: BiginSettings {
             accounts_url: bigin.url().parse().unwrap(),

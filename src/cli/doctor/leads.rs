@@ -9,9 +9,11 @@ use super::finding::{Finding, Group};
 use super::sanity::NEEDED;
 use super::{FieldShown, LeadShown, PATIENCE, Patient, Wishes};
 use crate::domain::conversation::length;
-use crate::domain::lead::{Lead, LeadId};
+use crate::domain::lead::{Document, LeadId, LeadRead};
 use crate::domain::mapping::{Mapping, Rejection};
 use crate::domain::record::{OrgFields, Record};
+use crate::domain::unfit::Unfit;
+use crate::sanity::{RawDocument, Read};
 
 /// What is found, and what would be sent for the lead that was asked for.
 pub(super) async fn look(
@@ -36,12 +38,22 @@ pub(super) async fn look(
         );
     };
     let own = patient.settings.bigin.lead_id_field.as_deref();
-    let record_of = |lead: &Lead| render(mapping, own, lead, fields);
+    let record_of = |id: &LeadId, document: Document| render(mapping, own, id, document, fields);
     let mut findings = Vec::new();
-    let read = patient.sanity.read(&samples, PATIENCE).await.unwrap_or_default();
-    let read: Vec<Lead> = read.into_values().filter_map(|read| read.published).collect();
+    let rendered = |id: &LeadId, _: LeadRead, document: Option<RawDocument<'_>>| {
+        document?.parse().map(|document| record_of(id, document))
+    };
+    let read = patient
+        .sanity
+        .read(&samples, PATIENCE, rendered)
+        .await
+        .unwrap_or_default();
+    let read: Vec<(LeadId, Rendered)> = read
+        .into_iter()
+        .filter_map(|(id, read)| Some((id, read.made()??)))
+        .collect();
     if !read.is_empty() {
-        findings.extend(samples_of(&read, record_of, fields));
+        findings.extend(samples_of(read, fields));
     }
     let Some(id) = &wishes.lead else {
         return (findings, None);
@@ -51,30 +63,35 @@ pub(super) async fn look(
     (findings, shown)
 }
 
+type Rendered = Result<Record, Rejection>;
+
 /// As the worker does it.
-fn render(mapping: &Mapping, own: Option<&str>, lead: &Lead, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
-    let mut record = mapping.render(lead, fields)?;
+fn render(
+    mapping: &Mapping,
+    own: Option<&str>,
+    id: &LeadId,
+    document: Document,
+    fields: Option<&OrgFields>,
+) -> Rendered {
+    let mut record = mapping.render(document, fields)?;
     if let Some(own) = own.filter(|own| fields.is_none_or(|fields| fields.writable(own).is_some())) {
-        record.set(own, lead.id.as_str().into());
+        record.set(own, id.as_str().into());
     }
     Ok(record)
 }
 
-fn samples_of(
-    leads: &[Lead],
-    record_of: impl Fn(&Lead) -> Result<Record, Rejection>,
-    fields: Option<&OrgFields>,
-) -> Vec<Finding> {
+fn samples_of(leads: Vec<(LeadId, Rendered)>, fields: Option<&OrgFields>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut filled: BTreeMap<String, usize> = BTreeMap::new();
-    for lead in leads {
-        let record = match record_of(lead) {
+    let count = leads.len();
+    for (id, rendered) in leads {
+        let record = match rendered {
             Ok(record) => record,
             Err(rejection) => {
                 findings.push(Finding::warning(
                     Group::Leads,
                     "sample",
-                    format!("{} would end FAILED: {rejection}", lead.id),
+                    format!("{id} would end FAILED: {rejection}"),
                     "it is refused before anything is sent",
                     "fill it in in the Studio, or change the mapping",
                 ));
@@ -83,13 +100,12 @@ fn samples_of(
         };
         for (field, value) in record.fields() {
             *filled.entry(field.to_owned()).or_default() += 1;
-            findings.extend(too_long(&lead.id, field, value, fields));
+            findings.extend(too_long(&id, field, value, fields));
         }
     }
     let filled: Vec<String> = filled.iter().map(|(field, count)| format!("{field} {count}")).collect();
     let what = format!(
-        "of the {} changed last, this many would have: {}",
-        leads.len(),
+        "of the {count} changed last, this many would have: {}",
         filled.join(", ")
     );
     findings.insert(0, Finding::ok(Group::Leads, "samples", what));
@@ -114,11 +130,15 @@ fn too_long(lead: &LeadId, field: &str, value: &Value, fields: Option<&OrgFields
 async fn one(
     patient: &Patient,
     id: &LeadId,
-    record_of: impl Fn(&Lead) -> Result<Record, Rejection>,
+    record_of: impl Fn(&LeadId, Document) -> Rendered + Sync,
     show_values: bool,
 ) -> (Finding, Option<LeadShown>) {
     let failed = |what: String, why: &str, todo: &str| (Finding::failed(Group::Leads, "lead", what, why, todo), None);
-    let lead = match patient.sanity.read(std::slice::from_ref(id), PATIENCE).await {
+    let rendered = |id: &LeadId, lead: LeadRead, document: Option<RawDocument<'_>>| {
+        let document = document.and_then(|document| document.parse());
+        (lead, document.map(|document| record_of(id, document)))
+    };
+    let read = match patient.sanity.read(std::slice::from_ref(id), PATIENCE, rendered).await {
         Ok(mut read) => read.remove(id),
         Err(error) => {
             return failed(
@@ -128,8 +148,20 @@ async fn one(
             );
         }
     };
-    let lead = lead.unwrap_or_default();
-    let Some(published) = lead.published else {
+    let unfit = match &read {
+        Some(Read::TooLarge) => Some(Unfit::TooLarge),
+        Some(Read::Denied) => Some(Unfit::Unreadable),
+        _ => None,
+    };
+    if let Some(unfit) = unfit {
+        return failed(
+            format!("{id} would end FAILED: {}", unfit.reason()),
+            "nothing is sent for it",
+            unfit.remedy(),
+        );
+    }
+    let (lead, rendered) = read.and_then(Read::made).unwrap_or_default();
+    let Some((published, rendered)) = lead.published.zip(rendered) else {
         let todo = match lead.copies.is_empty() {
             true => "copy the id from the Studio; it has to be of the type that SANITY_LEAD_TYPE names",
             false => "publish it: it is a draft so far",
@@ -140,7 +172,7 @@ async fn one(
             todo,
         );
     };
-    let record = match record_of(&published) {
+    let record = match rendered {
         Ok(record) => record,
         Err(rejection) => {
             let todo = "fill it in in the Studio, or change the mapping";

@@ -234,6 +234,7 @@ mod tests {
             webhook_max_age: None,
             lead_type: "dbrLead".to_owned(),
             studio_url: None,
+            max_answer: None,
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn look(patient: &Patient) -> (Vec<Finding>, Vec<LeadId>) {
         Err(error) => return (vec![refused("read", &error, "leads cannot be read")], Vec::new()),
     };
     // Drafts are read as well, which another right may be needed for.
-    if let Err(error) = patient.sanity.read(&samples, PATIENCE).await {
+    if let Err(error) = patient.sanity.read(&samples, PATIENCE, |_, _, _| ()).await {
         return (vec![refused("read", &error, "leads cannot be read")], Vec::new());
     }
     let settings = &patient.settings.sanity;
@@ -53,6 +53,14 @@ pub(super) async fn look(patient: &Patient) -> (Vec<Finding>, Vec<LeadId>) {
             ),
         ),
     }];
+    let revisions = patient.sanity.revisions(&samples, PATIENCE).await;
+    if let Some(revisions) = revisions.ok().filter(|_| !samples.is_empty()) {
+        let what = match revisions {
+            Some(_) => "revisions come without the leads' content, so a lead that has not changed is read once",
+            None => "revisions come with the leads' content only, so every lead is read again before its tag",
+        };
+        findings.push(Finding::ok(Group::Sanity, "revisions", what));
+    }
     findings.push(match patient.sanity.try_write(samples.first(), PATIENCE).await {
         Ok(()) => Finding::ok(
             Group::Sanity,

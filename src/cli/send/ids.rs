@@ -93,6 +93,7 @@ async fn found(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Res
         dataset: access.dataset,
         token: access.token,
         lead_type: access.lead_type,
+        max_answer: sanity::MAX_ANSWER,
     };
     let calls = Calls::new(SharedClock::clone(clock), Arc::default());
     let sanity = Sanity::new(settings, http, calls, SharedClock::clone(clock));

@@ -41,9 +41,11 @@ pub(super) async fn send(patient: &Patient) -> anyhow::Result<()> {
     for _ in 0..PATIENTLY {
         tokio::time::sleep(EVERY).await;
         // What cannot be read now may be in a second.
-        let read = patient.sanity_client().read(std::slice::from_ref(&id), PATIENCE).await;
-        let Ok(mut reads) = read else { continue };
-        let Some(lead) = reads.remove(&id).and_then(|read| read.published) else {
+        let ids = std::slice::from_ref(&id);
+        let read = patient.sanity_client().read(ids, PATIENCE, |_, lead, _| lead).await;
+        let lead = read.ok().and_then(|mut reads| reads.remove(&id)?.made());
+        let Some(lead) = lead else { continue };
+        let Some(lead) = lead.published else {
             bail!("the lead {id} is not in Sanity any more");
         };
         match lead.crm_status.as_deref() {

@@ -1,7 +1,11 @@
 //! The templates of a mapping: a minijinja environment that can only compute, checked as a whole before its first lead.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use minijinja::machinery::{Instruction, get_compiled_template};
+use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Template, UndefinedBehavior, Value};
 use serde_json::{Map, Value as Json};
 
@@ -90,7 +94,7 @@ impl Templates {
         if !unknown.is_empty() {
             return Err(unknown);
         }
-        match template.render(variables(&Map::new(), conversation::LIMIT)) {
+        match template.render(Variables::of(Map::new()).with_limit(conversation::LIMIT)) {
             Err(error) if is_fault(&error) => Err(broken(error)),
             _ => Ok(()),
         }
@@ -112,35 +116,65 @@ impl Templates {
 }
 
 /// The variables of a lead's templates: the document's own fields, and the whole of it as `lead`.
-pub(super) fn variables(document: &Map<String, Json>, conversation_limit: usize) -> Value {
-    let own: Vec<(&str, Value)> = document.iter().map(|(key, part)| (key.as_str(), value(part))).collect();
-    let lead = Value::from_pairs(own.iter().cloned());
-    let ours = [("lead", lead), (CONVERSATION_LIMIT, conversation_limit.into())];
-    Value::from_pairs(own.into_iter().chain(ours))
-}
+pub(super) struct Variables(Vec<(String, Value)>);
 
-fn object(parts: &Map<String, Json>) -> Value {
-    Value::from_pairs(parts.iter().map(|(key, part)| (key.as_str(), value(part))))
+impl Variables {
+    /// Takes the document apart, so that no more than a part of it is in memory twice.
+    pub(super) fn of(document: Map<String, Json>) -> Self {
+        Self(document.into_iter().map(|(key, part)| (key, value(part))).collect())
+    }
+
+    /// With the limit of the `conversation` filter. The parts are shared, not copied.
+    pub(super) fn with_limit(&self, conversation_limit: usize) -> Value {
+        let own = || self.0.iter().map(|(key, part)| (key.as_str(), part.clone()));
+        let ours = [
+            ("lead", Value::from_pairs(own())),
+            (CONVERSATION_LIMIT, conversation_limit.into()),
+        ];
+        Value::from_pairs(own().chain(ours))
+    }
 }
 
 /// A part of the document as a template sees it. Null is undefined, so that it renders as nothing, also in `a ~ b`.
-fn value(json: &Json) -> Value {
+fn value(json: Json) -> Value {
     match json {
         Json::Null => Value::UNDEFINED,
-        Json::Bool(flag) => (*flag).into(),
+        Json::Bool(flag) => flag.into(),
         Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(signed), _) => signed.into(),
             (None, Some(unsigned)) => unsigned.into(),
             (None, None) => number.as_f64().map_or(Value::UNDEFINED, Value::from),
         },
         Json::String(text) => text.into(),
-        Json::Array(parts) => parts.iter().map(value).collect(),
-        Json::Object(parts) => object(parts),
+        Json::Array(_) => Value::from_object(List(json)),
+        Json::Object(parts) => Value::from_pairs(parts.into_iter().map(|(key, part)| (key, value(part)))),
     }
 }
 
-fn json(value: &Value) -> Json {
-    serde_json::to_value(value).unwrap_or_default()
+/// A list of the document. It stays as it was parsed: a conversation may be megabytes, and templates seldom look at more of it
+/// than the `conversation` filter, which takes it as it is.
+#[derive(Debug)]
+struct List(Json);
+
+impl Object for List {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.get(key.as_usize()?).cloned().map(value)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.0.as_array().map_or(0, Vec::len))
+    }
+}
+
+fn json(value: &Value) -> Cow<'_, Json> {
+    match value.downcast_object_ref::<List>() {
+        Some(List(list)) => Cow::Borrowed(list),
+        None => Cow::Owned(serde_json::to_value(value).unwrap_or_default()),
+    }
 }
 
 fn e164(number: &Value, region: Option<&str>, default: &str) -> Result<String, Error> {

@@ -40,7 +40,7 @@ fn lead(status: Option<&str>) -> Lead {
     if let Some(status) = status {
         document["crmStatus"] = status.into();
     }
-    Lead::from_document(document.as_object().unwrap().clone()).unwrap()
+    Lead::from_document(document.as_object().unwrap()).unwrap()
 }
 
 /// A sync that a webhook for this revision has opened.

@@ -2,6 +2,7 @@
 //! webhooks. What is known of the real one is named at its place (official docs, source of Sanity's own packages); what is
 //! not known is marked as an assumption.
 
+mod doc;
 mod fault;
 mod groq;
 mod hooks;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix_web::web::Data;
 use jiff::Timestamp;
 
+pub use doc::{DocSwitches, WithoutContent};
 pub use fault::{Fault, Faults, Kind, RetryAfter};
 pub use model::{By, Call, Change, Document, Model, Transaction};
 pub use studio::Impossible;

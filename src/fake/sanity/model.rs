@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::doc::DocSwitches;
 use super::fault::{Faults, Kind};
 use super::mutate::{MutateError, Mutation, Operation, Workspace};
 use super::webhook::{Attempt, Webhooks};
@@ -32,6 +33,8 @@ pub struct Model {
     pub webhooks: Webhooks,
     /// Faults that wait for their request.
     pub faults: Faults,
+    /// What reads of documents do otherwise than they should.
+    pub doc: DocSwitches,
     /// While set, every connection is cut before any work is done.
     pub down: bool,
     /// How long every answer takes, in real time.
@@ -128,6 +131,7 @@ impl Model {
             calls: Vec::new(),
             webhooks: Webhooks::default(),
             faults: Faults::default(),
+            doc: DocSwitches::default(),
             down: false,
             latency: Duration::ZERO,
             query_lag: Duration::ZERO,

@@ -21,6 +21,7 @@ pub(super) struct Reply {
 
 enum Body {
     Json(Value),
+    Text(String),
     Html(String),
 }
 
@@ -30,6 +31,15 @@ impl Reply {
             status: Some(status),
             headers: Vec::new(),
             body: Body::Json(body),
+        }
+    }
+
+    /// JSON that is written out already.
+    pub(super) fn text(status: u16, body: String) -> Self {
+        Self {
+            status: Some(status),
+            headers: Vec::new(),
+            body: Body::Text(body),
         }
     }
 
@@ -103,6 +113,7 @@ impl Reply {
         }
         match self.body {
             Body::Json(body) => response.json(body),
+            Body::Text(body) => response.content_type("application/json").body(body),
             Body::Html(page) => response.content_type("text/html").body(page),
         }
     }

@@ -1,14 +1,16 @@
 //! The HTTP API: documents by id, mutations and queries, and what every request is checked for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix_web::web::{self, Bytes, Data, Path, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::{Map, Value, json};
 
+use super::doc::{Wanted, documents};
 use super::fault::{Fault, Kind};
 use super::groq::{self, GroqError};
-use super::model::{By, Committed, Document, Model, Order};
+use super::model::{By, Committed, Model, Order};
 use super::mutate::{MutateError, Mutation};
 use super::reply::Reply;
 use super::{DATASET, MANAGEMENT_TOKEN, Shared, TOKEN, hooks};
@@ -58,39 +60,26 @@ async fn doc(
     let (version, dataset, ids) = path.into_inner();
     let ids: Vec<&str> = ids.split(',').collect();
     let gate = Gate::new(Kind::Doc, &request, &version, Some(&dataset), ids.len());
-    serve(&shared, gate, |model| match flag(&params, "includeAllVersions") {
+    let flags = (flag(&params, "includeAllVersions"), flag(&params, "excludeContent"));
+    let mut took = Duration::ZERO;
+    let response = serve(&shared, gate, |model| match flags {
         _ if ids.iter().any(|id| id.is_empty() || id.contains(' ')) => Reply::boom(400, "Invalid document ID"),
-        Ok(all) => documents(model, &ids, all, has_versions(&version)),
-        Err(reply) => reply,
+        (Ok(all), Ok(without_content)) => {
+            let wanted = Wanted {
+                ids: &ids,
+                all,
+                versions: has_versions(&version),
+                without_content,
+            };
+            let reply;
+            (reply, took) = documents(model, &wanted);
+            reply
+        }
+        (Err(reply), _) | (_, Err(reply)) => reply,
     })
-    .await
-}
-
-/// In the order of their ids, not in that of the request: results must be looked up by `_id`. `omitted` names the very ids
-/// that were asked for and are not there, also where a draft of one is (assumption).
-fn documents(model: &Model, ids: &[&str], all: bool, versions: bool) -> Reply {
-    let mut found: BTreeMap<&str, &Document> = BTreeMap::new();
-    let drafts: Vec<String> = ids.iter().map(|id| format!("drafts.{id}")).collect();
-    let asked = ids
-        .iter()
-        .copied()
-        .filter(|id| versions || !id.starts_with("versions."));
-    let drafts = drafts.iter().map(String::as_str).filter(|_| all);
-    found.extend(asked.chain(drafts).filter_map(|id| Some((id, model.document(id)?))));
-    if all && versions {
-        let of_releases = model.documents.range("versions.".to_owned().."versions/".to_owned());
-        let of_releases = of_releases.filter(|(id, _)| ids.contains(&published(id)));
-        found.extend(of_releases.map(|(id, document)| (id.as_str(), document)));
-    }
-    let missing = ids.iter().filter(|id| !found.contains_key(**id));
-    let omitted: Vec<Value> = missing.map(|id| json!({"id": id, "reason": "existence"})).collect();
-    let found: Vec<&Document> = found.into_values().collect();
-    Reply::json(200, json!({"documents": found, "omitted": omitted}))
-}
-
-/// The id behind that of a release's version.
-fn published(id: &str) -> &str {
-    id.splitn(3, '.').nth(2).unwrap_or(id)
+    .await;
+    tokio::time::sleep(took).await;
+    response
 }
 
 async fn mutate(
@@ -203,7 +192,11 @@ async fn query(
             true => has_versions(&version) || !id.starts_with("versions."),
             false => !is_copy(id),
         };
-        let documents = store.iter().filter(|(id, _)| visible(id)).map(|(_, document)| document);
+        let readable = |id: &str| !model.doc.denied.contains(id);
+        let documents = store
+            .iter()
+            .filter(|(id, _)| visible(id) && readable(id))
+            .map(|(_, document)| document);
         match groq::run(&text, &given, documents, model.clock.now()) {
             Ok(result) if param(&params, "returnQuery") == Some("false") => {
                 Reply::json(200, json!({"ms": 1, "result": result, "syncTags": []}))

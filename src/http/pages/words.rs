@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::clock::until;
 use crate::domain::failure::Remote;
+use crate::domain::unfit::Unfit;
 use crate::http::api::SyncJson;
 use crate::http::overview::Health;
 use crate::store::Overview;
@@ -236,7 +237,9 @@ fn on_its_way(state: &str) -> &'static str {
 /// What would mend a lead that failed for this reason, where it is known.
 pub(super) fn mend(reason: &str) -> Option<&'static str> {
     let says = |words: &str| reason.contains(words);
-    let advice = if says("not an email address") {
+    let advice = if let Some(unfit) = Unfit::from_reason(reason) {
+        unfit.remedy()
+    } else if says("not an email address") {
         "Correct the email address of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
     } else if says("not a phone number") {
         "Correct the phone number of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bigin_sync::config::{Layers, Settings};
-use bigin_sync::domain::lead::Lead;
 use bigin_sync::domain::mapping::{Mapping, Rejection};
 use bigin_sync::domain::record::{Field, OrgFields, Record};
 use serde_json::{Map, Value, json};
@@ -132,7 +131,7 @@ fn rendered(mapping: &Mapping, lead: &str, fields: Option<&OrgFields>) -> Result
     ] {
         document.entry(name).or_insert_with(|| json!(value));
     }
-    mapping.render(&Lead::from_document(document).unwrap(), fields)
+    mapping.render(document, fields)
 }
 
 /// What is not as the block says. A recipe's sample tells of its own fields, and may tell of more.

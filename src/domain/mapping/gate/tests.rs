@@ -16,7 +16,7 @@ fn what_the_organisation_lacks_goes_to_the_end_of_description() {
     ]);
     let mut document = ada();
     document["address"] = json!("1 Solar Street\nHarbour Side");
-    let record = default_mapping().render(&lead(document), Some(&fields)).unwrap();
+    let record = default_mapping().render(lead(document), Some(&fields)).unwrap();
     insta::assert_snapshot!(record.text("Description").unwrap(), @r"
     [27/07/2025, 15:03:22] AI: Good afternoon
 
@@ -45,13 +45,13 @@ fn the_extras_make_a_description_by_themselves_and_go_where_it_is_missing() {
         ("Lead_Source", "DBR Dashboard"),
         ("Description", "{{ conversationHistory|conversation }}"),
     ];
-    let record = mapping(&templates).render(&lead(quiet.clone()), Some(&with)).unwrap();
+    let record = mapping(&templates).render(lead(quiet.clone()), Some(&with)).unwrap();
     assert_eq!(record.text("Description"), Some("Lead Source: DBR Dashboard"));
-    let unmapped = mapping(&templates[..1]).render(&lead(quiet), Some(&with)).unwrap();
+    let unmapped = mapping(&templates[..1]).render(lead(quiet), Some(&with)).unwrap();
     assert_eq!(unmapped.text("Description"), Some("Lead Source: DBR Dashboard"));
 
     for without in [org(&[]), org(&[("Description", "textarea", None, true)])] {
-        let record = default_mapping().render(&lead(ada()), Some(&without)).unwrap();
+        let record = default_mapping().render(lead(ada()), Some(&without)).unwrap();
         assert_eq!(shown(&record), "Last_Name = \"Søn-O'Brien & Co\"\n");
     }
 }
@@ -64,7 +64,7 @@ fn what_a_lead_lacks_is_no_line_of_description() {
     ]);
     let templates = [("Lead_Source", "{{ nothing }}"), ("Lead_Status", "{{ status }}")];
     let document = json!({"secondName": "Example", "status": "HOT"});
-    let record = mapping(&templates).render(&lead(document), Some(&fields)).unwrap();
+    let record = mapping(&templates).render(lead(document), Some(&fields)).unwrap();
     assert_eq!(record.text("Description"), Some("Lead Status: HOT"));
 }
 
@@ -82,7 +82,7 @@ fn the_conversation_gives_way_to_the_extras() {
     };
     let history: Vec<_> = (10..20).map(|n| json!({"message": format!("number {n}")})).collect();
     let document = json!({"secondName": "Example", "note": "keep me", "conversationHistory": history});
-    let rendered = |length| mapping(&templates).render(&lead(document.clone()), Some(&fields(length)));
+    let rendered = |length| mapping(&templates).render(lead(document.clone()), Some(&fields(length)));
     let described = |length| {
         let record = rendered(length).unwrap();
         record.text("Description").unwrap_or_default().to_owned()
@@ -133,7 +133,7 @@ fn a_long_conversation_and_extras_stay_within_the_default_length() {
         ("Note", "{{ note }}"),
         ("Description", "{{ conversationHistory|conversation }}"),
     ];
-    let record = mapping(&templates).render(&lead(document), Some(&fields)).unwrap();
+    let record = mapping(&templates).render(lead(document), Some(&fields)).unwrap();
     let text = record.text("Description").unwrap();
     assert!((31_900..=32_000).contains(&length(text)), "{}", length(text));
     assert!(text.starts_with("[… ") && text.contains("Lead: number 3999\n\nNote: nnn") && text.ends_with(&note));
@@ -161,7 +161,7 @@ fn values_take_the_type_of_their_field() {
         let fields = org(&[("Last_Name", "text", None, false), ("Thing", data_type, Some(1), false)]);
         let document = json!({"secondName": "Example", "a": text});
         let record = mapping(&[("Thing", "{{ a }}")])
-            .render(&lead(document), Some(&fields))
+            .render(lead(document), Some(&fields))
             .unwrap();
         let sent = record
             .fields()

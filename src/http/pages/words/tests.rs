@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::state::State;
 use crate::domain::sync::{Source, Sync, SyncId};
+use crate::domain::unfit::Unfit;
 use crate::store::SyncView;
 
 fn now() -> Timestamp {
@@ -119,6 +120,9 @@ fn reasons_that_we_know_have_something_that_mends_them() {
         "Description has no room for Lead Source, which Bigin has no field of its own for: shorten it",
         "The mapping of Title failed on this lead: unknown filter",
         "Bigin cannot be reached (CONNECT)",
+        Unfit::TooLarge.reason(),
+        Unfit::Unreadable.reason(),
+        Unfit::Unrenderable.reason(),
     ] {
         assert!(mend(reason).is_some(), "{reason}");
     }

@@ -1,0 +1,261 @@
+//! What an answer of `/data/doc` says of each lead. The answer stays as bytes: only the few fields that decisions need
+//! are parsed of every document, and one whole document at a time where the caller asks for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::unreadable;
+use crate::domain::failure::CallError;
+use crate::domain::lead::{Document, Lead, LeadId, LeadRead};
+use crate::outbound::{BYTE_ORDER_MARK, json, with_whole_characters};
+
+/// What Sanity says of one lead that it was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Read<T> {
+    /// Its document, or that it does not exist: what the caller made of it.
+    Made(T),
+    /// With its drafts and versions it exceeds the limit of an answer.
+    TooLarge,
+    /// The token may not read it.
+    Denied,
+    /// The answer neither has it nor says why not, or what it has is not a document. The lead may exist.
+    Missing,
+}
+
+impl<T> Read<T> {
+    /// What was made of the lead, where Sanity said something of it.
+    pub fn made(self) -> Option<T> {
+        match self {
+            Self::Made(made) => Some(made),
+            Self::TooLarge | Self::Denied | Self::Missing => None,
+        }
+    }
+}
+
+/// A document that is not parsed yet.
+pub struct RawDocument<'a>(&'a RawValue);
+
+impl RawDocument<'_> {
+    /// Parses the whole document, which takes up to nine times its bytes; `None` where it is nested too deeply.
+    pub fn parse(&self) -> Option<Document> {
+        json(self.0.get().as_bytes())
+    }
+}
+
+/// `{"documents":[…],"omitted":[{"id","reason":"existence"|"permission"}]}` (source of @sanity/client).
+#[derive(Deserialize)]
+pub(super) struct DocAnswer<'a> {
+    #[serde(borrow)]
+    documents: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    omitted: Option<Vec<&'a RawValue>>,
+}
+
+/// A document that was asked for and is not in the answer.
+#[derive(Deserialize)]
+struct Omitted {
+    id: String,
+    reason: String,
+}
+
+/// The fields of a document that decisions need, each unparsed, so that none of the wrong type spoils the others.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "_id")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_rev")]
+    rev: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_type")]
+    document_type: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_updatedAt")]
+    updated_at: Option<&'a RawValue>,
+    #[serde(borrow, rename = "crmStatus")]
+    crm_status: Option<&'a RawValue>,
+    #[serde(borrow, rename = "biginContactId")]
+    contact: Option<&'a RawValue>,
+    #[serde(borrow, rename = "lastSyncedAt")]
+    last_synced_at: Option<&'a RawValue>,
+    #[serde(borrow, rename = "crmError")]
+    crm_error: Option<&'a RawValue>,
+}
+
+/// The published document of a lead in an answer.
+struct Published<'a> {
+    /// `None` where it has another `_type`.
+    lead: Option<Lead>,
+    raw: &'a RawValue,
+}
+
+/// The revision of a lead, read without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionRead {
+    /// `_rev` of the published document.
+    pub rev: String,
+    /// As for [`LeadRead::copies`].
+    pub copies: Vec<String>,
+}
+
+impl<'a> DocAnswer<'a> {
+    /// Borrows from the body of a successful answer.
+    pub(super) fn of(body: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)).ok()
+    }
+
+    /// Whether there is any document in it.
+    pub(super) fn has_documents(&self) -> bool {
+        self.documents.as_ref().is_some_and(|documents| !documents.is_empty())
+    }
+
+    /// What it says of each of `ids`, in their order. `visit` gets every lead that exists, or is said not to, with its
+    /// document where it is published.
+    pub(super) fn sort<T>(
+        &self,
+        ids: &[LeadId],
+        lead_type: &str,
+        mut visit: impl FnMut(&LeadId, LeadRead, Option<RawDocument<'_>>) -> T,
+    ) -> Result<Vec<(LeadId, Read<T>)>, CallError> {
+        let Some(documents) = &self.documents else {
+            return Err(unreadable("Sanity's answer has no documents"));
+        };
+        let mut published: BTreeMap<&str, Published<'_>> = BTreeMap::new();
+        let mut copies: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for raw in documents {
+            let Some((id, document_type, lead)) = fields(raw, |fields| {
+                let document_type = text(fields.document_type);
+                Some((
+                    text(fields.id)?,
+                    document_type,
+                    Lead::from_fields(|key| fields.text(key)),
+                ))
+            }) else {
+                continue;
+            };
+            let is_lead = document_type.as_deref() == Some(lead_type);
+            match asked(ids, &id) {
+                Some(asked) if asked == id && is_lead && lead.is_none() => {
+                    // It lacks its own fields, so what it says cannot be trusted: it counts as absent.
+                }
+                Some(asked) if asked == id => {
+                    let lead = lead.filter(|_| is_lead);
+                    published.insert(asked, Published { lead, raw });
+                }
+                Some(asked) if is_lead => copies.entry(asked).or_default().push(id),
+                _ => {}
+            }
+        }
+        let (gone, denied) = self.omitted();
+        let read = ids.iter().map(|id| {
+            let key = id.as_str();
+            let copies = copies.remove(key).unwrap_or_default();
+            let read = match published.remove(key) {
+                Some(Published { lead, raw }) => {
+                    let document = lead.is_some().then_some(RawDocument(raw));
+                    let published = lead;
+                    Read::Made(visit(id, LeadRead { published, copies }, document))
+                }
+                None if gone.contains(key) => Read::Made(visit(
+                    id,
+                    LeadRead {
+                        published: None,
+                        copies,
+                    },
+                    None,
+                )),
+                None if denied.contains(key) => Read::Denied,
+                None => Read::Missing,
+            };
+            (id.clone(), read)
+        });
+        Ok(read.collect())
+    }
+
+    /// The revisions in an answer without content; `None` where it has none although it has leads.
+    pub(super) fn revisions(&self, ids: &[LeadId]) -> Option<BTreeMap<LeadId, RevisionRead>> {
+        let (gone, denied) = self.omitted();
+        let mut revisions: BTreeMap<LeadId, RevisionRead> = BTreeMap::new();
+        let mut copies: BTreeMap<LeadId, Vec<String>> = BTreeMap::new();
+        for raw in self.documents.iter().flatten() {
+            let Some((id, rev)) = fields(raw, |fields| Some((text(fields.id)?, text(fields.rev)))) else {
+                continue;
+            };
+            match (published_id(&id), rev) {
+                (Some(lead), Some(rev)) if lead.as_str() == id => {
+                    let copies = Vec::new();
+                    revisions.insert(lead, RevisionRead { rev, copies });
+                }
+                (Some(lead), _) if lead.as_str() != id => copies.entry(lead).or_default().push(id),
+                _ => {}
+            }
+        }
+        let exist = ids
+            .iter()
+            .any(|id| !gone.contains(id.as_str()) && !denied.contains(id.as_str()));
+        if revisions.is_empty() && exist {
+            return None;
+        }
+        for (lead, read) in &mut revisions {
+            read.copies = copies.remove(lead).unwrap_or_default();
+        }
+        Some(revisions)
+    }
+
+    /// The ids that do not exist, and those that the token may not read.
+    fn omitted(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut gone, mut denied) = (BTreeSet::new(), BTreeSet::new());
+        for entry in self.omitted.iter().flatten() {
+            match json::<Omitted>(entry.get().as_bytes()) {
+                Some(Omitted { id, reason }) if reason == "existence" => gone.insert(id),
+                Some(Omitted { id, reason }) if reason == "permission" => denied.insert(id),
+                _ => false,
+            };
+        }
+        (gone, denied)
+    }
+}
+
+impl Fields<'_> {
+    fn text(&self, key: &str) -> Option<String> {
+        text(match key {
+            "_id" => self.id,
+            "_rev" => self.rev,
+            "_type" => self.document_type,
+            "_updatedAt" => self.updated_at,
+            "crmStatus" => self.crm_status,
+            "biginContactId" => self.contact,
+            "lastSyncedAt" => self.last_synced_at,
+            "crmError" => self.crm_error,
+            _ => None,
+        })
+    }
+}
+
+/// Reads the few fields of a document, also where the name of another field has half of a character.
+fn fields<R>(raw: &RawValue, read: impl Fn(&Fields<'_>) -> Option<R>) -> Option<R> {
+    let text = raw.get();
+    match serde_json::from_str(text) {
+        Ok(fields) => read(&fields),
+        Err(_) if !text.starts_with('{') => None,
+        Err(_) => read(&serde_json::from_slice(&with_whole_characters(text.as_bytes())).ok()?),
+    }
+}
+
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    json(raw?.get().as_bytes())
+}
+
+/// The one of `ids` that a document is of: its published one, a draft or a version.
+fn asked<'i>(ids: &'i [LeadId], document: &str) -> Option<&'i str> {
+    let of = published_id(document)?;
+    ids.iter().find(|id| **id == of).map(LeadId::as_str)
+}
+
+/// `X` for `X`, `drafts.X` and `versions.{release}.X`.
+fn published_id(id: &str) -> Option<LeadId> {
+    let rest = id.strip_prefix("drafts.").or_else(|| {
+        let version = id.strip_prefix("versions.")?;
+        version.split_once('.').map(|(_release, rest)| rest)
+    });
+    LeadId::parse(rest.unwrap_or(id)).ok()
+}

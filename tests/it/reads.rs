@@ -1,0 +1,345 @@
+//! Reads of leads from Sanity: bounded in bytes, and none of what an answer leaves out is taken for deleted.
+
+use bigin_sync::domain::failure::Remote;
+use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::sync::Source;
+use bigin_sync::domain::unfit::Unfit;
+use bigin_sync::fake::sanity::{Fault, Kind, WithoutContent};
+use bigin_sync::store::Stage;
+use bigin_sync::workers::reconcile;
+use serde_json::json;
+
+use crate::process::Stage as Program;
+use crate::world::{World, id, lead, secs, with};
+
+/// Of the answers in these tests: room for some leads as tests have them, and for one that is heavy.
+const LIMIT: usize = 20_000;
+
+/// More bytes than half of the limit.
+const HEAVY: usize = 12_000;
+
+/// More bytes than the limit.
+const TOO_HEAVY: usize = 30_000;
+
+async fn world() -> World {
+    World::with(|settings| settings.sanity.max_answer = Some(LIMIT)).await
+}
+
+fn reads(world: &World) -> usize {
+    world.sanity.model().calls_of(Kind::Doc)
+}
+
+async fn sanity_is_paused(world: &World) -> bool {
+    world.store().breaker(Remote::Sanity).await.unwrap().open.is_some()
+}
+
+#[actix_web::test]
+async fn heavy_leads_are_sent_in_parts() {
+    for form in [
+        WithoutContent::Revisions,
+        WithoutContent::OmittedOnly,
+        WithoutContent::Ignored,
+    ] {
+        let world = world().await;
+        world.sanity.model().doc.without_content = form;
+        for number in 0..30 {
+            let name = format!("Lead{number}");
+            world.sanity.model().doc.bulk.insert(id(&name), HEAVY);
+            world.request(lead(&name)).await;
+        }
+        world.run_to_the_end().await;
+        assert_eq!(world.ledger().await.sent, 30, "{form:?}");
+        assert!(!sanity_is_paused(&world).await);
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_lead_above_the_limit_fails_alone() {
+    for form in [
+        WithoutContent::Revisions,
+        WithoutContent::OmittedOnly,
+        WithoutContent::Ignored,
+    ] {
+        let world = world().await;
+        world.sanity.model().doc.without_content = form;
+        world.sanity.model().doc.bulk.insert(id("Lead7"), TOO_HEAVY);
+        for number in 0..20 {
+            world.request(lead(&format!("Lead{number}"))).await;
+        }
+        world.run_to_the_end().await;
+        assert_eq!(world.ledger().await.sent, 19, "{form:?}");
+        assert_eq!(world.lead_says("Lead7", "crmStatus").as_deref(), Some("FAILED"));
+        assert_eq!(
+            world.lead_says("Lead7", "crmError").as_deref(),
+            Some(Unfit::TooLarge.reason())
+        );
+        let story = world.history(world.sync("Lead7").await.sync.id).await;
+        assert!(
+            story.iter().any(|entry| entry.detail["lead_too_large"] == true),
+            "{story:?}"
+        );
+        // An editor who makes it smaller and asks again has it sent.
+        world.clock.advance(secs(60));
+        world.sanity.model().doc.bulk.clear();
+        world.sanity.model().request(&id("Lead7")).unwrap();
+        world.deliver().await;
+        world.run_to_the_end().await;
+        assert_eq!(world.lead_says("Lead7", "crmStatus").as_deref(), Some("SENT"));
+        world.finish().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_withdrawn_lead_above_the_limit_stays_withdrawn() {
+    let world = world().await;
+    world.sanity.model().doc.bulk.insert(id("Ada"), TOO_HEAVY);
+    world.request(lead("Ada")).await;
+    world.run(Stage::Upsert).await;
+    let withdrawn = json!({ "crmStatus": "NOT_SENT" });
+    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "cancelled");
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("NOT_SENT"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn answers_without_any_lead_end_none() {
+    let world = World::new().await;
+    world.sanity.model().doc.empty = true;
+    for name in ["Ada", "Grace"] {
+        world.request(lead(name)).await;
+    }
+    for _ in 0..20 {
+        world.pass(secs(60)).await;
+    }
+    assert_eq!(world.ledger().await.in_progress, 2);
+    assert!(sanity_is_paused(&world).await, "it is the service's fault");
+    world.sanity.model().doc.empty = false;
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_that_answers_leave_out_is_not_deleted() {
+    let world = World::new().await;
+    world.sanity.model().doc.unmentioned.insert(id("Ada"));
+    for name in ["Ada", "Grace"] {
+        world.request(lead(name)).await;
+    }
+    for _ in 0..10 {
+        world.pass(secs(60)).await;
+    }
+    assert_eq!(world.state("Grace").await, "sent");
+    let ada = world.sync("Ada").await.sync;
+    assert_eq!(ada.state.label(), "requested");
+    assert!(ada.failures.count > 1 && !sanity_is_paused(&world).await, "{ada:?}");
+    world.sanity.model().doc.unmentioned.clear();
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_that_answers_always_leave_out_is_given_up() {
+    let world = World::with(|settings| settings.give_up_after = secs(600)).await;
+    world.request(lead("Grace")).await;
+    world.run_to_the_end().await;
+    world.sanity.model().doc.unmentioned.insert(id("Ada"));
+    world.request(lead("Ada")).await;
+    for _ in 0..60 {
+        world.pass(secs(60)).await;
+    }
+    assert_eq!(
+        world.state("Ada").await,
+        "rejected",
+        "its result waits until it can be read"
+    );
+    world.sanity.model().doc.unmentioned.clear();
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_document_of_another_type_is_a_deleted_lead() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world
+        .sanity
+        .model()
+        .publish(with(lead("Ada"), json!({ "_type": "page" })))
+        .unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "lead_deleted");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_that_may_not_be_read_is_rejected_alone() {
+    let world = World::new().await;
+    world.sanity.model().doc.denied.insert(id("Ada"));
+    for name in ["Ada", "Grace"] {
+        world.request(lead(name)).await;
+    }
+    for _ in 0..10 {
+        world.pass(secs(60)).await;
+    }
+    assert_eq!(world.state("Grace").await, "sent");
+    assert_eq!(world.state("Ada").await, "rejected");
+    assert!(!sanity_is_paused(&world).await);
+    world.sanity.model().doc.denied.clear();
+    world.run_to_the_end().await;
+    assert_eq!(
+        world.lead_says("Ada", "crmError").as_deref(),
+        Some(Unfit::Unreadable.reason())
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_token_that_may_read_no_lead_pauses_sanity() {
+    let world = World::new().await;
+    let names = ["Ada", "Grace"];
+    world.sanity.model().doc.denied.extend(names.map(id));
+    for name in names {
+        world.request(lead(name)).await;
+    }
+    world.run_due().await;
+    assert!(sanity_is_paused(&world).await);
+    assert_eq!(world.ledger().await.in_progress, 2);
+    world.sanity.model().doc.denied.clear();
+    world.run_to_the_end().await;
+    assert_eq!(world.ledger().await.sent, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_unchanged_lead_is_read_whole_once() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    assert_eq!(reads(&world), 1);
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    assert_eq!(reads(&world), 2, "its revision, without its content");
+    world.run(Stage::WriteBack).await;
+    assert_eq!(reads(&world), 2, "the revision is fresh");
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_result_is_written_on_a_fresh_revision_only() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    world.clock.advance(secs(6));
+    world.run(Stage::WriteBack).await;
+    assert_eq!(reads(&world), 3);
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_edit_after_the_tag_is_read_before_the_result() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "postcode": "SO14 0AA" }))
+        .unwrap();
+    world.run(Stage::WriteBack).await;
+    assert_eq!((reads(&world), world.state("Ada").await), (2, "tagged"), "a conflict");
+    world.run_to_the_end().await;
+    assert_eq!((reads(&world), world.state("Ada").await), (3, "sent"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_request_after_the_tag_is_not_swallowed() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world.clock.advance(secs(15));
+    world.run(Stage::Tag).await;
+    let ada = LeadId::parse(&id("Ada")).unwrap();
+    world.store().request(ada, Source::Person, None).await.unwrap();
+    world.run(Stage::WriteBack).await;
+    assert_eq!(world.state("Ada").await, "requested");
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+async fn round(world: &World) -> Result<Option<usize>, reconcile::ReconcileError> {
+    reconcile::round(&world.app.context, secs(60), secs(30)).await
+}
+
+#[actix_web::test]
+async fn reconciliation_steps_over_a_part_that_fails() {
+    let world = World::new().await;
+    world.sanity.model().webhooks.lose_next(150);
+    for number in 0..150 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.clock.advance(secs(60));
+    world.sanity.model().faults.fail_next(Kind::Doc, Fault::Status(500), 1);
+    assert!(round(&world).await.is_err(), "some were left out");
+    assert_eq!(world.ledger().await.opened_by_reconciliation, 50);
+    assert_eq!(round(&world).await.unwrap(), Some(100));
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn reconciliation_finds_leads_of_any_size() {
+    let world = world().await;
+    world.sanity.model().webhooks.lose_next(20);
+    for number in 0..20 {
+        let name = format!("Lead{number}");
+        world.sanity.model().doc.bulk.insert(id(&name), HEAVY);
+        world.request(lead(&name)).await;
+    }
+    world.sanity.model().doc.bulk.insert(id("Lead3"), TOO_HEAVY);
+    world.clock.advance(secs(60));
+    assert_eq!(round(&world).await.unwrap(), Some(20));
+    world.run_to_the_end().await;
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.sent, ledger.failed), (19, 1));
+    world.finish().await;
+}
+
+/// The most memory that the program has had, in MB.
+fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1000
+}
+
+#[actix_web::test]
+async fn heavy_leads_take_little_memory() {
+    let mut program = Program::new().await;
+    program.env.insert("LEASE_DURATION".to_owned(), "60s".to_owned());
+    let process = program.serve().await;
+    let names: Vec<String> = (0..6).map(|number| format!("Lead{number}")).collect();
+    for name in &names {
+        program.sanity.model().doc.bulk.insert(id(name), 2_000_000);
+        program.request(lead(name)).await;
+    }
+    for name in &names {
+        program.until_status(&id(name), "SENT").await;
+    }
+    let peak = peak_memory(process.child.id());
+    process.stop().await;
+    assert!(peak < 128, "{peak} MB");
+    program.finish().await;
+}
