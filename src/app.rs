@@ -121,6 +121,7 @@ impl App {
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
             checking: tokio::sync::Mutex::new(()),
             scraping: tokio::sync::Mutex::new(false),
+            idle_check: tokio::sync::Notify::new(),
             started_at,
             stopping: watch::Sender::new(false),
         };

@@ -30,11 +30,14 @@ pub enum Source {
     Reconciliation,
     /// A person, through the API: carried out whatever `crmStatus` says.
     Person,
+    /// An operator who tries a sync that has ended again: carried out while `crmStatus` asks for it, or still says what our
+    /// own last result wrote. An editor who has withdrawn the lead meanwhile has the last word.
+    Retry,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Webhook, Self::Reconciliation, Self::Person];
+    pub const ALL: [Self; 4] = [Self::Webhook, Self::Reconciliation, Self::Person, Self::Retry];
 
     /// The stable name in the store, logs and metrics.
     pub fn label(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Source {
             Self::Webhook => "webhook",
             Self::Reconciliation => "reconciliation",
             Self::Person => "person",
+            Self::Retry => "retry",
         }
     }
 }
@@ -53,6 +57,8 @@ pub struct Requests {
     pub count: u32,
     /// One of them came from a person.
     pub by_person: bool,
+    /// One of them was a [`Source::Retry`].
+    pub by_retry: bool,
     /// The latest revision that one of them was made for.
     pub revision: Option<Revision>,
 }
@@ -179,6 +185,7 @@ impl Sync {
     pub fn join(&mut self, source: Source, revision: Option<Revision>) {
         self.requests.count += 1;
         self.requests.by_person |= source == Source::Person;
+        self.requests.by_retry |= source == Source::Retry;
         self.requests.revision = Revision::later(self.requests.revision.take(), revision);
     }
 
@@ -215,6 +222,7 @@ impl Sync {
             requests: Requests {
                 count: 1,
                 by_person: source == Source::Person,
+                by_retry: source == Source::Retry,
                 revision,
             },
             failures: Failures::default(),

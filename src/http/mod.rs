@@ -29,6 +29,8 @@ use crate::store::Store;
 mod api;
 mod auth;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
+mod check;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod events;
 mod health;
 mod metrics;
@@ -37,6 +39,7 @@ mod overview;
 mod pages;
 mod problem;
 mod send;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod steer;
 mod webhook;
 
@@ -79,6 +82,8 @@ pub struct State {
     pub checking: tokio::sync::Mutex<()>,
     /// Held while `/metrics` reads the store, for the same reason. Holds whether that failed the last time.
     pub scraping: tokio::sync::Mutex<bool>,
+    /// Told that an operator has a service checked that no sync in progress needs, so that none is the probe.
+    pub idle_check: tokio::sync::Notify,
     /// When the process was started, by the wall clock.
     pub started_at: Timestamp,
     /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
@@ -203,6 +208,16 @@ pub const API: &[Address] = &[
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
         mount: |address| address.post(steer::cancel),
+    },
+    Address {
+        path: "/syncs/{id}/dismiss",
+        methods: &["POST"],
+        mount: |address| address.post(steer::dismiss),
+    },
+    Address {
+        path: "/services/{remote}/check",
+        methods: &["POST"],
+        mount: |address| address.post(check::check),
     },
     Address {
         path: "/failures",

@@ -77,6 +77,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         metrics: Arc::default(),
         checking: tokio::sync::Mutex::default(),
         scraping: tokio::sync::Mutex::default(),
+        idle_check: tokio::sync::Notify::new(),
         started_at: Timestamp::UNIX_EPOCH,
         stopping: tokio::sync::watch::channel(false).0,
     });
