@@ -125,6 +125,7 @@ impl App {
             large_bodies: tokio::sync::Semaphore::new(http::LARGE_BODIES),
             streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
             scraping: tokio::sync::Mutex::new(false),
+            idle_check: tokio::sync::Notify::new(),
             started_at,
             stopping: watch::Sender::new(false),
         };

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 pub use text::{Kind, Text};
 
 pub mod process;
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub worker_restarts: Counter,
     /// Webhooks whose signature was refused.
     pub signatures_refused: Counter,
+    /// Those of them since a good one.
+    pub refused_in_a_row: InARow,
     /// Logins to the pages that failed, or were not looked at since too many had; and calls of the API with a wrong token.
     pub logins_failed: Counter,
     /// Webhooks by what was answered and its HTTP status.
@@ -67,6 +71,7 @@ impl Default for Metrics {
         Self {
             worker_restarts: Counter::default(),
             signatures_refused: Counter::default(),
+            refused_in_a_row: InARow::default(),
             logins_failed: Counter::default(),
             webhooks: Counters::default(),
             calls: Counters::default(),
@@ -178,6 +183,28 @@ impl Counter {
     }
 }
 
+/// How often something has happened since it last did not, and when the last time was.
+#[derive(Debug, Default)]
+pub struct InARow(Mutex<(u64, Option<Timestamp>)>);
+
+impl InARow {
+    /// Once more.
+    pub fn add(&self, at: Timestamp) {
+        let mut row = lock(&self.0);
+        *row = (row.0 + 1, Some(at));
+    }
+
+    /// It did not happen.
+    pub fn end(&self) {
+        *lock(&self.0) = (0, None);
+    }
+
+    /// How often, and when the last time was.
+    pub fn get(&self) -> (u64, Option<Timestamp>) {
+        *lock(&self.0)
+    }
+}
+
 /// Counters that differ in the values of `N` labels.
 #[derive(Debug)]
 pub struct Counters<const N: usize>(Mutex<BTreeMap<[&'static str; N], u64>>);
@@ -197,6 +224,14 @@ impl<const N: usize> Counters<N> {
     /// One more.
     pub fn add(&self, labels: [&'static str; N]) {
         *lock(&self.0).entry(labels).or_default() += 1;
+    }
+
+    /// Whether anything was counted whose first label is this.
+    pub fn any(&self, first: &'static str) -> bool {
+        let counts = lock(&self.0);
+        counts
+            .iter()
+            .any(|(labels, count)| labels.first() == Some(&first) && *count > 0)
     }
 
     fn write(&self, text: &mut Text, name: &'static str, labels: [&'static str; N]) {

@@ -4,10 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::web;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::App;
+use crate::http;
 use crate::metrics::Metrics;
 use crate::store::Stage;
 use crate::workers::alert::{self, Alerts};
@@ -26,10 +28,17 @@ impl App {
         let context = Arc::clone(&self.context);
         // Not waited for: the upsert worker waits where it needs the answer.
         tokio::spawn(async move {
-            if let Err(error) = context.read_org_at_start().await {
-                tracing::warn!("what was learned of Bigin at start could not be stored: {error}");
+            let started = async {
+                context.check_at_start().await?;
+                context.read_org_at_start().await
+            };
+            if let Err(error) = started.await {
+                tracing::warn!("what was learned of the services at start could not be stored: {error}");
             }
         });
+        let (context, http) = (Arc::clone(&self.context), self.http.clone());
+        let make = move |stopping| idle_checks(Arc::clone(&context), http.clone(), stopping);
+        self.keep(&mut loops, "check", stopping, make);
         for stage in Stage::ALL {
             let context = Arc::clone(&self.context);
             let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
@@ -122,6 +131,19 @@ async fn reconcile(
         tokio::join!(beat, pause(interval, &mut stopping));
     }
     workers::reconcile::stop(&context).await;
+}
+
+/// Checks the services that an operator has ordered and that no sync in progress needs.
+async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        tokio::select! {
+            () = http.idle_check.notified() => {}
+            _ = stopping.changed() => continue,
+        }
+        if let Err(error) = context.check_idle().await {
+            tracing::warn!("what a check has shown could not be stored: {error}");
+        }
+    }
 }
 
 async fn tell(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: watch::Receiver<bool>) {

@@ -273,6 +273,7 @@ pub(super) struct Sync {
     pub(super) contact_id: Option<String>,
     pub(super) action: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) cancelled_by: Option<String>,
     pub(super) tag_not_before: Option<Timestamp>,
     pub(super) by_person: bool,
     pub(super) attempts: u32,
@@ -284,6 +285,11 @@ pub(super) struct Sync {
 }
 
 impl Sync {
+    /// Whether the service has read the lead.
+    pub(super) fn is_read(&self) -> bool {
+        self.state != "requested"
+    }
+
     /// Whether nothing will follow.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state.as_str(), "sent" | "failed" | "lead_deleted" | "cancelled")

@@ -88,6 +88,9 @@ fn access(sources: &Sources) -> anyhow::Result<BiginAccess> {
 /// # Errors
 /// A sentence for each wrong turn, with what to do.
 pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
+    if let Some(code) = &options.code {
+        is_code(code)?;
+    }
     let known = access(&options.sources)?;
     if !options.print {
         is_kept(options)?;
@@ -111,9 +114,12 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
         None => ask_secret("Client secret", "--client-secret-file or BIGIN_CLIENT_SECRET")?,
     };
     let code = match &options.code {
-        Some(code) if code.trim().is_empty() => bail!(Usage("the code is empty".into())),
         Some(code) => code.trim().to_owned(),
-        None => ask_code(by_hand)?,
+        None => {
+            let code = ask_code(by_hand)?;
+            is_code(&code)?;
+            code
+        }
     };
     let client = SelfClient {
         id: &id,
@@ -139,6 +145,20 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
         print(&format!("The refresh token is in {} now.\n", path.display()))?;
     }
     tell_organisation(&known, &granted, options.print).await
+}
+
+/// Refuses what cannot be a code before Zoho is asked, which takes ten codes in ten minutes at most. Zoho's codes and tokens
+/// begin with `1000.` (Zoho's OAuth docs). What was given is not repeated: a part of a code is a secret too.
+fn is_code(code: &str) -> anyhow::Result<()> {
+    let rest = code.trim().strip_prefix("1000.").unwrap_or_default();
+    if !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
+        return Ok(());
+    }
+    bail!(Usage(
+        "that is not a code of Zoho's API console: codes begin with 1000. Nothing was sent to Zoho. Copy the whole code; or did you \
+         mean `bigin-sync auth status` or `bigin-sync auth revoke`?"
+            .to_owned()
+    ))
 }
 
 /// Whether the env file takes what the code will be exchanged for, and `serve` reads it there: before the code is used up.

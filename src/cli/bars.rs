@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::api::{Sync, plain};
+use crate::domain::state::CancelledBy;
 
 pub(super) const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
 const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:14.cyan/dim} {wide_msg}";
@@ -100,6 +101,9 @@ pub(super) fn words(sync: &Sync) -> String {
         "rejected" => reason(),
         "failed" => format!("FAILED: {}", reason()),
         "lead_deleted" => "there is no such lead in Sanity, or it is not published".to_owned(),
+        "cancelled" if sync.cancelled_by.as_deref() == Some(CancelledBy::Lead.label()) => {
+            "not sent: it no longer asks to be sent (its crmStatus was changed)".to_owned()
+        }
         "cancelled" => reason(),
         other => plain(other),
     }

@@ -11,6 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 mod api;
 mod auth;
 mod bars;
+mod check;
 pub mod demo;
 mod doctor;
 mod env_file;
@@ -29,6 +30,7 @@ Examples:
   bigin-sync doctor               checks an installation
   bigin-sync send --wait lead-1   sends a lead, and says how it ends
   bigin-sync status               how a running service fares
+  bigin-sync check bigin          retries an unavailable service now
 
 `bigin-sync help COMMAND` has examples of each.";
 
@@ -57,6 +59,8 @@ enum Command {
     Send(send::Options),
     /// See how a running service fares, or how far a lead has come
     Status(status::Options),
+    /// Check an unavailable service now, after a repair, instead of at the next attempt
+    Check(check::Options),
     /// Write the completions of a shell to standard output
     Completions(manual::Completions),
     /// Write the manual page
@@ -116,6 +120,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Doctor(options) => Box::pin(doctor::doctor(&options)).await,
             Command::Send(options) => send::send(&options).await,
             Command::Status(options) => status::status(&options).await,
+            Command::Check(options) => check::check(&options).await,
             Command::Completions(options) => manual::completions(&options),
             Command::Man(options) => manual::man(&options),
         }

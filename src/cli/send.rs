@@ -37,7 +37,14 @@ Examples:
 It speaks to a running service: --url or BIGIN_SYNC_URL says where it is, ADMIN_TOKEN (or ADMIN_TOKEN_FILE) opens it.
 --query reads Sanity itself, with SANITY_PROJECT_ID, SANITY_DATASET and SANITY_API_WRITE_TOKEN.
 
-Exit 0: all were accepted, with --wait all were SENT. 1: one was not, or the service cannot be reached. 2: wrong usage.";
+Without --wait it stays for a few seconds at most, until the service has read the leads: one that does not exist in Sanity, or
+is not published, is reported, and so is one that no longer asks to be sent, which --failed skips.
+
+Exit 0: all were accepted, with --wait all were SENT. 1: one was not, or does not exist, or the service cannot be reached. 2:
+wrong usage.";
+
+/// Without --wait: for so long until the service has read the leads.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which leads, and how.
 #[derive(clap::Args)]
@@ -114,11 +121,7 @@ pub(super) async fn send(options: &Options) -> anyhow::Result<()> {
     }
     let api = options.target.api()?;
     confirm(options, u64::try_from(leads.len()).unwrap_or(u64::MAX))?;
-    // Before anything is asked, so that nothing is missed.
-    let after = match options.wait {
-        Some(_) => Some(api.last_event().await?),
-        None => None,
-    };
+    let after = since(options, &api).await?;
     let mut show = Show::new(options, clock);
     let (syncs, stopped) = ask::ask(&api, &leads, &mut show).await;
     let sending = Sending::new(syncs);
@@ -143,16 +146,22 @@ async fn send_failed(options: &Options, clock: SharedClock) -> anyhow::Result<()
         return tell(options, &failed.to_string(), &json!({ "failures": failed.groups }));
     }
     confirm(options, failed.leads)?;
-    let after = match options.wait {
-        Some(_) => Some(api.last_event().await?),
-        None => None,
-    };
+    let after = since(options, &api).await?;
     let mut show = Show::new(options, clock);
     let syncs = ask::retry(&api, options.reason.as_deref()).await?;
     for sync in &syncs {
         show.accepted(sync);
     }
     Sending::new(syncs).end(options, &api, after, show).await
+}
+
+/// The last event before anything is asked, so that nothing is missed. Who does not wait can do without.
+async fn since(options: &Options, api: &Api) -> anyhow::Result<Option<i64>> {
+    match api.last_event().await {
+        Ok(after) => Ok(Some(after)),
+        Err(_) if options.wait.is_none() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The syncs that carry out what was asked.
@@ -170,9 +179,15 @@ impl Sending {
     /// Waits, where that is wanted, and says how it ended.
     async fn end(mut self, options: &Options, api: &Api, after: Option<i64>, mut show: Show) -> anyhow::Result<()> {
         let Some((Wait(limit), after)) = options.wait.zip(after) else {
-            return self.report(options, &mut show);
+            if let Some(after) = after {
+                // What was accepted is accepted, also where it cannot be watched.
+                let reading = follow::follow(api, after, &mut self.syncs, &mut show, Sync::is_read);
+                let _ = tokio::time::timeout(READ_WITHIN, reading).await;
+            }
+            self.report(options, &mut show)?;
+            return self.missing();
         };
-        let following = follow::follow(api, after, &mut self.syncs, &mut show);
+        let following = follow::follow(api, after, &mut self.syncs, &mut show, Sync::is_over);
         let waited = match limit {
             Some(limit) => tokio::time::timeout(limit, following).await.unwrap_or(Ok(())),
             None => following.await,
@@ -191,6 +206,17 @@ impl Sending {
         }
     }
 
+    /// Fails where a lead does not exist.
+    fn missing(&self) -> anyhow::Result<()> {
+        match self.count(|sync| sync.state == "lead_deleted") {
+            0 => Ok(()),
+            missing => anyhow::bail!(
+                "{missing} of {} not found: no published lead in Sanity has this id",
+                leads(self.syncs.len())
+            ),
+        }
+    }
+
     fn count(&self, is_it: impl Fn(&Sync) -> bool) -> usize {
         self.syncs.values().filter(|sync| is_it(sync)).count()
     }
@@ -201,7 +227,14 @@ impl Sending {
         let all = leads(syncs.len());
         let line = match options.wait {
             Some(_) => format!("{all}: {}", counted(syncs.iter().copied())),
-            None => format!("{all} accepted"),
+            None => {
+                let skipped = self.count(|sync| sync.state == "cancelled");
+                let skipped = match skipped {
+                    0 => String::new(),
+                    skipped => format!(", {skipped} skipped: no longer asked for"),
+                };
+                format!("{all} accepted{skipped}")
+            }
         };
         let body = json!({
             "leads": syncs,

@@ -93,6 +93,15 @@ impl Breaker {
         true
     }
 
+    /// The next probe may go at once: the breaker stays open, and closes only by an answer. Returns whether that was news.
+    pub fn check_now(&mut self, now: Timestamp) -> bool {
+        let Some(open) = self.open.as_mut().filter(|open| open.until > now) else {
+            return false;
+        };
+        open.until = now;
+        true
+    }
+
     /// The service answered. Returns whether that was news: a call that began in an earlier epoch says nothing of the trouble
     /// that came after it.
     pub fn mend(&mut self, epoch: i64) -> bool {
@@ -165,6 +174,28 @@ mod tests {
         breaker.mend(1);
         assert!(!breaker.trip((&down(), Cause::Service), 1, &POLICY, 0.0, now));
         assert_eq!(breaker.open, None);
+    }
+
+    #[test]
+    fn a_check_ends_the_wait_and_leaves_the_breaker_open() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Bigin);
+        assert!(!breaker.check_now(now), "there is nothing to check");
+        let day = Pause {
+            retry_after: Some(Duration::from_secs(86_400)),
+            ..down()
+        };
+        assert!(breaker.trip((&day, Cause::Service), 0, &POLICY, 1.0, now));
+        let before = breaker.clone();
+        assert!(breaker.check_now(now));
+        assert_eq!(breaker.open.as_ref().unwrap().until, now);
+        assert_eq!((breaker.failures, breaker.epoch), (before.failures, before.epoch));
+        assert!(!breaker.check_now(now), "the probe may go already");
+        assert!(
+            breaker.trip((&down(), Cause::Service), 1, &POLICY, 1.0, now),
+            "the probe counts as any other"
+        );
+        assert_eq!(breaker.failures, 2);
     }
 
     #[test]

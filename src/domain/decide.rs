@@ -21,14 +21,15 @@ pub struct View<'a> {
     pub read: &'a LeadRead,
 }
 
-/// Why a lead goes no further, or the lead that does: it asks for a sync, a person does, or its request has been
-/// overwritten by the result of the sync before.
+/// Why a lead goes no further, or the lead that does: it asks for a sync, a person does, an operator retries it and it
+/// still carries a result of ours, or its request has been overwritten by the result of the sync before.
 fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
     let Some(lead) = &view.read.published else {
         return Err(Event::LeadDeleted);
     };
     let overwritten = view.sync.is_overwritten(lead, view.memory);
-    if lead.is_requested() || view.sync.requests.by_person || overwritten {
+    let retried = view.sync.requests.by_retry && matches!(lead.crm_status.as_deref(), Some(SENT | FAILED));
+    if lead.is_requested() || view.sync.requests.by_person || retried || overwritten {
         Ok(lead)
     } else {
         Err(Event::Withdrawn)
@@ -60,6 +61,7 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
     let contact = view.memory.contact.clone()?;
     let stale = lead.is_requested()
         && !view.sync.requests.by_person
+        && !view.sync.requests.by_retry
         && view.memory.sent_hash.as_deref() == Some(hash)
         && lead.last_synced_at != Some(synced_at);
     stale.then(|| Event::Restored {

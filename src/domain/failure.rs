@@ -105,6 +105,20 @@ impl Remote {
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|remote| remote.label() == label)
     }
+
+    /// The service's name in addresses and commands.
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::Token => "zoho_accounts",
+            Self::Bigin | Self::Sanity => self.label(),
+        }
+    }
+
+    /// The inverse of [`Remote::service`]; the label is taken too.
+    pub fn from_service(name: &str) -> Option<Self> {
+        let is_it = |remote: &Self| remote.service() == name || remote.label() == name;
+        Self::ALL.into_iter().find(is_it)
+    }
 }
 
 /// Why a service takes no work, and for how long at least.

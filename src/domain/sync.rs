@@ -32,11 +32,14 @@ pub enum Source {
     Reconciliation,
     /// A person, through the API: carried out whatever `crmStatus` says.
     Person,
+    /// An operator who tries a sync that has ended again: carried out while `crmStatus` asks for it, or still says what our
+    /// own last result wrote. An editor who has withdrawn the lead meanwhile has the last word.
+    Retry,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Webhook, Self::Reconciliation, Self::Person];
+    pub const ALL: [Self; 4] = [Self::Webhook, Self::Reconciliation, Self::Person, Self::Retry];
 
     /// The stable name in the store, logs and metrics.
     pub fn label(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Source {
             Self::Webhook => "webhook",
             Self::Reconciliation => "reconciliation",
             Self::Person => "person",
+            Self::Retry => "retry",
         }
     }
 }
@@ -55,6 +59,8 @@ pub struct Requests {
     pub count: u32,
     /// One of them came from a person.
     pub by_person: bool,
+    /// One of them was a [`Source::Retry`].
+    pub by_retry: bool,
     /// The latest revision that one of them was made for.
     pub revision: Option<Revision>,
 }
@@ -120,6 +126,7 @@ impl Sync {
     pub fn join(&mut self, source: Source, revision: Option<Revision>) {
         self.requests.count += 1;
         self.requests.by_person |= source == Source::Person;
+        self.requests.by_retry |= source == Source::Retry;
         self.requests.revision = Revision::later(self.requests.revision.take(), revision);
     }
 
@@ -156,6 +163,7 @@ impl Sync {
             requests: Requests {
                 count: 1,
                 by_person: source == Source::Person,
+                by_retry: source == Source::Retry,
                 revision,
             },
             failures: Failures::default(),

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::overview::OpenBreaker;
 use super::problem::{self, Problem};
 use super::{State, answer};
 use crate::domain::lead::{ContactId, LeadId};
@@ -36,13 +37,16 @@ pub(super) struct SyncJson {
     pub(super) action: Option<&'static str>,
     /// Why it was refused or cancelled. Names fields, never values.
     pub(super) reason: Option<String>,
+    /// Who cancelled it, where it was: lead, whose own crmStatus no longer asks; or person.
+    #[schema(value_type = Option<String>)]
+    pub(super) cancelled_by: Option<&'static str>,
     /// No tag is added before this.
     pub(super) tag_not_before: Option<Timestamp>,
     /// What the lead's lastSyncedAt says, or will.
     pub(super) last_synced_at: Option<Timestamp>,
     /// How many requests it has had, the first included.
     pub(super) requests: u32,
-    /// One of them came from a person, so that it is carried out whatever crmStatus says.
+    /// One of them came from an operator.
     pub(super) by_person: bool,
     /// How often edits that nobody asked for have sent it back.
     pub(super) edits: u32,
@@ -59,6 +63,12 @@ pub(super) struct SyncJson {
     /// The next sync of the lead, where this one has ended and the lead was asked for again.
     #[schema(value_type = Option<i64>)]
     pub(super) next_sync: Option<SyncId>,
+    /// When an operator dismissed the failure, if so.
+    pub(super) dismissed_at: Option<Timestamp>,
+    /// The services that it waits for, which are unavailable; only in the answer to a retry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) unavailable: Vec<OpenBreaker>,
     /// Everything that has happened to it, oldest first; only where one sync is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) history: Option<Vec<HistoryEntry>>,
@@ -71,6 +81,7 @@ impl SyncJson {
             changed_at,
             contact,
             next,
+            dismissed_at,
         } = view;
         let state = &sync.state;
         let (action, last_synced_at) = match state {
@@ -86,10 +97,16 @@ impl SyncJson {
             state: state.label(),
             contact_id: contact.map(|contact| contact.to_string()),
             next_sync: next,
+            dismissed_at,
+            unavailable: Vec::new(),
             action,
             reason: match state {
                 SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason.clone()),
                 SyncState::Cancelled { by } => Some(format!("cancelled by {}", by.label())),
+                _ => None,
+            },
+            cancelled_by: match state {
+                SyncState::Cancelled { by } => Some(by.label()),
                 _ => None,
             },
             tag_not_before: match state {
@@ -98,7 +115,7 @@ impl SyncJson {
             },
             last_synced_at,
             requests: sync.requests.count,
-            by_person: sync.requests.by_person,
+            by_person: sync.requests.by_person || sync.requests.by_retry,
             edits: sync.edits,
             attempts: sync.failures.count,
             last_problem: sync.failures.last,

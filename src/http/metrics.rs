@@ -132,7 +132,7 @@ fn now(text: &mut Text, overview: &Overview, grants: usize) {
     let age = oldest.map_or(Duration::ZERO, |oldest| until(oldest.sync.opened_at, overview.at));
     let help = "For how long the oldest sync in progress has been open; 0 where there is none.";
     text.gauge("bigin_sync_oldest_sync_age_seconds", help, age.as_secs_f64());
-    let help = "Leads whose last sync failed.";
+    let help = "Leads whose last sync failed and was not dismissed.";
     text.gauge("bigin_sync_leads_failed", help, overview.failed_leads);
     let help = "Whether a person has paused the work.";
     text.gauge("bigin_sync_paused", help, u8::from(overview.paused_since.is_some()));

@@ -26,6 +26,8 @@ use crate::store::Store;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod api;
 mod auth;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
+mod check;
 mod connections;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod events;
@@ -36,6 +38,7 @@ mod overview;
 mod pages;
 mod problem;
 mod send;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod steer;
 mod webhook;
 
@@ -79,6 +82,8 @@ pub struct State {
     /// Held while `/metrics` reads the store, so that whoever asks often takes no room from the webhooks. Holds whether that
     /// failed the last time.
     pub scraping: tokio::sync::Mutex<bool>,
+    /// Told that an operator has a service checked that no sync in progress needs, so that none is the probe.
+    pub idle_check: tokio::sync::Notify,
     /// When the process was started, by the wall clock.
     pub started_at: Timestamp,
     /// Becomes true when the process is to end: requests that wait for a lead's end are answered then.
@@ -220,6 +225,16 @@ pub const API: &[Address] = &[
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
         mount: |address| address.post(steer::cancel),
+    },
+    Address {
+        path: "/syncs/{id}/dismiss",
+        methods: &["POST"],
+        mount: |address| address.post(steer::dismiss),
+    },
+    Address {
+        path: "/services/{remote}/check",
+        methods: &["POST"],
+        mount: |address| address.post(check::check),
     },
     Address {
         path: "/failures",

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, events, health, metrics, overview, send, steer, webhook};
+use super::{api, check, events, health, metrics, overview, send, steer, webhook};
 
 /// The description of everything that is no page.
 #[derive(OpenApi)]
@@ -25,11 +25,13 @@ use super::{api, events, health, metrics, overview, send, steer, webhook};
         api::one,
         steer::retry,
         steer::cancel,
+        steer::dismiss,
         steer::failures,
         events::events,
         overview::health,
         steer::pause,
         steer::resume,
+        check::check,
         openapi,
     ),
     modifiers(&Admin),

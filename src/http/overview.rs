@@ -13,12 +13,17 @@ use super::problem::{self, Problem};
 use super::{State, answer};
 use crate::clock::until;
 use crate::domain::breaker::Breaker;
+use crate::domain::failure::{PauseKind, Remote};
 use crate::domain::lead::LeadId;
 use crate::domain::sync::SyncId;
-use crate::store::{Flow, Ledger, Overview, SyncView};
+use crate::metrics::Metrics;
+use crate::store::{Flow, Ledger, Overview, SyncView, WebhookLog};
 
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many webhooks in a row that were missed are a rule.
+const MISSED: u64 = 3;
 
 /// How things stand.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,6 +37,10 @@ pub(super) struct Health {
     pub(super) paused_since: Option<Timestamp>,
     /// The services that take no work now.
     pub(super) breakers: Vec<OpenBreaker>,
+    /// Each service, as the last calls to it have shown.
+    pub(super) services: Vec<Service>,
+    /// Whether webhooks arrive.
+    pub(super) webhooks: Webhooks,
     /// Syncs in progress, by state.
     pub(super) in_progress: BTreeMap<String, u64>,
     /// The sync in progress that was opened first.
@@ -54,8 +63,88 @@ pub(super) struct Health {
     pub(super) balances: bool,
 }
 
-/// A service that takes no work.
+/// A service.
 #[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Service {
+    /// zoho_accounts, bigin or sanity.
+    #[schema(value_type = String)]
+    pub(super) remote: &'static str,
+    /// reachable, unavailable, or not_called_yet: since this process was started.
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
+}
+
+/// Whether webhooks arrive.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Webhooks {
+    /// When the last one was stored; none within RETENTION where this is empty.
+    pub(super) last_received_at: Option<Timestamp>,
+    /// How many were refused for their signature since one was good; since this process was started, at most.
+    pub(super) refused: u64,
+    pub(super) last_refused_at: Option<Timestamp>,
+    /// How many were missed in a row: their leads were found by reconciliation, and no webhook has come in since.
+    pub(super) missed: u64,
+    pub(super) last_missed_at: Option<Timestamp>,
+    /// What is wrong and what to do about it, where webhooks are refused or missed as a rule.
+    pub(super) problem: Option<String>,
+}
+
+impl Webhooks {
+    fn new(log: WebhookLog, (refused, last_refused_at): (u64, Option<Timestamp>), at: Timestamp) -> Self {
+        let WebhookLog {
+            last_received,
+            missed,
+            last_missed,
+        } = log;
+        // One that nobody misses may be a stranger's, who comes and goes.
+        let is_recent = last_refused_at.is_some_and(|refused| until(refused, at) < HOUR);
+        let problem = if refused > 0 && (is_recent || missed > 0) {
+            Some(format!(
+                "webhooks: {refused} refused for a wrong signature and none accepted since, so leads arrive late; set SANITY_WEBHOOK_SECRET to \
+                 the secret of Sanity's webhook (`bigin-sync doctor` compares them). If they match, someone is sending forged webhooks"
+            ))
+        } else if missed >= MISSED {
+            Some(format!(
+                "webhooks: the last {missed} never arrived and no other came in since, so leads are found late, by the regular check; look \
+                 at the webhook in Sanity and at its last deliveries (`bigin-sync doctor`). After an outage of this service this is over with \
+                 the next webhook"
+            ))
+        } else {
+            None
+        };
+        Self {
+            last_received_at: last_received,
+            refused,
+            last_refused_at,
+            missed,
+            last_missed_at: last_missed,
+            problem,
+        }
+    }
+}
+
+/// What this process alone knows.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// The services that it has called.
+    pub(super) called: Vec<Remote>,
+    /// How many webhooks in a row were refused for their signature, and when the last was.
+    pub(super) refused: (u64, Option<Timestamp>),
+}
+
+impl Observed {
+    fn of(metrics: &Metrics) -> Self {
+        let is_called = |remote: &Remote| metrics.calls.any(remote.label());
+        Self {
+            called: Remote::ALL.into_iter().filter(is_called).collect(),
+            refused: metrics.refused_in_a_row.get(),
+        }
+    }
+}
+
+/// A service that takes no work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct OpenBreaker {
     /// token, bigin or sanity.
     #[schema(value_type = String)]
@@ -66,6 +155,11 @@ pub(super) struct OpenBreaker {
     /// Short stable word.
     pub(super) code: String,
     pub(super) message: String,
+    /// A POST to this address has the service checked now.
+    pub(super) check: String,
+    /// To check it early prolongs the trouble: see the address above.
+    #[serde(skip)]
+    pub(super) is_throttled: bool,
 }
 
 /// A sync that has not ended.
@@ -139,20 +233,28 @@ pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), Http
     let day = flow(DAY, HOUR).await.map_err(unavailable)?;
     let day_ago = overview.at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
     let grants = state.store.grants(day_ago).await.map_err(unavailable)?.len();
-    let mut health = Health::new(overview, Ended::of(&hour), Ended::of(&day));
+    let observed = Observed::of(&state.metrics);
+    let mut health = Health::new(overview, &observed, Ended::of(&hour), Ended::of(&day));
     (health.token.grants, health.daily_credits) = (grants, state.daily_credits);
     Ok((health, [hour, day]))
 }
 
 impl Health {
-    pub(super) fn new(overview: Overview, last_hour: Ended, last_day: Ended) -> Self {
+    pub(super) fn new(overview: Overview, observed: &Observed, last_hour: Ended, last_day: Ended) -> Self {
         let Overview { at, ledger, .. } = overview;
         let seconds = |since: Timestamp| until(since, at).as_secs();
+        let webhooks = Webhooks::new(overview.webhooks, observed.refused, at);
+        let mut troubles = troubles(overview.paused_since, &overview.breakers);
+        troubles.extend(webhooks.problem.clone());
         Self {
             at,
-            troubles: troubles(overview.paused_since, &overview.breakers),
+            troubles,
             paused_since: overview.paused_since,
-            breakers: overview.breakers.into_iter().filter_map(open).collect(),
+            services: Remote::ALL
+                .map(|remote| service(remote, &overview, &observed.called))
+                .into(),
+            webhooks,
+            breakers: open_breakers(overview.breakers),
             in_progress: overview.in_progress,
             oldest_waiting: overview.oldest.map(|SyncView { sync, .. }| Waiting {
                 sync_id: sync.id,
@@ -193,7 +295,29 @@ fn paused(since: Timestamp) -> String {
     format!("work: paused by a person since {since}; webhooks are stored and nothing is sent until a person resumes it")
 }
 
-fn open(breaker: Breaker) -> Option<OpenBreaker> {
+fn service(remote: Remote, overview: &Overview, called: &[Remote]) -> Service {
+    let is_open = overview
+        .breakers
+        .iter()
+        .any(|breaker| breaker.remote == remote && breaker.open.is_some());
+    // A token lasts for an hour, and a restart does not ask for another.
+    let is_known = called.contains(&remote) || remote == Remote::Token && overview.token_granted_at.is_some();
+    Service {
+        remote: remote.service(),
+        state: match (is_open, is_known) {
+            (true, _) => "unavailable",
+            (false, true) => "reachable",
+            (false, false) => "not_called_yet",
+        },
+    }
+}
+
+/// Those that are open.
+pub(super) fn open_breakers(breakers: Vec<Breaker>) -> Vec<OpenBreaker> {
+    breakers.into_iter().filter_map(open).collect()
+}
+
+pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
     let open = breaker.open?;
     Some(OpenBreaker {
         remote: breaker.remote.label(),
@@ -201,5 +325,7 @@ fn open(breaker: Breaker) -> Option<OpenBreaker> {
         until: open.until,
         code: open.code,
         message: open.message,
+        check: format!("/api/services/{}/check", breaker.remote.service()),
+        is_throttled: open.kind == PauseKind::TokenThrottled,
     })
 }

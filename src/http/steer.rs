@@ -1,17 +1,19 @@
-//! What people do to syncs: try them again, cancel them, pause all of them.
+//! What people do to syncs: try them again, dismiss their failures, cancel them, pause all of them.
 
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::api::{SyncJson, accepted, find, missing};
+use super::api::{SyncJson, find, missing};
+use super::overview::{OpenBreaker, open_breakers};
 use super::problem::{self, Problem};
 use super::{State, answer};
+use crate::domain::state::{CancelledBy, State as SyncState};
 use crate::domain::sync::SyncId;
-use crate::store::{Accepted, Cancelling, FailureGroup};
+use crate::store::{Accepted, Cancelling, Dismissing, FailureGroup};
 
 /// Failed leads that one transaction asks for again: the webhooks wait meanwhile.
 const RETRIED_AT_ONCE: usize = 200;
@@ -23,28 +25,142 @@ pub(super) const MOST_REASONS: usize = 50;
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the answer to a retry waits until the lead has been read, which takes a moment where nothing is in the way.
+const RETRY_WAIT: Duration = Duration::from_secs(3);
+
+/// How a retry is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RetryQuery {
+    /// Send it whatever the lead's crmStatus says by now.
+    #[serde(default)]
+    pub(super) insist: bool,
+}
+
+/// What a retry has led to so far.
+pub(super) struct Retry {
+    /// The sync that carries it out.
+    pub(super) sync: SyncId,
+    /// The lead no longer asks to be sent, and nothing was sent.
+    pub(super) is_withdrawn: bool,
+    /// The services that it waits for.
+    pub(super) unavailable: Vec<OpenBreaker>,
+}
+
 /// Tries a sync again: one on its way now instead of later, one that has ended by another sync of its lead.
-#[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
-    (status = 202, description = "The sync that carries it out", body = SyncJson),
+///
+/// A lead whose crmStatus was changed by an editor since is not sent, unless `insist` says so.
+#[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
+    (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
+    (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn retry(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match try_again(&state, SyncId(*id)).await {
-        Ok(id) => accepted(&state, id).await,
+pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
+    let retry = match try_again(&state, SyncId(*id), query.insist).await {
+        Ok(retry) => retry,
+        Err(response) => return response,
+    };
+    if retry.is_withdrawn {
+        let detail = format!(
+            "The lead no longer asks to be sent: its crmStatus in Sanity was changed since, so nothing was sent. To send it all the same, \
+             POST /api/syncs/{}/retry?insist=true.",
+            retry.sync
+        );
+        return problem::answer(409, &detail);
+    }
+    match find(&state, retry.sync).await {
+        Ok(sync) => HttpResponse::Accepted().json(SyncJson {
+            history: None,
+            unavailable: retry.unavailable,
+            ..sync
+        }),
         Err(response) => response,
     }
 }
 
-/// Tries a sync again, and says which sync that is now.
-pub(super) async fn try_again(state: &State, id: SyncId) -> Result<SyncId, HttpResponse> {
-    match state.store.retry(id).await {
-        Ok(Some(Accepted::Opened(now) | Accepted::Joined(now))) => {
-            tracing::info!(sync_id = %now, "sync {now}: asked for by a person, who tried sync {id} again");
-            Ok(now)
+/// Tries a sync again, and says what comes of it where that shows at once.
+pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
+    let sync = match state.store.retry(id, insist).await {
+        Ok(Some(Accepted::Opened(now) | Accepted::Joined(now))) => now,
+        Ok(Some(Accepted::Repeat)) => return Err(problem::answer(500, "The request was taken for a repeat.")),
+        Ok(None) => return Err(missing()),
+        Err(error) => return Err(problem::unavailable(&error)),
+    };
+    tracing::info!(sync_id = %sync, "sync {sync}: asked for by a person, who tried sync {id} again");
+    let unavailable = unavailable(state).await;
+    let is_paused = state.store.paused_since().await;
+    let is_paused = is_paused.map_err(|error| problem::unavailable(&error))?.is_some();
+    // Where nothing is read now there is nothing to wait for.
+    let read = (unavailable.is_empty() && !is_paused && !insist).then_some(RETRY_WAIT.min(state.send_wait));
+    let is_withdrawn = match read {
+        Some(wait) => tokio::time::timeout(wait, is_withdrawn(state, sync))
+            .await
+            .unwrap_or(Ok(false))?,
+        None => false,
+    };
+    Ok(Retry {
+        sync,
+        is_withdrawn,
+        unavailable,
+    })
+}
+
+/// Waits until the lead has been read, and says whether it does not ask any more.
+async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
+    loop {
+        let found = state
+            .store
+            .sync(id)
+            .await
+            .map_err(|error| problem::unavailable(&error))?;
+        match found.map(|(view, _)| view.sync.state) {
+            Some(SyncState::Requested { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
+            Some(SyncState::Cancelled { by: CancelledBy::Lead }) => return Ok(true),
+            _ => return Ok(false),
         }
-        Ok(Some(Accepted::Repeat)) => Err(problem::answer(500, "The request was taken for a repeat.")),
-        Ok(None) => Err(missing()),
+    }
+}
+
+/// The services that are unavailable now, beside an answer that what was asked is done: it stands also where they cannot be
+/// read.
+async fn unavailable(state: &State) -> Vec<OpenBreaker> {
+    open_breakers(state.store.open_breakers().await.unwrap_or_default())
+}
+
+/// Dismisses a failure that was dealt with otherwise: it is not shown among the failures any more, nor tried again with
+/// them. A new failure of the lead shows again.
+#[utoipa::path(post, path = "/api/syncs/{id}/dismiss", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
+    (status = 200, description = "It is dismissed", body = SyncJson),
+    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It has not failed, or the lead was sent again since", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+    match put_away(&state, SyncId(*id)).await {
+        Ok(()) => answer(
+            find(&state, SyncId(*id))
+                .await
+                .map(|sync| SyncJson { history: None, ..sync }),
+        ),
+        Err(response) => response,
+    }
+}
+
+/// Dismisses a failure.
+pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+    match state.store.dismiss(id).await {
+        Ok(Dismissing::Done) => {
+            tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
+            Ok(())
+        }
+        Ok(Dismissing::NoFailure) => Err(problem::answer(
+            409,
+            "The sync has not failed, or its lead was sent again since: there is nothing to dismiss.",
+        )),
+        Ok(Dismissing::Missing) => Err(missing()),
         Err(error) => Err(problem::unavailable(&error)),
     }
 }
@@ -62,9 +178,16 @@ pub(super) struct RetryBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Retried {
     pub(super) retried: usize,
+    /// The services that they wait for, which are unavailable; left out where none is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) unavailable: Vec<OpenBreaker>,
 }
 
 /// Tries every lead again whose last sync failed, or those that failed for one reason.
+///
+/// A lead that no longer asks when its turn comes, because an editor has changed its crmStatus since, is not sent: its sync
+/// ends cancelled. Dismissed failures are left alone.
 #[utoipa::path(post, path = "/api/syncs/retry", tag = "syncs", request_body = RetryBody, responses(
     (status = 202, description = "How many leads are tried again", body = Retried),
     (status = 400, description = "The body is not understood", body = Problem, content_type = "application/problem+json"),
@@ -72,8 +195,11 @@ pub(super) struct Retried {
 ))]
 pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
     match try_failed_again(&state, body.into_inner().reason).await {
-        Ok(retried) => HttpResponse::Accepted().json(Retried { retried }),
         Err(response) => response,
+        Ok(retried) => HttpResponse::Accepted().json(Retried {
+            retried,
+            unavailable: unavailable(&state).await,
+        }),
     }
 }
 
@@ -165,6 +291,10 @@ pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
 pub(super) struct Paused {
     /// Since when; none where it goes on.
     pub(super) paused_since: Option<Timestamp>,
+    /// The services that are unavailable, for which work waits all the same; left out where none is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) unavailable: Vec<OpenBreaker>,
 }
 
 /// Pauses all work: webhooks are stored as ever, and nothing is sent until it is resumed. Costs no lead anything.
@@ -194,5 +324,8 @@ pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, Ht
     let paused_since = set.await.map_err(|error| problem::unavailable(&error))?;
     let what = if paused { "paused" } else { "resumed" };
     tracing::warn!("the work is {what} by a person");
-    Ok(Paused { paused_since })
+    Ok(Paused {
+        paused_since,
+        unavailable: unavailable(state).await,
+    })
 }

@@ -147,6 +147,7 @@ async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answe
         return refused(state, error);
     }
     connections::authenticated(request);
+    state.metrics.refused_in_a_row.end();
     let Some(payload) = parse(&body.bytes) else {
         return malformed(
             "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
@@ -264,6 +265,7 @@ fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
 /// Strangers can make as many of these as they like, so only each doubling of their number is logged.
 fn refused(state: &State, error: SignatureError) -> Answered {
     let count = state.metrics.signatures_refused.add() + 1;
+    state.metrics.refused_in_a_row.add(state.clock.now());
     if count.is_power_of_two() {
         tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");
     }

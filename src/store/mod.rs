@@ -25,7 +25,7 @@ mod sql;
 mod views;
 
 pub use sql::SqlStore;
-pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView};
+pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView, WebhookLog};
 
 /// Why the store did not do what it was asked. Nothing of it was done, unless the database did not answer in time: then it may
 /// be done yet.
@@ -272,6 +272,28 @@ pub enum Cancelling {
     Missing,
 }
 
+/// What became of an operator's wish to dismiss a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dismissing {
+    /// It is dismissed.
+    Done,
+    /// The sync is no failure that waits for anybody: it has not failed, or the lead was asked for again since.
+    NoFailure,
+    /// There is no such sync.
+    Missing,
+}
+
+/// What became of an operator's wish to check a service now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checking {
+    /// Its breaker is closed: there is nothing to check.
+    Closed,
+    /// A sync in progress is the probe.
+    Probe,
+    /// No sync in progress needs the service, so that none is the probe.
+    Idle,
+}
+
 /// How long the store keeps and leases things.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreSettings {
@@ -337,11 +359,18 @@ pub trait Store: Send + std::marker::Sync {
     async fn cancel(&self, id: SyncId) -> Result<Cancelling, StoreError>;
 
     /// A person wants a sync tried again: one in progress now instead of later, one that has ended by another sync of its
-    /// lead. `None` where there is no such sync.
-    async fn retry(&self, id: SyncId) -> Result<Option<Accepted>, StoreError>;
+    /// lead, which is a [`Source::Retry`], or whatever `crmStatus` says where the person insists. `None` where there is no
+    /// such sync.
+    async fn retry(&self, id: SyncId, insist: bool) -> Result<Option<Accepted>, StoreError>;
 
-    /// Opens a sync for up to `limit` leads whose last sync failed, for this reason where one is given; newest first, those
-    /// before `before`. Returns how many, and where to go on if there may be more.
+    /// An operator has dealt with a failure otherwise: it is not shown among the failures any more, nor tried again with them.
+    async fn dismiss(&self, id: SyncId) -> Result<Dismissing, StoreError>;
+
+    /// An operator wants a service checked: the next probe of its breaker may go at once. The breaker stays open.
+    async fn check_now(&self, remote: Remote) -> Result<Checking, StoreError>;
+
+    /// Opens a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
+    /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
     async fn retry_failed(
         &self,
         reason: Option<String>,

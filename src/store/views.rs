@@ -22,6 +22,8 @@ pub struct SyncView {
     pub contact: Option<ContactId>,
     /// The next sync that was opened for the lead, if it has ended and there is one.
     pub next: Option<SyncId>,
+    /// When an operator dismissed the failure, if so.
+    pub dismissed_at: Option<Timestamp>,
 }
 
 /// One line of a sync's history.
@@ -93,12 +95,25 @@ pub struct Overview {
     pub breakers: Vec<Breaker>,
     /// Since when a person has paused the work, if so.
     pub paused_since: Option<Timestamp>,
-    /// Leads whose last sync failed.
+    /// Leads whose last sync failed and was not dismissed.
     pub failed_leads: u64,
     /// Bigin's credits that were used in the last 24 hours, in whole hours of the clock: an estimate.
     pub credits: u64,
     /// When the last access token was granted.
     pub token_granted_at: Option<Timestamp>,
+    /// Which webhooks came, and which did not.
+    pub webhooks: WebhookLog,
+}
+
+/// Which webhooks came, and which did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WebhookLog {
+    /// When the last one was stored; none where that is longer ago than deliveries are kept.
+    pub last_received: Option<Timestamp>,
+    /// How many were missed in a row: reconciliation found their leads, and none has come in since.
+    pub missed: u64,
+    /// When the last of those was found.
+    pub last_missed: Option<Timestamp>,
 }
 
 /// Which syncs to list.
@@ -135,7 +150,7 @@ pub struct Ledger {
     pub opened: u64,
     /// Of these, by reconciliation: webhooks that never came.
     pub opened_by_reconciliation: u64,
-    /// Of these, by a person.
+    /// Of these, by a person, retries included.
     pub opened_by_person: u64,
     /// Ended `SENT`.
     pub sent: u64,

@@ -179,6 +179,115 @@ async fn health_shows_the_ledger_and_the_services_in_trouble() {
     world.finish().await;
 }
 
+/// A lead that has failed and was corrected since, and what its crmStatus was then set to.
+async fn failed_and_edited(world: &World, name: &str, status: &str) {
+    world
+        .request(with(lead(name), json!({ "emailAddress": "nobody at home" })))
+        .await;
+    world.run_to_the_end().await;
+    let email = format!("{}@example.org", name.to_lowercase());
+    let edit = json!({ "emailAddress": email, "crmStatus": status });
+    world.sanity.model().edit(&id(name), edit).unwrap();
+}
+
+#[actix_web::test]
+async fn a_retry_says_that_the_lead_no_longer_asks_and_sends_it_where_who_asks_insists() {
+    let world = World::with(|settings| settings.send_wait = secs(60)).await;
+    failed_and_edited(&world, "Ada", "NOT_SENT").await;
+    let (status, body) = while_workers_run(&world, world.post("/api/syncs/1/retry", json!(null))).await;
+    assert_eq!(status, 409, "{body}");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("no longer asks to be sent"), "{detail}");
+    assert!(detail.contains("/api/syncs/2/retry?insist=true"), "{detail}");
+    assert_eq!(world.bigin.model().contacts().count(), 0, "nothing was sent");
+    let (status, body) = world.post("/api/syncs/2/retry?insist=true", json!(null)).await;
+    assert_eq!(
+        (status, &body["id"], &body["byPerson"]),
+        (202, &json!(3), &json!(true)),
+        "{body}"
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+
+    failed_and_edited(&world, "Grace", "FAILED").await;
+    let (status, body) = while_workers_run(&world, world.post("/api/syncs/4/retry", json!(null))).await;
+    assert_eq!(status, 202, "it still carries our own result: {body}");
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Grace").await, "sent");
+    assert_eq!(
+        world.post("/api/syncs/1/retry?insist=perhaps", json!(null)).await.0,
+        400
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_failure_is_dismissed_and_a_new_one_shows_again() {
+    let world = World::new().await;
+    failed_and_edited(&world, "Ada", "NOT_SENT").await;
+    let failures = async || world.get("/api/failures").await.1["failures"].as_array().unwrap().len();
+    assert_eq!(failures().await, 1);
+    let (status, body) = world.post("/api/syncs/1/dismiss", json!(null)).await;
+    assert_eq!(
+        (status, &body["dismissedAt"]),
+        (200, &json!("2026-11-22T10:00:00Z")),
+        "{body}"
+    );
+    assert_eq!(failures().await, 0);
+    let (_, health) = world.get("/api/health").await;
+    assert_eq!(
+        (&health["failedLeads"], &health["ledger"]["failed"]),
+        (&json!(0), &json!(1))
+    );
+    let (_, retried) = world.post("/api/syncs/retry", json!({})).await;
+    assert_eq!(retried["retried"], 0);
+    assert_eq!(world.post("/api/syncs/9/dismiss", json!(null)).await.0, 404);
+    world
+        .request(with(lead("Ada"), json!({ "emailAddress": "nobody at home" })))
+        .await;
+    assert_eq!(
+        world.post("/api/syncs/2/dismiss", json!(null)).await.0,
+        409,
+        "it has not failed"
+    );
+    world.run_to_the_end().await;
+    assert_eq!(failures().await, 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn health_says_whether_webhooks_arrive_and_which_services_were_called() {
+    let world = World::new().await;
+    let (_, health) = world.get("/api/health").await;
+    let states = |health: &Value| {
+        let services = health["services"].as_array().unwrap().iter();
+        services
+            .map(|service| format!("{} {}", service["remote"], service["state"]).replace('"', ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        states(&health),
+        [
+            "zoho_accounts not_called_yet",
+            "bigin not_called_yet",
+            "sanity not_called_yet"
+        ]
+    );
+    assert_eq!(
+        health["webhooks"],
+        json!({ "lastReceivedAt": null, "refused": 0, "lastRefusedAt": null, "missed": 0, "lastMissedAt": null, "problem": null })
+    );
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    let (_, health) = world.get("/api/health").await;
+    assert_eq!(
+        states(&health),
+        ["zoho_accounts reachable", "bigin reachable", "sanity reachable"]
+    );
+    assert_eq!(health["webhooks"]["lastReceivedAt"], "2026-11-22T10:00:00Z");
+    world.finish().await;
+}
+
 #[actix_web::test]
 async fn the_api_wants_the_admin_token_and_is_off_without_one() {
     let world = World::new().await;

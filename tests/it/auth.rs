@@ -121,6 +121,22 @@ async fn a_code_becomes_the_refresh_token_in_the_env_file_and_says_whose_it_is()
 }
 
 #[actix_web::test]
+async fn what_cannot_be_a_code_is_refused_before_any_call() {
+    let desk = Desk::with_client().await;
+    for code in ["statu", "revok", "", "1000.", "1000.abc def", "refresh"] {
+        let (exit, out, err) = desk.run(&["--", code]).await;
+        assert_eq!((exit, out.as_str()), (2, ""), "{code:?}");
+        assert!(
+            code.is_empty() || !err.contains(&format!("{code:?}")),
+            "a part of a code is a secret: {err}"
+        );
+        assert!(err.contains("codes begin with 1000."), "{err}");
+        assert!(err.contains("`bigin-sync auth status`"), "{err}");
+    }
+    assert_eq!(desk.bigin.model().count(CallKind::Token), 0, "nothing was sent to Zoho");
+}
+
+#[actix_web::test]
 async fn every_wrong_turn_has_a_sentence_of_its_own() {
     let desk = Desk::with_client().await;
     let used = desk.code();

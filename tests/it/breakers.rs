@@ -6,7 +6,7 @@ use std::time::Duration;
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
 use bigin_sync::store::Stage;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{World, answer, client, lead, secs};
 
@@ -366,5 +366,164 @@ async fn trouble_of_bigin_is_told_costs_nothing_and_passes() {
 async fn trouble_of_sanity_is_told_costs_nothing_and_passes() {
     for trouble in troubles_of_sanity() {
         outlasts_a_weekend_of(trouble).await;
+    }
+}
+
+// --- Checked now ------------------------------------------------------------------------------------------------------
+
+async fn check(world: &World, path: &str) -> (u16, Value) {
+    let path = format!("/api/services/{path}");
+    world.while_workers_run(world.post(&path, Value::Null)).await
+}
+
+/// A world whose Bigin asks for a day of silence, and a lead that waits for it.
+async fn limited_for_a_day() -> World {
+    let world = World::with(|settings| settings.send_wait = secs(10)).await;
+    let limited = Fault::RateLimited {
+        retry_after: Some(86_400),
+    };
+    bigin_answers(&world, &limited);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    world
+}
+
+#[actix_web::test]
+async fn an_operator_ends_a_pause_of_a_day_with_one_call() {
+    let world = limited_for_a_day().await;
+    let calls = |world: &World| {
+        BIGIN_CALLS
+            .map(|kind| world.bigin.model().count(kind))
+            .iter()
+            .sum::<usize>()
+    };
+    let before = calls(&world);
+    let (status, body) = check(&world, "bigin/check").await;
+    assert_eq!((status, &body["state"]), (200, &json!("unavailable")), "{body}");
+    assert_eq!(body["unavailable"]["code"], "TOO_MANY_REQUESTS", "{body}");
+    assert_eq!(calls(&world), before + 1, "one call");
+    world.pass(secs(60)).await;
+    assert_eq!(calls(&world), before + 1, "and then silence again");
+
+    bigin_mends(&world);
+    let (status, body) = check(&world, "bigin/check").await;
+    assert_eq!(
+        (status, &body["state"], &body["unavailable"]),
+        (200, &json!("reachable"), &Value::Null)
+    );
+    world.pass(secs(15)).await;
+    world.run_due().await;
+    assert_eq!(world.state("Ada").await, "sent", "nobody has waited for the day to end");
+    let (status, body) = check(&world, "bigin/check").await;
+    assert_eq!(
+        (status, &body["state"]),
+        (200, &json!("reachable")),
+        "there is nothing to check"
+    );
+    for path in ["nothing/check", "Bigin/check"] {
+        assert_eq!(check(&world, path).await.0, 404, "{path}");
+    }
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_retry_and_a_resume_say_what_is_unavailable_and_how_to_check_it() {
+    let world = limited_for_a_day().await;
+    let expected = |body: &Value| {
+        let open = &body["unavailable"][0];
+        assert_eq!(open["remote"], "bigin", "{body}");
+        assert_eq!(open["until"], "2026-11-23T10:00:00Z", "{body}");
+        assert_eq!(open["check"], "/api/services/bigin/check", "{body}");
+    };
+    let (status, retried) = world.post("/api/syncs/1/retry", Value::Null).await;
+    assert_eq!((status, &retried["state"]), (202, &json!("requested")));
+    expected(&retried);
+    world.post("/api/pause", Value::Null).await;
+    let (status, body) = world.post("/api/services/bigin/check", Value::Null).await;
+    assert_eq!(status, 409, "while sending is paused: {body}");
+    expected(&world.post("/api/resume", Value::Null).await.1);
+    expected(&world.post("/api/syncs/retry", json!({})).await.1);
+    bigin_mends(&world);
+    check(&world, "bigin/check").await;
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_service_that_no_lead_waits_for_is_checked_all_the_same() {
+    let world = World::with(|settings| settings.send_wait = secs(10)).await;
+    token_answers(&world, Fault::TokenError("invalid_code".into()));
+    world.app.context.read_org_at_start().await.unwrap();
+    world
+        .sanity
+        .model()
+        .faults
+        .fail_next(Kind::Query, SanityFault::Status(401), 2);
+    let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+    round.await.unwrap_err();
+    for path in ["zoho_accounts/check", "sanity/check"] {
+        let (_, body) = check(&world, path).await;
+        assert_eq!(body["state"], "unavailable", "{path}: {body}");
+    }
+    bigin_mends(&world);
+    for path in ["token/check", "sanity/check"] {
+        let (_, body) = check(&world, path).await;
+        assert_eq!(body["state"], "reachable", "{path}: {body}");
+    }
+    assert_eq!(ready(&world).await.1["status"], "ready");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_throttled_token_endpoint_is_checked_early_only_where_an_operator_insists() {
+    let world = World::with(|settings| settings.send_wait = secs(10)).await;
+    token_answers(&world, Fault::TokenThrottled);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let calls = world.bigin.model().count(CallKind::Token);
+    let (status, body) = check(&world, "zoho_accounts/check").await;
+    assert_eq!(status, 409);
+    let detail = body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("ten minutes without any request") && detail.contains("insist=true"),
+        "{detail}"
+    );
+    world.app.context.check_at_start().await.unwrap();
+    world.run_due().await;
+    assert_eq!(world.bigin.model().count(CallKind::Token), calls, "nor does a restart");
+    bigin_mends(&world);
+    let (_, body) = check(&world, "zoho_accounts/check?insist=true").await;
+    assert_eq!(body["state"], "reachable", "{body}");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn after_a_restart_what_was_repaired_goes_on_at_once() {
+    for is_lead_waiting in [true, false] {
+        let mut world = World::new().await;
+        sanity_answers(&world, &SanityFault::RateLimited(Some(RetryAfter::Seconds(86_400))));
+        token_answers(&world, Fault::TokenError("invalid_client_secret".into()));
+        world.app.context.read_org_at_start().await.unwrap();
+        if is_lead_waiting {
+            world.request(lead("Ada")).await;
+            world.run_due().await;
+        } else {
+            let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+            round.await.unwrap_err();
+        }
+        assert_eq!(ready(&world).await.1["status"], "degraded");
+        bigin_mends(&world);
+        sanity_mends(&world);
+        world.restart().await;
+        world.app.context.check_at_start().await.unwrap();
+        world.run_due().await;
+        assert_eq!(
+            ready(&world).await.1["status"],
+            "ready",
+            "a lead waits: {is_lead_waiting}"
+        );
+        world.run_to_the_end().await;
+        world.finish().await;
     }
 }

@@ -450,7 +450,7 @@ async fn what_comes_from_elsewhere_is_text_and_never_html() {
         assert!(!html.contains("alert(\"x\")"), "{path}");
     }
     let group = operator.press("/syncs/retry", &[("reason", reason)]).await;
-    group.says("Queued to be tried again: 1 lead.");
+    group.says("1 lead queued for retry.");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -480,11 +480,13 @@ async fn a_new_installation_is_well_and_says_what_will_be_there() {
     let world = World::new().await;
     let operator = Operator::new(&world).await;
     let overview = operator.get("/").await;
-    overview.says("All is well. Nothing is waiting.");
-    overview.says("No lead's last sync has failed.");
+    overview.says("Everything is working. No leads are waiting.");
+    overview.says("No failed leads.");
+    overview.says("Bigin where leads go Not called yet");
+    overview.says("Webhooks: none received yet; none refused or missed.");
     overview.says("No access token was granted in the last day.");
     operator.get("/syncs").await.says("No lead has been asked for yet.");
-    operator.get("/failures").await.says("No lead's last sync has failed.");
+    operator.get("/failures").await.says("No failed leads.");
     world.finish().await;
 }
 
@@ -499,11 +501,11 @@ async fn the_overview_says_what_waits_what_failed_and_how_much_went_through() {
     let operator = Operator::new(&world).await;
     world.clock.advance(secs(6));
     let overview = operator.get("/").await;
-    overview.says("It is running, and 1 lead could not be sent. 1 lead is on its way.");
+    overview.says("1 lead failed. 1 lead is in progress.");
     overview.says("Longest: lead-edsger has waited 6 s, since 22 Nov 2026,");
-    overview.says(&format!("{BAD_EMAIL} Try again"));
+    overview.says(&format!("{BAD_EMAIL} Retry"));
     overview.says("Last hour 1 sent, 1 failed – 50 % went through");
-    overview.says("Bigin takes contacts and tags Reachable");
+    overview.says("Bigin where leads go Reachable");
     assert!(overview.html.contains(r#"aria-label="Last hour: 1 sent, 1 failed""#));
 
     let waiting = operator.get("/syncs?lead=&q=lead-edsger").await;
@@ -515,6 +517,22 @@ async fn the_overview_says_what_waits_what_failed_and_how_much_went_through() {
 }
 
 #[actix_web::test]
+async fn refused_webhooks_are_not_green() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    world.sanity.model().webhooks.secret = "another secret".to_owned();
+    world.request(lead("Grace")).await;
+    let operator = Operator::new(&world).await;
+    let overview = operator.get("/").await;
+    overview.says("Webhooks are not getting through, so leads arrive late. No leads are waiting.");
+    overview.says("Webhooks: 1 refused for a wrong signature and none accepted since");
+    overview.says("; 1 refused.");
+    assert!(overview.html.contains("class=\"headline wait\""), "{}", overview.html);
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
     let world = World::new().await;
     world.bigin.model().switches.down = true;
@@ -522,9 +540,10 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
     world.run_due().await;
     let operator = Operator::new(&world).await;
     let overview = operator.get("/").await;
-    overview.says("Bigin takes no work right now. 1 lead waits; it is not lost.");
-    overview.says("Takes no work");
-    overview.says("next asked at");
+    overview.says("Bigin is unavailable. 1 lead is queued; it is not lost.");
+    overview.says("Zoho Accounts access tokens Unavailable");
+    overview.says("next attempt at");
+    overview.says("Check now");
     let troubles = world.get("/api/health").await.1["troubles"].clone();
     let (part, _) = troubles[0].as_str().unwrap().split_once(": ").unwrap();
     assert_eq!(part, "bigin");
@@ -537,17 +556,20 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
         .await
         .says("Waits: Zoho grants no access to Bigin.");
     let page = operator.get("/syncs/1?did=retry").await;
-    page.says("It is queued, and goes when Zoho grants access to Bigin again.");
+    page.says("It is queued, and goes when Zoho grants access to Bigin again. Zoho Accounts is unavailable; next attempt at 22 Nov 2026, 10:00:0");
     assert!(page.html.contains("class=\"note wait\""), "nothing is done yet");
     assert!(!page.html.contains("id=\"retry\""), "it could not be tried now");
     operator
         .press("/pause", &[])
         .await
-        .says("; not asked while the work is paused.");
+        .says("; not called while sending is paused.");
     operator.press("/resume", &[]).await;
     world.bigin.model().switches.down = false;
     world.run_to_the_end().await;
-    operator.get("/").await.says("All is well. Nothing is waiting.");
+    operator
+        .get("/")
+        .await
+        .says("Everything is working. No leads are waiting.");
     world.finish().await;
 }
 
@@ -557,12 +579,12 @@ async fn the_work_is_paused_and_resumed() {
     let operator = Operator::new(&world).await;
     let paused = operator.press("/pause", &[]).await;
     paused.says("The work is paused. Requests are still stored; nothing is sent.");
-    paused.says("Paused: nothing is sent until somebody resumes it.");
+    paused.says("Sending is paused. Resume to continue.");
     world.request(lead("Ada")).await;
     world.run_due().await;
     operator.get("/syncs").await.says("Waits: the work is paused.");
     let resumed = operator.press("/resume", &[]).await;
-    resumed.says("The work goes on.");
+    resumed.says("Sending resumed.");
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     world.finish().await;
@@ -667,21 +689,86 @@ async fn a_failure_says_what_would_mend_it_and_is_tried_again() {
     let operator = Operator::new(&world).await;
     let page = operator.get("/syncs/1").await;
     page.says(&format!("Failed {BAD_EMAIL}"));
-    page.says("What would mend it: Correct the email address of the lead in Sanity");
+    page.says("How to fix it: Correct the email address of the lead in Sanity");
     page.says("Wrote FAILED and the reason to Sanity");
     let good = json!({ "emailAddress": "ada@example.org" });
     world.sanity.model().edit(&id("Ada"), good).unwrap();
     let tried = operator.press("/syncs/1/retry", &[]).await;
-    tried.says("It is being tried again.");
-    tried.says("A person asked for it here or by the API");
+    tried.says("It is being retried.");
+    tried.says("Retried from the dashboard or API");
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     let first = operator.get("/syncs/1").await;
-    first.says("The lead was asked for again: sync 2 is its latest, and says how it stands.");
+    first.says("Sent again since: see sync 2 .");
     assert!(!first.html.contains("id=\"retry\""), "that one can be tried again");
     let list = operator.get("/syncs").await;
     list.says("Tried again: sync 2");
     list.says(&format!("Reason any {BAD_EMAIL}"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_failure_is_dismissed_on_its_page() {
+    let world = World::new().await;
+    world.request(bad("Ada")).await;
+    world.run_to_the_end().await;
+    let operator = Operator::new(&world).await;
+    assert!(operator.get("/syncs/1").await.html.contains("id=\"dismiss\""));
+    let dismissed = operator.press("/syncs/1/dismiss", &[]).await;
+    dismissed.says("The failure is dismissed. If the lead fails again, it reappears among the failures.");
+    dismissed.says("Dismissed 22 Nov 2026, 10:00:00 UTC");
+    dismissed.says("The failure was dismissed");
+    assert!(!dismissed.html.contains("id=\"dismiss\""));
+    operator.get("/failures").await.says("No failed leads.");
+    operator.get("/").await.says("Everything is working.");
+    world.request(bad("Ada")).await;
+    world.run_to_the_end().await;
+    operator
+        .get("/failures")
+        .await
+        .says("1 lead failed and hasn't been retried.");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_retry_of_what_was_withdrawn_says_so_before_it_sends() {
+    let world = World::with(|settings| settings.send_wait = secs(60)).await;
+    world.request(bad("Ada")).await;
+    world.run_to_the_end().await;
+    let edit = json!({ "emailAddress": "ada@example.org", "crmStatus": "NOT_SENT" });
+    world.sanity.model().edit(&id("Ada"), edit).unwrap();
+    let operator = Operator::new(&world).await;
+    let press = operator.press("/syncs/1/retry", &[]);
+    let asked = world.while_workers_run(press).await;
+    asked.says("Nothing was sent: the lead no longer asks to be sent.");
+    asked.says("Send anyway");
+    assert_eq!(world.bigin.model().contacts().count(), 0);
+    operator.press("/syncs/2/retry", &[("insist", "true")]).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_unavailable_service_is_checked_with_a_button() {
+    use bigin_sync::fake::bigin::{CallKind, Fault};
+    let world = World::with(|settings| settings.send_wait = secs(60)).await;
+    world.bigin.model().fail_next(CallKind::Token, Fault::TokenThrottled, 1);
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let operator = Operator::new(&world).await;
+    let overview = operator.get("/").await;
+    overview.says("a check before that makes it start again. Check now all the same");
+    assert_eq!(
+        operator.post("/services/zoho_accounts/check", &[]).await.status,
+        409,
+        "not by accident"
+    );
+    assert_eq!(operator.post("/services/nothing/check", &[]).await.status, 404);
+    let press = operator.press("/services/zoho_accounts/check", &[("insist", "true")]);
+    let checked = world.while_workers_run(press).await;
+    checked.says("The service is reachable. Work that waited for it continues.");
+    world.run_to_the_end().await;
     world.finish().await;
 }
 
@@ -701,7 +788,7 @@ async fn every_attempt_is_on_the_page_of_its_sync() {
     page.says("while sending the data · next try 22 Nov 2026, 10:00:0");
     page.says("It is given up after 1 day of failures of its own");
     page.says("Last failed attempt 22 Nov 2026, 10:00:00");
-    page.says("Try it now");
+    page.says("Retry now");
     operator.press("/syncs/1/retry", &[]).await.says("; being tried again.");
     world.run_to_the_end().await;
     let page = operator.get("/syncs/1").await;
@@ -724,7 +811,7 @@ async fn all_leads_of_a_reason_are_tried_again_and_only_those() {
     world.run_to_the_end().await;
     let operator = Operator::new(&world).await;
     let failures = operator.get("/failures").await;
-    failures.says("3 leads could not be sent");
+    failures.says("3 leads failed and haven't been retried.");
     failures.says(&format!("2 leads {BAD_EMAIL}"));
     failures.says("Shorten the field in Sanity");
     for fields in [&[][..], &[("reason", BAD_EMAIL), ("all", "true")]] {
@@ -738,11 +825,11 @@ async fn all_leads_of_a_reason_are_tried_again_and_only_those() {
     assert_eq!(shown.status, 400);
     shown.says("The form is not understood. Nothing was done");
     let tried = operator.press("/syncs/retry", &[("reason", BAD_EMAIL)]).await;
-    tried.says("Queued to be tried again: 2 leads. What is refused again comes back to this page. See them");
+    tried.says("2 leads queued for retry. Leads that no longer ask to be sent are skipped; those that fail again reappear here. Show them");
     assert_eq!(world.ledger().await.in_progress, 2);
     world.run_to_the_end().await;
     let tried = operator.press("/syncs/retry", &[("all", "true")]).await;
-    tried.says("Queued to be tried again: 3 leads.");
+    tried.says("3 leads queued for retry.");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -755,7 +842,7 @@ async fn a_cancelled_sync_says_what_follows() {
     let operator = Operator::new(&world).await;
     operator.get("/syncs/1").await.says("Cancel this sync");
     let cancelled = operator.press("/syncs/1/cancel", &[]).await;
-    cancelled.says("The sync is cancelled.");
+    cancelled.says("Sync cancelled.");
     cancelled.says("The lead goes on saying in Sanity what it says");
     cancelled.says("stays there, without the tag.");
     let again = operator.post("/syncs/1/cancel", &[]).await;
@@ -768,7 +855,7 @@ async fn a_cancelled_sync_says_what_follows() {
     world.sanity.model().edit(&id("Grace"), status).unwrap();
     world.run_to_the_end().await;
     let withdrawn = operator.get("/syncs/2").await;
-    withdrawn.says("Its crmStatus was changed while it was on its way");
+    withdrawn.says("The lead no longer asks to be sent: its crmStatus in Sanity was changed");
     // The contact it was put into is still named, and found.
     let model_contact = world
         .bigin
@@ -806,6 +893,6 @@ async fn a_note_is_one_of_ours_and_not_what_the_address_says() {
     operator
         .get("/failures?did=retry_all&count=4")
         .await
-        .says("Queued to be tried again: 4 leads.");
+        .says("4 leads queued for retry.");
     world.finish().await;
 }

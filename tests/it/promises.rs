@@ -740,6 +740,7 @@ async fn a_restart_asks_no_token_endpoint_that_wants_silence() {
     for _ in 0..3 {
         world.restart().await;
         world.clock.advance(secs(60));
+        world.app.context.check_at_start().await.unwrap();
         world.app.context.read_org_at_start().await.unwrap();
     }
     assert_eq!(

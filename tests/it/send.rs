@@ -122,7 +122,8 @@ async fn leads_are_asked_for_once_each_and_sent_whatever_they_say() {
     seed(&world, &["Ada", "Grace"]);
     let caller = Caller::of(&world.url);
     std::fs::write(caller.folder.path().join("ids"), "lead-grace # again\n\n# nobody\n").unwrap();
-    let (code, out, err) = caller.run(&["send", "lead-ada", "lead-grace", "lead-ada"]).await;
+    let sent = caller.run(&["send", "lead-ada", "lead-grace", "lead-ada"]);
+    let (code, out, err) = world.while_workers_run(sent).await;
     assert_eq!((code, err.as_str()), (0, ""));
     insta::assert_snapshot!(out, @r"
     lead-ada: accepted (sync 1)
@@ -139,6 +140,63 @@ async fn leads_are_asked_for_once_each_and_sent_whatever_they_say() {
     world.run_to_the_end().await;
     assert_eq!((world.state("Ada").await, world.state("Grace").await), ("sent", "sent"));
     assert_eq!(world.ledger().await.opened_by_person, 2);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_lead_that_does_not_exist_is_no_success() {
+    let world = World::new().await;
+    seed(&world, &["Ada"]);
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = world.while_workers_run(caller.run(&["send", "lead-nobody"])).await;
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(out, @r"
+    lead-nobody: accepted (sync 1)
+    lead-nobody: there is no such lead in Sanity, or it is not published
+    1 lead accepted
+    ");
+    insta::assert_snapshot!(err, @"bigin-sync: 1 of 1 lead not found: no published lead in Sanity has this id");
+    let mix = caller.run(&["send", "lead-nobody", "lead-ada", "--json"]);
+    let (code, out, err) = world.while_workers_run(mix).await;
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &said["accepted"]), (1, &json!(2)), "{err}");
+    let states = said["leads"].as_array().unwrap().iter().map(|lead| &lead["state"]);
+    assert_eq!(
+        states.filter(|state| **state == json!("lead_deleted")).count(),
+        1,
+        "{out}"
+    );
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn the_failed_that_no_longer_ask_are_skipped() {
+    let world = World::new().await;
+    for name in ["Ada", "Grace"] {
+        let bad = json!({ "emailAddress": "nobody at home" });
+        world.request(with(lead(name), bad)).await;
+    }
+    world.run_to_the_end().await;
+    let withdrawn = json!({ "crmStatus": "NOT_SENT" });
+    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    let caller = Caller::of(&world.url);
+    let (code, out, err) = world.while_workers_run(caller.run(&["send", "--failed"])).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.contains("lead-ada: not sent: it no longer asks to be sent (its crmStatus was changed)\n"),
+        "{out}"
+    );
+    assert!(
+        out.ends_with("2 leads accepted, 1 skipped: no longer asked for\n"),
+        "{out}"
+    );
+    world.run_to_the_end().await;
+    assert_eq!(
+        (world.state("Ada").await, world.state("Grace").await),
+        ("cancelled", "failed")
+    );
     world.finish().await;
 }
 
@@ -233,7 +291,8 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
         let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
         world.sanity.model().edit(&id(name), good).unwrap();
     }
-    let (code, out, _) = caller.run(&["send", "--failed", "--reason", &reason]).await;
+    let args = ["send", "--failed", "--reason", &reason];
+    let (code, out, _) = world.while_workers_run(caller.run(&args)).await;
     assert_eq!(code, 0);
     let lines: Vec<&str> = out.lines().map(without_number).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -466,7 +525,7 @@ async fn more_than_twenty_are_not_sent_from_a_terminal_before_somebody_says_yes(
     let mut terminal = Terminal::run(caller.command(&args));
     terminal.until_it_shows("[y/N]").await;
     terminal.type_in("y\n");
-    assert_eq!(terminal.ended().await, 0);
+    assert_eq!(world.while_workers_run(terminal.ended()).await, 0);
     assert_eq!(world.ledger().await.opened, 21);
     let sure: Vec<&str> = args.iter().copied().chain(["--yes"]).collect();
     let mut terminal = Terminal::run(caller.command(&sure));
@@ -615,7 +674,7 @@ async fn the_token_and_the_address_are_found_wherever_settings_may_be() {
             .env_clear()
             .env(name, value)
             .current_dir(folder.path());
-        run_beside(command).await.0
+        world.while_workers_run(run_beside(command)).await.0
     };
     write("bigin-sync.toml", &format!("bigin_sync_url = {:?}\n", world.url));
     assert_eq!(

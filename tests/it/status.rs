@@ -28,8 +28,9 @@ async fn while_all_is_well_it_says_so_in_a_screenful() {
 
       All is well.
 
+      Webhooks       last received 10 s ago
       In progress    1 upserted
-      Waits longest  lead-grace, upserted, for 10 s
+      Longest wait   lead-grace, upserted, for 10 s
       Last sent      lead-ada, 40 s ago
       Last hour      1 sent, 0 failed
       Last 24 hours  1 sent, 0 failed
@@ -62,12 +63,13 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
     insta::assert_snapshot!(out, @r"
     bigin-sync at http://SERVICE, 22 Nov 2026, 10:00:00 UTC
 
-      Not all is well:
+      Needs attention:
       - work: paused by a person since 2026-11-22 10:00 UTC; webhooks are stored and nothing is sent until a person resumes it
-      - 2 leads failed: mend what the reasons say, and ask again (`bigin-sync send --failed`)
+      - 2 leads failed: fix the causes below, then run `bigin-sync send --failed`
 
+      Webhooks       last received 0 s ago
       In progress    nothing
-      Waits longest  nobody
+      Longest wait   none
       Last sent      none that is known
       Last hour      0 sent, 2 failed
       Last 24 hours  0 sent, 2 failed
@@ -80,6 +82,103 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
     let (code, out, _) = caller.run(&["status", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, said["needs"].as_array().map(Vec::len)), (1, Some(2)));
+    world.finish().await;
+}
+
+/// Every lead arrives all the same, a minute later.
+#[actix_web::test]
+async fn webhooks_that_are_refused_are_no_success() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    let caller = Caller::of(&world.url);
+    assert_eq!(caller.run(&["status"]).await.0, 0);
+
+    let good = world.sanity.webhook_secret().to_owned();
+    world.sanity.model().webhooks.secret = "another secret".to_owned();
+    world.request(lead("Grace")).await;
+    let (code, out, _) = caller.run(&["status"]).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("- webhooks: 1 refused for a wrong signature and none accepted since"),
+        "{out}"
+    );
+    assert!(
+        out.contains("Webhooks       last received 60 s ago, 1 refused\n"),
+        "{out}"
+    );
+    world.clock.advance(secs(60));
+    let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+    assert_eq!(round.await.unwrap(), Some(1));
+    world.run_to_the_end().await;
+    world.clock.advance(secs(7200));
+    let (code, out, _) = caller.run(&["status"]).await;
+    assert_eq!(code, 1, "as long as none is accepted: {out}");
+    assert!(out.contains(" h ago, 1 refused, 1 missed\n"), "{out}");
+
+    world.sanity.model().webhooks.secret = good;
+    world.request(lead("Edsger")).await;
+    world.run_to_the_end().await;
+    let (code, out, _) = caller.run(&["status"]).await;
+    assert_eq!(code, 0, "{out}");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn webhooks_that_never_come_are_no_success_also_after_a_restart() {
+    let mut world = World::new().await;
+    for (name, expected) in [("Ada", 0), ("Grace", 0), ("Edsger", 1)] {
+        world.sanity.model().webhooks.lose_next(1);
+        world.request(lead(name)).await;
+        world.clock.advance(secs(60));
+        let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+        assert_eq!(round.await.unwrap(), Some(1));
+        world.run_to_the_end().await;
+        let (code, out, _) = Caller::of(&world.url).run(&["status"]).await;
+        assert_eq!(code, expected, "{out}");
+    }
+    world.restart().await;
+    let (code, out, _) = Caller::of(&world.url).run(&["status"]).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("- webhooks: the last 3 never arrived and no other came in since"),
+        "{out}"
+    );
+    world.clock.advance(secs(1));
+    world.request(lead("Barbara")).await;
+    world.run_to_the_end().await;
+    assert_eq!(Caller::of(&world.url).run(&["status"]).await.0, 0);
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn an_unavailable_service_is_checked_from_the_command_line() {
+    let world = World::with(|settings| settings.send_wait = secs(10)).await;
+    world.bigin.model().fail_next(
+        CallKind::Upsert,
+        Fault::RateLimited {
+            retry_after: Some(86_400),
+        },
+        2,
+    );
+    world.request(lead("Ada")).await;
+    world.run_due().await;
+    let caller = Caller::of(&world.url);
+    let (code, out, _) = caller.run(&["status"]).await;
+    assert_eq!(code, 1);
+    let hint = "bigin is unavailable: next attempt at 10:00:00 UTC; `bigin-sync check bigin` retries it now";
+    assert!(out.contains(hint), "{out}");
+    let check = async || world.while_workers_run(caller.run(&["check", "bigin"])).await;
+    let (code, out, err) = check().await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    insta::assert_snapshot!(err, @"bigin-sync: bigin is still unavailable: Bigin takes no more calls at the moment (TOO_MANY_REQUESTS); next attempt at 10:00:00 UTC");
+    assert_eq!(check().await, (0, "bigin is reachable.\n".to_owned(), String::new()));
+    let (code, _, err) = caller.run(&["check", "nothing"]).await;
+    assert!(
+        code == 2 && err.contains("[possible values: bigin, zoho_accounts, sanity]"),
+        "{err}"
+    );
+    world.run_to_the_end().await;
     world.finish().await;
 }
 

@@ -14,7 +14,7 @@ async fn cancel(world: &World, name: &str) -> Cancelling {
 
 async fn retry(world: &World, name: &str) -> Option<Accepted> {
     let sync = world.sync(name).await.sync.id;
-    world.store().retry(sync).await.unwrap()
+    world.store().retry(sync, false).await.unwrap()
 }
 
 async fn missed(world: &World) -> usize {
@@ -152,6 +152,61 @@ async fn all_that_failed_for_one_reason_are_tried_again_together() {
     assert_eq!(world.store().retry_failed(reason, None, 100).await.unwrap(), (3, None));
     world.run_to_the_end().await;
     assert_eq!((world.ledger().await.sent, world.state("Long").await), (3, "failed"));
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_bulk_retry_skips_what_an_editor_has_withdrawn() {
+    let world = World::new().await;
+    let bad = || json!({ "emailAddress": "nobody at home" });
+    for name in ["Ada", "Grace"] {
+        world.request(with(lead(name), bad())).await;
+    }
+    world.run_to_the_end().await;
+    let withdrawn = json!({ "emailAddress": "ada@example.org", "crmStatus": "NOT_SENT" });
+    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    let good = json!({ "emailAddress": "grace@example.org" });
+    world.sanity.model().edit(&id("Grace"), good).unwrap();
+    assert_eq!(world.store().retry_failed(None, None, 100).await.unwrap(), (2, None));
+    world.run_to_the_end().await;
+    assert_eq!(
+        (world.state("Ada").await, world.state("Grace").await),
+        ("cancelled", "sent")
+    );
+    assert_eq!(world.bigin.model().contacts().count(), 1, "nothing of Ada is in Bigin");
+    assert_eq!(
+        world.lead_says("Ada", "crmStatus").as_deref(),
+        Some("NOT_SENT"),
+        "as the editor left it"
+    );
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn a_retried_lead_that_is_withdrawn_during_the_delay_gets_no_tag() {
+    let world = World::new().await;
+    world
+        .request(with(lead("Ada"), json!({ "emailAddress": "nobody at home" })))
+        .await;
+    world.run_to_the_end().await;
+    let good = json!({ "emailAddress": "ada@example.org" });
+    world.sanity.model().edit(&id("Ada"), good).unwrap();
+    retry(&world, "Ada").await;
+    world.run_due().await;
+    assert_eq!(
+        world.state("Ada").await,
+        "upserted",
+        "it still says FAILED, which is our own result"
+    );
+    let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
+        .unwrap();
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Ada").await, "cancelled");
+    assert_eq!(world.changes_of(&contact), ["upserted"]);
     world.finish().await;
 }
 

@@ -210,6 +210,22 @@ impl World {
         panic!("the workers do not come to rest");
     }
 
+    /// What something comes to while the workers do what is due, and the checks of services that no lead waits for go out.
+    pub async fn while_workers_run<T>(&self, what: impl Future<Output = T>) -> T {
+        let mut what = std::pin::pin!(what);
+        loop {
+            tokio::select! {
+                result = &mut what => return result,
+                () = tokio::time::sleep(Duration::from_millis(10)) => {
+                    self.run_due().await;
+                    if self.ledger().await.in_progress == 0 {
+                        self.app.context.check_idle().await.unwrap();
+                    }
+                }
+            }
+        }
+    }
+
     /// Lets time pass, and what falls due then happen.
     pub async fn pass(&self, time: Duration) {
         self.clock.advance(time);

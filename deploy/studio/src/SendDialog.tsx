@@ -1,6 +1,6 @@
 import {Button, Flex, Stack, Text} from '@sanity/ui'
 import type {CrmStatus} from './lead'
-import {obstacle, SEND_LABELS} from './offer'
+import {answersToSend, obstacle} from './offer'
 import type {Settings} from './options'
 import type {Lead} from './useLead'
 
@@ -17,12 +17,12 @@ export const mustAsk = (lead: Lead, settings: Settings): boolean => settings.con
 
 /** What sending will do, and to which version of the lead. */
 export function SendQuestion({lead, settings: {words}, seen}: Omit<Props, 'onClose'>) {
-  const unpublished = lead.published === null
+  const draftNote = !lead.published ? 'confirmUnpublished' : seen === 'FAILED' ? 'confirmDraftFailed' : 'confirmDraft'
   const inTheWay = obstacle(lead.send, lead.state.status, seen)
   return (
     <Stack gap={4}>
       <Text>{words.confirm}</Text>
-      {lead.hasDraft && <Text>{unpublished ? words.confirmUnpublished : words.confirmDraft}</Text>}
+      {lead.hasDraft && <Text>{words[draftNote]}</Text>}
       {inTheWay && <Text weight="semibold">{words[inTheWay]}</Text>}
     </Stack>
   )
@@ -34,27 +34,24 @@ export function SendAnswers({lead, settings: {words}, seen, onClose}: Props) {
     onClose()
     void work(seen)
   }
+  const answers = answersToSend({isPublished: lead.published !== null, hasDraft: lead.hasDraft}, seen)
   const disabled = obstacle(lead.send, lead.state.status, seen) !== undefined
   return (
     <Flex gap={2} justify="flex-end" wrap="wrap">
       <Button mode="bleed" onClick={onClose} text={words.cancel} />
-      {lead.hasDraft && (
-        <Button
-          disabled={disabled || lead.validating}
-          mode={lead.published ? 'ghost' : 'default'}
-          onClick={answer(lead.onPublishAndSend)}
-          text={words.publishAndSend}
-          tone="primary"
-        />
-      )}
-      {lead.published && (
-        <Button
-          disabled={disabled}
-          onClick={answer(lead.onSend)}
-          text={lead.hasDraft ? words.sendPublished : words[SEND_LABELS[seen]]}
-          tone="primary"
-        />
-      )}
+      {answers.map((name, index) => {
+        const publishes = name === 'publishAndSend'
+        return (
+          <Button
+            disabled={disabled || (publishes && lead.validating)}
+            key={name}
+            mode={index === answers.length - 1 ? 'default' : 'ghost'}
+            onClick={answer(publishes ? lead.onPublishAndSend : lead.onSend)}
+            text={words[name]}
+            tone="primary"
+          />
+        )
+      })}
     </Flex>
   )
 }

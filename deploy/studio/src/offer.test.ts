@@ -1,6 +1,6 @@
 import {describe, expect, test} from 'vitest'
 import type {CrmStatus} from './lead'
-import {obstacle, type Offer, offerToSend, offerToWithdraw, type Situation} from './offer'
+import {answersToSend, obstacle, type Offer, offerToSend, offerToWithdraw, type Situation} from './offer'
 import {WORDS} from './words'
 
 const good: Situation = {
@@ -40,6 +40,26 @@ describe('sending', () => {
     ['what no one may change and has errors', {granted: false, invalid: true}, 'send', 'notAllowed'],
   ])('%s', (_, difference, label, disabled) => {
     expect(offerToSend({...good, ...difference})).toEqual({label, disabled})
+  })
+})
+
+describe('the primary answer', () => {
+  const primary = (isPublished: boolean, hasDraft: boolean, seen: CrmStatus) =>
+    answersToSend({isPublished, hasDraft}, seen).at(-1)
+
+  test('publishes the corrected draft of a lead that failed', () => {
+    expect(primary(true, true, 'FAILED')).toBe('publishAndSend')
+    expect(answersToSend({isPublished: true, hasDraft: true}, 'FAILED')).toContain('sendPublished')
+  })
+
+  test.each<[string, boolean, boolean, CrmStatus, string]>([
+    ['sends a lead without a draft', true, false, 'NOT_SENT', 'send'],
+    ['tries a failed lead without a draft again', true, false, 'FAILED', 'tryAgain'],
+    ['publishes no half of somebody’s work', true, true, 'NOT_SENT', 'sendPublished'],
+    ['nor that of a lead that was sent', true, true, 'SENT', 'sendPublished'],
+    ['publishes what never was', false, true, 'NOT_SENT', 'publishAndSend'],
+  ])('%s', (_, isPublished, hasDraft, seen, expected) => {
+    expect(primary(isPublished, hasDraft, seen)).toBe(expected)
   })
 })
 

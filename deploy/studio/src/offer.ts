@@ -44,6 +44,20 @@ export function offerToSend(lead: Situation): Offer {
   return {label}
 }
 
+/** An answer to the question before a lead is sent, by the name of its words. */
+export type SendAnswer = 'publishAndSend' | 'sendPublished' | (typeof SEND_LABELS)[CrmStatus]
+
+/**
+ * The answers that send a lead, the primary one last. A lead that failed is sent with its unpublished edits first of all:
+ * what is published has just been rejected, and the edits are how it was corrected. Elsewhere a draft may be half of
+ * somebody's work.
+ */
+export function answersToSend(lead: {isPublished: boolean; hasDraft: boolean}, seen: CrmStatus): SendAnswer[] {
+  if (!lead.hasDraft) return [SEND_LABELS[seen]]
+  if (!lead.isPublished) return ['publishAndSend']
+  return seen === 'FAILED' ? ['sendPublished', 'publishAndSend'] : ['publishAndSend', 'sendPublished']
+}
+
 const OBSTACLES: readonly (keyof Words | undefined)[] = ['invalid', 'notAllowed', 'noRetry', 'noRetryFailed']
 
 /**

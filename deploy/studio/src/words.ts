@@ -11,7 +11,7 @@ export const WORDS = {
   tryAgain: 'Try again',
   withdraw: 'Withdraw from CRM',
   publishAndSend: 'Publish and send',
-  sendPublished: 'Send what is published',
+  sendPublished: 'Send published version',
   cancel: 'Cancel',
   // Why it cannot be done
   loading: 'Loading…',
@@ -29,7 +29,9 @@ export const WORDS = {
   confirm: 'The lead becomes a contact in Bigin, or updates the one it has, and the automation there starts.',
   confirmDraft:
     'There are unpublished edits. Only what is published is sent: send it as it is now, or publish the edits first. The draft stays open if you send what is published.',
-  confirmUnpublished: 'It was never published. It is published first, and then sent.',
+  confirmDraftFailed:
+    'There are unpublished edits. The published version is the one that failed: publish the edits and send, or send the published version once more.',
+  confirmUnpublished: 'This lead isn’t published yet. It will be published, then sent.',
   // Answers
   requestFailed: 'It could not be asked for: {reason}',
   changedMeanwhile: 'Somebody else has just changed the lead. Look at it again.',
@@ -56,7 +58,7 @@ export const WORDS = {
   retryAll: 'Retry all failed',
   confirmMany: 'Send {n} leads to CRM?',
   confirmManyText:
-    'What is published of each is sent. Leads that are on their way already, or change before they are asked for, are left alone.',
+    'The published version of each lead is sent, without unpublished edits. Leads already in progress or changed meanwhile are skipped.',
   progress: '{done} of {n} asked for',
   manyDone: '{n} leads are on their way.',
   manyChanged: '{n} leads have changed since you chose them and were left alone.',

@@ -15,7 +15,7 @@ const FRAME: Duration = Duration::from_millis(100);
 /// How often to look whether something stands in the way.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Follows `syncs` until all have ended. What has happened since the event `after` is seen first.
+/// Follows `syncs` until each has come `far_enough`. What has happened since the event `after` is seen first.
 ///
 /// # Errors
 /// The service says something that does not pass.
@@ -24,11 +24,12 @@ pub(super) async fn follow(
     mut after: i64,
     syncs: &mut BTreeMap<i64, Sync>,
     show: &mut Show,
+    far_enough: impl Fn(&Sync) -> bool,
 ) -> Result<(), ApiError> {
     let mut told = BTreeSet::new();
     let mut frames = tokio::time::interval(FRAME);
     let mut looks = tokio::time::interval(LOOK);
-    while !syncs.values().all(Sync::is_over) {
+    while !syncs.values().all(&far_enough) {
         let mut events = patiently(show, async || api.events(Some(after)).await).await?;
         loop {
             let mut next = std::pin::pin!(events.next());
@@ -50,7 +51,7 @@ pub(super) async fn follow(
                 take(api, sync, &event, show).await?;
                 show.changed(sync);
             }
-            if syncs.values().all(Sync::is_over) {
+            if syncs.values().all(&far_enough) {
                 break;
             }
         }

@@ -28,8 +28,8 @@ pub(super) struct Show {
 enum Style {
     /// For machines.
     Nothing,
-    /// One for every change.
-    Lines,
+    /// One for every change that is waited for: without --wait, for what shows when the lead is read.
+    Lines { all: bool },
     Bars {
         bars: MultiProgress,
         /// By sync, with the template that each has.
@@ -43,7 +43,9 @@ impl Show {
     pub(super) fn new(options: &Options, clock: SharedClock) -> Self {
         let style = match (options.json, options.wait.is_some() && std::io::stdout().is_terminal()) {
             (true, _) => Style::Nothing,
-            (false, false) => Style::Lines,
+            (false, false) => Style::Lines {
+                all: options.wait.is_some(),
+            },
             (false, true) => Style::Bars {
                 bars: MultiProgress::with_draw_target(ProgressDrawTarget::stdout()),
                 rows: BTreeMap::new(),
@@ -61,7 +63,7 @@ impl Show {
     pub(super) fn wants_all(&self) -> bool {
         match &self.style {
             Style::Nothing => true,
-            Style::Lines => false,
+            Style::Lines { .. } => false,
             Style::Bars { total, .. } => total.is_none(),
         }
     }
@@ -70,7 +72,7 @@ impl Show {
     pub(super) fn accepted(&mut self, sync: &Sync) {
         match &self.style {
             Style::Nothing | Style::Bars { .. } => {}
-            Style::Lines => self.line(&format!("{}: accepted (sync {})", plain(&sync.lead_id), sync.id)),
+            Style::Lines { .. } => self.line(&format!("{}: accepted (sync {})", plain(&sync.lead_id), sync.id)),
         }
         self.shown.insert(sync.id, words(sync));
     }
@@ -79,11 +81,16 @@ impl Show {
     pub(super) fn changed(&mut self, sync: &Sync) {
         let words = words(sync);
         let is_new = self.shown.get(&sync.id) != Some(&words);
-        let many = matches!(&self.style, Style::Bars { total: Some(_), .. });
-        let bad = sync.is_over() && sync.state != "sent";
+        let is_worth_it = match &self.style {
+            Style::Nothing | Style::Bars { total: None, .. } => false,
+            Style::Lines { all: true } => true,
+            // What shows as soon as the lead is read.
+            Style::Lines { all: false } => matches!(sync.state.as_str(), "lead_deleted" | "cancelled"),
+            Style::Bars { total: Some(_), .. } => sync.is_over() && sync.state != "sent",
+        };
         // Its reason is said once, with its end.
         let is_new = is_new && sync.state != "rejected";
-        if is_new && (matches!(self.style, Style::Lines) || many && bad) {
+        if is_new && is_worth_it {
             self.line(&format!("{}: {words}", plain(&sync.lead_id)));
         }
         self.shown.insert(sync.id, words);
@@ -129,7 +136,7 @@ impl Show {
         // Beside the data; a line that cannot be written is no reason to stop.
         let _ = match &self.style {
             Style::Bars { bars, .. } => bars.println(text),
-            Style::Nothing | Style::Lines => writeln!(std::io::stderr(), "{text}"),
+            Style::Nothing | Style::Lines { .. } => writeln!(std::io::stderr(), "{text}"),
         };
     }
 
@@ -146,7 +153,7 @@ impl Show {
     fn line(&self, text: &str) {
         let _ = match &self.style {
             Style::Bars { bars, .. } => bars.println(text),
-            Style::Nothing | Style::Lines => writeln!(std::io::stdout(), "{text}"),
+            Style::Nothing | Style::Lines { .. } => writeln!(std::io::stdout(), "{text}"),
         };
     }
 }

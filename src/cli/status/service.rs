@@ -10,6 +10,7 @@ use super::{Seen, span};
 use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Readiness, Sync, plain};
 use crate::cli::bars::leads;
 use crate::clock::until;
+use crate::domain::failure::Remote;
 
 /// Reasons that are shown; `send --failed --dry-run` shows them all.
 const MOST_REASONS: usize = 5;
@@ -27,6 +28,23 @@ struct Health {
     credits_used: u64,
     token: Token,
     balances: bool,
+    breakers: Vec<Breaker>,
+    webhooks: Webhooks,
+}
+
+#[derive(Deserialize)]
+struct Breaker {
+    remote: String,
+    until: Timestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhooks {
+    last_received_at: Option<Timestamp>,
+    refused: u64,
+    missed: u64,
+    problem: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +90,7 @@ pub(super) async fn look(api: &Api) -> Result<Seen, ApiError> {
     match needs.as_slice() {
         [] => lines.push("  All is well.".to_owned()),
         needs => {
-            lines.push("  Not all is well:".to_owned());
+            lines.push("  Needs attention:".to_owned());
             lines.extend(needs.iter().map(|need| format!("  - {}", plain(need))));
         }
     }
@@ -116,10 +134,18 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
         needs.push("NOT READY: webhooks cannot be stored".to_owned());
     }
     needs.extend(readiness.degraded.iter().cloned());
+    for breaker in &health.breakers {
+        let service = Remote::from_label(&breaker.remote).map_or(breaker.remote.as_str(), |remote| remote.service());
+        let until = breaker.until.strftime("%H:%M:%S UTC");
+        needs.push(format!(
+            "{service} is unavailable: next attempt at {until}; `bigin-sync check {service}` retries it now"
+        ));
+    }
+    needs.extend(health.webhooks.problem.clone());
     if health.failed_leads > 0 {
         let all = leads(health.failed_leads);
         needs.push(format!(
-            "{all} failed: mend what the reasons say, and ask again (`bigin-sync send --failed`)"
+            "{all} failed: fix the causes below, then run `bigin-sync send --failed`"
         ));
     }
     if !health.balances {
@@ -142,7 +168,7 @@ fn numbers(health: &Health, last_sent: Option<&Sync>) -> Vec<String> {
         states => states.join(", "),
     };
     let oldest = match &health.oldest_waiting {
-        None => "nobody".to_owned(),
+        None => "none".to_owned(),
         Some(waiting) => {
             format!(
                 "{}, {}, for {}",
@@ -163,9 +189,18 @@ fn numbers(health: &Health, last_sent: Option<&Sync>) -> Vec<String> {
         None => "none granted in the last day".to_owned(),
         Some(age) => format!("granted {} ago", span(age)),
     };
+    let webhooks = &health.webhooks;
+    let received = match webhooks.last_received_at {
+        None => "none received yet".to_owned(),
+        Some(at) => format!("last received {} ago", span(until(at, health.at).as_secs())),
+    };
+    let faults = [(webhooks.refused, "refused"), (webhooks.missed, "missed")];
+    let faults = faults.into_iter().filter(|(count, _)| *count > 0);
+    let faults: String = faults.map(|(count, what)| format!(", {count} {what}")).collect();
     let rows = [
+        ("Webhooks", received + &faults),
         ("In progress", in_progress),
-        ("Waits longest", oldest),
+        ("Longest wait", oldest),
         ("Last sent", last_sent),
         ("Last hour", format!("{} sent, {} failed", hour.sent, hour.failed)),
         ("Last 24 hours", format!("{} sent, {} failed", day.sent, day.failed)),

@@ -431,6 +431,7 @@ proptest! {
             };
             assert_eq!(after.count, before.count + 1);
             assert_eq!(after.by_person, before.by_person || *source == Source::Person);
+            assert_eq!(after.by_retry, before.by_retry || *source == Source::Retry);
             let time = |revision: &Option<Revision>| revision.as_ref().map(|revision| revision.updated_at);
             assert_eq!(time(&after.revision), time(&before.revision).max(time(revision)));
             assert_eq!(step.before.state, step.after.state, "the worker that has it is told at the end");

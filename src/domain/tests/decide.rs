@@ -59,6 +59,11 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
         ..Memory::default()
     };
     let (webhook, person) = (by_webhook(tagged()), by_person(tagged()));
+    let mut retry = by_webhook(tagged());
+    // The lead was read since the request that it began with.
+    retry.requests.revision = None;
+    retry.join(Source::Retry, None);
+    retry.requests.count = webhook.requests.count;
     let go_on = [None; 3];
     let withdrawn = [Some("withdrawn"); 3];
     let cases = [
@@ -68,6 +73,15 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
         ("its request was overwritten", &webhook, Some("SENT"), go_on),
         ("a person asks", &person, Some("NOT_SENT"), go_on),
         ("a person asks, and it has no status", &person, None, go_on),
+        (
+            "a retry, and it still carries the result",
+            &retry,
+            Some("FAILED"),
+            go_on,
+        ),
+        ("a retry of what was sent", &retry, Some("SENT"), go_on),
+        ("a retry, and it was withdrawn", &retry, Some("NOT_SENT"), withdrawn),
+        ("a retry, and its status was taken away", &retry, None, withdrawn),
     ];
     for (label, sync, status, expected) in cases {
         assert_eq!(settled(sync, &memory, Some(lead(status))), expected, "{label}");

@@ -341,7 +341,7 @@ fn who_cancels_has_a_name_and_so_has_every_state() {
 #[test]
 fn who_asks_has_a_name() {
     let names = Source::ALL.map(Source::label);
-    assert_eq!(names, ["webhook", "reconciliation", "person"]);
+    assert_eq!(names, ["webhook", "reconciliation", "person", "retry"]);
     assert_eq!(SyncId(7).to_string(), "7");
 }
 

@@ -5,7 +5,9 @@ use serde::Deserialize;
 
 use super::notes::Did;
 use super::{Answer, see};
+use crate::domain::failure::Remote;
 use crate::domain::sync::SyncId;
+use crate::http::check::check_now;
 use crate::http::{State, problem, steer};
 
 /// Which failed leads, and where the button was.
@@ -18,10 +20,40 @@ pub(super) struct RetryForm {
     all: bool,
 }
 
-/// Tries a sync again, and shows the sync that carries it out.
-pub(super) async fn retry(id: web::Path<i64>, state: web::Data<State>) -> Answer {
-    let now = steer::try_again(&state, SyncId(*id)).await?;
-    Ok(see(&format!("/syncs/{now}?{}", Did::Retry.query())))
+/// Whether the button was the one beside a warning.
+#[derive(Deserialize)]
+pub(super) struct InsistForm {
+    #[serde(default)]
+    insist: bool,
+}
+
+/// Tries a sync again, and shows the sync that carries it out, or that the lead no longer asks for it.
+pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
+    let retry = steer::try_again(&state, SyncId(*id), form.insist).await?;
+    let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };
+    Ok(see(&format!("/syncs/{}?{}", retry.sync, did.query())))
+}
+
+/// Dismisses a failure.
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Answer {
+    steer::put_away(&state, SyncId(*id)).await?;
+    Ok(see(&format!("/syncs/{id}?{}", Did::Dismiss.query())))
+}
+
+/// Checks a service now, and shows what comes of it.
+pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
+    let remote = Remote::from_service(&remote).ok_or_else(|| {
+        problem::answer(
+            404,
+            "There is no such service: there are zoho_accounts, bigin and sanity.",
+        )
+    })?;
+    let did = match check_now(&state, remote, form.insist).await?.state {
+        "reachable" => Did::CheckedReachable,
+        "unavailable" => Did::CheckedUnavailable,
+        _ => Did::Check,
+    };
+    Ok(see(&format!("/?{}", did.query())))
 }
 
 /// Tries the failed leads of a reason again, or all of them.

@@ -27,6 +27,7 @@ mod list;
 mod notes;
 mod one;
 mod overview;
+mod services;
 mod timeline;
 mod words;
 
@@ -80,6 +81,16 @@ pub const PAGES: &[Address] = &[
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
         mount: |address| address.post(actions::cancel),
+    },
+    Address {
+        path: "/syncs/{id}/dismiss",
+        methods: &["POST"],
+        mount: |address| address.post(actions::dismiss),
+    },
+    Address {
+        path: "/services/{remote}/check",
+        methods: &["POST"],
+        mount: |address| address.post(actions::check),
     },
     Address {
         path: "/failures",

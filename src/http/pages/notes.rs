@@ -19,10 +19,17 @@ pub(super) struct Done {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Did {
     Retry,
+    /// Tried to: the lead no longer asks for it.
+    Withdrawn,
     RetryAll,
     Cancel,
+    Dismiss,
     Pause,
     Resume,
+    /// Had a service checked, whose answer is still out.
+    Check,
+    CheckedReachable,
+    CheckedUnavailable,
     /// A word of some other program's.
     #[serde(other)]
     Unknown,
@@ -33,8 +40,13 @@ impl Did {
     pub(super) fn query(self) -> &'static str {
         match self {
             Self::Retry => "did=retry",
+            Self::Withdrawn => "did=withdrawn",
             Self::RetryAll => "did=retry_all",
             Self::Cancel => "did=cancel",
+            Self::Dismiss => "did=dismiss",
+            Self::Check => "did=check",
+            Self::CheckedReachable => "did=checked_reachable",
+            Self::CheckedUnavailable => "did=checked_unavailable",
             Self::Pause => "did=pause",
             Self::Resume => "did=resume",
             Self::Unknown => "",
@@ -53,32 +65,58 @@ pub(super) struct Note {
 }
 
 /// Leads that wait to be sent.
-const TO_BE_SENT: (&str, &str) = ("/syncs?state=requested", "See them");
+const TO_BE_SENT: (&str, &str) = ("/syncs?state=requested", "Show them");
+
+/// Where a service can be checked.
+const SERVICES: (&str, &str) = ("/#services", "Check it now");
 
 impl Done {
     /// The note, which depends on what holds up that which was asked for.
     pub(super) fn note(self, held_up: Option<HeldUp>) -> Option<Note> {
+        let did = self.did?;
+        let service = held_up.and_then(|held_up| held_up.unavailable);
+        let unavailable = service.map_or_else(String::new, |(service, next)| {
+            format!(" {service} is unavailable; next attempt at {next}.")
+        });
         let when = held_up.map(|held_up| held_up.until);
-        let words = match (self.did?, self.count) {
+        let words = match (did, self.count) {
             (Did::Retry, _) => match when {
-                Some(when) => format!("It is queued, and goes {when}."),
-                None => "It is being tried again. This page shows how it goes.".to_owned(),
+                Some(when) => format!("It is queued, and goes {when}.{unavailable}"),
+                None => "It is being retried. This page shows the result.".to_owned(),
             },
-            (Did::RetryAll, Some(0)) => "There was nothing left to try again.".to_owned(),
-            (Did::RetryAll, count) => {
-                let leads = count.map_or_else(|| "the failed leads".to_owned(), words::leads);
-                let when = when.map_or_else(String::new, |when| format!(" Sent {when}."));
-                format!("Queued to be tried again: {leads}.{when} What is refused again comes back to this page.")
+            (Did::Withdrawn, _) => {
+                "Nothing was sent: the lead no longer asks to be sent. Its crmStatus in Sanity was changed since."
+                    .to_owned()
             }
-            (Did::Cancel, _) => "The sync is cancelled. Nothing more of it is sent.".to_owned(),
+            (Did::RetryAll, Some(0)) => "There was nothing left to retry.".to_owned(),
+            (Did::RetryAll, count) => {
+                let leads = count.map_or_else(|| "The failed leads".to_owned(), words::leads);
+                let when = when.map_or_else(String::new, |when| format!(" Sent {when}."));
+                format!(
+                    "{leads} queued for retry.{when}{unavailable} Leads that no longer ask to be sent are skipped; those that fail again \
+                     reappear here."
+                )
+            }
+            (Did::Cancel, _) => "Sync cancelled. Nothing more will be sent.".to_owned(),
+            (Did::Dismiss, _) => {
+                "The failure is dismissed. If the lead fails again, it reappears among the failures.".to_owned()
+            }
             (Did::Pause, _) => "The work is paused. Requests are still stored; nothing is sent.".to_owned(),
-            (Did::Resume, _) => "The work goes on.".to_owned(),
+            (Did::Resume, _) => format!("Sending resumed.{unavailable}"),
+            (Did::Check, _) => "The service is being checked. This page shows the result.".to_owned(),
+            (Did::CheckedReachable, _) => "The service is reachable. Work that waited for it continues.".to_owned(),
+            (Did::CheckedUnavailable, _) => "The service was checked, and is still unavailable.".to_owned(),
             (Did::Unknown, _) => return None,
         };
-        let link =
-            matches!((self.did, self.count), (Some(Did::RetryAll), count) if count != Some(0)).then_some(TO_BE_SENT);
+        let is_queued = matches!((did, self.count), (Did::RetryAll, count) if count != Some(0));
+        let waits = when.is_some() && (is_queued || did == Did::Retry) || did == Did::Resume && service.is_some();
+        let link = match (waits && service.is_some(), is_queued) {
+            (true, _) => Some(SERVICES),
+            (false, true) => Some(TO_BE_SENT),
+            (false, false) => None,
+        };
         Some(Note {
-            waits: when.is_some() && (link.is_some() || self.did == Some(Did::Retry)),
+            waits: waits || matches!(did, Did::Withdrawn | Did::Check | Did::CheckedUnavailable),
             words,
             link,
         })
@@ -89,6 +127,7 @@ impl Done {
 mod tests {
     use actix_web::web::Query;
 
+    use super::super::words::Moment;
     use super::*;
 
     fn note(query: &str) -> Option<String> {
@@ -104,6 +143,7 @@ mod tests {
         let held_up = HeldUp {
             why: "it is late",
             until,
+            unavailable: None,
         };
         let note = Query::<Done>::from_query(query).unwrap().note(Some(held_up)).unwrap();
         (note.words, note.waits)
@@ -113,12 +153,22 @@ mod tests {
     fn only_words_of_the_list_become_a_note() {
         assert_eq!(note(""), None);
         assert_eq!(note("did=your+account+is+locked,call+evil.example"), None);
-        for did in [Did::Retry, Did::RetryAll, Did::Cancel, Did::Pause, Did::Resume] {
+        for did in [
+            Did::Retry,
+            Did::RetryAll,
+            Did::Cancel,
+            Did::Dismiss,
+            Did::Pause,
+            Did::Resume,
+            Did::CheckedReachable,
+        ] {
             assert!(note(did.query()).is_some(), "{did:?}");
         }
         assert_eq!(
             note("did=retry_all&count=3").as_deref(),
-            Some("Queued to be tried again: 3 leads. What is refused again comes back to this page.")
+            Some(
+                "3 leads queued for retry. Leads that no longer ask to be sent are skipped; those that fail again reappear here."
+            )
         );
     }
 
@@ -130,12 +180,27 @@ mod tests {
             ("It is queued, and goes when the work is resumed.".to_owned(), true)
         );
         let all = note_until("did=retry_all&count=1", "when Bigin takes work again");
-        let words = "Queued to be tried again: 1 lead. Sent when Bigin takes work again. What is refused again comes back to this page.";
+        let words = "1 lead queued for retry. Sent when Bigin takes work again. Leads that no longer ask to be sent are skipped; those that fail again reappear here.";
         assert_eq!(all, (words.to_owned(), true));
         assert!(
             !note_until("did=retry_all&count=0", resumed).1,
             "there is nothing that could wait"
         );
         assert!(!note_until("did=pause", resumed).1, "a pause has begun");
+    }
+
+    #[test]
+    fn a_note_names_the_unavailable_service_and_the_check() {
+        let held_up = HeldUp {
+            why: "Bigin is unavailable",
+            until: "when Bigin is available again",
+            unavailable: Some(("Bigin", Moment("2026-11-22T10:05:00Z".parse().unwrap()))),
+        };
+        for query in ["did=retry", "did=retry_all&count=2", "did=resume"] {
+            let note = Query::<Done>::from_query(query).unwrap().note(Some(held_up)).unwrap();
+            let words = "Bigin is unavailable; next attempt at 22 Nov 2026, 10:05:00 UTC.";
+            assert!(note.words.contains(words), "{}", note.words);
+            assert_eq!((note.waits, note.link), (true, Some(SERVICES)), "{query}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::timeline::{self, Line};
 use super::words::{self, Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::clock::until;
+use crate::domain::state::CancelledBy;
 use crate::domain::sync::SyncId;
 use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
@@ -49,6 +50,10 @@ struct SyncPage {
     others: Vec<Row>,
     /// A later sync of the lead.
     newer: Option<i64>,
+    /// When the failure was dismissed, if so.
+    dismissed: Option<Moment>,
+    /// The lead no longer asks to be sent, so that only who insists has it sent.
+    is_withdrawn: bool,
 }
 
 /// Shows the sync.
@@ -106,6 +111,8 @@ pub(super) async fn show(
         earlier,
         latest,
         newer: newer.map(|newer| newer.id.0),
+        dismissed: sync.dismissed_at.map(Moment),
+        is_withdrawn: sync.cancelled_by == Some(CancelledBy::Lead.label()),
         others: others
             .iter()
             .filter(|other| other.id != sync.id)
@@ -131,8 +138,8 @@ fn follows(sync: &SyncJson) -> Option<String> {
             "To send it after all, send it again here.",
         ),
         ("cancelled", _) => (
-            "Its crmStatus was changed while it was on its way, so nothing more was sent. ",
-            "Set it to REQUESTED in Sanity, or send it again here, if it is to go to Bigin after all.",
+            "The lead no longer asks to be sent: its crmStatus in Sanity was changed, so nothing more was sent. ",
+            "To send it, set crmStatus to REQUESTED in Sanity, or use the button below.",
         ),
         ("lead_deleted", _) => ("", "If the lead is published again with REQUESTED, it is sent."),
         _ => return None,

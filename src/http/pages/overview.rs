@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::chart::{Chart, chart};
 use super::notes::Done;
+use super::services::{self, Service, WebhooksLine};
 use super::words::{BADGES, Badge, Moment, Standstill, badge, capital, lasting, leads};
 use super::{Answer, Frame, page};
 use crate::domain::failure::Remote;
@@ -38,6 +39,7 @@ struct OverviewPage {
     groups: Vec<FailureGroup>,
     more_groups: bool,
     services: [Service; 3],
+    webhooks: WebhooksLine,
     flows: [FlowView; 2],
     granted: Option<(Moment, String)>,
     given_up_after: String,
@@ -65,18 +67,6 @@ struct Oldest {
     badge: Badge,
     since: Moment,
     lasting: String,
-}
-
-/// One remote service.
-#[derive(Debug, PartialEq, Eq)]
-struct Service {
-    name: &'static str,
-    what: &'static str,
-    tone: &'static str,
-    icon: &'static str,
-    word: &'static str,
-    /// What is wrong, since when, and when it is next asked where that lies ahead.
-    trouble: Option<(String, Moment, Option<Moment>)>,
 }
 
 struct FlowView {
@@ -130,7 +120,8 @@ impl OverviewPage {
             }),
             groups,
             more_groups,
-            services: services(&health),
+            services: services::services(&health),
+            webhooks: services::webhooks(&health),
             flows: [
                 FlowView {
                     name: "Last hour",
@@ -162,53 +153,51 @@ fn before(at: Timestamp, span: Duration) -> Timestamp {
 }
 
 fn headline(health: &Health) -> Headline {
-    let waiting = match health.ledger.in_progress {
-        0 => "Nothing is waiting.".to_owned(),
-        1 => "1 lead is on its way.".to_owned(),
-        count => format!("{count} leads are on their way."),
+    let in_progress = match health.ledger.in_progress {
+        0 => "No leads are waiting.".to_owned(),
+        1 => "1 lead is in progress.".to_owned(),
+        count => format!("{count} leads are in progress."),
     };
-    let kept = match health.ledger.in_progress {
-        0 => "No lead waits for it.".to_owned(),
-        1 => "1 lead waits; it is not lost.".to_owned(),
-        count => format!("{count} leads wait; none is lost."),
+    let queued = match health.ledger.in_progress {
+        0 => "No leads are waiting.".to_owned(),
+        1 => "1 lead is queued; it is not lost.".to_owned(),
+        count => format!("{count} leads are queued; none is lost."),
     };
     let (tone, icon, words) = if health.paused_since.is_some() {
         (
             "wait",
             "pause",
-            format!("Paused: nothing is sent until somebody resumes it. {kept}"),
+            format!("Sending is paused. Resume to continue. {queued}"),
         )
-    } else if let Some(name) = closed_to_us(&health.breakers) {
-        ("bad", "cross", format!("{name} takes no work right now. {kept}"))
+    } else if let Some(names) = unavailable(&health.breakers) {
+        ("bad", "cross", format!("{names} unavailable. {queued}"))
     } else if !health.balances {
         (
             "bad",
             "cross",
-            "The ledger's sums do not hold: a defect of this program. Please report it with the numbers below."
-                .to_owned(),
+            "The totals don't add up. This is a bug: please report it with the numbers below.".to_owned(),
         )
+    } else if health.webhooks.problem.is_some() {
+        let words = format!("Webhooks are not getting through, so leads arrive late. {in_progress}");
+        ("wait", "alert", words)
     } else if health.failed_leads > 0 {
         let failed = leads(health.failed_leads);
-        (
-            "wait",
-            "alert",
-            format!("It is running, and {failed} could not be sent. {waiting}"),
-        )
+        ("wait", "alert", format!("{failed} failed. {in_progress}"))
     } else {
-        ("good", "tick", format!("All is well. {waiting}"))
+        ("good", "tick", format!("Everything is working. {in_progress}"))
     };
     Headline { tone, icon, words }
 }
 
-fn closed_to_us(breakers: &[OpenBreaker]) -> Option<&'static str> {
+fn unavailable(breakers: &[OpenBreaker]) -> Option<&'static str> {
     let names: Vec<bool> = breakers
         .iter()
         .map(|breaker| breaker.remote == Remote::Sanity.label())
         .collect();
     match (names.contains(&false), names.contains(&true)) {
-        (true, true) => Some("Neither Bigin nor Sanity"),
-        (true, false) => Some("Bigin"),
-        (false, true) => Some("Sanity"),
+        (true, true) => Some("Bigin and Sanity are both"),
+        (true, false) => Some("Bigin is"),
+        (false, true) => Some("Sanity is"),
         (false, false) => None,
     }
 }
@@ -221,7 +210,7 @@ fn told(trouble: &str) -> Trouble {
     let to_do = if words.contains("; ") {
         "."
     } else {
-        ". It is asked again by itself, and the leads wait. If this lasts for hours, see the service's status page, then ask its support."
+        ". We retry automatically and the leads stay queued. If it lasts for hours, check the service's status page or contact its support."
     };
     Trouble {
         part: capital(part),
@@ -236,57 +225,11 @@ fn states(health: &Health) -> Vec<(Badge, u64)> {
     in_progress.map(|badge| (badge, count(badge))).collect()
 }
 
-fn services(health: &Health) -> [Service; 3] {
-    let trouble = |remote: Remote| {
-        let open = health
-            .breakers
-            .iter()
-            .find(|breaker| breaker.remote == remote.label())?;
-        let is_asked = health.paused_since.is_none() && open.until > health.at;
-        Some((
-            capital(&open.message),
-            Moment(open.since),
-            is_asked.then_some(Moment(open.until)),
-        ))
-    };
-    let no_token = trouble(Remote::Token).is_some();
-    let service = |name, what, remote| match trouble(remote) {
-        Some(trouble) => Service {
-            name,
-            what,
-            tone: "bad",
-            icon: "cross",
-            word: "Takes no work",
-            trouble: Some(trouble),
-        },
-        None if remote == Remote::Bigin && no_token => Service {
-            name,
-            what,
-            tone: "wait",
-            icon: "pause",
-            word: "Not asked: no access token",
-            trouble: None,
-        },
-        None => Service {
-            name,
-            what,
-            tone: "good",
-            icon: "tick",
-            word: "Reachable",
-            trouble: None,
-        },
-    };
-    [
-        service("Bigin", "takes contacts and tags", Remote::Bigin),
-        service("Zoho Accounts", "grants access to Bigin", Remote::Token),
-        service("Sanity", "has the leads", Remote::Sanity),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Ledger, Overview};
+    use crate::http::overview::Observed;
+    use crate::store::{Ledger, Overview, WebhookLog};
 
     fn overview() -> Overview {
         Overview {
@@ -305,11 +248,12 @@ mod tests {
             failed_leads: 0,
             credits: 0,
             token_granted_at: None,
+            webhooks: WebhookLog::default(),
         }
     }
 
     fn words(change: impl FnOnce(&mut Health)) -> (&'static str, String) {
-        let mut health = Health::new(overview(), Ended::default(), Ended::default());
+        let mut health = Health::new(overview(), &Observed::default(), Ended::default(), Ended::default());
         change(&mut health);
         let Headline { tone, words, .. } = headline(&health);
         (tone, words)
@@ -322,6 +266,8 @@ mod tests {
             until: "2026-11-22T10:01:00Z".parse().unwrap(),
             code: "HTTP 503".to_owned(),
             message: "Bigin answered 503".to_owned(),
+            check: "/api/services/bigin/check".to_owned(),
+            is_throttled: false,
         }
     }
 
@@ -329,46 +275,32 @@ mod tests {
     fn the_headline_says_the_worst_thing_first() {
         assert_eq!(
             words(|_| {}),
-            ("good", "All is well. 3 leads are on their way.".to_owned())
+            ("good", "Everything is working. 3 leads are in progress.".to_owned())
         );
         assert_eq!(
             words(|health| health.failed_leads = 1),
-            (
-                "wait",
-                "It is running, and 1 lead could not be sent. 3 leads are on their way.".to_owned()
-            )
+            ("wait", "1 lead failed. 3 leads are in progress.".to_owned())
         );
         assert_eq!(
             words(|health| health.breakers = vec![breaker(Remote::Token)]),
             (
                 "bad",
-                "Bigin takes no work right now. 3 leads wait; none is lost.".to_owned()
+                "Bigin is unavailable. 3 leads are queued; none is lost.".to_owned()
             )
         );
         let (_, paused) = words(|health| {
             health.breakers = vec![breaker(Remote::Token)];
             health.paused_since = Some(health.at);
         });
-        assert!(paused.starts_with("Paused: "), "{paused}");
+        assert!(paused.starts_with("Sending is paused. "), "{paused}");
         assert_eq!(words(|health| health.balances = false).0, "bad");
-    }
-
-    #[test]
-    fn each_service_says_whether_it_is_reachable() {
-        let states = |breakers: Vec<OpenBreaker>| {
-            let mut health = Health::new(overview(), Ended::default(), Ended::default());
-            health.breakers = breakers;
-            services(&health).map(|service| service.word)
-        };
-        assert_eq!(states(vec![]), ["Reachable"; 3]);
-        assert_eq!(
-            states(vec![breaker(Remote::Bigin)]),
-            ["Takes no work", "Reachable", "Reachable"]
-        );
-        assert_eq!(
-            states(vec![breaker(Remote::Token)]),
-            ["Not asked: no access token", "Takes no work", "Reachable"],
-            "without a token nobody knows how Bigin is"
+        let (tone, refused) = words(|health| {
+            health.failed_leads = 1;
+            health.webhooks.problem = Some("webhooks: …".to_owned());
+        });
+        assert!(
+            tone == "wait" && refused.starts_with("Webhooks are not getting through"),
+            "{refused}"
         );
     }
 
@@ -383,8 +315,8 @@ mod tests {
         );
         assert_eq!(
             told("sanity: Sanity answered 503 (HTTP 503)").words,
-            "Sanity answered 503 (HTTP 503). It is asked again by itself, and the leads wait. If this lasts for hours, see the service's \
-             status page, then ask its support."
+            "Sanity answered 503 (HTTP 503). We retry automatically and the leads stay queued. If it lasts for hours, check the service's \
+             status page or contact its support."
         );
     }
 }

@@ -132,6 +132,7 @@ fn told(entry: &HistoryEntry) -> (&'static str, &'static str, String) {
         "lead_deleted" => ("bin", "off", "The lead is gone from Sanity".to_owned()),
         "withdrawn" => ("slash", "off", "The lead's crmStatus no longer asks for it".to_owned()),
         "cancelled" => ("slash", "off", "Cancelled by a person".to_owned()),
+        "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
         "retry" => ("again", "bad", attempt(entry)),
         "ambiguous" => (
             "again",
@@ -149,7 +150,8 @@ fn asked(entry: &HistoryEntry) -> String {
     match text(entry, "by") {
         Some("webhook") => "An editor asked for it in Sanity (webhook)".to_owned(),
         Some("reconciliation") => "Found in Sanity, asked for; its webhook never came".to_owned(),
-        Some("person") => "A person asked for it here or by the API".to_owned(),
+        Some("person") => "Requested from the dashboard or API".to_owned(),
+        Some("retry") => "Retried from the dashboard or API".to_owned(),
         _ => "Asked for".to_owned(),
     }
 }

@@ -117,15 +117,19 @@ pub(super) fn badge(label: &'static str) -> Badge {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Standstill {
     pub(super) paused: bool,
-    pub(super) remotes: Vec<Remote>,
+    /// The unavailable services, each with when it is next tried.
+    pub(super) remotes: Vec<(Remote, Timestamp)>,
 }
 
 impl Standstill {
     pub(super) fn of(overview: &Overview) -> Self {
-        let open = overview.breakers.iter().filter(|breaker| breaker.open.is_some());
+        let open = overview
+            .breakers
+            .iter()
+            .filter_map(|breaker| Some((breaker.remote, breaker.open.as_ref()?.until)));
         Self {
             paused: overview.paused_since.is_some(),
-            remotes: open.map(|breaker| breaker.remote).collect(),
+            remotes: open.collect(),
         }
     }
 
@@ -133,7 +137,7 @@ impl Standstill {
         let remotes = health
             .breakers
             .iter()
-            .filter_map(|open| Remote::from_label(open.remote));
+            .filter_map(|open| Some((Remote::from_label(open.remote)?, open.until)));
         Self {
             paused: health.paused_since.is_some(),
             remotes: remotes.collect(),
@@ -142,22 +146,33 @@ impl Standstill {
 
     /// What a sync in this state waits for beside its turn.
     pub(super) fn holds_up(&self, state: &str) -> Option<HeldUp> {
-        let held_up = |why, until| Some(HeldUp { why, until });
         if self.paused {
-            return held_up("the work is paused", "when the work is resumed");
+            return Some(HeldUp {
+                why: "the work is paused",
+                until: "when the work is resumed",
+                unavailable: None,
+            });
         }
         let needs_bigin = matches!(state, "requested" | "upserted");
         let mut needed = self
             .remotes
             .iter()
-            .filter(|remote| needs_bigin || **remote == Remote::Sanity);
-        match needed.next()? {
+            .filter(|(remote, _)| needs_bigin || *remote == Remote::Sanity);
+        let (remote, next) = *needed.next()?;
+        let held_up = |why, until| {
+            Some(HeldUp {
+                why,
+                until,
+                unavailable: Some((service(remote), Moment(next))),
+            })
+        };
+        match remote {
             Remote::Token => held_up(
                 "Zoho grants no access to Bigin",
                 "when Zoho grants access to Bigin again",
             ),
-            Remote::Bigin => held_up("Bigin takes no work now", "when Bigin takes work again"),
-            Remote::Sanity => held_up("Sanity takes no work now", "when Sanity takes work again"),
+            Remote::Bigin => held_up("Bigin is unavailable", "when Bigin is available again"),
+            Remote::Sanity => held_up("Sanity is unavailable", "when Sanity is available again"),
         }
     }
 }
@@ -168,6 +183,16 @@ pub(super) struct HeldUp {
     pub(super) why: &'static str,
     /// `when …`
     pub(super) until: &'static str,
+    /// The service that it waits for, if it is one, and when that is next tried.
+    pub(super) unavailable: Option<(&'static str, Moment)>,
+}
+
+/// What a service is called on the pages.
+pub(super) fn service(remote: Remote) -> &'static str {
+    match remote {
+        Remote::Token => "Zoho Accounts",
+        Remote::Bigin | Remote::Sanity => remote.name(),
+    }
 }
 
 /// How long a contact still waits for its tag.

@@ -78,6 +78,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         send_wait: Duration::from_secs(1),
         metrics: Arc::default(),
         scraping: tokio::sync::Mutex::default(),
+        idle_check: tokio::sync::Notify::new(),
         started_at: Timestamp::UNIX_EPOCH,
         stopping: tokio::sync::watch::channel(false).0,
     });

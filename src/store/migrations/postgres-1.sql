@@ -21,6 +21,7 @@ CREATE TABLE sync (
     cancelled_by TEXT COLLATE "C",
     requests BIGINT NOT NULL,
     by_person BIGINT NOT NULL,
+    by_retry BIGINT NOT NULL,
     requested_updated_at BIGINT,
     requested_rev TEXT COLLATE "C",
     failures BIGINT NOT NULL DEFAULT 0,
@@ -35,7 +36,9 @@ CREATE TABLE sync (
     lease_until BIGINT,
     opened_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
-    finished_at BIGINT
+    finished_at BIGINT,
+    -- An operator has dealt with this failure otherwise.
+    dismissed_at BIGINT
 );
 
 -- One active sync a lead.

@@ -21,6 +21,7 @@ CREATE TABLE sync (
     cancelled_by TEXT,
     requests INTEGER NOT NULL,
     by_person INTEGER NOT NULL,
+    by_retry INTEGER NOT NULL,
     requested_updated_at INTEGER,
     requested_rev TEXT,
     failures INTEGER NOT NULL DEFAULT 0,
@@ -35,7 +36,9 @@ CREATE TABLE sync (
     lease_until INTEGER,
     opened_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
-    finished_at INTEGER
+    finished_at INTEGER,
+    -- An operator has dealt with this failure otherwise.
+    dismissed_at INTEGER
 ) STRICT;
 
 -- One active sync a lead.

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, broadcast};
 
 use super::postgres::Pool;
 use super::{
-    Accepted, Cancelling, Change, Claim, Delivery, FailureGroup, Filter, Flow, Happening, HistoryEntry, Learned, Lease,
-    Ledger, Outcome, Overview, Prefer, Stage, Store, StoreError, StoreSettings, SyncView,
+    Accepted, Cancelling, Change, Checking, Claim, Delivery, Dismissing, FailureGroup, Filter, Flow, Happening,
+    HistoryEntry, Learned, Lease, Ledger, Outcome, Overview, Prefer, Stage, Store, StoreError, StoreSettings, SyncView,
 };
 use crate::chance;
 use crate::clock::{SharedClock, after};
@@ -247,8 +247,20 @@ impl Store for SqlStore {
         self.writer.write_if_room(move |txn| steer::cancel(txn, id)).await
     }
 
-    async fn retry(&self, id: SyncId) -> Answer<Option<Accepted>> {
-        self.writer.write_if_room(move |txn| steer::retry(txn, id)).await
+    async fn retry(&self, id: SyncId, insist: bool) -> Answer<Option<Accepted>> {
+        self.writer
+            .write_if_room(move |txn| steer::retry(txn, id, insist))
+            .await
+    }
+
+    async fn dismiss(&self, id: SyncId) -> Answer<Dismissing> {
+        self.writer.write_if_room(move |txn| steer::dismiss(txn, id)).await
+    }
+
+    async fn check_now(&self, remote: Remote) -> Answer<Checking> {
+        self.writer
+            .write_if_room(move |txn| steer::check_now(txn, remote))
+            .await
     }
 
     async fn retry_failed(

@@ -6,13 +6,17 @@ use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
 use super::views::{self, VIEW};
-use super::{rows, steer};
+use super::writer::Txn;
+use super::{kept, rows, steer};
 use crate::domain::sync::SyncId;
-use crate::store::{FailureGroup, Flow, Happening, Overview};
+use crate::store::{FailureGroup, Flow, Happening, Overview, WebhookLog};
 
-/// Failed syncs whose lead has had none since.
-pub(super) const LAST_FAILED: &str = "state = 'failed'
+/// Failed syncs that wait for an operator: their lead has had none since, and they were not dismissed.
+pub(super) const LAST_FAILED: &str = "state = 'failed' AND dismissed_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.lead_id = sync.lead_id AND newer.id > sync.id)";
+
+/// The name under which is kept how many webhooks in a row were missed: found by reconciliation, and none came meanwhile.
+const MISSED: &str = "missed_webhooks";
 
 pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
     let sql = "-- overview()
@@ -42,7 +46,27 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
         failed_leads,
         credits,
         token_granted_at,
+        webhooks: webhooks(db)?,
     })
+}
+
+fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
+    let sql = "-- webhooks()
+        SELECT received_at FROM delivery ORDER BY id DESC LIMIT 1";
+    let last_received = db.first(sql, &[], |row| row.get("received_at"))?;
+    let missed = kept::kept(db, MISSED)?.filter(|(_, at)| last_received.is_none_or(|received| received < *at));
+    let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+    Ok(WebhookLog {
+        last_received,
+        last_missed: missed.as_ref().map(|(_, at)| *at),
+        missed: missed.and_then(|(bytes, _)| count(&bytes)).unwrap_or(0),
+    })
+}
+
+/// Reconciliation has opened a sync whose webhook never came.
+pub(super) fn note_missed(txn: &Txn<'_>) -> Result<()> {
+    let missed = webhooks(txn.db)?.missed + 1;
+    kept::keep(txn.db, MISSED, missed.to_string().as_bytes(), txn.now)
 }
 
 pub(super) fn failure_groups(db: Db<'_>, limit: usize) -> Result<Vec<FailureGroup>> {

@@ -117,6 +117,7 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
         requests: Requests {
             count: row.get("requests")?,
             by_person: row.get("by_person")?,
+            by_retry: row.get("by_retry")?,
             revision: revision_of(row, "requested_updated_at", "requested_rev")?,
         },
         failures: Failures {
@@ -213,8 +214,8 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
 /// Writes a sync that is opened, and says its number.
 pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
     let sql = "-- open()
-        INSERT INTO sync (lead_id, state, requests, by_person, requested_updated_at, requested_rev, due_at, opened_at, changed_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
+        INSERT INTO sync (lead_id, state, requests, by_person, requested_updated_at, requested_rev, due_at, opened_at, changed_at, by_retry)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)";
     let requests = &sync.requests;
     let args = args![
         sync.lead.as_str(),
@@ -225,6 +226,7 @@ pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
         rev(requests.revision.as_ref()),
         sync.due_at,
         sync.opened_at,
+        requests.by_retry,
     ];
     Ok(SyncId(db.insert(sql, args)?))
 }
@@ -232,7 +234,7 @@ pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
 /// Writes what is asked of a sync. Not the whole row: a worker may hold the lease.
 pub(super) fn join(db: Db<'_>, sync: &Sync) -> Result<()> {
     let sql = "-- join()
-        UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5 WHERE id = ?1";
+        UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5, by_retry = ?6 WHERE id = ?1";
     let requests = &sync.requests;
     let args = args![
         sync.id.0,
@@ -240,6 +242,7 @@ pub(super) fn join(db: Db<'_>, sync: &Sync) -> Result<()> {
         requests.by_person,
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
+        requests.by_retry,
     ];
     db.execute(sql, args)?;
     Ok(())

@@ -1,17 +1,18 @@
-//! What a person does to syncs: cancel, try again, pause everything.
+//! What a person does to syncs: cancel, try again, dismiss, pause everything; and to a breaker: check the service now.
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::db::{Arg, Db, Result, args};
 use super::overview::LAST_FAILED;
-use super::work::{active, open_or_join, settle, wake_for};
+use super::work::{active, change_of, open_or_join, settle, wake_for};
 use super::writer::Txn;
 use super::{kept, rows, views};
+use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::state::Event;
-use crate::domain::sync::{Source, SyncId};
-use crate::store::{Accepted, Cancelling, Stage, SyncView};
+use crate::domain::sync::{Source, Sync, SyncId};
+use crate::store::{Accepted, Cancelling, Checking, Dismissing, Stage, SyncView};
 
 /// The name under which is kept that a person has paused the work.
 const PAUSED: &str = "paused";
@@ -45,24 +46,30 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
     Ok(Cancelling::Done)
 }
 
-pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId) -> Result<Option<Accepted>> {
+pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, insist: bool) -> Result<Option<Accepted>> {
+    let source = if insist { Source::Person } else { Source::Retry };
     match views::find(txn.db, id)? {
-        Some(found) => ask_again(txn, &found.sync.lead).map(Some),
+        Some(found) => ask_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),
     }
 }
 
-fn ask_again(txn: &mut Txn<'_>, lead: &LeadId) -> Result<Accepted> {
-    let accepted = open_or_join(txn, lead, Source::Person, None)?;
-    if let Some(mut sync) = active(txn, lead)? {
-        sync.hurry(txn.now);
-        // Not the whole row: a worker may hold the lease.
-        let sql = "-- ask_again()
-            UPDATE sync SET due_at = ?2 WHERE id = ?1";
-        txn.db.execute(sql, args![sync.id.0, sync.due_at])?;
-        wake_for(txn, &sync);
+fn ask_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
+    let accepted = open_or_join(txn, lead, source, None)?;
+    if let Some(sync) = active(txn, lead)? {
+        make_due(txn, sync)?;
     }
     Ok(accepted)
+}
+
+fn make_due(txn: &mut Txn<'_>, mut sync: Sync) -> Result<()> {
+    sync.hurry(txn.now);
+    // Not the whole row: a worker may hold the lease.
+    let sql = "-- make_due()
+        UPDATE sync SET due_at = ?2 WHERE id = ?1";
+    txn.db.execute(sql, args![sync.id.0, sync.due_at])?;
+    wake_for(txn, &sync);
+    Ok(())
 }
 
 pub(super) fn retry_failed(
@@ -82,10 +89,65 @@ pub(super) fn retry_failed(
         .db
         .query(&sql, &args, |row| Ok((row.get("id")?, rows::lead_of(row)?)))?;
     for (_, lead) in &found {
-        ask_again(txn, lead)?;
+        ask_again(txn, lead, Source::Retry)?;
     }
     let next = (found.len() == limit).then(|| found.last().map(|(id, _)| SyncId(*id)));
     Ok((found.len(), next.flatten()))
+}
+
+/// Only the latest sync of a lead: an earlier failure is not shown any more.
+pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<Dismissing> {
+    let Some(SyncView {
+        sync,
+        dismissed_at,
+        next,
+        ..
+    }) = views::find(txn.db, id)?
+    else {
+        return Ok(Dismissing::Missing);
+    };
+    if dismissed_at.is_some() {
+        return Ok(Dismissing::Done);
+    }
+    if sync.state.label() != "failed" || next.is_some() {
+        return Ok(Dismissing::NoFailure);
+    }
+    let sql = "-- dismiss()
+        UPDATE sync SET dismissed_at = ?2 WHERE id = ?1";
+    txn.db.execute(sql, args![id.0, txn.now])?;
+    rows::note(txn.db, &sync, "dismissed", &json!({ "by": "person" }), txn.now)?;
+    txn.changed(change_of(&sync));
+    Ok(Dismissing::Done)
+}
+
+/// Lets the next probe of an open breaker go at once. Where every sync that needs the service waits for a time of its own,
+/// the first of them is made due, so that there is a probe.
+pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<Checking> {
+    let mut breaker = rows::breaker(txn.db, remote)?;
+    if breaker.open.is_none() {
+        return Ok(Checking::Closed);
+    }
+    if breaker.check_now(txn.now) {
+        rows::save_breaker(txn.db, &breaker)?;
+    }
+    let stages = || Stage::ALL.into_iter().filter(|stage| stage.remotes().contains(&remote));
+    let states: Vec<String> = stages()
+        .flat_map(Stage::states)
+        .map(|state| format!("'{state}'"))
+        .collect();
+    let sql = format!(
+        "-- check_now()
+        SELECT * FROM sync WHERE finished_at IS NULL AND state IN ({}) ORDER BY due_at, id LIMIT 1",
+        states.join(", ")
+    );
+    let first = txn.db.first(&sql, &[], rows::sync_of)?;
+    // Also where it was due already: the workers sleep until the end of the pause.
+    stages().for_each(|stage| txn.wake(stage));
+    let Some(sync) = first else {
+        return Ok(Checking::Idle);
+    };
+    make_due(txn, sync)?;
+    Ok(Checking::Probe)
 }
 
 pub(super) fn pause_all(txn: &mut Txn<'_>, paused: bool) -> Result<()> {

@@ -18,6 +18,7 @@ pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
         changed_at: row.get("changed_at")?,
         contact: rows::contact_of(row)?,
         next: row.get::<Option<i64>>("next_id")?.map(SyncId),
+        dismissed_at: row.get::<Option<Timestamp>>("dismissed_at")?,
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::db::{Db, Result, args};
 use super::writer::Txn;
-use super::{claims, rows, turn};
+use super::{claims, overview, rows, turn};
 use crate::clock::{after, until};
 use crate::domain::breaker::Cause;
 use crate::domain::failure::Pause;
@@ -57,6 +57,7 @@ pub(super) fn request(
         if is_active || rows::memory(txn.db, lead)?.is_declined(revision.as_ref()) {
             return Ok(Accepted::Repeat);
         }
+        overview::note_missed(txn)?;
     }
     open_or_join(txn, lead, source, revision)
 }
@@ -95,11 +96,11 @@ fn opened_by(source: Source) -> &'static str {
     match source {
         Source::Webhook => "opened_by_webhook",
         Source::Reconciliation => "opened_by_reconciliation",
-        Source::Person => "opened_by_person",
+        Source::Person | Source::Retry => "opened_by_person",
     }
 }
 
-fn change_of(sync: &Sync) -> Change {
+pub(super) fn change_of(sync: &Sync) -> Change {
     Change {
         sync: sync.id,
         lead: sync.lead.clone(),

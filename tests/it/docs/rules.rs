@@ -350,7 +350,7 @@ fn is_mounted(method: Option<&str>, address: &str) -> bool {
         ours.clone().count() == theirs.clone().count()
             && ours
                 .zip(theirs)
-                .all(|(ours, theirs)| ours == theirs || (ours == "{id}" && !theirs.is_empty()) || theirs == "…")
+                .all(|(ours, theirs)| ours == theirs || (ours.starts_with('{') && !theirs.is_empty()) || theirs == "…")
     };
     let mounted = OPEN
         .iter()

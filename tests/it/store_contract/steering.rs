@@ -3,7 +3,7 @@
 use bigin_sync::domain::lead::Revision;
 use bigin_sync::domain::state::Seen;
 use bigin_sync::domain::sync::SyncId;
-use bigin_sync::store::Cancelling;
+use bigin_sync::store::{Cancelling, Checking, Dismissing, WebhookLog};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ impl Bench {
     }
 
     async fn retry(&self, id: i64) -> Option<Accepted> {
-        self.store.retry(SyncId(id)).await.unwrap()
+        self.store.retry(SyncId(id), false).await.unwrap()
     }
 
     /// The leads that a stage's worker gets now.
@@ -192,7 +192,7 @@ async fn a_retry_ends_a_wait_after_a_failure_and_wakes_the_worker() {
         assert!(bench.is_woken(Stage::Upsert));
     }
     let claimed = bench.claim_one(Stage::Upsert).await;
-    assert!(claimed.sync.requests.by_person);
+    assert!(claimed.sync.requests.by_retry && !claimed.sync.requests.by_person);
     assert_eq!((claimed.sync.requests.count, claimed.sync.failures.count), (5, 4));
     assert_eq!(bench.retry(7).await, None);
 }
@@ -222,7 +222,180 @@ async fn a_retry_under_a_workers_hands_leaves_the_lease_and_sends_the_sync_round
     assert_eq!(bench.due(Stage::Upsert).await.len(), 0);
     bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
     let again = bench.claim_one(Stage::Upsert).await;
-    assert!(again.sync.requests.by_person);
+    assert!(again.sync.requests.by_retry);
+}
+
+#[actix_web::test]
+async fn who_insists_is_a_person_and_a_retry_is_not() {
+    let bench = Bench::new();
+    bench.fails("a", "no email").await;
+    bench.store.retry(SyncId(1), false).await.unwrap();
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    assert!(claimed.sync.requests.by_retry && !claimed.sync.requests.by_person);
+    bench.store.retry(SyncId(1), true).await.unwrap();
+    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    let again = bench.claim_one(Stage::Upsert).await;
+    assert!(again.sync.requests.by_retry && again.sync.requests.by_person);
+    let ledger = bench.store.ledger().await.unwrap();
+    assert!(ledger.balances() && ledger.opened_by_person == 2, "{ledger:?}");
+}
+
+#[actix_web::test]
+async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
+    let bench = Bench::new();
+    for lead in ["a", "b"] {
+        bench.fails(lead, "no email").await;
+    }
+    let dismiss = |id| bench.store.dismiss(SyncId(id));
+    let failed = async || {
+        let groups = bench.store.failure_groups(9).await.unwrap();
+        let in_groups = groups.iter().map(|group| group.leads).sum::<u64>();
+        let overview = bench.store.overview().await.unwrap();
+        assert_eq!(overview.failed_leads, in_groups);
+        in_groups
+    };
+    assert_eq!(dismiss(1).await.unwrap(), Dismissing::Done);
+    assert_eq!(dismiss(1).await.unwrap(), Dismissing::Done, "once more is no mistake");
+    assert_eq!(failed().await, 1);
+    let dismissed = bench.history(1).await;
+    assert_eq!(dismissed.iter().filter(|(what, _)| what == "dismissed").count(), 1);
+    assert_eq!(bench.store.retry_failed(None, None, 9).await.unwrap(), (1, None));
+    let retried = bench.claim_one(Stage::Upsert).await;
+    assert_eq!(retried.sync.lead, lead_id("b"));
+    assert_eq!(
+        dismiss(2).await.unwrap(),
+        Dismissing::NoFailure,
+        "b was asked for again"
+    );
+    assert_eq!(dismiss(3).await.unwrap(), Dismissing::NoFailure, "which has not ended");
+    bench.record(&retried, Effect::Happened(Event::Withdrawn)).await;
+    assert_eq!(dismiss(9).await.unwrap(), Dismissing::Missing);
+    bench.fails("a", "no email").await;
+    assert_eq!(failed().await, 1, "a new failure shows");
+    let bench = bench.reopen();
+    let (view, _) = bench.store.sync(SyncId(1)).await.unwrap().unwrap();
+    assert!(view.dismissed_at.is_some());
+}
+
+#[actix_web::test]
+async fn a_check_lets_one_probe_pass_at_once_and_leaves_the_breaker_open() {
+    let bench = Bench::new();
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Closed);
+    let day = Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::RateLimited,
+        code: "TOO_MANY_REQUESTS".into(),
+        message: "too many".into(),
+        retry_after: Some(secs(86_400)),
+    };
+    bench.store.pause(day, Cause::Service, 0, 0.0).await.unwrap();
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Idle);
+    bench.open("a").await;
+    bench.open("b").await;
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
+    let claim = bench
+        .store
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
+    assert_eq!((claim.syncs.len(), claim.probed), (1, vec![Remote::Bigin]));
+    assert!(bench.store.breaker(Remote::Bigin).await.unwrap().open.is_some());
+    assert_eq!(bench.due(Stage::Upsert).await.len(), 0, "no other beside the probe");
+}
+
+#[actix_web::test]
+async fn a_check_wakes_who_sleeps_until_the_end_of_the_pause() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&claimed, "1").await;
+    let pause = Pause {
+        remote: Remote::Bigin,
+        kind: PauseKind::Down,
+        code: "HTTP 503".into(),
+        message: "away".into(),
+        retry_after: None,
+    };
+    bench.store.pause(pause, Cause::Service, 0, 1.0).await.unwrap();
+    for stage in Stage::ALL {
+        while bench.is_woken(stage) {}
+    }
+    bench.store.check_now(Remote::Bigin).await.unwrap();
+    assert!(
+        bench.is_woken(Stage::Upsert),
+        "also where another stage has the first that waits"
+    );
+    assert!(bench.is_woken(Stage::Tag) && !bench.is_woken(Stage::WriteBack));
+}
+
+#[actix_web::test]
+async fn a_check_makes_the_first_that_waits_due_and_brings_no_tag_forward() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let claimed = bench.claim_one(Stage::Upsert).await;
+    bench.record(&claimed, Effect::Failed(no_luck())).await;
+    let pause = |remote| Pause {
+        remote,
+        kind: PauseKind::Down,
+        code: "HTTP 503".into(),
+        message: "away".into(),
+        retry_after: None,
+    };
+    bench
+        .store
+        .pause(pause(Remote::Bigin), Cause::Service, 0, 1.0)
+        .await
+        .unwrap();
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
+    let probe = bench.claim_one(Stage::Upsert).await;
+    let answered = Learned {
+        answered: vec![(Remote::Bigin, 1)],
+        ..Learned::default()
+    };
+    bench.store.record(Vec::new(), answered).await.unwrap();
+    bench.upserted(&probe, "1").await;
+    bench
+        .store
+        .pause(pause(Remote::Sanity), Cause::Service, 0, 1.0)
+        .await
+        .unwrap();
+    assert_eq!(bench.store.check_now(Remote::Sanity).await.unwrap(), Checking::Probe);
+    assert_eq!(bench.due(Stage::Tag).await.len(), 0, "not before its time");
+}
+
+#[actix_web::test]
+async fn missed_webhooks_are_counted_until_one_arrives() {
+    let bench = Bench::new();
+    let log = async || bench.store.overview().await.unwrap().webhooks;
+    assert_eq!(log().await, WebhookLog::default());
+    let misses = async |lead: &str| {
+        bench.clock.advance(secs(60));
+        let accepted = bench.store.request(lead_id(lead), Source::Reconciliation, None).await;
+        assert!(matches!(accepted.unwrap(), Accepted::Opened(_)));
+    };
+    misses("a").await;
+    misses("b").await;
+    assert_eq!(
+        (log().await.missed, log().await.last_missed),
+        (2, Some(bench.clock.now()))
+    );
+    let repeat = bench.store.request(lead_id("b"), Source::Reconciliation, None).await;
+    assert_eq!(repeat.unwrap(), Accepted::Repeat);
+    assert_eq!(log().await.missed, 2, "one that is on its way was not missed");
+    bench.clock.advance(secs(1));
+    let delivery = Delivery {
+        key: None,
+        lead: lead_id("c"),
+        rev: Some("r1".into()),
+        updated_at: None,
+    };
+    bench.store.accept(delivery).await.unwrap();
+    assert_eq!(
+        (log().await.missed, log().await.last_received),
+        (0, Some(bench.clock.now()))
+    );
+    misses("d").await;
+    assert_eq!(log().await.missed, 1, "counted anew");
 }
 
 #[actix_web::test]

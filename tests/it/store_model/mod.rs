@@ -141,13 +141,22 @@ impl<'a> Pair<'a> {
             }
             Step::Retry(which) => {
                 let id = which.id(&self.model);
-                let accepted = self.store().retry(id).await.unwrap();
+                let accepted = self.store().retry(id, false).await.unwrap();
                 assert_eq!(accepted, self.model.retry(id));
             }
             Step::RetryFailed { reason, before, limit } => {
                 let before = before.as_ref().map(|before| before.id(&self.model));
                 let opened = self.store().retry_failed(reason.clone(), before, *limit).await.unwrap();
                 assert_eq!(opened, self.model.retry_failed(reason.as_deref(), before, *limit));
+            }
+            Step::Dismiss(which) => {
+                let id = which.id(&self.model);
+                let dismissed = self.store().dismiss(id).await.unwrap();
+                assert_eq!(dismissed, self.model.dismiss(id));
+            }
+            Step::CheckNow(remote) => {
+                let checking = self.store().check_now(*remote).await.unwrap();
+                assert_eq!(checking, self.model.check_now(*remote));
             }
             Step::PauseAll(paused) => {
                 self.store().pause_all(*paused).await.unwrap();

@@ -33,6 +33,8 @@ pub struct Model {
     deliveries: Vec<(Delivery, Timestamp)>,
     last_id: i64,
     paused_since: Option<Timestamp>,
+    /// Webhooks that were missed in a row, and when the last of them was found.
+    missed: Option<(u64, Timestamp)>,
     /// The lines of all histories, and how many there have ever been.
     happenings: Vec<Happening>,
     last_happening: i64,
@@ -47,6 +49,7 @@ pub struct Row {
     pub changed_at: Timestamp,
     /// Kept where it ends without a word of its contact.
     pub contact: Option<ContactId>,
+    pub dismissed_at: Option<Timestamp>,
     pub history: Vec<(Timestamp, String)>,
 }
 
@@ -98,6 +101,7 @@ impl Model {
             deliveries: Vec::new(),
             last_id: 0,
             paused_since: None,
+            missed: None,
             happenings: Vec::new(),
             last_happening: 0,
             credits: BTreeMap::new(),
@@ -150,6 +154,7 @@ impl Model {
             if self.active(lead).is_some() || memory.is_declined(revision.as_ref()) {
                 return Accepted::Repeat;
             }
+            self.missed = Some((self.webhooks().missed + 1, self.now));
         }
         self.open_or_join(lead, source, revision)
     }
@@ -169,6 +174,7 @@ impl Model {
             lease: None,
             changed_at: now,
             contact: None,
+            dismissed_at: None,
             history: Vec::new(),
         });
         self.note(id, "opened");
@@ -176,7 +182,7 @@ impl Model {
         *match source {
             Source::Webhook => &mut self.ledger.opened_by_webhook,
             Source::Reconciliation => &mut self.ledger.opened_by_reconciliation,
-            Source::Person => &mut self.ledger.opened_by_person,
+            Source::Person | Source::Retry => &mut self.ledger.opened_by_person,
         } += 1;
         Accepted::Opened(id)
     }

@@ -41,6 +41,8 @@ pub enum Step {
         before: Option<Which>,
         limit: usize,
     },
+    Dismiss(Which),
+    CheckNow(Remote),
     PauseAll(bool),
 }
 
@@ -241,7 +243,7 @@ fn picks() -> impl Strategy<Value = Pick> {
 /// Half a hundred steps. A store that several processes share knows no restart.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Webhooks come as deliveries: the ledger counts them there.
-    let sources = vec![Source::Reconciliation, Source::Person];
+    let sources = vec![Source::Reconciliation, Source::Person, Source::Retry];
     let request = (select(leads()), select(sources), revisions()).prop_map(|(l, s, r)| Step::Request(l, s, r));
     let claim = (select(Stage::ALL.to_vec()), 1..4usize, prefers()).prop_map(|(s, limit, p)| Step::Claim(s, limit, p));
     let record = (prop::collection::vec(picks(), 1..4), learned());
@@ -274,6 +276,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => which().prop_map(Step::Cancel),
         2 => which().prop_map(Step::Retry),
         1 => retry_failed,
+        1 => which().prop_map(Step::Dismiss),
+        1 => select(Remote::ALL.to_vec()).prop_map(Step::CheckNow),
         2 => pause_all,
     ];
     prop::collection::vec(step, 1..100)

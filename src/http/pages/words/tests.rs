@@ -20,6 +20,7 @@ fn sync(state: &'static str) -> SyncJson {
         changed_at: opened,
         contact: None,
         next: None,
+        dismissed_at: None,
     };
     SyncJson {
         state,
@@ -37,7 +38,7 @@ fn tag_at(at: &str) -> SyncJson {
 fn standstill(remotes: &[Remote]) -> Standstill {
     Standstill {
         paused: false,
-        remotes: remotes.to_vec(),
+        remotes: remotes.iter().map(|remote| (*remote, now())).collect(),
     }
 }
 
@@ -81,7 +82,7 @@ fn what_waits_says_for_what() {
     assert_eq!(with("requested", &nothing), "Its turn comes now.");
     assert_eq!(
         with("requested", &standstill(&[Remote::Bigin])),
-        "Waits: Bigin takes no work now."
+        "Waits: Bigin is unavailable."
     );
     assert_eq!(
         with("tagged", &standstill(&[Remote::Bigin])),
@@ -90,7 +91,7 @@ fn what_waits_says_for_what() {
     );
     let paused = Standstill {
         paused: true,
-        remotes: vec![Remote::Sanity],
+        remotes: vec![(Remote::Sanity, now())],
     };
     assert_eq!(with("tagged", &paused), "Waits: the work is paused.");
     let failing = SyncJson {

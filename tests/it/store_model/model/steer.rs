@@ -1,9 +1,10 @@
-//! What a person does to the model: cancel, try again, pause everything.
+//! What a person does to the model: cancel, try again, dismiss, pause everything, check a service.
 
+use bigin_sync::domain::failure::Remote;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::state::Event;
 use bigin_sync::domain::sync::{Source, SyncId};
-use bigin_sync::store::{Accepted, Cancelling};
+use bigin_sync::store::{Accepted, Cancelling, Checking, Dismissing, Stage};
 
 use super::{Model, Row};
 
@@ -29,6 +30,43 @@ impl Model {
         Cancelling::Done
     }
 
+    pub fn dismiss(&mut self, id: SyncId) -> Dismissing {
+        let is_last = self.last_failed().iter().any(|row| row.sync.id == id);
+        let now = self.now;
+        let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
+            return Dismissing::Missing;
+        };
+        if row.dismissed_at.is_none() {
+            if !is_last {
+                return Dismissing::NoFailure;
+            }
+            row.dismissed_at = Some(now);
+            self.note(id, "dismissed");
+        }
+        Dismissing::Done
+    }
+
+    pub fn check_now(&mut self, remote: Remote) -> Checking {
+        let now = self.now;
+        if self.breaker(remote).open.is_none() {
+            return Checking::Closed;
+        }
+        self.breaker(remote).check_now(now);
+        let stages = Stage::ALL.into_iter().filter(|stage| stage.remotes().contains(&remote));
+        let states: Vec<&str> = stages.flat_map(Stage::states).copied().collect();
+        let waiting = self
+            .syncs
+            .iter_mut()
+            .filter(|row| states.contains(&row.sync.state.label()));
+        match waiting.min_by_key(|row| (row.sync.due_at, row.sync.id)) {
+            None => Checking::Idle,
+            Some(row) => {
+                row.sync.hurry(now);
+                Checking::Probe
+            }
+        }
+    }
+
     pub fn retry(&mut self, id: SyncId) -> Option<Accepted> {
         let row = self.syncs.iter().find(|row| row.sync.id == id)?;
         let lead = row.sync.lead.clone();
@@ -37,7 +75,7 @@ impl Model {
 
     fn ask_again(&mut self, lead: &LeadId) -> Accepted {
         let now = self.now;
-        let accepted = self.open_or_join(lead, Source::Person, None);
+        let accepted = self.open_or_join(lead, Source::Retry, None);
         if let Some(row) = self.active(lead) {
             row.sync.hurry(now);
         }

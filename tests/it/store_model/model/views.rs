@@ -7,7 +7,7 @@ use std::time::Duration;
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::state::State;
-use bigin_sync::store::{FailureGroup, Filter, Flow, Happening, Ledger, Overview, Stage, SyncView};
+use bigin_sync::store::{FailureGroup, Filter, Flow, Happening, Ledger, Overview, Stage, SyncView, WebhookLog};
 use jiff::Timestamp;
 
 use super::{Model, Row};
@@ -29,6 +29,7 @@ impl Model {
             changed_at: row.changed_at,
             contact: row.contact.clone(),
             next: of_lead.map(|other| other.sync.id).find(|id| *id > row.sync.id),
+            dismissed_at: row.dismissed_at,
         }
     }
 
@@ -122,13 +123,14 @@ impl Model {
             .is_some_and(|memory| memory.contact.as_ref() == Some(contact))
     }
 
-    /// Failed syncs whose lead has had none since, in the order they were opened.
+    /// Failed syncs that were not dismissed and whose lead has had none since, in the order they were opened.
     pub fn last_failed(&self) -> Vec<&Row> {
         let is_last = |row: &&Row| {
             let mut newer = self.syncs.iter().filter(|other| other.sync.id > row.sync.id);
             newer.all(|other| other.sync.lead != row.sync.lead)
         };
-        let failed = self.syncs.iter().filter(|row| row.sync.state.label() == "failed");
+        let is_failed = |row: &&Row| row.sync.state.label() == "failed" && row.dismissed_at.is_none();
+        let failed = self.syncs.iter().filter(is_failed);
         failed.filter(is_last).collect()
     }
 
@@ -172,6 +174,19 @@ impl Model {
             failed_leads: u64::try_from(self.last_failed().len()).unwrap(),
             credits: self.credits.range(hours_ago + 1..).map(|(_, used)| used).sum(),
             token_granted_at: None,
+            webhooks: self.webhooks(),
+        }
+    }
+
+    pub fn webhooks(&self) -> WebhookLog {
+        let last_received = self.deliveries.last().map(|(_, at)| *at);
+        let missed = self
+            .missed
+            .filter(|(_, at)| last_received.is_none_or(|received| received < *at));
+        WebhookLog {
+            last_received,
+            missed: missed.map_or(0, |(count, _)| count),
+            last_missed: missed.map(|(_, at)| at),
         }
     }
 

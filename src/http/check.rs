@@ -1,0 +1,145 @@
+//! An operator has repaired something, and has the service checked now instead of at the end of the pause.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::overview::{OpenBreaker, open};
+use super::problem::{self, Problem};
+use super::{State, answer};
+use crate::domain::breaker::Breaker;
+use crate::domain::failure::Remote;
+use crate::store::Checking;
+
+/// How long an answer waits for the end of the check; a call may take longer.
+const CHECK_WAIT: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How a check is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CheckQuery {
+    /// Check it also where Zoho has asked for silence, which an early call prolongs.
+    #[serde(default)]
+    pub(super) insist: bool,
+}
+
+/// What a check has shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Checked {
+    /// zoho_accounts, bigin or sanity.
+    #[schema(value_type = String)]
+    pub(super) remote: &'static str,
+    /// reachable; unavailable; or checking, where the call has not ended yet.
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
+    /// What is still wrong, where something is.
+    pub(super) unavailable: Option<OpenBreaker>,
+}
+
+/// Checks an unavailable service now: one call goes out, and if it succeeds, the work goes on.
+///
+/// Where the call fails, the service is left alone for a while again. A service that is reachable is not called.
+#[utoipa::path(post, path = "/api/services/{remote}/check", tag = "service",
+    params(("remote" = String, Path, pattern = "^(zoho_accounts|bigin|sanity)$", description = "zoho_accounts, bigin or sanity"), CheckQuery),
+    responses(
+        (status = 200, description = "What the check has shown", body = Checked),
+        (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such service", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Sending is paused, or an early call would do harm: the detail says which", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn check(
+    remote: web::Path<String>,
+    query: web::Query<CheckQuery>,
+    state: web::Data<State>,
+) -> HttpResponse {
+    let Some(remote) = Remote::from_service(&remote) else {
+        return problem::answer(
+            404,
+            "There is no such service: there are zoho_accounts, bigin and sanity.",
+        );
+    };
+    answer(check_now(&state, remote, query.insist).await)
+}
+
+/// Has a service checked, and waits a moment for what comes of it.
+pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Result<Checked, HttpResponse> {
+    let unavailable = |error| problem::unavailable(&error);
+    let before = state.store.breaker(remote).await.map_err(unavailable)?;
+    let epoch = before.epoch;
+    let Some(open) = open(before) else {
+        return Ok(reachable(remote));
+    };
+    if state.store.paused_since().await.map_err(unavailable)?.is_some() {
+        return Err(problem::answer(
+            409,
+            "Sending is paused, so nothing is called: resume first.",
+        ));
+    }
+    let now = state.store.now().await.map_err(unavailable)?;
+    if open.is_throttled && open.until > now && !insist {
+        return Err(problem::answer(409, &risk(open.until)));
+    }
+    let checking = state.store.check_now(remote).await.map_err(unavailable)?;
+    tracing::info!(
+        remote = remote.label(),
+        "{} is checked now, as an operator has asked",
+        remote.name()
+    );
+    match checking {
+        Checking::Closed => return Ok(reachable(remote)),
+        Checking::Idle => state.idle_check.notify_one(),
+        Checking::Probe => {}
+    }
+    match tokio::time::timeout(CHECK_WAIT.min(state.send_wait), ended(state, remote, epoch)).await {
+        Ok(breaker) => Ok(match self::open(breaker?) {
+            None => reachable(remote),
+            still => Checked {
+                remote: remote.service(),
+                state: "unavailable",
+                unavailable: still,
+            },
+        }),
+        Err(_) => Ok(Checked {
+            remote: remote.service(),
+            state: "checking",
+            unavailable: Some(open),
+        }),
+    }
+}
+
+/// Waits until something has come of a call that began in this epoch, and returns the breaker.
+async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
+    loop {
+        let breaker = state.store.breaker(remote).await;
+        let breaker = breaker.map_err(|error| problem::unavailable(&error))?;
+        if breaker.epoch != epoch {
+            return Ok(breaker);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn reachable(remote: Remote) -> Checked {
+    Checked {
+        remote: remote.service(),
+        state: "reachable",
+        unavailable: None,
+    }
+}
+
+/// Why a throttled token endpoint is not asked early.
+fn risk(until: Timestamp) -> String {
+    let until = until.strftime("%H:%M:%S UTC");
+    format!(
+        "Zoho grants no access tokens for now, because too many were requested, and wants ten minutes without any request: an earlier \
+         one makes it start again. It is asked by itself at {until}. To take the risk, add ?insist=true (`bigin-sync check zoho_accounts \
+         --insist`)."
+    )
+}
