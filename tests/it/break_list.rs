@@ -108,6 +108,7 @@ fn is_there(test: &str) -> bool {
     let sources = match kind {
         "lib" => sources_of(&module),
         "it" => read_to_string(root().join(format!("tests/it/{module}.rs")))
+            .or_else(|_| read_to_string(root().join(format!("tests/it/{module}/mod.rs"))))
             .into_iter()
             .collect(),
         _ => return false,

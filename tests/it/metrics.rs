@@ -161,14 +161,14 @@ async fn a_scrape_says_exactly_what_has_happened() {
     bigin_sync_remote_calls_total{remote="bigin",operation="fields",result="ok"} 1
     bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="ok"} 2
     bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="unknown"} 1
-    bigin_sync_remote_calls_total{remote="sanity",operation="doc",result="ok"} 10
+    bigin_sync_remote_calls_total{remote="sanity",operation="doc",result="ok"} 7
     bigin_sync_remote_calls_total{remote="sanity",operation="mutate",result="ok"} 3
     bigin_sync_remote_calls_total{remote="sanity",operation="query",result="ok"} 1
     bigin_sync_remote_calls_total{remote="token",operation="grant",result="ok"} 1
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="add_tags"} 2
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="fields"} 1
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="upsert"} 3
-    bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="doc"} 10
+    bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="doc"} 7
     bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="mutate"} 3
     bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="query"} 1
     bigin_sync_remote_call_duration_seconds_count{remote="token",operation="grant"} 1

@@ -295,6 +295,12 @@ async fn reconciliation_steps_over_a_part_that_fails() {
     world.sanity.model().faults.fail_next(Kind::Doc, Fault::Status(500), 1);
     assert!(round(&world).await.is_err(), "some were left out");
     assert_eq!(world.ledger().await.opened_by_reconciliation, 50);
+    assert_eq!(
+        round(&world).await.unwrap(),
+        None,
+        "a part without an answer is Sanity's failure"
+    );
+    world.clock.advance(secs(2));
     assert_eq!(round(&world).await.unwrap(), Some(100));
     world.run_to_the_end().await;
     world.finish().await;

@@ -372,8 +372,6 @@ pub fn bigin_faults(profile: &Profile, kind: CallKind) -> Vec<Fault> {
             record_error("INTERNAL_ERROR"),
             Fault::RecordLocked,
             Fault::EveryRecord("NO_PERMISSION".to_owned()),
-            // Contradicts what Bigin has said of the contact, or what it says next.
-            Fault::EveryRecord("RECORD_NOT_FOUND".to_owned()),
             Fault::BodyError {
                 status: 400,
                 code: "INVALID_DATA".to_owned(),
@@ -381,6 +379,10 @@ pub fn bigin_faults(profile: &Profile, kind: CallKind) -> Vec<Fault> {
             },
         ]),
         _ => {}
+    }
+    if matches!(kind, CallKind::Update | CallKind::AddTags) {
+        // Contradicts what Bigin has said of the contact, or what it says next.
+        faults.push(Fault::EveryRecord("RECORD_NOT_FOUND".to_owned()));
     }
     if profile.calm {
         // The work is done late, and the service waits for it.
