@@ -16,8 +16,8 @@ use crate::outbound::{Answer, Deadline, Operation};
 const FIELDS: &str = "*[_id == $id]{_id, _type, _rev, _updatedAt, crmStatus, biginContactId, lastSyncedAt, crmError}";
 
 impl Sanity {
-    /// Reads a lead without its content. `None` where the query does not have it as it is now, or at all: it is no sign of a
-    /// deletion.
+    /// Reads a lead without its content. `None` where the query does not have it as it is now. That the query does not have it
+    /// at all is no sign of a deletion: its published document is asked for then, which may be gone while a large draft is not.
     ///
     /// # Errors
     /// [`CallError`].
@@ -34,7 +34,8 @@ impl Sanity {
         let found = found.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
         let lead = found.first().and_then(Value::as_object).and_then(Lead::from_document);
         let Some(lead) = lead.filter(|lead| lead.id == *id && lead.document_type == self.lead_type) else {
-            return Ok(None);
+            let is_deleted = self.is_deleted(id, &deadline).await?;
+            return Ok(is_deleted.then(LeadRead::default));
         };
         // Without it its drafts and versions are not known either, and stay as they are.
         let revision = self.revisions(std::slice::from_ref(id), deadline.left()).await;

@@ -257,6 +257,20 @@ impl Sanity {
         self.calls.send_raw(call, request, deadline, max_answer, label).await
     }
 
+    /// Whether Sanity says of a lead's published document, by itself, that it does not exist.
+    pub(super) async fn is_deleted(&self, id: &LeadId, deadline: &Deadline) -> Result<bool, CallError> {
+        let ids = std::slice::from_ref(id);
+        let _permit = self.reading.room(deadline).await.map_err(ReadError::into_error)?;
+        let raw = match self.ask(ids, &[], deadline).await {
+            Ok(raw) => raw,
+            Err(none) if none.is_too_large() => return Ok(false),
+            Err(none) => return Err(none.into_call_error(Remote::Sanity)),
+        };
+        let is_gone = |_: &LeadId, lead: LeadRead, _: Option<RawDocument<'_>>| lead.published.is_none();
+        let read = self.judged(&raw)?.sort(ids, &self.lead_type, &mut { is_gone })?;
+        Ok(matches!(read.first(), Some((_, Read::Made(true)))))
+    }
+
     fn judged<'a>(&self, raw: &'a RawAnswer) -> Result<DocAnswer<'a>, CallError> {
         let answer = DocAnswer::of(&raw.body).filter(|_| raw.status.is_success());
         answer.ok_or_else(|| answer::raw_failure(raw, &self.dataset))

@@ -32,7 +32,7 @@ pub(super) struct Batch<'a> {
     accepted: i64,
     /// One has been accepted since.
     has_accepted: bool,
-    /// A call ended ambiguously: nothing more is sent.
+    /// A call ended ambiguously, or the service takes no work: nothing more is sent.
     is_over: bool,
     answered: BTreeSet<Remote>,
     pauses: Vec<(Pause, Cause)>,
@@ -193,6 +193,11 @@ impl<'a> Batch<'a> {
         cause
     }
 
+    /// Nothing more is sent in this step: the service takes no work.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+    }
+
     /// A call of so many records was too much for the service.
     pub(super) fn shrink(&mut self, records: usize) {
         let now = self.context.clock.now();
@@ -253,7 +258,8 @@ impl<'a> Batch<'a> {
     }
 
     /// The deadline for a call sent now, which always is a whole one: where the lease would end before, it is renewed. `None`
-    /// where nothing more is to be sent: a call of the step has ended ambiguously, or the lease was lost.
+    /// where nothing more is to be sent: a call of the step has ended ambiguously, the service takes no work, or the lease was
+    /// lost.
     pub(super) async fn deadline(&mut self) -> Option<Duration> {
         if self.is_over {
             return None;

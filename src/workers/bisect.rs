@@ -105,6 +105,7 @@ pub(super) async fn send<T: Travels>(
             }
             Err(CallError::Unavailable(pause)) => {
                 batch.pause(pause, Cause::Service);
+                batch.end();
                 results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
             }
             Err(error @ CallError::Unknown { .. }) => results.extend(ambiguous(batch, part, error)),

@@ -182,6 +182,9 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
                 batch.failed(claimed, &code, sentence(&code, &message), None);
             }
         }
-        error @ CallError::Unavailable(_) => batch.call_failed(waiting, Remote::Bigin, error),
+        error @ CallError::Unavailable(_) => {
+            batch.end();
+            batch.call_failed(waiting, Remote::Bigin, error);
+        }
     }
 }

@@ -349,3 +349,29 @@ async fn heavy_leads_take_little_memory() {
     assert!(peak < 128, "{peak} MB");
     program.finish().await;
 }
+
+#[actix_web::test]
+async fn lead_is_deleted_though_its_draft_is_too_large() {
+    for form in [
+        WithoutContent::Revisions,
+        WithoutContent::OmittedOnly,
+        WithoutContent::Ignored,
+    ] {
+        let world = world().await;
+        world.sanity.model().doc.without_content = form;
+        world.request(lead("Grace")).await;
+        world.request(lead("Ada")).await;
+        {
+            let mut model = world.sanity.model();
+            model.edit_draft(&id("Ada"), json!({ "notes": "long" })).unwrap();
+            model.doc.bulk.insert(format!("drafts.{}", id("Ada")), TOO_HEAVY);
+        }
+        world.run(Stage::Upsert).await;
+        assert_eq!(world.state("Ada").await, "rejected");
+        // Leaves the draft.
+        world.sanity.model().unpublish(&id("Ada")).unwrap();
+        world.run_to_the_end().await;
+        assert_eq!(world.state("Ada").await, "lead_deleted", "{form:?}");
+        world.finish().await;
+    }
+}

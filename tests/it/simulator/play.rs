@@ -384,7 +384,8 @@ impl Player<'_> {
     async fn mend(&mut self) {
         quiet(&self.stage, self.plan);
         // What was under way when all was mended may still fail.
-        self.deliver_until(self.starts_at.max(Instant::now() + LATE)).await;
+        let late = if self.plan.profile.hang { HANG + LATE } else { LATE };
+        self.deliver_until(self.starts_at.max(Instant::now() + late)).await;
         let paused = "SELECT count(*) FROM breaker WHERE remote = 'token' AND until > ?1";
         let far = SystemClock::new().now() + LONG_PAUSE;
         let silent: i64 = self
