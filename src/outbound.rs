@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clock::{SharedClock, after, until};
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote, TIMEOUT};
 
 pub use calls::{CONFLICT, Call, Calls, OK, Operation, TOKEN_REFUSED};
 pub use date::date_of;
@@ -63,7 +63,7 @@ pub struct NoAnswer {
 impl NoAnswer {
     const CONNECT: Self = Self { code: "connect" };
     pub(crate) const NOT_SENT: Self = Self { code: "not sent" };
-    pub(crate) const TIMEOUT: Self = Self { code: "timeout" };
+    pub(crate) const TIMEOUT: Self = Self { code: TIMEOUT };
     const TOO_LARGE: Self = Self {
         code: "answer too large",
     };
@@ -94,7 +94,7 @@ impl NoAnswer {
             });
         }
         let message = match self.code {
-            "timeout" => format!("{service} did not answer in time"),
+            TIMEOUT => format!("{service} did not answer in time"),
             "answer too large" => format!("{service} sent a larger answer than this call allows"),
             _ => format!("the connection to {service} was lost before its answer was complete"),
         };
@@ -245,7 +245,11 @@ async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> 
     let announced = response
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
-    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(most));
+    // An announced size is believed at once: a large answer that is read slowly would end as a timeout.
+    if announced.is_some_and(|length| length > most) {
+        return Err(NoAnswer::TOO_LARGE);
+    }
+    let mut body = Vec::with_capacity(announced.unwrap_or_default());
     while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
         if body.len() + chunk.len() > most {
             return Err(NoAnswer::TOO_LARGE);

@@ -170,6 +170,18 @@ pub(super) fn token_refused() -> CallError {
     )
 }
 
+/// The grant of an access token has left too little time for the call that it was for.
+pub(super) fn slow_grant() -> CallError {
+    CallError::Unavailable(Pause {
+        remote: Remote::Token,
+        kind: PauseKind::Down,
+        code: "slow".to_owned(),
+        message: "Zoho's accounts server took so long to grant access that too little time was left for the call"
+            .to_owned(),
+        retry_after: None,
+    })
+}
+
 /// Whether the answer says that the API credits of the last 24 hours are used up.
 ///
 /// An assumption: no source shows this answer. The docs of Zoho CRM say that it comes as 429, like the concurrency limit,

@@ -138,6 +138,11 @@ impl Bigin {
         self.credits.swap(0, Ordering::Relaxed)
     }
 
+    /// Credits that were taken and could not be recorded.
+    pub fn give_back_credits(&self, credits: u32) {
+        self.credits.fetch_add(credits, Ordering::Relaxed);
+    }
+
     /// Reads what fields the organisation's Contacts have: `GET /bigin/v2/settings/fields?module=Contacts` (recorded live
     /// traffic 2026-10-09).
     ///
@@ -264,25 +269,33 @@ impl Bigin {
             .await?;
         let items = answer::items(&answer, CONTACTS_SCOPE, distinct.len())?;
         let items = item::in_order_of(&distinct, items)?;
+        let judged = items
+            .iter()
+            .map(|item| item::judge(item, answer.status, true).map(|_| ()));
+        let judged = item::unless_service_refused(judged.collect())?;
         let result = |contact: &ContactId| {
             let place = distinct.binary_search(&contact).unwrap_or_default();
-            item::judge(items[place], answer.status, true).map(|_| ())
+            judged[place].clone()
         };
-        item::unless_service_refused(contacts.iter().map(result).collect())
+        Ok(contacts.iter().map(result).collect())
     }
 
     /// Sends a request, which costs so many credits, with the shared token. A refused token is replaced, and the call repeated,
     /// once: Bigin does nothing for a token it refuses.
     async fn ask(
         &self,
-        deadline: Duration,
+        within: Duration,
         call: Call,
         credits: usize,
         request: impl Fn(&str) -> RequestBuilder + Send + Sync,
     ) -> Result<Answer, CallError> {
-        let deadline = Deadline::new(&self.clock, deadline);
+        let deadline = Deadline::new(&self.clock, within);
         let _permit = self.permit(&deadline).await?;
         let token = self.tokens.get(deadline.left()).await?;
+        if deadline.left() < within / 2 {
+            // The call would run out of a time that others have used, and the wrong service would be blamed.
+            return Err(answer::slow_grant());
+        }
         let answer = self.send((call, credits), &token, &deadline, &request).await?;
         if !is_token_refused(&answer) {
             return Ok(answer);

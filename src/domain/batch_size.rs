@@ -13,6 +13,9 @@ use super::retry::later;
 /// Most records of one call: what one upsert takes (official docs, api-limits).
 pub const MAX_BATCH: usize = 100;
 
+/// Records of a process's first call, whose time per record is not known: a slow service does no more of them twice.
+const FIRST_BATCH: usize = 25;
+
 /// The slowest of this many calls decides.
 const OBSERVED_CALLS: usize = 10;
 
@@ -27,6 +30,9 @@ pub struct BatchSize {
     cap: Option<(usize, Timestamp)>,
     /// Time per record of the last calls that succeeded.
     observed: VecDeque<Duration>,
+    /// A quarter more than the last call carried, where it ended within half a deadline: however long a call takes by itself,
+    /// so many records fit into one.
+    proven: usize,
 }
 
 impl Default for BatchSize {
@@ -35,6 +41,7 @@ impl Default for BatchSize {
             size: MAX_BATCH,
             cap: None,
             observed: VecDeque::with_capacity(OBSERVED_CALLS),
+            proven: 0,
         }
     }
 }
@@ -47,30 +54,43 @@ impl BatchSize {
             Some(slowest) if !slowest.is_zero() => {
                 usize::try_from((deadline / 2).as_nanos() / slowest.as_nanos()).unwrap_or(MAX_BATCH)
             }
-            _ => MAX_BATCH,
+            Some(_) => MAX_BATCH,
+            None => FIRST_BATCH,
         };
         let cap = self
             .cap
             .filter(|(_, until)| now < *until)
             .map_or(MAX_BATCH, |(cap, _)| cap);
-        self.size.min(by_pace).min(cap).max(1)
+        self.size.min(by_pace.max(self.proven)).min(cap).max(1)
     }
 
-    /// A call succeeded.
-    pub fn succeeded(&mut self, records: usize, took: Duration) {
+    /// A call succeeded that might have taken `deadline`.
+    pub fn succeeded(&mut self, records: usize, took: Duration, deadline: Duration) {
+        self.proven = if took <= deadline / 2 {
+            with_a_quarter(records)
+        } else {
+            0
+        };
         if self.observed.len() == OBSERVED_CALLS {
             self.observed.pop_front();
         }
         let records = u32::try_from(records.max(1)).unwrap_or(u32::MAX);
         self.observed.push_back(took / records);
-        self.size = (self.size + (self.size / 4).max(1)).min(MAX_BATCH);
+        self.size = with_a_quarter(self.size).min(MAX_BATCH);
     }
 
-    /// A call of records that had not failed before ended ambiguously.
+    /// A call of records that had not failed before ended ambiguously. That of a single record, which may be a probe, says
+    /// nothing of how many are too many.
     pub fn ended_ambiguously(&mut self, records: usize, now: Timestamp) {
-        self.size = (records / 2).max(1);
-        self.cap = Some((self.size, later(now, CAP_DURATION)));
+        if records > 1 {
+            self.size = records / 2;
+            self.cap = Some((self.size, later(now, CAP_DURATION)));
+        }
     }
+}
+
+fn with_a_quarter(records: usize) -> usize {
+    records + (records / 4).max(1)
 }
 
 #[cfg(test)]
@@ -86,26 +106,48 @@ mod tests {
     #[test]
     fn slow_service_gets_what_it_can_do_in_half_a_deadline() {
         let mut size = BatchSize::default();
-        size.succeeded(10, Duration::from_secs(6));
+        size.succeeded(10, Duration::from_secs(6), DEADLINE);
         assert_eq!(size.limit(DEADLINE, at(0)), 25);
         for _ in 0..OBSERVED_CALLS - 1 {
-            size.succeeded(25, Duration::from_secs(1));
+            size.succeeded(10, Duration::from_secs(1), DEADLINE);
             assert_eq!(size.limit(DEADLINE, at(0)), 25, "the slowest of ten calls decides");
         }
-        size.succeeded(25, Duration::from_secs(1));
+        size.succeeded(10, Duration::from_secs(1), DEADLINE);
         assert_eq!(size.limit(DEADLINE, at(0)), MAX_BATCH);
-        size.succeeded(1, Duration::from_secs(60));
+        size.succeeded(1, Duration::from_secs(29), DEADLINE);
         assert_eq!(size.limit(DEADLINE, at(0)), 1, "one record is always sent");
+    }
+
+    #[test]
+    fn latency_of_a_call_does_not_keep_batches_small() {
+        let mut size = BatchSize::default();
+        let mut sizes = Vec::new();
+        for _ in 0..20 {
+            // Eight seconds, whatever it carries.
+            let records = sizes.last().copied().unwrap_or(1);
+            size.succeeded(records, Duration::from_secs(8), DEADLINE);
+            sizes.push(size.limit(DEADLINE, at(0)));
+        }
+        assert_eq!(sizes[..6], [2, 3, 4, 5, 6, 7]);
+        assert_eq!(sizes.last(), Some(&MAX_BATCH));
+    }
+
+    #[test]
+    fn failed_probe_says_nothing_of_the_size() {
+        let mut size = BatchSize::default();
+        size.succeeded(1, Duration::ZERO, DEADLINE);
+        size.ended_ambiguously(1, at(0));
+        assert_eq!(size.limit(DEADLINE, at(0)), MAX_BATCH);
     }
 
     #[test]
     fn ambiguous_end_halves_the_size_for_ten_minutes() {
         let mut size = BatchSize::default();
-        size.succeeded(100, Duration::ZERO);
+        size.succeeded(100, Duration::ZERO, DEADLINE);
         size.ended_ambiguously(80, at(0));
         assert_eq!(size.limit(DEADLINE, at(0)), 40);
         for _ in 0..20 {
-            size.succeeded(40, Duration::ZERO);
+            size.succeeded(40, Duration::ZERO, DEADLINE);
         }
         assert_eq!(size.limit(DEADLINE, at(599)), 40);
         assert_eq!(size.limit(DEADLINE, at(600)), MAX_BATCH);
@@ -117,7 +159,7 @@ mod tests {
         size.ended_ambiguously(16, at(0));
         let mut sizes = Vec::new();
         for _ in 0..4 {
-            size.succeeded(8, Duration::ZERO);
+            size.succeeded(8, Duration::ZERO, DEADLINE);
             sizes.push(size.limit(DEADLINE, at(600)));
         }
         assert_eq!(sizes, [10, 12, 15, 18]);

@@ -10,6 +10,9 @@ use super::retry::{RetryPolicy, later};
 /// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
 pub const FRESH_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Most of a pause that suspects have caused, unless the service asked for more. A healthy lead may be among them.
+const MAX_SUSPECT_PAUSE: Duration = Duration::from_secs(10);
+
 /// One service's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
@@ -63,7 +66,7 @@ impl Breaker {
 
     /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing.
     ///
-    /// A call that carried only suspects says little of the service: the pause does not grow for it, and a lead that has not
+    /// A call that carried only suspects says little of the service: the pause grows to ten seconds at most for it, and a lead that has not
     /// failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
     pub fn trip(
         &mut self,
@@ -81,9 +84,15 @@ impl Breaker {
             self.failures = self.failures.saturating_add(1);
         }
         self.epoch += 1;
-        let wait = policy.pause(pause.kind, self.failures, draw, pause.retry_after);
+        let since = self.open.as_ref().map_or(now, |open| open.since);
+        let mut wait = policy.pause(pause.kind, self.failures, draw, pause.retry_after);
+        if cause == Cause::Suspects {
+            // In an outage in which all leads have become suspects, their probes get rarer all the same.
+            let open_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            wait = wait.max((open_for / 10).min(MAX_SUSPECT_PAUSE));
+        }
         self.open = Some(Open {
-            since: self.open.as_ref().map_or(now, |open| open.since),
+            since,
             until: later(now, wait),
             fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
             kind: pause.kind,
@@ -135,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_of_suspects_does_not_grow_and_lets_a_fresh_lead_probe() {
+    fn pause_of_suspects_stays_short_and_lets_a_fresh_lead_probe() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         for epoch in 0..5 {
@@ -143,6 +152,12 @@ mod tests {
             let open = breaker.open.as_ref().unwrap();
             assert_eq!(open.until, now + Duration::from_secs(1));
             assert_eq!(open.fresh_from, Some(now));
+        }
+        for (after, pause) in [(50, 5), (100, 10), (1_000_000, 10)] {
+            let later = now + Duration::from_secs(after);
+            let mut breaker = breaker.clone();
+            assert!(breaker.trip((&down(), Cause::Suspects), 5, &POLICY, 1.0, later));
+            assert_eq!(breaker.open.unwrap().until, later + Duration::from_secs(pause));
         }
         // The probe of a fresh lead failed too: now it is the service.
         assert!(breaker.trip((&down(), Cause::Service), 5, &POLICY, 1.0, now));

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// The code of a call whose deadline ran out.
+pub const TIMEOUT: &str = "timeout";
+
 /// A call that failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

@@ -119,6 +119,8 @@ pub struct Failure {
     /// The failed call may have inserted a contact that no unique value finds. Until `AMBIGUITY_DELAY` is over the lead is not
     /// looked up and not sent, and the sync is not given up before the look-up that follows.
     pub ambiguous_insert: bool,
+    /// The call with the sync alone ended ambiguously: it travels alone until a call with it succeeds.
+    pub isolates: bool,
 }
 
 impl Sync {
@@ -319,6 +321,9 @@ impl Sync {
     fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.failures.count = self.failures.count.saturating_add(1);
         self.failures.last = Some(failure.problem);
+        if failure.isolates {
+            self.bisect_limit = Some(1);
+        }
         let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
         // Another lead's upsert may have moved the tag since this sync was claimed.
         self.due_at = match &self.state {

@@ -47,6 +47,7 @@ pub(super) fn commit_label(answer: &Answer, dataset: &str, mutations: &[Owner<'_
     match judge_commit(answer, dataset, mutations) {
         Ok(()) => outbound::OK,
         Err(CommitError::Conflict(_) | CommitError::Contention) => outbound::CONFLICT,
+        Err(CommitError::Forbidden(pause)) => pause.kind.label(),
         Err(CommitError::Call(error)) => error.label(),
     }
 }
@@ -77,7 +78,12 @@ pub(super) fn judge_commit(answer: &Answer, dataset: &str, mutations: &[Owner<'_
         Some("transactionConflictError") => Err(CommitError::Contention),
         said => match conflicts(body, answer.status, said, mutations) {
             Some(places) => Err(CommitError::Conflict(places)),
-            None => Err(CommitError::Call(failure(answer, dataset))),
+            None => Err(match failure(answer, dataset) {
+                CallError::Unavailable(pause) if answer.status == StatusCode::FORBIDDEN => {
+                    CommitError::Forbidden(pause)
+                }
+                error => CommitError::Call(error),
+            }),
         },
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::answer::Owner;
 use super::{Sanity, answer};
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::{CallError, Pause, Remote};
 use crate::domain::lead::LeadId;
 use crate::outbound::{Answer, Deadline, NoAnswer, Operation};
 
@@ -42,6 +42,9 @@ pub enum CommitError {
     /// Nothing was written, for no fault of the content: the same call may be made again.
     #[error("another transaction was in the way")]
     Contention,
+    /// 403: the token may not write one of the leads, or none at all. Nothing was written.
+    #[error("{0}")]
+    Forbidden(Pause),
     /// The call failed; see [`CallError`] for whether it may have been carried out.
     #[error(transparent)]
     Call(#[from] CallError),

@@ -90,7 +90,8 @@ impl Reading {
     /// Room for one answer.
     pub(super) async fn room(&self, deadline: &Deadline) -> Result<SemaphorePermit<'_>, ReadError> {
         let bytes = u32::try_from(self.max_answer).unwrap_or(u32::MAX);
-        match timeout(deadline.left(), self.budget.acquire_many(bytes)).await {
+        // The call after it needs the other half.
+        match timeout(deadline.left() / 2, self.budget.acquire_many(bytes)).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(ReadError::Busy),

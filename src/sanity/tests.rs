@@ -121,7 +121,11 @@ fn every_failure_is_judged_by_its_status_and_named_by_its_body() {
         assert_eq!(outline(&error), expected, "{label}");
         // What is no conflict is the same for a commit.
         let committed = answer::judge_commit(&answer(status, body), "production", &[(0, "a")]);
-        assert_eq!(committed, Err(CommitError::Call(error)), "{label}");
+        let expected = match error {
+            CallError::Unavailable(pause) if status == 403 => CommitError::Forbidden(pause),
+            error => CommitError::Call(error),
+        };
+        assert_eq!(committed, Err(expected), "{label}");
     }
 }
 

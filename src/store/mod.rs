@@ -13,7 +13,7 @@ use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Pause, Remote};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
-use crate::domain::state::{Event, State};
+use crate::domain::state::Event;
 use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
 
 pub mod inspect;
@@ -175,14 +175,9 @@ impl Touched {
         self.contacts.is_empty() && self.keys.is_empty()
     }
 
-    /// Whether the contact that a sync has upserted may be one of them.
-    pub fn may_be(&self, state: &State) -> bool {
-        match state {
-            State::Upserted { delivered, .. } => {
-                self.contacts.contains(&delivered.contact) || delivered.keys.iter().any(|key| self.keys.contains(key))
-            }
-            _ => false,
-        }
+    /// Whether a contact, which was upserted with these keys, may be one of them.
+    pub fn may_be(&self, contact: Option<&ContactId>, keys: &[String]) -> bool {
+        contact.is_some_and(|contact| self.contacts.contains(contact)) || keys.iter().any(|key| self.keys.contains(key))
     }
 }
 
@@ -324,8 +319,8 @@ pub trait Store: Send + std::marker::Sync {
     /// for a probe.
     async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Result<Claim, StoreError>;
 
-    /// Takes the lease of a claim anew, from now on; `false` where it was lost.
-    async fn renew(&self, lease: Lease) -> Result<bool, StoreError>;
+    /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost.
+    async fn renew(&self, lease: Lease, syncs: usize) -> Result<bool, StoreError>;
 
     /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
     /// every sync that waits on its contact.

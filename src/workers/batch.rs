@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::bisect::Doubt;
+use super::bisect::{Doubt, bisect_limit};
 use super::{Context, Stepped};
 use crate::chance;
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{CallError, Pause, Remote, sentence};
+use crate::domain::failure::{CallError, Pause, Remote, TIMEOUT, sentence};
 use crate::domain::lead::ContactId;
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
@@ -24,6 +24,8 @@ pub(super) struct Batch<'a> {
     claimed_at: Timestamp,
     /// `None` where nothing was claimed.
     lease: Option<Lease>,
+    /// How many syncs were claimed.
+    claimed: usize,
     /// When the lease was taken, or renewed.
     leased_at: Timestamp,
     breakers: BTreeMap<Remote, Breaker>,
@@ -51,6 +53,7 @@ impl<'a> Batch<'a> {
             stage,
             claimed_at,
             lease: claim.syncs.first().map(|claimed| claimed.lease),
+            claimed: claim.syncs.len(),
             leased_at: claimed_at,
             breakers: claim.breakers,
             probed: claim.probed,
@@ -156,6 +159,7 @@ impl<'a> Batch<'a> {
         );
         let failure = Failure {
             ambiguous_insert: insert && is_ambiguous,
+            isolates: is_ambiguous,
             ..failure(sentence(&pause.code, &pause.message), pause.retry_after)
         };
         let effect = match is_to_blame {
@@ -170,10 +174,39 @@ impl<'a> Batch<'a> {
         self.add(claimed, code, Effect::Ambiguous { bisect_limit, insert });
     }
 
-    /// A call was answered within `took`, and accepted a record at least.
+    /// A call was answered within `took`.
     pub(super) fn call_succeeded(&mut self, records: usize, took: Duration) {
+        let deadline = self.context.deadline();
+        self.context.paces.of(self.stage).succeeded(records, took, deadline);
+    }
+
+    /// A record of the step was accepted.
+    pub(super) fn has_accepted(&mut self) {
         self.has_accepted = true;
-        self.context.paces.of(self.stage).succeeded(records, took);
+    }
+
+    /// A call to `remote` that carried these syncs, and changed nothing that another look would not show, failed. One that
+    /// ended ambiguously makes suspects of them.
+    pub(super) fn carried_in_vain(&mut self, carried: Vec<Claimed>, remote: Remote, error: CallError) -> Cause {
+        // An answer that comes at once and says nothing of the one lead it was asked for is the service's.
+        let may_be_theirs = match &error {
+            CallError::Unknown { code, .. } => carried.len() > 1 || code == TIMEOUT,
+            CallError::Unavailable(_) | CallError::Refused { .. } => false,
+        };
+        if !may_be_theirs && remote == Remote::Sanity {
+            self.call_failed(carried, remote, error);
+            return Cause::Service;
+        }
+        let doubt = Doubt::of(error, remote);
+        let cause = self.call_ended_ambiguously(&carried.iter().collect::<Vec<_>>(), doubt.pause.clone());
+        let (limit, is_alone) = (bisect_limit(carried.len()), carried.len() == 1);
+        for claimed in carried {
+            match is_alone {
+                true => self.in_doubt(claimed, doubt.clone(), false),
+                false => self.ambiguous(claimed, &doubt.pause.code, limit, false),
+            }
+        }
+        cause
     }
 
     /// A call with these syncs ended ambiguously, which ends the step. Where it carried a sync that had not failed before,
@@ -269,7 +302,7 @@ impl<'a> Batch<'a> {
         if until(self.leased_at, now) + deadline > self.context.lease {
             let lease = self.lease?;
             // A store that fails here fails the record of the outcomes too, which says so.
-            self.is_over = !self.context.store.renew(lease).await.unwrap_or(false);
+            self.is_over = !self.context.store.renew(lease, self.claimed).await.unwrap_or(false);
             self.leased_at = now;
         }
         (!self.is_over).then_some(deadline)
@@ -295,7 +328,12 @@ impl<'a> Batch<'a> {
             touched: self.touched,
             credits: self.context.bigin.take_credits(),
         };
-        self.context.store.record(self.outcomes, learned).await?;
+        let credits = learned.credits;
+        let recorded = self.context.store.record(self.outcomes, learned).await;
+        if recorded.is_err() {
+            self.context.bigin.give_back_credits(credits);
+        }
+        recorded?;
         Ok(Stepped::Worked(worked))
     }
 }
@@ -312,5 +350,6 @@ fn failure(problem: String, hint: Option<Duration>) -> Failure {
         hint,
         draw: chance::unit(),
         ambiguous_insert: false,
+        isolates: false,
     }
 }

@@ -88,7 +88,9 @@ pub(super) async fn send<T: Travels>(
     let mut refusals = 0;
     let mut succeeded = false;
     while let Some(mut part) = waiting.pop_front() {
-        let Some(deadline) = batch.deadline().await else {
+        // Tags wait meanwhile: with many culprits bisection goes on in the next step.
+        let takes_too_long = refusals > 0 && batch.held() > context.lease;
+        let Some(deadline) = batch.deadline().await.filter(|_| !takes_too_long) else {
             results.extend(undecided(part));
             continue;
         };
@@ -98,8 +100,9 @@ pub(super) async fn send<T: Travels>(
                 refusals = 0;
                 succeeded = true;
                 batch.answered(&BIGIN_ANSWERED);
-                if !judged.iter().all(is_service_refusal) {
-                    batch.call_succeeded(part.len(), until(sent_at, context.clock.now()));
+                batch.call_succeeded(part.len(), until(sent_at, context.clock.now()));
+                if judged.iter().any(Result::is_ok) {
+                    batch.has_accepted();
                 }
                 results.extend(part.into_iter().zip(judged.into_iter().map(Sent::Judged)));
             }
@@ -137,10 +140,6 @@ pub(super) async fn send<T: Travels>(
 
 fn undecided<T: Travels>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Sent<T::Answer>)> {
     items.into_iter().map(|item| (item, Sent::Undecided))
-}
-
-fn is_service_refusal<R>(judged: &Result<R, ItemError>) -> bool {
-    matches!(judged, Err(ItemError::ServiceRefused { .. }))
 }
 
 fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) -> Vec<(T, Sent<T::Answer>)> {

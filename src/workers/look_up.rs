@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::bisect::{Doubt, bisect_limit};
 use super::org::is_permission;
 use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
@@ -44,14 +43,22 @@ pub(super) fn name(record: &Record) -> (&str, &str) {
     (text("First_Name"), text("Last_Name"))
 }
 
+/// Spellings that are looked up in one step, which is four calls: they share a deadline. Leads with more wait for the next.
+const MAX_SPELLINGS: usize = 200;
+
 async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
     let region = context.mapping.phone_region();
-    let spellings: Vec<String> = ready
-        .iter()
-        .filter(|ready| is_unknown(ready))
-        .filter_map(|ready| ready.record.text("Phone"))
-        .flat_map(|phone| phone::spellings(phone, region))
-        .collect();
+    let mut spellings: Vec<String> = Vec::new();
+    let (ready, later): (Vec<_>, Vec<_>) = ready.into_iter().partition(|ready| {
+        let phone = ready.record.text("Phone").filter(|_| is_unknown(ready));
+        let of_lead = phone.map(|phone| phone::spellings(phone, region)).unwrap_or_default();
+        let fits = spellings.is_empty() || spellings.len() + of_lead.len() <= MAX_SPELLINGS;
+        if fits {
+            spellings.extend(of_lead);
+        }
+        fits
+    });
+    later.into_iter().for_each(|ready| batch.release(ready.claimed));
     if spellings.is_empty() {
         return ready;
     }
@@ -166,15 +173,7 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
         }
         // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
         error @ CallError::Unknown { .. } => {
-            let doubt = Doubt::of(error, Remote::Bigin);
-            batch.call_ended_ambiguously(&waiting.iter().collect::<Vec<_>>(), doubt.pause.clone());
-            let (limit, is_alone) = (bisect_limit(waiting.len()), waiting.len() == 1);
-            for claimed in waiting {
-                match is_alone {
-                    true => batch.in_doubt(claimed, doubt.clone(), false),
-                    false => batch.ambiguous(claimed, &doubt.pause.code, limit, false),
-                }
-            }
+            batch.carried_in_vain(waiting, Remote::Bigin, error);
         }
         // A number of one of them may have spoilt the query.
         CallError::Refused { code, message } => {

@@ -1,5 +1,6 @@
 //! The three workers: each a loop of claim what is due → read the leads → one remote call for the batch → record the
-//! outcomes. Whatever is due the moment a worker is free travels together; nothing waits for a batch to fill.
+//! outcomes. Whatever is due the moment a worker is free travels together; nothing waits for a batch to fill, and
+//! suspects travel by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;

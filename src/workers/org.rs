@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{BIGIN_ANSWERED, Context};
 use crate::clock::until;
-use crate::domain::failure::{CallError, PauseKind, Remote};
+use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
 use crate::domain::record::OrgFields;
 use crate::store::StoreError;
 
@@ -43,7 +43,15 @@ impl Context {
     /// # Errors
     /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
     pub(super) async fn org_fields(&self, deadline: Duration) -> Result<OrgRead, CallError> {
-        let mut cached = self.org.0.lock().await;
+        let Ok(mut cached) = tokio::time::timeout(deadline, self.org.0.lock()).await else {
+            return Err(CallError::Unavailable(Pause {
+                remote: Remote::Bigin,
+                kind: PauseKind::Down,
+                code: "busy".to_owned(),
+                message: "another worker has been waiting for Bigin's fields for as long as a call may take".to_owned(),
+                retry_after: None,
+            }));
+        };
         let now = self.clock.now();
         if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
             return Ok(OrgRead {

@@ -52,8 +52,8 @@ impl Pace {
     }
 
     /// A call was answered.
-    pub(super) fn succeeded(&mut self, records: usize, took: Duration) {
-        self.size.succeeded(records, took);
+    pub(super) fn succeeded(&mut self, records: usize, took: Duration, deadline: Duration) {
+        self.size.succeeded(records, took, deadline);
         self.suspect_failures = 0;
     }
 
@@ -95,7 +95,7 @@ mod tests {
         let mut pace = Pace::default();
         assert!(!pace.ended_ambiguously(Cause::Suspects));
         assert!(!pace.ended_ambiguously(Cause::Suspects));
-        pace.succeeded(1, Duration::ZERO);
+        pace.succeeded(1, Duration::ZERO, Duration::from_secs(30));
         assert!(!pace.ended_ambiguously(Cause::Suspects));
         assert!(!pace.ended_ambiguously(Cause::Suspects));
         assert!(pace.ended_ambiguously(Cause::Suspects));

@@ -158,8 +158,10 @@ pub(super) async fn read<T: Send>(
                 rest.into_iter().for_each(|claimed| batch.release(claimed));
                 break;
             }
-            Err(ReadError::Failed { error, .. }) => {
-                batch.call_failed(rest, Remote::Sanity, error);
+            Err(ReadError::Failed { ids, error }) => {
+                let others = rest.split_off(ids.min(rest.len()));
+                others.into_iter().for_each(|claimed| batch.release(claimed));
+                batch.carried_in_vain(rest, Remote::Sanity, error);
                 break;
             }
         }

@@ -119,11 +119,11 @@ async fn open<'c>(
     let part = match read {
         Ok(part) => part,
         Err(error) => {
-            let ids = match error {
-                ReadError::Failed { ids, .. } => ids,
-                ReadError::Busy => candidates.len(),
+            let ReadError::Failed { ids, error } = error else {
+                // Our own reads, not Sanity: the next round goes on.
+                tracing::warn!("reconciliation ends early: other reads use all the room there is for answers");
+                return Ok(&[]);
             };
-            let error = error.into_error();
             round.failures += 1;
             if matches!(error, CallError::Unavailable(_)) || round.failures >= MAX_FAILURES {
                 return Err(error.into());
@@ -142,9 +142,17 @@ async fn open<'c>(
         let read = match read {
             Read::Made(read) => read,
             // It is to be rejected, with a reason that the editor sees.
-            Read::TooLarge => context.sanity.outline(&id, DEADLINE).await?.unwrap_or_default(),
+            Read::TooLarge => match context.sanity.outline(&id, DEADLINE).await {
+                Ok(read) => read.unwrap_or_default(),
+                Err(error) if matches!(error, CallError::Unavailable(_)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}, which is large and could not be read: {error}");
+                    round.failed.get_or_insert(error);
+                    continue;
+                }
+            },
             Read::Denied | Read::Missing => {
-                tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}: Sanity's query has it, and its documents do not");
+                tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}, which requests a sync: SANITY_API_WRITE_TOKEN may not read it, or Sanity's answer lacks it");
                 continue;
             }
         };

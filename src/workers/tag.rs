@@ -112,7 +112,7 @@ async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>
             return (Vec::new(), Vec::new());
         }
         Err(ReadError::Failed { error, .. }) => {
-            batch.call_failed(syncs, Remote::Sanity, error);
+            batch.carried_in_vain(syncs, Remote::Sanity, error);
             return (Vec::new(), Vec::new());
         }
     };

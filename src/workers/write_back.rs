@@ -3,18 +3,21 @@
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::bisect::{Doubt, bisect_limit};
+use super::bisect::Doubt;
 use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::Cause;
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
-use crate::domain::failure::{CallError, Remote, sentence};
+use crate::domain::failure::{CallError, Pause, Remote, sentence};
 use crate::domain::lead::LeadRead;
 use crate::domain::state::{Event, State};
 use crate::domain::unfit::Unfit;
 use crate::sanity::{CommitError, Read, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};
+
+/// So many transactions in a row that the token may not write are the token's: halving a hundred leads down to one takes eight.
+const MAX_REFUSALS: usize = 9;
 
 /// A transaction that loses against others is sent again this often before its leads are put back.
 const CONTENTIONS: usize = 3;
@@ -63,7 +66,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
             Read::Missing => missing(&mut batch, claimed),
         }
     }
-    write(context, &mut batch, due).await;
+    write(context, &mut batch, due, &mut 0).await;
     batch.finish().await
 }
 
@@ -93,7 +96,7 @@ async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, c
         Ok(Some(read)) => judge(batch, due, claimed, &read),
         Ok(None) => missing(batch, claimed),
         Err(error) => {
-            batch.call_failed(vec![claimed], Remote::Sanity, error);
+            batch.carried_in_vain(vec![claimed], Remote::Sanity, error);
             return false;
         }
     }
@@ -139,7 +142,7 @@ fn result_of(claimed: &Claimed) -> (Map<String, Value>, &'static [&'static str])
 }
 
 /// Writes all in one transaction, without those whose lead has changed meanwhile: they are read again.
-async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
+async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refusals: &mut usize) {
     let mut contentions = 0;
     while !due.is_empty() {
         let Some(deadline) = batch.deadline().await else {
@@ -149,7 +152,9 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
         match context.sanity.commit(&writes(&due), deadline).await {
             Ok(()) => {
                 batch.answered(&[Remote::Sanity]);
+                *refusals = 0;
                 batch.call_succeeded(due.len(), until(sent_at, context.clock.now()));
+                batch.has_accepted();
                 due.into_iter()
                     .for_each(|due| batch.happened(due.claimed, Event::WrittenBack));
                 return;
@@ -180,8 +185,24 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>) {
             Err(CommitError::Call(CallError::Refused { .. })) if due.len() > 1 => {
                 // The culprit is found by contrast: each half is written by itself.
                 let rest = due.split_off(due.len() / 2);
-                Box::pin(write(context, batch, due)).await;
+                Box::pin(write(context, batch, due, refusals)).await;
                 due = rest;
+            }
+            Err(CommitError::Forbidden(pause)) => {
+                *refusals += 1;
+                match due.len() {
+                    // However few leads a call has: it is not one of them.
+                    _ if *refusals >= MAX_REFUSALS => {
+                        batch.pause(pause, Cause::Service);
+                        batch.end();
+                    }
+                    1 => return forbidden(batch, due, pause),
+                    _ => {
+                        let rest = due.split_off(due.len() / 2);
+                        Box::pin(write(context, batch, due, refusals)).await;
+                        due = rest;
+                    }
+                }
             }
             Err(CommitError::Call(error)) => return not_written(batch, due, error),
         }
@@ -200,6 +221,13 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
         .collect()
 }
 
+/// The token may not write this lead, or none: others that were written tell.
+fn forbidden(batch: &mut Batch<'_>, due: Vec<Due>, pause: Pause) {
+    for due in due {
+        batch.in_doubt(due.claimed, Doubt::refused(pause.clone()), false);
+    }
+}
+
 fn release(batch: &mut Batch<'_>, due: Vec<Due>) {
     due.into_iter().for_each(|due| batch.release(due.claimed));
 }
@@ -212,20 +240,13 @@ fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
                 batch.failed(due.claimed, &code, sentence(&code, &message), None);
             }
         }
-        error @ CallError::Unknown { .. } => {
-            let doubt = Doubt::of(error, Remote::Sanity);
-            let carried: Vec<&Claimed> = due.iter().map(|due| &due.claimed).collect();
-            if batch.call_ended_ambiguously(&carried, doubt.pause.clone()) == Cause::Service {
-                batch.shrink(due.len());
-            }
-            let (limit, is_alone) = (bisect_limit(due.len()), due.len() == 1);
-            for due in due {
-                match is_alone {
-                    true => batch.in_doubt(due.claimed, doubt.clone(), false),
-                    false => batch.ambiguous(due.claimed, &doubt.pause.code, limit, false),
-                }
+        error => {
+            let (is_ambiguous, records) = (matches!(error, CallError::Unknown { .. }), due.len());
+            let carried = due.into_iter().map(|due| due.claimed).collect();
+            let cause = batch.carried_in_vain(carried, Remote::Sanity, error);
+            if is_ambiguous && cause == Cause::Service {
+                batch.shrink(records);
             }
         }
-        error => batch.call_failed(due.into_iter().map(|due| due.claimed).collect(), Remote::Sanity, error),
     }
 }

@@ -48,6 +48,8 @@ fn the_stories_hold_on_postgresql() {
         "promises::",
         "guards::",
         "bad_leads::",
+        "slow_bigin::",
+        "reads::",
         "breakers::",
         "truth::",
         "intake::",
@@ -70,7 +72,7 @@ fn the_stories_hold_on_postgresql() {
         .map_or(&*told, |(_, failures)| failures);
     assert!(output.status.success(), "{failures}");
     let passed = told.lines().filter(|line| line.ends_with("... ok")).count();
-    assert!(passed > 190, "{passed} stories are not all: {told}");
+    assert!(passed > 220, "{passed} stories are not all: {told}");
 }
 
 /// Replicas on a database of their own.

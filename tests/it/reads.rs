@@ -375,3 +375,28 @@ async fn lead_is_deleted_though_its_draft_is_too_large() {
         world.finish().await;
     }
 }
+
+#[actix_web::test]
+async fn lead_whose_read_hangs_holds_no_other_back() {
+    let world = World::with(|settings| {
+        settings.lease_duration = secs(3);
+        settings.tag_delay = secs(1);
+        settings.retry_max_delay = secs(1);
+    })
+    .await;
+    let hang = std::time::Duration::from_millis(2_300);
+    world.sanity.model().doc.hangs.insert(id("Ada"), hang);
+    let others = ["Grace", "Edsger", "Barbara"];
+    for name in ["Ada"].into_iter().chain(others) {
+        world.request(lead(name)).await;
+    }
+    let live = world.live();
+    world.until("sent", &others).await;
+    world.until_it_failed("Ada").await;
+    world.request(lead("Hedy")).await;
+    world.until("sent", &["Hedy"]).await;
+    world.sanity.model().doc.hangs.clear();
+    world.until("sent", &["Ada"]).await;
+    live.stop().await;
+    world.finish().await;
+}

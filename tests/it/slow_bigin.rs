@@ -86,6 +86,55 @@ async fn tags_are_added_beside_a_lead_that_hangs() {
 }
 
 #[actix_web::test]
+async fn lead_that_hung_alone_travels_alone() {
+    let world = fast().await;
+    hangs(&world, "Poison Lane");
+    world
+        .request(with(lead("Ada"), json!({ "address": "Poison Lane" })))
+        .await;
+    let live = world.live();
+    world.until_it_failed("Ada").await;
+    assert_eq!(world.sync("Ada").await.sync.bisect_limit, Some(1));
+    let names: Vec<String> = (0..8).map(|number| format!("Lead{number}")).collect();
+    for name in &names {
+        world.request(lead(name)).await;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.until("sent", &names).await;
+    for name in names {
+        let story = world.story(name).await;
+        assert!(!story.contains(&"ambiguous".to_owned()), "{name}: {story:?}");
+    }
+    world.bigin.model().switches.hangs.clear();
+    world.until("sent", &["Ada"]).await;
+    live.stop().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn outage_of_probes_leaves_the_batch_size() {
+    let world = World::new().await;
+    world
+        .bigin
+        .model()
+        .fail_next(CallKind::Upsert, Fault::Html(503), usize::MAX);
+    for number in 0..5 {
+        world.request(lead(&format!("Probe{number}"))).await;
+        world.pass(secs(600)).await;
+    }
+    world.bigin.model().clear_faults();
+    world.run_to_the_end().await;
+    let before = upserts(&world).len();
+    for number in 0..50 {
+        world.request(lead(&format!("Lead{number}"))).await;
+    }
+    world.run_due().await;
+    assert_eq!(upserts(&world).len(), before + 1, "fifty in one call");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn only_probes_are_sent_while_every_call_hangs() {
     let world = fast().await;
     hangs(&world, "@example.org");
@@ -302,8 +351,9 @@ async fn thirty_bad_leads_hold_no_healthy_one_back() {
         let lead = with(lead(&format!("Bad{number}")), json!({ "address": "Poison Lane" }));
         world.request(lead).await;
     }
-    for _ in 0..30 {
-        world.pass(secs(2)).await;
+    // Until each of them has failed once, so that only suspects are left.
+    for _ in 0..60 {
+        world.pass(secs(5)).await;
     }
     world.request(lead("Ada")).await;
     world.run_due().await;

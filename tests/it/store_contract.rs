@@ -260,6 +260,7 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
         hint: None,
         draw: 1.0,
         ambiguous_insert: false,
+        isolates: false,
     };
     bench.record(&tag, Effect::Failed(failure)).await;
     bench.clock.advance(secs(14));
@@ -324,6 +325,7 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
         hint: None,
         draw: 1.0,
         ambiguous_insert: false,
+        isolates: false,
     };
     let mut waits = Vec::new();
     loop {
@@ -359,6 +361,7 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
         hint: None,
         draw: 0.0,
         ambiguous_insert: false,
+        isolates: false,
     };
     bench.record(&failed, Effect::Failed(failure)).await;
     bench.upserted(&upserted, "7001").await;

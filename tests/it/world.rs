@@ -267,6 +267,17 @@ impl World {
         panic!("not {state} in a minute: {names:?}");
     }
 
+    /// Waits until the lead's newest sync has failed once.
+    pub async fn until_it_failed(&self, name: &str) {
+        for _ in 0..3_000 {
+            if self.sync(name).await.sync.failures.count > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{name} has not failed in a minute");
+    }
+
     /// Carries everything to its end, in steps of a minute; fails after a week.
     pub async fn run_to_the_end(&self) {
         self.run_due().await;

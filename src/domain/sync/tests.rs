@@ -169,6 +169,7 @@ fn failures() -> impl Strategy<Value = Failure> {
         hint,
         draw,
         ambiguous_insert,
+        isolates: false,
     })
 }
 

@@ -21,6 +21,7 @@ fn failure() -> Failure {
         hint: None,
         draw: 1.0,
         ambiguous_insert: false,
+        isolates: false,
     }
 }
 

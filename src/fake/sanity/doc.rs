@@ -26,6 +26,8 @@ pub struct DocSwitches {
     pub bulk: BTreeMap<String, usize>,
     /// So long each document of an answer takes, in real time.
     pub latency_per_document: Duration,
+    /// An answer with one of these documents takes this much longer, in real time, also where it has no content.
+    pub hangs: BTreeMap<String, Duration>,
 }
 
 /// Forms of an answer without content.
@@ -83,7 +85,8 @@ pub(super) fn documents(model: &Model, wanted: &Wanted<'_>) -> (Reply, Duration)
     omitted.retain(|entry| entry["id"].as_str().is_none_or(is_mentioned));
     found.retain(|id, _| is_mentioned(id) && !switches.denied.contains(*id));
     let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
-    let took = switches.latency_per_document.saturating_mul(count);
+    let hang = found.keys().filter_map(|id| switches.hangs.get(*id)).max().copied();
+    let took = switches.latency_per_document.saturating_mul(count) + hang.unwrap_or_default();
     let reply = match switches.without_content {
         WithoutContent::Revisions if wanted.without_content => {
             let found: Vec<Document> = found.into_values().map(own_fields).collect();

@@ -56,11 +56,11 @@ pub(super) fn claim(
     settings: &StoreSettings,
     lease: Lease,
 ) -> Result<Claim> {
-    if steer::paused_since(txn.db)?.is_some() {
-        return Ok(nothing(None, BTreeMap::new()));
-    }
     if stage != Stage::WriteBack {
         turn::expire_upserts(txn.db, txn.now, settings)?;
+    }
+    if steer::paused_since(txn.db)?.is_some() {
+        return Ok(nothing(None, BTreeMap::new()));
     }
     if let Some(until) = turn::others(txn, stage)? {
         return Ok(nothing(Some(until), BTreeMap::new()));
@@ -270,11 +270,12 @@ fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>
     Ok(next)
 }
 
-/// Takes a claim's lease anew, from now on; `false` where it was lost.
-pub(super) fn renew(txn: &Txn<'_>, lease: Lease, lasting: Duration) -> Result<bool> {
+/// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost, so that its
+/// outcome could not be recorded.
+pub(super) fn renew(txn: &Txn<'_>, lease: Lease, syncs: usize, lasting: Duration) -> Result<bool> {
     let sql = "-- renew()
         UPDATE sync SET lease_until = ?2 WHERE lease IS NOT NULL AND lease = ?1";
-    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting)])? > 0)
+    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting)])? == syncs)
 }
 
 /// How many records of a stage its service has accepted so far.

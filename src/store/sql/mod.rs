@@ -196,9 +196,11 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn renew(&self, lease: Lease) -> Answer<bool> {
+    async fn renew(&self, lease: Lease, syncs: usize) -> Answer<bool> {
         let lasting = self.settings.lease;
-        self.writer.write(move |txn| claims::renew(txn, lease, lasting)).await
+        self.writer
+            .write(move |txn| claims::renew(txn, lease, syncs, lasting))
+            .await
     }
 
     async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Answer<()> {
@@ -244,7 +246,10 @@ impl Store for SqlStore {
     }
 
     async fn cancel(&self, id: SyncId) -> Answer<Cancelling> {
-        self.writer.write_if_room(move |txn| steer::cancel(txn, id)).await
+        let settings = self.settings;
+        self.writer
+            .write_if_room(move |txn| steer::cancel(txn, id, &settings))
+            .await
     }
 
     async fn retry(&self, id: SyncId, insist: bool) -> Answer<Option<Accepted>> {

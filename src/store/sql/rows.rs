@@ -36,7 +36,7 @@ fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
     })
 }
 
-fn keys_of(row: &Row<'_>) -> Result<Vec<String>> {
+pub(super) fn keys_of(row: &Row<'_>) -> Result<Vec<String>> {
     let keys: Option<String> = row.get("match_keys")?;
     Ok(keys.unwrap_or_default().split_whitespace().map(str::to_owned).collect())
 }

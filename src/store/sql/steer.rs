@@ -7,18 +7,20 @@ use super::db::{Arg, Db, Result, args};
 use super::overview::LAST_FAILED;
 use super::work::{active, change_of, open_or_join, settle, wake_for};
 use super::writer::Txn;
-use super::{kept, rows, views};
+use super::{kept, rows, turn, views};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::state::Event;
 use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Cancelling, Checking, Dismissing, Stage, SyncView};
+use crate::store::{Accepted, Cancelling, Checking, Dismissing, Stage, StoreSettings, SyncView};
 
 /// The name under which is kept that a person has paused the work.
 const PAUSED: &str = "paused";
 
 /// Never under a worker's hands: what its call has done would be forgotten.
-pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId) -> Result<Cancelling> {
+pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<Cancelling> {
+    // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know.
+    turn::expire_upserts(txn.db, txn.now, settings)?;
     let Some(SyncView {
         mut sync, changed_at, ..
     }) = views::find(txn.db, id)?

@@ -57,12 +57,15 @@ pub(super) fn taken(txn: &Txn<'_>, stage: Stage) -> Result<()> {
 /// outcome. Which contacts they have changed is not known, so on PostgreSQL, where no replica has moved the tags yet, every
 /// tag waits its delay again.
 pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    if expect_lost_inserts(db, now, settings)? == 0 {
+    let lost = expect_lost_inserts(db, now, settings)?;
+    if lost == 0 {
         return Ok(());
     }
+    // One of them may be what the process died of: they come back in smaller batches.
     let sql = "-- expire_upserts()
-        UPDATE sync SET lease = NULL, lease_until = NULL WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested'";
-    db.execute(sql, args![now])?;
+        UPDATE sync SET lease = NULL, lease_until = NULL, bisect_limit = ?2
+        WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested'";
+    db.execute(sql, args![now, (lost / 2).max(1)])?;
     if matches!(db, Db::Postgres(_)) {
         move_all_tags(db, after(now, settings.tag_delay))?;
     }
@@ -71,7 +74,7 @@ pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSetting
 
 /// The inserts of claims that expired unrecorded may still be applied, until the lease was over and `AMBIGUITY_DELAY` more.
 /// Returns how many there are.
-pub(super) fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
+fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
     let sql = "-- expect_lost_inserts()
         SELECT lead_id, lease_until FROM sync INDEXED BY sync_leased
         WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested' AND finished_at IS NULL";

@@ -382,11 +382,22 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
 
 /// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
 fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp) -> Result<()> {
+    // Few columns: as many may wait as the tag delay lets.
     let sql = "-- move_touched_tags()
-        SELECT * FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
-    let waiting = txn.db.query(sql, &[], rows::sync_of)?;
-    for sync in waiting.into_iter().filter(|sync| touched.may_be(&sync.state)) {
-        move_tag(txn, sync, tag_not_before)?;
+        SELECT id, contact_id, match_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
+    let mut moved = Vec::new();
+    txn.db.query(sql, &[], |row| {
+        if touched.may_be(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
+            moved.push(row.get::<i64>("id")?);
+        }
+        Ok(())
+    })?;
+    for id in moved {
+        let sql = "-- move_touched_tags()
+            SELECT * FROM sync WHERE id = ?1";
+        if let Some(sync) = txn.db.first(sql, args![id], rows::sync_of)? {
+            move_tag(txn, sync, tag_not_before)?;
+        }
     }
     Ok(())
 }
@@ -416,7 +427,7 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
 /// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
 /// What it alone was to do, this one may.
 pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    turn::expect_lost_inserts(db, now, settings)?;
+    turn::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
     if db.exists(sql, &[])? {

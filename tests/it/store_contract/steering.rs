@@ -60,6 +60,7 @@ fn no_luck() -> Failure {
         hint: None,
         draw: 1.0,
         ambiguous_insert: false,
+        isolates: false,
     }
 }
 

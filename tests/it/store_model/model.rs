@@ -204,11 +204,11 @@ impl Model {
             probed: Vec::new(),
             accepted: 0,
         };
-        if self.paused_since.is_some() {
-            return nothing(None);
-        }
         if stage != Stage::WriteBack {
             self.expire_upserts();
+        }
+        if self.paused_since.is_some() {
+            return nothing(None);
         }
         if let Some(until) = self.turn_of_others(stage) {
             return nothing(Some(until));
@@ -334,7 +334,7 @@ impl Model {
 
     /// Claims of upserts that ran out: an insert of theirs may still be applied for a while, and which contacts they have
     /// changed is not known.
-    fn expire_upserts(&mut self) {
+    pub(super) fn expire_upserts(&mut self) {
         if self.expect_lost_inserts() && self.takes_turns {
             self.move_tags(self.now + self.settings.tag_delay, |_| true);
         }
@@ -342,16 +342,17 @@ impl Model {
 
     fn expect_lost_inserts(&mut self) -> bool {
         let (now, delay) = (self.now, self.settings.ambiguity_delay);
-        let mut any = false;
-        for row in self.syncs.iter_mut().filter(|row| row.is_of(Stage::Upsert)) {
-            let Some((_, until)) = row.lease.filter(|(_, until)| *until <= now) else {
+        let is_lost = |row: &Row| row.is_of(Stage::Upsert) && row.lease.is_some_and(|(_, until)| until <= now);
+        let lost = self.syncs.iter().filter(|row| is_lost(row)).count();
+        for row in self.syncs.iter_mut().filter(|row| is_lost(row)) {
+            let Some((_, until)) = row.lease.take() else {
                 continue;
             };
-            (row.lease, any) = (None, true);
+            row.sync.bisect_limit = Some(u32::try_from((lost / 2).max(1)).unwrap());
             let memory = self.memories.entry(row.sync.lead.clone()).or_default();
             memory.ambiguous_until = memory.ambiguous_until.max(Some(until + delay));
         }
-        any
+        lost > 0
     }
 
     // --- What is recorded ---------------------------------------------------------------------------------------------
@@ -371,8 +372,9 @@ impl Model {
             self.move_tags(now + self.settings.tag_delay, |_| true);
         }
         if !learned.touched.is_empty() {
-            self.move_tags(now + self.settings.tag_delay, |sync| {
-                learned.touched.may_be(&sync.state)
+            self.move_tags(now + self.settings.tag_delay, |sync| match &sync.state {
+                State::Upserted { delivered, .. } => learned.touched.may_be(Some(&delivered.contact), &delivered.keys),
+                _ => false,
             });
         }
         for outcome in outcomes {

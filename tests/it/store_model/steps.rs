@@ -209,6 +209,7 @@ fn picks() -> impl Strategy<Value = Pick> {
         hint,
         draw,
         ambiguous_insert,
+        isolates: false,
     });
     let delivered = (
         select(contacts()),

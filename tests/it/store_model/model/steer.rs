@@ -10,6 +10,7 @@ use super::{Model, Row};
 
 impl Model {
     pub fn cancel(&mut self, id: SyncId) -> Cancelling {
+        self.expire_upserts();
         let now = self.now;
         let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
             return Cancelling::Missing;
