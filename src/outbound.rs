@@ -18,7 +18,7 @@ pub use date::date_of;
 mod calls;
 mod date;
 
-/// Maximum size of an answer in bytes where the operation has no limit of its own ([`Operation::max_answer`]). Parsed
+/// Maximum size of an answer in bytes where the operation has no limit of its own (`Operation::max_answer`). Parsed
 /// JSON takes up to nine times as much memory, and several calls are made at once.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 

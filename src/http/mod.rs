@@ -100,7 +100,7 @@ pub struct Links {
     pub bigin: String,
 }
 
-/// Bytes of all webhooks together that are larger than [`webhook::SMALL_BODY`].
+/// Bytes of all webhooks together that are larger than `webhook::SMALL_BODY`.
 pub const LARGE_BODIES: usize = 32 * 1024 * 1024;
 
 /// A connection that is closed before its request has been read whole is read for this long, so that its peer gets to the
@@ -120,7 +120,7 @@ const CONNECTIONS: usize = 400;
 
 /// Starts to listen. The server runs when it is awaited, and stops by its handle. Must be called within a runtime.
 ///
-/// This is what `actix_web::HttpServer` does, with [`Connections`] between actix and the sockets.
+/// This is what `actix_web::HttpServer` does, with `Connections` between actix and the sockets.
 ///
 /// # Errors
 /// Where the address is taken or not ours.

@@ -63,7 +63,7 @@ async fn no_tag_is_under_way_while_an_upsert_may_move_its_time() {
     let upsert = async {
         step(&world.app.context, Stage::Upsert).await.unwrap();
     };
-    step_with_late_read(&world, Stage::Tag, upsert).await;
+    step_with_late_read(&world, Stage::Tag, Box::pin(upsert)).await;
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.sent, 2);
     // Says that no tag came sooner than the delay after the latest upsert of its contact.

@@ -62,6 +62,9 @@ pub struct Expected {
     pub accepted: i64,
 }
 
+/// Which of the due syncs will do.
+type OfKind = Box<dyn Fn(&Sync) -> bool>;
+
 /// Which sync may be a probe.
 pub enum Probe {
     Unfailed,
@@ -234,7 +237,7 @@ impl Model {
         let longest_suspect = due.iter().find_map(|row| row.sync.bisect_limit);
         let has_fresh = due.iter().any(|row| row.sync.bisect_limit.is_none());
         let takes_suspects = longest_suspect.is_some() && (prefer == Prefer::Suspects || !has_fresh);
-        let (of_kind, limit): (Box<dyn Fn(&Sync) -> bool>, usize) = match probe {
+        let (of_kind, limit): (OfKind, usize) = match probe {
             Some(Probe::Unfailed) => (Box::new(|sync| !sync.is_suspect()), 1),
             Some(Probe::Any) => (Box::new(|_| true), 1),
             None if takes_suspects => (
