@@ -28,7 +28,7 @@ impl Unfit {
     pub fn reason(self) -> &'static str {
         match self {
             Self::TooLarge => {
-                "The lead is too large: with its drafts and versions it has more than 8 MB. Remove what is not needed, publish it, and ask again"
+                "The lead is too large: with its drafts and versions it has more than 8 MB, or too many parts. Remove what is not needed, publish it, and ask again"
             }
             Self::Unreadable => {
                 "Sanity does not let bigin-sync read the lead. Ask an administrator to give SANITY_API_WRITE_TOKEN the Editor role, then ask again"
