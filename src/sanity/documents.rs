@@ -40,7 +40,8 @@ pub struct RawDocument<'a>(&'a RawValue);
 /// Most bytes that a parsed document may take. Rendering it takes as much again, and 256 MB have to be enough.
 const MAX_PARSED: usize = 48 * 1024 * 1024;
 
-/// What a small object, a small array and any value take once they are parsed (measured: 600, 110 and 60 bytes).
+/// What a small object, a small array and any value take once they are parsed: estimates from what serde_json allocates. Four
+/// leads of a million objects `{"a":0}` each brought the process to 1.42 GB, one of them parsed and rendered at a time.
 const OBJECT: usize = 640;
 const ARRAY: usize = 128;
 const VALUE: usize = 64;

@@ -145,10 +145,11 @@ fn judge(
         BeforeUpsert::Settle(event) => return Err(Unsent::Happens(event)),
     };
     let seen = claimed.sync.seen(lead, &claimed.memory);
-    if document.as_ref().is_some_and(RawDocument::is_too_large) {
-        return Err(Unsent::Unfit(Unfit::TooLarge));
-    }
-    let document = document.and_then(|document| document.parse()).ok_or(Unsent::Missing)?;
+    let raw = document.ok_or(Unsent::Missing)?;
+    let document = raw.parse().ok_or_else(|| match raw.is_too_large() {
+        true => Unsent::Unfit(Unfit::TooLarge),
+        false => Unsent::Missing,
+    })?;
     let record = context
         .render(&lead.id, document, fields)
         .map_err(|unrendered| match unrendered {
