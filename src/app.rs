@@ -22,15 +22,18 @@ use crate::domain::mapping::Mapping;
 use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::metrics::Metrics;
-use crate::outbound::{self, Calls};
+use crate::outbound::{Calls, Network};
 use crate::sanity::{self, Sanity};
 use crate::signature::Secrets;
-use crate::store::{SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
+use crate::store::{Commits, SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::hook::Hook;
 use crate::workers::{Context, Hasher, LastReads, OrgCache, Paces};
 
+pub use environment::Environment;
+
+mod environment;
 mod loops;
 
 /// Sent with every request to Bigin and Sanity.
@@ -62,6 +65,19 @@ impl App {
     /// # Errors
     /// The database is in use or cannot be opened; the error says which and what to do.
     pub fn build(settings: &Settings, clock: SharedClock) -> anyhow::Result<Self> {
+        Self::build_in(settings, Environment::real(clock))
+    }
+
+    /// The same in a given environment: within its runtime, where transactions run in a task.
+    ///
+    /// # Errors
+    /// As for [`App::build`].
+    pub fn build_in(settings: &Settings, environment: Environment) -> anyhow::Result<Self> {
+        let Environment {
+            clock,
+            network,
+            commits,
+        } = environment;
         let retry = RetryPolicy {
             base_delay: settings.retry_base_delay,
             max_delay: settings.retry_max_delay,
@@ -74,13 +90,14 @@ impl App {
             ambiguity_delay: settings.ambiguity_delay,
         };
         let metrics = Arc::new(Metrics::default());
-        let store: Arc<dyn Store> = Arc::new(open(&settings.database, &clock, &metrics, store_settings)?);
+        let store: Arc<dyn Store> = Arc::new(open(&settings.database, (&clock, commits), &metrics, store_settings)?);
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
-        let calls = Calls::new(SharedClock::clone(&clock), Arc::clone(&metrics));
+        let calls = Calls::over(network.clone(), SharedClock::clone(&clock), Arc::clone(&metrics));
+        let vault = Arc::new(StoreVault(Arc::clone(&store)));
         let context = Context {
-            bigin: bigin_client(settings, &clock, &calls, Arc::new(StoreVault(Arc::clone(&store))))?,
-            sanity: sanity_client(settings, &clock, calls)?,
+            bigin: bigin_client(settings, &network, &calls, &clock, vault)?,
+            sanity: sanity_client(settings, &network, calls, &clock)?,
             mapping,
             org: OrgCache::default(),
             hasher: Hasher::new(&settings.bigin.client_secret),
@@ -130,7 +147,7 @@ impl App {
             stopping: watch::Sender::new(false),
         };
         let alerts = &settings.alerts;
-        let hook = |url: &Option<SecretString>| url.as_ref().map(hook).transpose();
+        let hook = |url: &Option<SecretString>| url.as_ref().map(|url| hook(&network, url)).transpose();
         let tell = |hook| Arc::new(Alerts::new(hook, settings.public_url.as_ref(), alerts.daily_credits));
         Ok(Self {
             alerts: hook(&alerts.alert_url)?.map(tell),
@@ -154,6 +171,7 @@ impl App {
         let handle = server.handle();
         let mut server = tokio::spawn(server);
         let ended = tokio::select! {
+            biased;
             () = stop => None,
             ended = &mut server => Some(ended),
         };
@@ -181,13 +199,13 @@ impl App {
 /// The store of the engine that the settings name.
 fn open(
     database: &Database,
-    clock: &SharedClock,
+    (clock, commits): (&SharedClock, Commits),
     metrics: &Arc<Metrics>,
     settings: StoreSettings,
 ) -> anyhow::Result<SqlStore> {
     let (clock, metrics) = (SharedClock::clone(clock), Arc::clone(metrics));
     match database {
-        Database::Sqlite(path) => Ok(sqlite::open(path, clock, metrics, settings)?),
+        Database::Sqlite(path) => Ok(sqlite::open_with(path, clock, metrics, settings, commits)?),
         Database::Postgres(address) => {
             // It waits for the server, which a task must not.
             let open = || postgres::open(address, clock, metrics, settings);
@@ -213,12 +231,13 @@ fn links(settings: &Settings) -> http::Links {
 /// No HTTP client can be made.
 pub(crate) fn bigin_client(
     settings: &Settings,
-    clock: &SharedClock,
+    network: &Network,
     calls: &Calls,
+    clock: &SharedClock,
     vault: Arc<dyn TokenVault>,
 ) -> anyhow::Result<Bigin> {
     let own = &settings.bigin;
-    let http = outbound::client(USER_AGENT, &[&own.accounts_url, &own.api_domain])?;
+    let http = network.client(USER_AGENT, &[&own.accounts_url, &own.api_domain])?;
     let settings = bigin::Settings {
         accounts_url: own.accounts_url.clone(),
         api_domain: own.api_domain_is_set.then(|| own.api_domain.clone()),
@@ -241,9 +260,14 @@ pub(crate) fn bigin_client(
 ///
 /// # Errors
 /// No HTTP client can be made.
-pub(crate) fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Calls) -> anyhow::Result<Sanity> {
+pub(crate) fn sanity_client(
+    settings: &Settings,
+    network: &Network,
+    calls: Calls,
+    clock: &SharedClock,
+) -> anyhow::Result<Sanity> {
     let own = &settings.sanity;
-    let http = outbound::client(USER_AGENT, &[&own.api_url])?;
+    let http = network.client(USER_AGENT, &[&own.api_url])?;
     let settings = sanity::Settings {
         api_url: own.api_url.clone(),
         dataset: own.dataset.clone(),
@@ -255,10 +279,10 @@ pub(crate) fn sanity_client(settings: &Settings, clock: &SharedClock, calls: Cal
 }
 
 /// The address is a secret: no error names it.
-fn hook(url: &SecretString) -> anyhow::Result<Hook> {
+fn hook(network: &Network, url: &SecretString) -> anyhow::Result<Hook> {
     let parsed: Result<Url, _> = url.expose_secret().parse();
     let url = parsed.map_err(|_| anyhow::anyhow!("ALERT_URL or HEARTBEAT_URL is not an address"))?;
-    Ok(Hook::new(outbound::client(USER_AGENT, &[&url])?, url))
+    Ok(Hook::new(network.clone(), USER_AGENT, url)?)
 }
 
 /// Keeps the sealed access token in the store, so that a restart costs no grant.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,9 +14,11 @@ use crate::domain::failure::{CallError, Pause, PauseKind, Remote, TIMEOUT};
 
 pub use calls::{CONFLICT, Call, Calls, OK, Operation, TOKEN_REFUSED};
 pub use date::date_of;
+pub use network::{Delivered, Network, Transport};
 
 mod calls;
 mod date;
+mod network;
 
 /// Maximum size of an answer in bytes where the operation has no limit of its own (`Operation::max_answer`). Parsed
 /// JSON takes up to nine times as much memory, and several calls are made at once.
@@ -61,13 +63,18 @@ pub struct NoAnswer {
 }
 
 impl NoAnswer {
-    const CONNECT: Self = Self { code: "connect" };
-    pub(crate) const NOT_SENT: Self = Self { code: "not sent" };
-    pub(crate) const TIMEOUT: Self = Self { code: TIMEOUT };
-    const TOO_LARGE: Self = Self {
+    /// No connection was made.
+    pub const CONNECT: Self = Self { code: "connect" };
+    /// The request was not sent.
+    pub const NOT_SENT: Self = Self { code: "not sent" };
+    /// No answer came within the deadline.
+    pub const TIMEOUT: Self = Self { code: TIMEOUT };
+    /// The answer exceeded its limit.
+    pub const TOO_LARGE: Self = Self {
         code: "answer too large",
     };
-    pub(crate) const LOST: Self = Self {
+    /// The connection ended before the answer did.
+    pub const LOST: Self = Self {
         code: "connection lost",
     };
 
@@ -176,23 +183,7 @@ pub fn is_loopback(url: &Url) -> bool {
 /// # Errors
 /// [`NoAnswer`] for everything short of a complete HTTP answer.
 pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
-    exchange(request, deadline, MAX_ANSWER).await.map(Answer::from)
-}
-
-async fn exchange(
-    request: reqwest::RequestBuilder,
-    deadline: Duration,
-    max_answer: usize,
-) -> Result<RawAnswer, NoAnswer> {
-    let response = request.timeout(deadline).send().await.map_err(no_answer)?;
-    let status = response.status();
-    let retry_after = retry_after(&response);
-    let body = read(response, max_answer).await?;
-    Ok(RawAnswer {
-        status,
-        retry_after,
-        body,
-    })
+    Network::default().send(request, deadline).await
 }
 
 /// The JSON of a body. Half of a character that an escape stands for (`"\ud83d"`, which JavaScript makes where it cuts a
@@ -240,25 +231,6 @@ fn escaped(text: &[u8]) -> Option<u16> {
     are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
-async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
-    // A vector that doubles would take up to half as much again.
-    let announced = response
-        .content_length()
-        .and_then(|length| usize::try_from(length).ok());
-    // An announced size is believed at once: a large answer that is read slowly would end as a timeout.
-    if announced.is_some_and(|length| length > most) {
-        return Err(NoAnswer::TOO_LARGE);
-    }
-    let mut body = Vec::with_capacity(announced.unwrap_or_default());
-    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
-        if body.len() + chunk.len() > most {
-            return Err(NoAnswer::TOO_LARGE);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
 pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
     // The order matters: a connection that could not be made in time is both a timeout and a failed connect, and only
     // the latter says that nothing was sent.
@@ -271,11 +243,6 @@ pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
     } else {
         NoAnswer::LOST
     }
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name: &str| response.headers().get(name)?.to_str().ok();
-    parse_retry_after(header("retry-after")?, header("date"))
 }
 
 fn parse_retry_after(value: &str, date: Option<&str>) -> Option<Duration> {

@@ -23,7 +23,8 @@ const RESTART: Duration = Duration::from_secs(1);
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 impl App {
-    pub(super) fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
+    /// Starts everything that runs beside the server, until `stopping` is true. The loops end when the set is dropped.
+    pub fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut loops = JoinSet::new();
         let context = Arc::clone(&self.context);
         // Not waited for: the upsert worker waits where it needs the answer.
@@ -101,6 +102,7 @@ async fn supervise<F>(
         metrics.worker_restarts.add();
         tracing::error!(worker = name, "the worker {name} {how} and is started again");
         tokio::select! {
+            biased;
             () = tokio::time::sleep(RESTART) => {}
             _ = stopping.changed() => {}
         }
@@ -137,6 +139,7 @@ async fn reconcile(
 async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         tokio::select! {
+            biased;
             () = http.idle_check.notified() => {}
             _ = stopping.changed() => continue,
         }
@@ -168,6 +171,7 @@ async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Re
 
 async fn pause(interval: Duration, stopping: &mut watch::Receiver<bool>) {
     tokio::select! {
+            biased;
         () = tokio::time::sleep(interval) => {}
         _ = stopping.changed() => {}
     }

@@ -25,7 +25,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Layers, SanitySettings, Settings, environment};
 use crate::domain::lead::LeadId;
 use crate::domain::mapping::Mapping;
-use crate::outbound::{self, Calls};
+use crate::outbound::{self, Calls, Network};
 use crate::sanity::Sanity;
 
 mod bigin;
@@ -178,8 +178,8 @@ impl Patient {
         let urls = [Some(&settings.sanity.api_url), settings.public_url.as_ref()];
         let urls: Vec<_> = urls.into_iter().flatten().collect();
         Ok(Self {
-            bigin: bigin_client(&settings, &clock, &calls, Arc::clone(&vault) as _)?,
-            sanity: sanity_client(&settings, &clock, calls)?,
+            bigin: bigin_client(&settings, &Network::default(), &calls, &clock, Arc::clone(&vault) as _)?,
+            sanity: sanity_client(&settings, &Network::default(), calls, &clock)?,
             mapping: Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region).ok(),
             http: outbound::client(super::api::USER_AGENT, &urls).context("no HTTP client can be made")?,
             clock,

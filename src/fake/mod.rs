@@ -16,6 +16,16 @@ use actix_web::{App, HttpResponse, HttpServer};
 pub mod bigin;
 pub mod sanity;
 
+/// An answer that was not sent over a socket. `None` in its place is a connection that was cut.
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// Its headers, with the type of the body.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// Room for a hundred records that are as long as Bigin's fields allow.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 

@@ -135,11 +135,8 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
     let stop = builder.graceful_shutdown_signal();
     tokio::spawn(connections::watch(Arc::downgrade(&connections), stop));
     let http = move || {
-        let state = state.clone();
-        let routes = |config: &mut web::ServiceConfig| routes(config, state.cors_origin.as_deref());
         let app = App::new()
-            .app_data(state.clone())
-            .configure(routes)
+            .configure(|config| configure(config, &state))
             .wrap(from_fn(connections::track))
             .into_factory()
             .map_err(|error| error.error_response());
@@ -159,6 +156,12 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
         .and_then(http)
     };
     Ok(builder.listen("http", listener, http)?.run())
+}
+
+/// All addresses, on this state.
+pub fn configure(config: &mut web::ServiceConfig, state: &web::Data<State>) {
+    config.app_data(state.clone());
+    routes(config, state.cors_origin.as_deref());
 }
 
 /// An address, with the methods it takes and who answers them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tracing::Instrument as _;
 
-use super::{Answer, Deadline, MAX_ANSWER, NoAnswer, RawAnswer, exchange};
+use super::{Answer, Deadline, MAX_ANSWER, Network, NoAnswer, RawAnswer};
 use crate::clock::{SharedClock, until};
 use crate::domain::failure::{CallError, Remote};
 use crate::metrics::Metrics;
@@ -139,11 +139,17 @@ pub struct Call {
 pub struct Calls {
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    network: Network,
 }
 
 impl Calls {
-    /// Calls that are timed by `clock` and counted in `metrics`.
+    /// Calls over the network that are timed by `clock` and counted in `metrics`.
     pub fn new(clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self::over(Network::default(), clock, metrics)
+    }
+
+    /// The same over another network.
+    pub fn over(network: Network, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
         for operation in Operation::ALL {
             for result in operation.results() {
                 metrics
@@ -151,7 +157,11 @@ impl Calls {
                     .show([operation.remote().label(), operation.label(), result]);
             }
         }
-        Self { clock, metrics }
+        Self {
+            clock,
+            metrics,
+            network,
+        }
     }
 
     /// Sends a request and reads the whole answer, within `within`. `judge` says of an answer how the call ended, in one of
@@ -167,7 +177,8 @@ impl Calls {
         judge: impl FnOnce(&Answer) -> &'static str,
     ) -> Result<Answer, NoAnswer> {
         let exchange = async {
-            let raw = exchange(request, within, call.operation.max_answer()).await?;
+            let max_answer = call.operation.max_answer();
+            let raw = self.network.exchange(request, within, max_answer).await?;
             Ok(Answer::from(raw))
         };
         self.observe(call, exchange, |answer| (answer.status, judge(answer)))
@@ -210,7 +221,7 @@ impl Calls {
         if left.is_zero() {
             return Err(NoAnswer::NOT_SENT);
         }
-        let exchange = exchange(request, left, max_answer);
+        let exchange = self.network.exchange(request, left, max_answer);
         self.observe(call, exchange, |answer| (answer.status, judge(answer)))
             .await
     }

@@ -25,6 +25,7 @@ mod sql;
 mod views;
 
 pub use sql::SqlStore;
+pub use sql::writer::{Commits, Gate, Step};
 pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView, WebhookLog};
 
 /// Why the store did not do what it was asked. Nothing of it was done, unless the database did not answer in time: then it may

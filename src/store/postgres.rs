@@ -18,7 +18,7 @@ use postgres::{Client, Row, Statement};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::sql::db::{Arg, Db, DbError, corrupt};
-use super::sql::writer::{AfterCommit, Engine, Listeners};
+use super::sql::writer::{AfterCommit, Commits, Engine, Listeners};
 use super::sql::{Reader, SqlStore, Time, listeners, whole_micros};
 use super::{Change, Stage, StoreSettings, migrations};
 use crate::chance;
@@ -146,6 +146,7 @@ pub fn open(
         settings,
         listeners,
         None,
+        Commits::Thread,
     )?)
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
 use super::sql::db::{Db, DbError};
-use super::sql::writer::Engine;
+use super::sql::writer::{Commits, Engine};
 use super::sql::{Reader, SqlStore, Time, listeners, whole_micros, work};
 use super::{StoreSettings, migrations};
 use crate::clock::SharedClock;
@@ -60,6 +60,20 @@ pub fn open(
     metrics: Arc<Metrics>,
     settings: StoreSettings,
 ) -> Result<SqlStore, OpenError> {
+    open_with(path, clock, metrics, settings, Commits::Thread)
+}
+
+/// The same, with a say in where transactions run.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with(
+    path: &Path,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    settings: StoreSettings,
+    commits: Commits,
+) -> Result<SqlStore, OpenError> {
     let io = |source| OpenError::Io {
         path: path.to_owned(),
         source,
@@ -87,6 +101,7 @@ pub fn open(
         settings,
         listeners(metrics),
         Some(lock),
+        commits,
     )
     .map_err(io)
 }

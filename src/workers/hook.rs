@@ -6,13 +6,14 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 
-use crate::outbound;
+use crate::outbound::Network;
 
 /// A chat takes a message in less. Shorter than the time the program gets to stop.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The address, with a client of its own.
 pub struct Hook {
+    network: Network,
     http: Client,
     url: Url,
 }
@@ -27,9 +28,13 @@ pub struct NotTaken {
 }
 
 impl Hook {
-    /// `http` is to be a client for this address.
-    pub fn new(http: Client, url: Url) -> Self {
-        Self { http, url }
+    /// An address that is reached over `network`.
+    ///
+    /// # Errors
+    /// As for [`Network::client`].
+    pub fn new(network: Network, user_agent: &str, url: Url) -> Result<Self, reqwest::Error> {
+        let http = network.client(user_agent, &[&url])?;
+        Ok(Self { network, http, url })
     }
 
     /// Posts JSON.
@@ -37,7 +42,7 @@ impl Hook {
     /// # Errors
     /// [`NotTaken`] unless it is answered 2xx.
     pub async fn post(&self, body: &Value) -> Result<(), NotTaken> {
-        send(self.http.post(self.url.clone()).json(body)).await
+        self.send(self.http.post(self.url.clone()).json(body)).await
     }
 
     /// Gets, and has no use for the answer.
@@ -45,20 +50,20 @@ impl Hook {
     /// # Errors
     /// [`NotTaken`] unless it is answered 2xx.
     pub async fn get(&self) -> Result<(), NotTaken> {
-        send(self.http.get(self.url.clone())).await
+        self.send(self.http.get(self.url.clone())).await
     }
-}
 
-async fn send(request: RequestBuilder) -> Result<(), NotTaken> {
-    match outbound::send(request, DEADLINE).await {
-        Ok(answer) if answer.status.is_success() => Ok(()),
-        Ok(answer) => Err(NotTaken {
-            code: format!("HTTP {}", answer.status.as_u16()),
-            retry_after: answer.retry_after,
-        }),
-        Err(none) => Err(NotTaken {
-            code: none.code.to_owned(),
-            retry_after: None,
-        }),
+    async fn send(&self, request: RequestBuilder) -> Result<(), NotTaken> {
+        match self.network.send(request, DEADLINE).await {
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) => Err(NotTaken {
+                code: format!("HTTP {}", answer.status.as_u16()),
+                retry_after: answer.retry_after,
+            }),
+            Err(none) => Err(NotTaken {
+                code: none.code.to_owned(),
+                retry_after: None,
+            }),
+        }
     }
 }

@@ -147,6 +147,7 @@ pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Recei
         };
         // A wake-up between the claim and this line is kept by the Notify, so none is lost.
         tokio::select! {
+            biased;
             () = context.store.woken(stage).notified() => {}
             () = sleep_or_forever(wait) => {}
             _ = stopping.changed() => {}

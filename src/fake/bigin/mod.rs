@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::FutureExt as _;
 
 pub use self::fields::{FieldMeta, Unique};
 pub use self::journal::{Action, Call, CallKind, Change};
@@ -33,10 +34,13 @@ use self::request::Request;
 use super::Server;
 use crate::clock::SharedClock;
 
+/// Where one without a socket seems to be.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
 /// The accounts server and the API of one organisation, on one port of this machine. Ends when dropped.
 pub struct FakeBigin {
     model: Arc<Mutex<Model>>,
-    server: Server,
+    server: Option<Server>,
 }
 
 impl FakeBigin {
@@ -52,12 +56,30 @@ impl FakeBigin {
             config.app_data(served.clone()).default_service(web::to(answer));
         })?;
         routes::lock(&model).api_domain = server.url();
-        Ok(Self { model, server })
+        Ok(Self {
+            model,
+            server: Some(server),
+        })
+    }
+
+    /// One without a socket: whoever has a request lets it [answer](Self::answer).
+    pub fn without_socket(clock: SharedClock) -> Self {
+        Self {
+            model: Arc::new(Mutex::new(Model::new(clock, NOWHERE.to_owned()))),
+            server: None,
+        }
+    }
+
+    /// Carries out a request at once, whatever the switches say of latency: the answer, or `None` where the connection is
+    /// to be cut. The calls that are in flight are not counted.
+    pub fn answer(&self, request: &reqwest::Request) -> Option<super::Answered> {
+        let process = routes::process(Arc::clone(&self.model), Request::of(request));
+        process.now_or_never()?.into_answer()
     }
 
     /// The base address of both the accounts server and the API, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        self.server.url()
+        self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), Server::url)
     }
 
     /// The one client id that is known.
@@ -82,7 +104,9 @@ impl FakeBigin {
 
     /// Closes the port and cuts every connection.
     pub async fn stop(self) {
-        self.server.stop().await;
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
 
 use super::switches::Switches;
+use crate::fake::Answered;
 
 /// An answer, before it is HTTP.
 pub(super) struct Reply {
@@ -76,19 +77,40 @@ impl Reply {
     }
 
     pub(super) fn into_http(self) -> HttpResponse {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let Some(Answered { status, headers, body }) = self.into_answer() else {
+            return crate::fake::cut_connection();
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        for header in self.headers {
+        for header in headers {
             response.insert_header(header);
         }
-        match self.body {
-            Body::Json(value) => response
-                .content_type("application/json;charset=UTF-8")
-                .body(value.to_string()),
-            Body::Html(page) => response.content_type("text/html").body(page),
-            Body::Empty => response.finish(),
-            Body::Cut => crate::fake::cut_connection(),
+        match body.is_empty() {
+            true => response.finish(),
+            false => response.body(body),
         }
+    }
+
+    pub(super) fn into_answer(self) -> Option<Answered> {
+        let Self {
+            status,
+            body,
+            mut headers,
+        } = self;
+        let (content_type, body) = match body {
+            Body::Json(value) => ("application/json;charset=UTF-8", value.to_string()),
+            Body::Html(page) => ("text/html", page),
+            Body::Empty => ("", String::new()),
+            Body::Cut => return None,
+        };
+        if !content_type.is_empty() {
+            headers.push(("content-type", content_type.to_owned()));
+        }
+        Some(Answered {
+            status,
+            headers,
+            body: body.into_bytes(),
+        })
     }
 
     fn new(status: u16, body: Body) -> Self {

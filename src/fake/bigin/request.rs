@@ -35,6 +35,24 @@ impl Request {
         }
     }
 
+    /// One that was not sent over a socket.
+    pub(super) fn of(request: &reqwest::Request) -> Self {
+        let header = |name: &str| {
+            let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let path = request.url().path().trim_matches('/').split('/').map(str::to_owned);
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        Self {
+            method: request.method().as_str().to_owned(),
+            path: path.collect(),
+            query: request.url().query().unwrap_or_default().to_owned(),
+            content_type: header("content-type"),
+            authorization: header("authorization"),
+            body: Bytes::copy_from_slice(body),
+        }
+    }
+
     /// A parameter of the query, decoded. A bare `+` is a space.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         let mut pairs = decoded(&self.query).into_iter();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::Kind;
 use super::reply::Reply;
-use super::routes::{Gate, serve};
+use super::routes::{Caller, Gate, serve};
 use super::webhook::{Attempt, FILTER, PROJECTION, WEBHOOK_ID, Webhooks};
 use super::{DATASET, LEAD_TYPE, PROJECT_ID, Shared, mutate};
 
@@ -29,7 +29,7 @@ const KEYS: [&str; 13] = [
 
 pub(super) async fn list(shared: Data<Shared>, request: HttpRequest, path: Path<(String, String)>) -> HttpResponse {
     let (version, project) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    let gate = Gate::new(Kind::Hooks, &Caller::of(&request), &version, None, 0);
     serve(&shared, gate, |model| match project == PROJECT_ID {
         true => Reply::json(200, model.webhooks.listing().into_iter().collect()),
         false => Reply::boom(404, "Project not found"),
@@ -44,7 +44,7 @@ pub(super) async fn create(
     body: Bytes,
 ) -> HttpResponse {
     let (version, project) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    let gate = Gate::new(Kind::Hooks, &Caller::of(&request), &version, None, 0);
     serve(&shared, gate, |model| {
         if project != PROJECT_ID {
             return Reply::boom(404, "Project not found");
@@ -66,7 +66,7 @@ pub(super) async fn change(
     body: Bytes,
 ) -> HttpResponse {
     let (version, project, hook) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    let gate = Gate::new(Kind::Hooks, &Caller::of(&request), &version, None, 0);
     serve(&shared, gate, |model| {
         if (project.as_str(), hook.as_str()) != (PROJECT_ID, WEBHOOK_ID) || model.webhooks.url.is_none() {
             return Reply::boom(404, "Hook not found");
@@ -83,7 +83,7 @@ pub(super) async fn attempts(
     path: Path<(String, String, String)>,
 ) -> HttpResponse {
     let (version, project, hook) = path.into_inner();
-    let gate = Gate::new(Kind::Hooks, &request, &version, None, 0);
+    let gate = Gate::new(Kind::Hooks, &Caller::of(&request), &version, None, 0);
     serve(&shared, gate, |model| match (project.as_str(), hook.as_str()) {
         (PROJECT_ID, WEBHOOK_ID) => {
             let attempts = model.deliveries.iter().rev().map(Attempt::listing);

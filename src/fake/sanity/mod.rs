@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::web::Data;
 use jiff::Timestamp;
+use serde_json::Value;
 
 pub use doc::{DocSwitches, WithoutContent};
 pub use fault::{Fault, Faults, Kind, RetryAfter};
 pub use model::{By, Call, Change, Document, Model, Transaction};
 pub use studio::Impossible;
-pub use webhook::{Attempt, FILTER, Message, MessageState, PROJECTION, WEBHOOK_ID, Webhooks};
+pub use webhook::{Attempt, Delivery, FILTER, Message, MessageState, PROJECTION, WEBHOOK_ID, Webhooks};
 
 use super::Server;
 use crate::clock::SharedClock;
@@ -35,13 +36,15 @@ const PROJECT_ID: &str = "inv3nted";
 const DATASET: &str = "production";
 const TOKEN: &str = "skInventedRobotTokenOfTheFake";
 const MANAGEMENT_TOKEN: &str = "skInventedDeveloperTokenOfTheFake";
+/// Where one without a socket seems to be.
+const NOWHERE: &str = "http://127.0.0.1:2";
 const WEBHOOK_SECRET: &str = "invented webhook secret";
 
 /// A Content Lake with one project and one dataset, at an address of its own.
 pub struct FakeSanity {
     shared: Data<Shared>,
-    server: Server,
-    client: reqwest::Client,
+    server: Option<Server>,
+    client: Option<reqwest::Client>,
     /// Held by whoever delivers: a webhook has one request at a time (official docs, webhooks).
     delivering: tokio::sync::Mutex<()>,
 }
@@ -70,15 +73,48 @@ impl FakeSanity {
         let client = outbound::local_client("Sanity.io webhook delivery").map_err(io::Error::other)?;
         Ok(Self {
             shared,
-            server,
-            client,
+            server: Some(server),
+            client: Some(client),
             delivering: tokio::sync::Mutex::default(),
         })
     }
 
+    /// One without a socket: whoever has a request lets it [answer](Self::answer), and delivers what [is due](Self::due_delivery).
+    pub fn without_socket(clock: SharedClock) -> Self {
+        Self {
+            shared: Data::new(Shared(Arc::new(Mutex::new(Model::new(clock))))),
+            server: None,
+            client: None,
+            delivering: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Carries out a request at once, whatever the switches say of latency: the answer, or `None` where the connection is
+    /// to be cut.
+    pub fn answer(&self, request: &reqwest::Request) -> Option<super::Answered> {
+        routes::answer(&self.shared, request).into_answer()
+    }
+
+    /// Takes the next message that is due, to be delivered by the caller. A webhook has one request at a time.
+    pub fn due_delivery(&self) -> Option<Delivery> {
+        let message = self.due().into_iter().next()?;
+        let mut model = self.model();
+        let now = model.clock.now();
+        model.webhooks.start(&message, now)
+    }
+
+    /// Records how a delivery ended: the status of its answer, or `None` where there was none.
+    pub fn delivered(&self, delivery: &Delivery, status: Option<u16>, answer: Option<Value>) {
+        let attempt = delivery.attempt(status, answer);
+        let mut model = self.model();
+        let now = model.clock.now();
+        model.webhooks.finish(delivery, status, now);
+        model.deliveries.push(attempt);
+    }
+
     /// The base address, for `SANITY_API_URL`.
     pub fn url(&self) -> String {
-        self.server.url()
+        self.server.as_ref().map_or_else(|| NOWHERE.to_owned(), Server::url)
     }
 
     /// The one project's id.
@@ -155,20 +191,19 @@ impl FakeSanity {
             let now = model.clock.now();
             model.webhooks.start(message, now)
         };
-        let Some(delivery) = delivery else {
+        let (Some(delivery), Some(client)) = (delivery, &self.client) else {
             return false;
         };
-        let answer = delivery.send(&self.client).await;
-        let attempt = delivery.attempt(&answer);
-        let mut model = self.model();
-        let now = model.clock.now();
-        model.webhooks.finish(&delivery, attempt.status, now);
-        model.deliveries.push(attempt);
+        let answer = delivery.send(client).await.ok();
+        let status = answer.as_ref().map(|answer| answer.status.as_u16());
+        self.delivered(&delivery, status, answer.and_then(|answer| answer.json));
         true
     }
 
     /// Stops the server: its address refuses connections from here on.
     pub async fn stop(self) {
-        self.server.stop().await;
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
     }
 }

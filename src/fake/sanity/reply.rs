@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fault::{RetryAfter, http_date};
 use crate::clock::after;
-use crate::fake::cut_connection;
+use crate::fake::{Answered, cut_connection};
 
 /// An answer before it is sent.
 pub(super) struct Reply {
@@ -103,19 +103,30 @@ impl Reply {
     }
 
     pub(super) fn into_response(self) -> HttpResponse {
-        let status = self.status.and_then(|status| StatusCode::from_u16(status).ok());
-        let Some(status) = status else {
+        let Some(Answered { status, headers, body }) = self.into_answer() else {
             return cut_connection();
         };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status);
-        for header in self.headers {
+        for header in headers {
             response.insert_header(header);
         }
-        match self.body {
-            Body::Json(body) => response.json(body),
-            Body::Text(body) => response.content_type("application/json").body(body),
-            Body::Html(page) => response.content_type("text/html").body(page),
-        }
+        response.body(body)
+    }
+
+    pub(super) fn into_answer(self) -> Option<Answered> {
+        let (content_type, body) = match self.body {
+            Body::Json(body) => ("application/json", body.to_string()),
+            Body::Text(body) => ("application/json", body),
+            Body::Html(page) => ("text/html", page),
+        };
+        let mut headers = self.headers;
+        headers.push(("content-type", content_type.to_owned()));
+        Some(Answered {
+            status: self.status?,
+            headers,
+            body: body.into_bytes(),
+        })
     }
 }
 

@@ -58,28 +58,13 @@ async fn doc(
     params: Params,
 ) -> HttpResponse {
     let (version, dataset, ids) = path.into_inner();
-    let ids: Vec<&str> = ids.split(',').collect();
-    let gate = Gate::new(Kind::Doc, &request, &version, Some(&dataset), ids.len());
-    let flags = (flag(&params, "includeAllVersions"), flag(&params, "excludeContent"));
-    let mut took = Duration::ZERO;
-    let response = serve(&shared, gate, |model| match flags {
-        _ if ids.iter().any(|id| id.is_empty() || id.contains(' ')) => Reply::boom(400, "Invalid document ID"),
-        (Ok(all), Ok(without_content)) => {
-            let wanted = Wanted {
-                ids: &ids,
-                all,
-                versions: has_versions(&version),
-                without_content,
-            };
-            let reply;
-            (reply, took) = documents(model, &wanted);
-            reply
-        }
-        (Err(reply), _) | (_, Err(reply)) => reply,
-    })
-    .await;
-    tokio::time::sleep(took).await;
-    response
+    send(read_documents(
+        &shared,
+        &Caller::of(&request),
+        (&version, &dataset, &ids),
+        &params,
+    ))
+    .await
 }
 
 async fn mutate(
@@ -90,14 +75,118 @@ async fn mutate(
     body: Bytes,
 ) -> HttpResponse {
     let (version, dataset) = path.into_inner();
-    let order = read_order(&params, &body);
+    send(commit(
+        &shared,
+        &Caller::of(&request),
+        (&version, &dataset),
+        &params,
+        &body,
+    ))
+    .await
+}
+
+async fn query(
+    shared: Data<Shared>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    params: Params,
+    body: Bytes,
+) -> HttpResponse {
+    let (version, dataset) = path.into_inner();
+    send(find(
+        &shared,
+        &Caller::of(&request),
+        (&version, &dataset),
+        &params,
+        &body,
+    ))
+    .await
+}
+
+/// Answers a request that was not sent over a socket at once, whatever the switches say of latency.
+pub(super) fn answer(shared: &Shared, request: &reqwest::Request) -> Reply {
+    let caller = Caller {
+        token: bearer(
+            request
+                .headers()
+                .get("authorization")
+                .and_then(|value| value.to_str().ok()),
+        ),
+        address: request.url().path().len() + request.url().query().map_or(0, |query| query.len() + 1),
+    };
+    let params = Params::from_query(request.url().query().unwrap_or_default());
+    let Ok(params) = params else {
+        return Reply::boom(400, "the address has no such parameters");
+    };
+    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+    let body = Bytes::copy_from_slice(body);
+    let path: Vec<&str> = request.url().path().trim_matches('/').split('/').collect();
+    let (reply, _) = match (request.method().as_str(), path.as_slice()) {
+        ("GET", [version, "data", "doc", dataset, ids]) => {
+            read_documents(shared, &caller, (version, dataset, ids), &params)
+        }
+        ("POST", [version, "data", "mutate", dataset]) => commit(shared, &caller, (version, dataset), &params, &body),
+        ("GET" | "POST", [version, "data", "query", dataset]) => {
+            find(shared, &caller, (version, dataset), &params, &body)
+        }
+        _ => return Reply::boom(404, "Not Found"),
+    };
+    reply
+}
+
+/// An answer, and how long it takes.
+type Timed = (Reply, Duration);
+
+async fn send((reply, wait): Timed) -> HttpResponse {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    reply.into_response()
+}
+
+fn read_documents(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    (version, dataset, ids): (&str, &str, &str),
+    params: &Params,
+) -> Timed {
+    let ids: Vec<&str> = ids.split(',').collect();
+    let gate = Gate::new(Kind::Doc, caller, version, Some(dataset), ids.len());
+    let flags = (flag(params, "includeAllVersions"), flag(params, "excludeContent"));
+    let mut took = Duration::ZERO;
+    let (reply, wait) = attend(shared, gate, |model| match flags {
+        _ if ids.iter().any(|id| id.is_empty() || id.contains(' ')) => Reply::boom(400, "Invalid document ID"),
+        (Ok(all), Ok(without_content)) => {
+            let wanted = Wanted {
+                ids: &ids,
+                all,
+                versions: has_versions(version),
+                without_content,
+            };
+            let reply;
+            (reply, took) = documents(model, &wanted);
+            reply
+        }
+        (Err(reply), _) | (_, Err(reply)) => reply,
+    });
+    (reply, wait + took)
+}
+
+fn commit(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    (version, dataset): (&str, &str),
+    params: &Params,
+    body: &Bytes,
+) -> Timed {
+    let order = read_order(params, body);
     let count = order.as_ref().map_or(0, |order| order.mutations.len());
-    let gate = Gate::new(Kind::Mutate, &request, &version, Some(&dataset), count);
-    serve(&shared, gate, |model| {
+    let gate = Gate::new(Kind::Mutate, caller, version, Some(dataset), count);
+    attend(shared, gate, |model| {
         if body.len() > MAX_MUTATION {
             return Reply::boom(413, "Request body is too large");
         }
-        let returns = (flag(&params, "returnIds"), flag(&params, "returnDocuments"));
+        let returns = (flag(params, "returnIds"), flag(params, "returnDocuments"));
         let (Ok(ids), Ok(documents)) = returns else {
             return Reply::boom(400, "returnIds and returnDocuments are true or false");
         };
@@ -109,7 +198,6 @@ async fn mutate(
             }
         }
     })
-    .await
 }
 
 fn read_order(params: &Params, body: &Bytes) -> Result<Order, MutateError> {
@@ -166,19 +254,18 @@ fn committed_body(committed: Committed, ids: bool, documents: bool) -> Value {
     json!({"transactionId": committed.id, "results": results})
 }
 
-async fn query(
-    shared: Data<Shared>,
-    request: HttpRequest,
-    path: Path<(String, String)>,
-    params: Params,
-    body: Bytes,
-) -> HttpResponse {
-    let (version, dataset) = path.into_inner();
-    let gate = Gate::new(Kind::Query, &request, &version, Some(&dataset), 0);
-    serve(&shared, gate, |model| {
-        let asked = read_query(&params, &body);
-        let perspective = param(&params, "perspective");
-        let drafts = match (perspective, has_versions(&version)) {
+fn find(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    (version, dataset): (&str, &str),
+    params: &Params,
+    body: &Bytes,
+) -> Timed {
+    let gate = Gate::new(Kind::Query, caller, version, Some(dataset), 0);
+    attend(shared, gate, |model| {
+        let asked = read_query(params, body);
+        let perspective = param(params, "perspective");
+        let drafts = match (perspective, has_versions(version)) {
             (Some("published"), _) | (None, true) => false,
             (Some("raw"), _) | (None, false) => true,
             _ => return Reply::boom(400, "the fake knows the perspectives raw and published"),
@@ -189,7 +276,7 @@ async fn query(
         };
         let store = model.indexed();
         let visible = |id: &str| match drafts {
-            true => has_versions(&version) || !id.starts_with("versions."),
+            true => has_versions(version) || !id.starts_with("versions."),
             false => !is_copy(id),
         };
         let readable = |id: &str| !model.doc.denied.contains(id);
@@ -198,14 +285,13 @@ async fn query(
             .filter(|(id, _)| visible(id) && readable(id))
             .map(|(_, document)| document);
         match groq::run(&text, &given, documents, model.clock.now()) {
-            Ok(result) if param(&params, "returnQuery") == Some("false") => {
+            Ok(result) if param(params, "returnQuery") == Some("false") => {
                 Reply::json(200, json!({"ms": 1, "result": result, "syncTags": []}))
             }
             Ok(result) => Reply::json(200, json!({"ms": 1, "query": text, "result": result, "syncTags": []})),
             Err(error) => Reply::json(400, error.body(&text)),
         }
     })
-    .await
 }
 
 /// The query and its parameters: of the address, where every `$name` is JSON, or of a body of JSON.
@@ -233,6 +319,27 @@ fn read_query(params: &Params, body: &Bytes) -> Result<(String, BTreeMap<String,
     Ok((text.to_owned(), given))
 }
 
+/// Who asks.
+pub(super) struct Caller<'a> {
+    token: Option<&'a str>,
+    /// Bytes of the address.
+    address: usize,
+}
+
+impl<'a> Caller<'a> {
+    pub(super) fn of(request: &'a HttpRequest) -> Self {
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        Self {
+            token: bearer(authorization.and_then(|value| value.to_str().ok())),
+            address: request.uri().to_string().len(),
+        }
+    }
+}
+
+fn bearer(authorization: Option<&str>) -> Option<&str> {
+    authorization?.strip_prefix("Bearer ")
+}
+
 /// What every request is checked for before its work.
 pub(super) struct Gate {
     kind: Kind,
@@ -241,10 +348,9 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(kind: Kind, request: &HttpRequest, version: &str, dataset: Option<&str>, ids: usize) -> Self {
-        let authorization = request.headers().get(header::AUTHORIZATION);
-        let token = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let refusal = if request.uri().to_string().len() > MAX_ADDRESS {
+    pub(super) fn new(kind: Kind, caller: &Caller<'_>, version: &str, dataset: Option<&str>, ids: usize) -> Self {
+        let token = caller.token;
+        let refusal = if caller.address > MAX_ADDRESS {
             Some(Reply::html(414))
         } else if !is_version(version) {
             Some(Reply::boom(400, "Invalid API version"))
@@ -265,48 +371,47 @@ impl Gate {
     }
 }
 
-/// Meets the faults, does the work where there is any to be done, and keeps the journal.
+/// Answers after the time that it takes.
 pub(super) async fn serve(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) -> Reply) -> HttpResponse {
+    send(attend(shared, gate, work)).await
+}
+
+/// Meets the faults, does the work where there is any to be done, and keeps the journal.
+fn attend(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) -> Reply) -> Timed {
     let Gate { kind, ids, refusal } = gate;
-    let (reply, wait) = {
-        let mut model = shared.model();
-        let at = model.clock.now();
-        let fault = model.faults.take(kind);
-        let mut wait = model.latency;
-        let reply = match (fault, refusal) {
-            _ if model.down => Reply::cut(),
-            (Some(Fault::NoReply), _) => Reply::cut(),
-            (Some(Fault::Status(401)), _) => Reply::unauthorized(),
-            (Some(Fault::Status(status)), _) => Reply::boom(status, "The service met a fault"),
-            (Some(Fault::Html(status)), _) => Reply::html(status),
-            (Some(Fault::RateLimited(wait)), _) => Reply::rate_limited(wait, at),
-            (Some(Fault::Conflict), _) => Reply::conflict(),
-            (_, Some(refusal)) => refusal,
-            _ if kind == Kind::Mutate && model.mutates_too_fast() => {
-                Reply::too_many_mutations(model.mutation_limit_wait, at)
-            }
-            (Some(Fault::LostReply), None) => {
-                work(&mut model);
-                Reply::cut()
-            }
-            (Some(Fault::Hang(hang)), None) => {
-                wait += hang;
-                work(&mut model)
-            }
-            (None, None) => work(&mut model),
-        };
-        model.calls.push(super::model::Call {
-            kind,
-            at,
-            status: reply.status,
-            ids,
-        });
-        (reply, wait)
+    let mut model = shared.model();
+    let at = model.clock.now();
+    let fault = model.faults.take(kind);
+    let mut wait = model.latency;
+    let reply = match (fault, refusal) {
+        _ if model.down => Reply::cut(),
+        (Some(Fault::NoReply), _) => Reply::cut(),
+        (Some(Fault::Status(401)), _) => Reply::unauthorized(),
+        (Some(Fault::Status(status)), _) => Reply::boom(status, "The service met a fault"),
+        (Some(Fault::Html(status)), _) => Reply::html(status),
+        (Some(Fault::RateLimited(wait)), _) => Reply::rate_limited(wait, at),
+        (Some(Fault::Conflict), _) => Reply::conflict(),
+        (_, Some(refusal)) => refusal,
+        _ if kind == Kind::Mutate && model.mutates_too_fast() => {
+            Reply::too_many_mutations(model.mutation_limit_wait, at)
+        }
+        (Some(Fault::LostReply), None) => {
+            work(&mut model);
+            Reply::cut()
+        }
+        (Some(Fault::Hang(hang)), None) => {
+            wait += hang;
+            work(&mut model)
+        }
+        (None, None) => work(&mut model),
     };
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
-    }
-    reply.into_response()
+    model.calls.push(super::model::Call {
+        kind,
+        at,
+        status: reply.status,
+        ids,
+    });
+    (reply, wait)
 }
 
 fn is_version(version: &str) -> bool {

@@ -260,8 +260,9 @@ fn project(document: &Document) -> String {
 }
 
 /// A message on its way.
-pub(super) struct Delivery {
-    message: Message,
+pub struct Delivery {
+    /// Which one.
+    pub message: Message,
     url: String,
     secret: String,
     timeout: Duration,
@@ -269,38 +270,44 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Sends it with the headers of a real one (official docs, webhooks). Every attempt is signed afresh (assumption).
-    pub(super) async fn send(&self, client: &reqwest::Client) -> Result<Answer, NoAnswer> {
+    /// The headers of a real one (official docs, webhooks). Every attempt is signed afresh (assumption).
+    pub fn headers(&self) -> [(&'static str, String); 11] {
         let message = &self.message;
         let signed_at = u64::try_from(self.at.as_millisecond()).unwrap_or(0);
         let signature = signature::sign(message.body.as_bytes(), signed_at, self.secret.as_bytes());
-        let request = client
-            .post(&self.url)
-            .header("connection", "close")
-            .header("accept-encoding", "gzip")
-            .header("content-type", "application/json")
-            .header("idempotency-key", &message.id)
-            .header("sanity-transaction-id", &message.transaction)
-            .header("sanity-transaction-time", mutate::stamp(message.transaction_time))
-            .header("sanity-dataset", DATASET)
-            .header("sanity-document-id", &message.document)
-            .header("sanity-project-id", PROJECT_ID)
-            .header("sanity-webhook-id", WEBHOOK_ID)
-            .header("sanity-operation", message.operation)
-            .header(signature::HEADER, signature)
-            .body(message.body.clone());
-        outbound::send(request, self.timeout).await
+        let text = str::to_owned;
+        [
+            ("accept-encoding", text("gzip")),
+            ("content-type", text("application/json")),
+            ("idempotency-key", message.id.clone()),
+            ("sanity-transaction-id", message.transaction.clone()),
+            ("sanity-transaction-time", mutate::stamp(message.transaction_time)),
+            ("sanity-dataset", text(DATASET)),
+            ("sanity-document-id", message.document.clone()),
+            ("sanity-project-id", text(PROJECT_ID)),
+            ("sanity-webhook-id", text(WEBHOOK_ID)),
+            ("sanity-operation", text(message.operation)),
+            (signature::HEADER, signature),
+        ]
+    }
+
+    pub(super) async fn send(&self, client: &reqwest::Client) -> Result<Answer, NoAnswer> {
+        let request = client.post(&self.url).header("connection", "close");
+        let request = self
+            .headers()
+            .into_iter()
+            .fold(request, |request, (name, value)| request.header(name, value));
+        outbound::send(request.body(self.message.body.clone()), self.timeout).await
     }
 
     /// The record of it.
-    pub(super) fn attempt(&self, answer: &Result<Answer, NoAnswer>) -> Attempt {
-        let answer = answer.as_ref().ok();
+    pub(super) fn attempt(&self, status: Option<u16>, answer: Option<Value>) -> Attempt {
         Attempt {
             message: self.message.id.clone(),
             document: self.message.document.clone(),
             at: self.at,
-            status: answer.map(|answer| answer.status.as_u16()),
-            answer: answer.and_then(|answer| answer.json.clone()),
+            status,
+            answer,
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::sync::{Memory, Source, SyncId};
 use crate::metrics::Metrics;
 use db::{Db, Result};
-use writer::{Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
+use writer::{Commits, Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
 
 mod claims;
 pub(super) mod db;
@@ -61,6 +61,8 @@ pub struct SqlStore {
     listeners: Listeners,
     last_check: Mutex<Option<Check>>,
     lock: Option<Arc<File>>,
+    /// What blocks is done on threads of its own.
+    has_threads: bool,
 }
 
 /// What reads, beside the thread that writes.
@@ -94,7 +96,7 @@ pub(super) fn whole_micros(at: Timestamp) -> Timestamp {
 }
 
 impl SqlStore {
-    /// Starts the writing thread. `lock` is held for as long as the store is open.
+    /// Starts what writes. `lock` is held for as long as the store is open.
     pub(super) fn start(
         engine: impl Engine,
         reader: Reader,
@@ -102,9 +104,11 @@ impl SqlStore {
         settings: StoreSettings,
         listeners: Listeners,
         lock: Option<File>,
+        commits: Commits,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            writer: Writer::start(engine, SharedClock::clone(&clock), listeners.clone())?,
+            has_threads: matches!(commits, Commits::Thread),
+            writer: Writer::start(engine, SharedClock::clone(&clock), listeners.clone(), commits)?,
             reader,
             time,
             clock,
@@ -117,15 +121,14 @@ impl SqlStore {
 
     fn begin_check(&self) -> Answer<BoxFuture<'static, Answer<()>>> {
         let write = self.writer.queue_if_room(|txn| kept::mark(txn.db, "check", txn.now))?;
-        let lock = self.lock.clone();
+        let (lock, has_threads) = (self.lock.clone(), self.has_threads);
         let check = async move {
             write.await?;
             let Some(lock) = lock else {
                 return Ok(());
             };
-            let room = tokio::task::spawn_blocking(move || takes_more(&lock)).await;
-            room.map_err(|error| StoreError::Failed(error.to_string()))?
-                .map_err(|error| StoreError::DiskFull(error.to_string()))
+            let room = apart(has_threads, move || takes_more(&lock)).await?;
+            room.map_err(|error| StoreError::DiskFull(error.to_string()))
         };
         Ok(check.boxed())
     }
@@ -139,25 +142,32 @@ impl SqlStore {
             Reader::Sqlite(conn) => {
                 let conn = Arc::clone(conn);
                 let read = move || query(Db::Sqlite(&conn.lock().unwrap_or_else(PoisonError::into_inner)));
-                tokio::task::spawn_blocking(read).await
+                apart(self.has_threads, read).await?
             }
             Reader::Postgres(pool) => {
                 let pool = Arc::clone(pool);
                 let read = async {
                     let turn = pool.turn().await;
-                    tokio::task::spawn_blocking(move || {
+                    apart(true, move || {
                         let _turn = turn;
                         pool.read(query)
                     })
                     .await
                 };
-                tokio::time::timeout(PATIENCE, read).await.map_err(|_| hangs())?
+                tokio::time::timeout(PATIENCE, read).await.map_err(|_| hangs())??
             }
         };
-        result
-            .map_err(|error| StoreError::Failed(error.to_string()))?
-            .map_err(|error| StoreError::from(&error))
+        result.map_err(|error| StoreError::from(&error))
     }
+}
+
+/// Does what blocks on a thread of its own, where there are threads.
+async fn apart<T: Send + 'static>(has_threads: bool, work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+    if !has_threads {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Failed(error.to_string()))
 }
 
 /// Whether the disk takes new bytes beside the database: those of a check go where the bytes of the last one were, in the

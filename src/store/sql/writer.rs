@@ -1,4 +1,4 @@
-//! The one thread that writes. It commits whatever has queued up as one transaction, so that a hundred webhooks cost
+//! The one thread that writes (in the simulator, a task). It commits whatever has queued up as one transaction, so that a hundred webhooks cost
 //! one flush of the disk, and answers each of them only after that flush.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
@@ -33,6 +34,29 @@ const GROUP: usize = 512;
 /// writes that come alone only the first after such a crowd waits.
 const CROWD: usize = 8;
 const CROWDED: Duration = Duration::from_micros(300);
+
+/// Where transactions run.
+#[derive(Clone)]
+pub enum Commits {
+    /// On a thread of their own: a disk takes its time.
+    Thread,
+    /// In a task, and reads in the task of their caller, so that one thread does everything in one order. The gate is
+    /// awaited before each transaction, and again before its writers are answered: a simulated disk is slow there, and a
+    /// simulated process dies there.
+    Task(Gate),
+}
+
+/// See [`Commits::Task`].
+pub type Gate = Arc<dyn Fn(Step) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Steps of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing of it is on disk.
+    Begin,
+    /// All of it is on disk, and nobody knows.
+    Committed,
+}
 
 /// What writes to an engine's database, one transaction after the other.
 pub(in crate::store) trait Engine: Send + 'static {
@@ -145,19 +169,29 @@ pub(in crate::store) struct Writer {
 }
 
 impl Writer {
+    /// Within a runtime, where `commits` are those of a task.
     pub(in crate::store) fn start(
         mut engine: impl Engine,
         clock: SharedClock,
         listeners: Listeners,
+        commits: Commits,
     ) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+        let thread = match commits {
             // A panic inside a job is caught below; one outside would end the thread, and every write would say so.
-            run(&mut engine, &clock, &listeners, jobs);
-        })?;
+            Commits::Thread => Some(
+                std::thread::Builder::new()
+                    .name("store-writer".into())
+                    .spawn(move || run(&mut engine, &clock, &listeners, jobs))?,
+            ),
+            Commits::Task(gate) => {
+                tokio::spawn(run_as_task(engine, clock, listeners, jobs, gate));
+                None
+            }
+        };
         Ok(Self {
             queue: Some(queue),
-            thread: Some(thread),
+            thread,
         })
     }
 
@@ -235,36 +269,74 @@ fn run(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, mut
         if crowded {
             std::thread::sleep(CROWDED);
         }
-        while group.len() < GROUP {
-            match jobs.try_recv() {
-                Ok(job) => group.push(job),
-                Err(_) => break,
-            }
-        }
+        fill(&mut group, &mut jobs);
         crowded = group.len() >= CROWD;
-        commit_group(engine, clock, listeners, &mut group);
+        let committed = commit_group(engine, clock, listeners, &mut group);
+        answer(listeners, &mut group, committed);
     }
 }
 
-fn commit_group(engine: &mut impl Engine, clock: &SharedClock, listeners: &Listeners, group: &mut Vec<Box<dyn Job>>) {
+async fn run_as_task(
+    mut engine: impl Engine,
+    clock: SharedClock,
+    listeners: Listeners,
+    mut jobs: mpsc::Receiver<Box<dyn Job>>,
+    gate: Gate,
+) {
+    let mut group = Vec::new();
+    while let Some(first) = jobs.recv().await {
+        group.push(first);
+        gate(Step::Begin).await;
+        fill(&mut group, &mut jobs);
+        let committed = commit_group(&mut engine, &clock, &listeners, &mut group);
+        gate(Step::Committed).await;
+        answer(&listeners, &mut group, committed);
+    }
+}
+
+/// What has queued up until now goes along.
+fn fill(group: &mut Vec<Box<dyn Job>>, jobs: &mut mpsc::Receiver<Box<dyn Job>>) {
+    while group.len() < GROUP {
+        match jobs.try_recv() {
+            Ok(job) => group.push(job),
+            Err(_) => break,
+        }
+    }
+}
+
+fn commit_group(
+    engine: &mut impl Engine,
+    clock: &SharedClock,
+    listeners: &Listeners,
+    group: &mut [Box<dyn Job>],
+) -> Result<AfterCommit, StoreError> {
     let (began, writes) = (clock.now(), group.len());
     let committed = match transaction(engine, group, all_together) {
         Err(Failure::OfOne) => transaction(engine, group, each_by_itself),
         ended => ended,
     };
-    let failure = match committed {
+    match committed {
         Ok(after) => {
             listeners.metrics.commit_seconds.time([], until(began, clock.now()));
             listeners.metrics.commit_writes.size([], writes);
+            Ok(after)
+        }
+        Err(Failure::OfOne) => Err(abandoned()),
+        Err(Failure::OfAll(error)) => Err(error),
+    }
+}
+
+fn answer(listeners: &Listeners, group: &mut Vec<Box<dyn Job>>, committed: Result<AfterCommit, StoreError>) {
+    let failure = match committed {
+        Ok(after) => {
             tell(listeners, after);
             None
         }
-        Err(Failure::OfOne) => Some(abandoned()),
-        Err(Failure::OfAll(error)) => Some(error),
+        Err(error) => {
+            listeners.metrics.commits_failed.add();
+            Some(error)
+        }
     };
-    if failure.is_some() {
-        listeners.metrics.commits_failed.add();
-    }
     for job in group.drain(..) {
         job.reply(failure.clone());
     }
@@ -380,7 +452,7 @@ mod tests {
             metrics: Arc::default(),
         };
         let clock: SharedClock = Arc::new(SystemClock::new());
-        Writer::start(sqlite::engine(conn, &clock), clock, listeners).unwrap()
+        Writer::start(sqlite::engine(conn, &clock), clock, listeners, Commits::Thread).unwrap()
     }
 
     #[tokio::test]

@@ -1,0 +1,121 @@
+//! Runs seeds, several at a time, and says of those that fail what the shortest story is.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock as _, SystemClock, until};
+
+use super::coverage::Coverage;
+use super::judge::judge;
+use super::life::play;
+use super::plan::Plan;
+use super::shrink::shrink;
+
+/// Seeds of a run that is part of all tests.
+const FEW: u64 = 60;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how much is simulated is for whoever runs the test to say"
+)]
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// What is wrong with a run of a plan.
+pub fn faults(plan: &Plan) -> (BTreeMap<String, usize>, Vec<String>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let played = play(plan);
+        let faults = judge(&played);
+        let seen = played.world.lock().seen.clone();
+        (seen, faults)
+    }));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        (BTreeMap::new(), vec![format!("it panicked: {}", text.unwrap_or_default())])
+    })
+}
+
+/// A story that a seed once told, and that must hold.
+pub fn holds(plan: &Plan) {
+    let (_, faults) = faults(plan);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// `SIM_SEEDS=100000` runs as many, `SIM_SEED=17` begins with that one.
+#[test]
+#[expect(clippy::print_stdout, reason = "what was seen is the result of a long run")]
+fn every_guarantee_holds_whatever_the_seed() {
+    let first = setting("SIM_SEED", 1);
+    let seeds = setting("SIM_SEEDS", FEW);
+    let clock = SystemClock::new();
+    let began = clock.now();
+    let next = AtomicU64::new(first);
+    let results = Mutex::new((Coverage::default(), BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..setting("SIM_THREADS", 2).min(seeds) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds || results.lock().unwrap().1.len() >= 10 {
+                        return;
+                    }
+                    let (seen, found) = faults(&Plan::of(seed));
+                    let mut results = results.lock().unwrap();
+                    results.0.add(&seen);
+                    if !found.is_empty() {
+                        results.1.insert(seed, found);
+                    }
+                }
+            });
+        }
+    });
+    let (coverage, broken): (Coverage, BTreeMap<u64, Vec<String>>) = results.into_inner().unwrap();
+    let took: Duration = until(began, clock.now());
+    println!("{coverage}");
+    if let Some((seed, found)) = broken.first_key_value() {
+        let listed: Vec<String> = broken.iter().map(|(seed, found)| format!("seed {seed}: {}", found.join("\n    "))).collect();
+        println!("{}", listed.join("\n"));
+        let kind = kind(&found[0]);
+        let shortest = shrink(&Plan::of(*seed), |plan| faults(plan).1.iter().any(|found| self::kind(found) == kind));
+        let (_, found) = faults(&shortest);
+        if setting("SIM_TRACE", 0) > 0 {
+            println!("{}", play(&shortest).world.lock().trace);
+        }
+        panic!(
+            "{} seeds broke a guarantee; the shortest story of seed {seed}:\n{}\n{}",
+            broken.len(),
+            found.join("\n"),
+            shortest.to_test()
+        );
+    }
+    println!("{seeds} seeds hold (from {first} on, in {} s)", took.as_secs());
+}
+
+/// What a fault is about, for a shorter story to be about the same.
+fn kind(fault: &str) -> String {
+    fault.chars().filter(|c| !c.is_ascii_digit()).take(24).collect()
+}
+
+/// The trace of a run, with all that the program wrote.
+fn trace(seed: u64) -> String {
+    let played = play(&Plan::of(seed));
+    let log = String::from_utf8_lossy(&played.log).into_owned();
+    let world = played.world.lock();
+    // What the process uses of the machine is not the run's.
+    let answers: Vec<&str> = played.answers.lines().filter(|line| !line.starts_with("process_")).collect();
+    format!("{}\n{log}\n{}", world.trace, answers.join("\n"))
+}
+
+#[test]
+fn same_seed_gives_same_run() {
+    for seed in 1..=setting("SIM_TRACES", 10) {
+        let (first, second) = (trace(seed), trace(seed));
+        let differs = first.lines().zip(second.lines()).find(|(one, other)| one != other);
+        assert!(first == second, "seed {seed} gave two runs: {differs:?}");
+    }
+}

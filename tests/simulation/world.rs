@@ -1,0 +1,739 @@
+//! The world of a run: both services, the time, and what is under way between them and the program. It outlives the
+//! program's processes. Everything in it happens on one thread, in an order that follows from the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock, SharedClock, after};
+use bigin_sync::fake::Answered;
+use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
+use bigin_sync::fake::sanity::{FakeSanity, Kind};
+use bigin_sync::domain::lead::REQUESTED;
+use bigin_sync::fake::{bigin, sanity};
+use bigin_sync::store::Step;
+use bigin_sync::outbound::{Delivered, NoAnswer, Transport};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Request, StatusCode};
+use serde_json::Value;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::cast::{Cast, HANGS, POISON};
+use super::people::People;
+use super::plan::{Act, Dice, Fault, Op, Plan};
+
+/// The leads whose upsert Bigin may apply late have this long for it (`AMBIGUITY_DELAY` of these runs).
+pub const AMBIGUITY_DELAY: Duration = Duration::from_secs(120);
+
+/// What the lead has in its address whose contact Bigin denies.
+pub const DENIED: &str = "Persimmon Parade";
+
+/// Virtual time: that of tokio's paused clock, carried on from one runtime to the next.
+pub struct VirtualClock(Mutex<(Timestamp, Option<Instant>)>);
+
+impl VirtualClock {
+    fn new() -> Self {
+        Self(Mutex::new(("2026-11-22T10:00:00Z".parse().unwrap(), None)))
+    }
+
+    /// From now on the time is carried on by the runtime that this is called in.
+    pub fn begin(&self) {
+        self.0.lock().unwrap().1 = Some(Instant::now());
+    }
+
+    /// The runtime ends.
+    pub fn end(&self) {
+        let now = self.now();
+        *self.0.lock().unwrap() = (now, None);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let (at, since) = *self.0.lock().unwrap();
+        since.map_or(at, |since| after(at, Instant::now().duration_since(since)))
+    }
+
+    fn not_before(&self, floor: Timestamp) {
+        assert!(floor <= self.now(), "the time of the store is never ahead");
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+}
+
+type Reply = Result<Delivered, NoAnswer>;
+
+enum Effect {
+    /// A service does the work of a request.
+    Apply(Box<Call>),
+    /// The program gets its answer.
+    Reply(usize, Op, oneshot::Sender<Reply>, Reply),
+}
+
+struct Call {
+    number: usize,
+    op: Op,
+    request: Request,
+    fault: Option<Fault>,
+    /// It is applied so late that its caller has given up.
+    is_late: bool,
+    /// Between the work and the answer; `None` is never.
+    answer_after: Option<Duration>,
+    answer: oneshot::Sender<Reply>,
+}
+
+pub struct World {
+    pub clock: Arc<VirtualClock>,
+    pub plan: Plan,
+    pub cast: Cast,
+    pub bigin: FakeBigin,
+    pub sanity: FakeSanity,
+    pub people: People,
+    pub trace: String,
+    /// What was seen how often.
+    pub seen: BTreeMap<String, usize>,
+    /// The faults are over.
+    pub is_calm: bool,
+    /// The process dies: nothing that it does counts any more.
+    pub is_dying: bool,
+    pub deaths: usize,
+    pub checkpoints: usize,
+    /// The greatest number of calls under way at once, by the program's account.
+    pub most_in_flight: usize,
+    /// Changes that were applied after their callers' deadline.
+    pub late_changes: Vec<usize>,
+    pub dropped_tokens: usize,
+    pub hook_posts: usize,
+    /// Leads whose sync an operator has cancelled.
+    pub cancelled: BTreeSet<String>,
+    /// A webhook is on its way: there is one at a time.
+    pub is_delivering: bool,
+    in_flight: usize,
+    dice: Dice,
+    counts: BTreeMap<Op, usize>,
+    calls: usize,
+    effects: BTreeMap<(Timestamp, u64), Effect>,
+    sequence: u64,
+    /// Of those who will never be answered: were they dropped, their callers would learn of it.
+    unanswered: Vec<oneshot::Sender<Reply>>,
+}
+
+/// The world as its parts share it.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<World>>, pub Arc<Notify>);
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    /// Passes a checkpoint: whether the process lives on.
+    pub fn checkpoint(&self, what: &str) -> bool {
+        let lives = self.lock().checkpoint(what);
+        if !lives {
+            self.1.notify_one();
+        }
+        lives
+    }
+}
+
+impl World {
+    pub fn new(plan: &Plan) -> Shared {
+        let clock = Arc::new(VirtualClock::new());
+        let shared: SharedClock = Arc::clone(&clock) as _;
+        let world = Self {
+            bigin: FakeBigin::without_socket(Arc::clone(&shared)),
+            sanity: FakeSanity::without_socket(shared),
+            clock,
+            cast: plan.cast(),
+            plan: plan.clone(),
+            people: People::default(),
+            trace: String::new(),
+            seen: BTreeMap::new(),
+            is_calm: false,
+            is_dying: false,
+            deaths: 0,
+            checkpoints: 0,
+            most_in_flight: 0,
+            late_changes: Vec::new(),
+            dropped_tokens: 0,
+            hook_posts: 0,
+            cancelled: BTreeSet::new(),
+            is_delivering: false,
+            in_flight: 0,
+            dice: Dice::new(plan.seed.wrapping_mul(31)),
+            counts: BTreeMap::new(),
+            calls: 0,
+            effects: BTreeMap::new(),
+            sequence: 0,
+            unanswered: Vec::new(),
+        };
+        Shared(Arc::new(Mutex::new(world)), Arc::new(Notify::new()))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn log(&mut self, line: &str) {
+        let now = self.now();
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.trace, "{now:.3} {line}");
+    }
+
+    pub fn saw(&mut self, what: &str) {
+        *self.seen.entry(what.to_owned()).or_default() += 1;
+    }
+
+    fn checkpoint(&mut self, what: &str) -> bool {
+        if self.is_dying {
+            return false;
+        }
+        let number = self.checkpoints;
+        self.checkpoints += 1;
+        if !self.is_calm && self.plan.deaths.iter().any(|(at, _)| *at == number) {
+            self.is_dying = true;
+            self.deaths += 1;
+            self.log(&format!("the process dies: {what}"));
+            let what = format!("death at {}", what.split(' ').next().unwrap_or_default());
+            self.saw(&what);
+        }
+        !self.is_dying
+    }
+
+    /// The process is gone: nobody waits for its answers.
+    pub fn bury(&mut self) {
+        self.unanswered.clear();
+        self.is_dying = false;
+    }
+
+    /// When something is due.
+    pub fn next_effect(&self) -> Option<Timestamp> {
+        self.effects.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Does what is due.
+    pub fn apply_due(&mut self) {
+        let now = self.now();
+        while let Some(entry) = self.effects.first_entry()
+            && entry.key().0 <= now
+        {
+            match entry.remove() {
+                Effect::Apply(call) => self.apply(*call),
+                Effect::Reply(number, op, answer, reply) => {
+                    let what = match &reply {
+                        Ok(reply) => format!("{} {} B", reply.status.as_u16(), reply.body.len()),
+                        Err(none) => none.to_string(),
+                    };
+                    self.log(&format!("{op:?} #{number} answered: {what}"));
+                    if self.checkpoint(&format!("answer {op:?}")) {
+                        // The caller may have given up.
+                        let _ = answer.send(reply);
+                    } else {
+                        self.unanswered.push(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn schedule(&mut self, wait: Duration, effect: Effect) {
+        self.sequence += 1;
+        let at = after(self.now(), wait);
+        self.effects.insert((at, self.sequence), effect);
+    }
+
+    /// A request has left the program.
+    fn arrive(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
+        if self.is_dying || !self.checkpoint(&format!("call {:?}", op(&request))) {
+            self.unanswered.push(answer);
+            return;
+        }
+        let op = op(&request);
+        let count = self.counts.entry(op).or_default();
+        let nth = *count;
+        *count += 1;
+        let number = self.calls;
+        self.calls += 1;
+        let records = records(&request);
+        let fault = if self.is_calm { None } else { self.fault_of(op, nth, &request) };
+        self.log(&format!("{op:?} #{number} of {records}: {fault:?}"));
+        if let Some(fault) = &fault {
+            let fault = format!("{fault:?}");
+            let kind = fault.split(['(', ' ']).next().unwrap_or_default();
+            self.saw(&format!("{op:?} {kind}"));
+        }
+        let latency = Duration::from_millis(1 + self.dice.up_to(self.plan.profile.latency));
+        let per_record = match op {
+            Op::Upsert | Op::Update | Op::AddTags if !self.is_calm => self.plan.profile.per_record * records as u64,
+            _ => 0,
+        };
+        let (mut apply_after, mut answer_after) = (latency / 2, Some(latency / 2));
+        apply_after += Duration::from_millis(per_record);
+        match fault {
+            Some(Fault::Slow(wait)) => {
+                apply_after += Duration::from_millis(wait / 2);
+                answer_after = Some(latency / 2 + Duration::from_millis(wait / 2));
+            }
+            Some(Fault::Late(wait)) => {
+                apply_after = Duration::from_millis(wait);
+                answer_after = None;
+            }
+            Some(Fault::Hang) => {
+                self.unanswered.push(answer);
+                return;
+            }
+            Some(Fault::Unreachable) => {
+                return self.schedule(latency, Effect::Reply(number, op, answer, Err(NoAnswer::CONNECT)));
+            }
+            Some(Fault::LostBefore) => {
+                return self.schedule(latency, Effect::Reply(number, op, answer, Err(NoAnswer::LOST)));
+            }
+            _ => {}
+        }
+        if op == Op::Upsert && has_no_unique_value(&request) {
+            // How late Bigin may be is a setting; RELIABILITY names what is later as not covered.
+            apply_after = apply_after.min(AMBIGUITY_DELAY - Duration::from_secs(1));
+        }
+        let call = Call {
+            number,
+            op,
+            is_late: apply_after > DEADLINE,
+            request,
+            fault,
+            answer_after,
+            answer,
+        };
+        self.schedule(apply_after, Effect::Apply(Box::new(call)));
+    }
+
+    /// What befalls a call: what lasts, or else what the plan has for it.
+    fn fault_of(&self, op: Op, nth: usize, request: &Request) -> Option<Fault> {
+        let body = body(request);
+        if op == Op::Upsert && self.plan.profile.hang && contains(body, HANGS) {
+            return Some(Fault::Hang);
+        }
+        if op == Op::Upsert && self.cast.poisonous.is_some() && contains(body, POISON) {
+            return Some(Fault::Status(500));
+        }
+        let planned = self.plan.faults.iter();
+        let mut planned = planned.filter(|(of, at, _)| *of == op && *at == nth);
+        planned.next().map(|(_, _, fault)| fault.clone())
+    }
+
+    fn apply(&mut self, call: Call) {
+        let Call {
+            number,
+            op,
+            request,
+            fault,
+            is_late,
+            answer_after,
+            answer,
+        } = call;
+        self.log(&format!("{op:?} #{number} applied"));
+        let changes = self.bigin.model().changes.len();
+        let done = self.work(op, &request, fault.as_ref());
+        if is_late {
+            let model = self.bigin.model();
+            let late = model.changes.iter().enumerate().skip(changes);
+            let late = late.filter(|(_, change)| matches!(change, Change::Upserted { action, .. } if *action == bigin::Action::Update));
+            self.late_changes.extend(late.map(|(place, _)| place));
+        }
+        let lives = self.checkpoint(&format!("work {op:?}"));
+        let Some(answer_after) = answer_after.filter(|_| lives) else {
+            self.unanswered.push(answer);
+            return;
+        };
+        let reply = match (&fault, done) {
+            (Some(Fault::LostAfter), _) | (_, None) => Err(NoAnswer::LOST),
+            (_, Some(done)) => Ok(delivered(spoilt(done, fault.as_ref()))),
+        };
+        self.schedule(answer_after, Effect::Reply(number, op, answer, reply));
+    }
+
+    fn work(&mut self, op: Op, request: &Request, fault: Option<&Fault>) -> Option<Answered> {
+        if op == Op::Other && request.url().host_str() == Some("alerts.example.org") {
+            self.hook_posts += 1;
+            return Some(Answered {
+                status: 200,
+                headers: Vec::new(),
+                body: b"{}".to_vec(),
+            });
+        }
+        if matches!(op, Op::Doc | Op::Mutate | Op::Query) {
+            if let Some(fault) = fault.and_then(sanity_fault) {
+                self.sanity.model().faults.fail_next(sanity_kind(op), fault, 1);
+            }
+            return self.sanity.answer(request);
+        }
+        if let Some(fault) = fault.and_then(bigin_fault) {
+            self.bigin.model().fail_next(bigin_kind(op), fault, 1);
+        } else if self.plan.profile.contradicts
+            && matches!(op, Op::Update | Op::AddTags)
+            && !self.is_calm
+            && let Some(nth) = self.denied_record(request)
+        {
+            let fault = bigin::Fault::RecordError {
+                nth,
+                code: "RECORD_NOT_FOUND".to_owned(),
+                field: None,
+            };
+            self.bigin.model().fail_next(bigin_kind(op), fault, 1);
+            self.saw("a contact is denied");
+        }
+        let answered = self.bigin.answer(request);
+        self.bigin.model().clear_faults();
+        answered
+    }
+
+    /// The place in the request of the contact that Bigin denies.
+    fn denied_record(&self, request: &Request) -> Option<usize> {
+        let model = self.bigin.model();
+        contacts(request).iter().position(|id| {
+            let contact = model.contact(id);
+            contact.is_some_and(|contact| contact.text("Mailing_Street").is_some_and(|street| street.contains(DENIED)))
+        })
+    }
+
+    /// People or the services do something that needs no running program; whether it was that.
+    pub fn act(&mut self, act: &Act) -> bool {
+        let what = match act {
+            Act::BiginDown(down) => {
+                self.bigin.model().switches.down = *down;
+                "Bigin is down"
+            }
+            Act::SanityDown(down) => {
+                self.sanity.model().down = *down;
+                "Sanity is down"
+            }
+            Act::NoCredits(none) => {
+                self.bigin.model().switches.credit_limit = if *none { 0 } else { 50_250 };
+                "no credits"
+            }
+            Act::NoScope(op, missing) => {
+                let mut model = self.bigin.model();
+                let scopes = &mut model.switches.missing_scopes;
+                match missing {
+                    true => scopes.insert(bigin_kind(*op)),
+                    false => scopes.remove(&bigin_kind(*op)),
+                };
+                "a scope is missing"
+            }
+            Act::DropTokens => {
+                self.bigin.model().invalidate_access_tokens();
+                self.dropped_tokens += 1;
+                "tokens are dropped"
+            }
+            Act::Denied(lead, is_so) => {
+                let id = super::people::lead_id(*lead);
+                let mut model = self.sanity.model();
+                match is_so {
+                    true => model.doc.denied.insert(id),
+                    false => model.doc.denied.remove(&id),
+                };
+                "a lead may not be read"
+            }
+            Act::Unmentioned(lead, is_so) => {
+                let id = super::people::lead_id(*lead);
+                let mut model = self.sanity.model();
+                match is_so {
+                    true => model.doc.unmentioned.insert(id),
+                    false => model.doc.unmentioned.remove(&id),
+                };
+                "a lead is not mentioned"
+            }
+            Act::LoseWebhook => {
+                self.sanity.model().webhooks.lose_next(1);
+                "a webhook is lost"
+            }
+            Act::RepeatWebhook => {
+                self.sanity.model().webhooks.repeat_next(1);
+                "a webhook is repeated"
+            }
+            Act::OldWebhookAgain => {
+                let mut model = self.sanity.model();
+                let mut messages = model.webhooks.messages.iter_mut();
+                if let Some(old) = messages.find(|message| message.state == sanity::MessageState::Success) {
+                    old.state = sanity::MessageState::Queued;
+                }
+                "an old webhook comes again"
+            }
+            Act::Reorder(on) => {
+                self.sanity.model().webhooks.reorder = *on;
+                "webhooks out of order"
+            }
+            Act::RequestByPerson(_) | Act::PauseAll(_) | Act::CheckNow | Act::Retry(_) | Act::Cancel(_) => return false,
+            _ => {
+                let done = self.people.act(act, &mut self.sanity.model(), &mut self.bigin.model());
+                done.unwrap_or("nothing")
+            }
+        };
+        self.log(&format!("{act:?}: {what}"));
+        self.saw(what);
+        true
+    }
+
+    /// How long a transaction's step takes.
+    pub fn disk(&mut self, step: Step) -> Duration {
+        match step {
+            Step::Begin => Duration::from_millis(self.dice.up_to(self.plan.profile.disk)),
+            Step::Committed => Duration::ZERO,
+        }
+    }
+
+    /// An operator has got an answer.
+    pub fn operator(&mut self, act: &Act, what: &str, status: u16, answer: Option<&Value>) {
+        if !matches!(status, 200..=299) {
+            return;
+        }
+        self.saw(what);
+        let lead = answer.and_then(|answer| answer.get("leadId")?.as_str().map(str::to_owned));
+        match (act, lead) {
+            (Act::RequestByPerson(lead), _) => {
+                let id = super::people::lead_id(*lead);
+                self.people.asked_by_person(&id, &self.sanity.model());
+            }
+            (Act::Retry(_), Some(lead)) => self.people.asked_by_person(&lead, &self.sanity.model()),
+            (Act::Cancel(_), Some(lead)) => {
+                self.cancelled.insert(lead);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether no published lead still waits to be sent.
+    pub fn has_no_request(&self) -> bool {
+        let lake = self.sanity.model();
+        let mut leads = lake.documents();
+        !leads.any(|lead| {
+            let id = lead["_id"].as_str().unwrap_or_default();
+            !id.contains('.') && lead.get("crmStatus").is_some_and(|status| status == REQUESTED) && !self.cancelled.contains(id)
+        })
+    }
+
+    /// The services are well.
+    pub fn calm(&mut self) {
+        self.is_calm = true;
+        self.log("all services are well");
+        let mut crm = self.bigin.model();
+        crm.switches.down = false;
+        crm.switches.credit_limit = 50_250;
+        crm.switches.missing_scopes.clear();
+        let mut lake = self.sanity.model();
+        lake.down = false;
+        lake.webhooks.reorder = false;
+        lake.doc.denied.clear();
+        lake.doc.unmentioned.clear();
+    }
+}
+
+/// A call of the program is given up after this long at the latest.
+const DEADLINE: Duration = Duration::from_secs(29);
+
+/// The program's way out.
+pub struct Wire(pub Shared);
+
+impl Transport for Wire {
+    fn send(&self, request: Request) -> BoxFuture<'static, Reply> {
+        let shared = self.0.clone();
+        Box::pin(async move {
+            let (answer, reply) = oneshot::channel();
+            let _under_way = UnderWay::begin(&shared);
+            shared.lock().arrive(request, answer);
+            shared.1.notify_one();
+            reply.await.unwrap_or(Err(NoAnswer::LOST))
+        })
+    }
+}
+
+/// A call that the program waits for.
+struct UnderWay(Shared);
+
+impl UnderWay {
+    fn begin(shared: &Shared) -> Self {
+        let mut world = shared.lock();
+        world.in_flight += 1;
+        world.most_in_flight = world.most_in_flight.max(world.in_flight);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
+}
+
+fn op(request: &Request) -> Op {
+    let path = request.url().path();
+    let method = request.method().as_str();
+    match path {
+        "/oauth/v2/token" => Op::Grant,
+        _ if path.ends_with("/Contacts/upsert") => Op::Upsert,
+        _ if path.ends_with("/add_tags") => Op::AddTags,
+        _ if path.contains("/Contacts") && method == "PUT" => Op::Update,
+        _ if path.ends_with("/settings/fields") => Op::Fields,
+        _ if path.ends_with("/coql") => Op::Coql,
+        _ if path.contains("/data/doc/") => Op::Doc,
+        _ if path.contains("/data/mutate/") => Op::Mutate,
+        _ if path.contains("/data/query/") => Op::Query,
+        _ => Op::Other,
+    }
+}
+
+fn body(request: &Request) -> &[u8] {
+    request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default()
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The contacts that a request names by their ids.
+fn contacts(request: &Request) -> Vec<String> {
+    if op(request) == Op::AddTags {
+        let ids = request.url().query_pairs().find(|(name, _)| name == "ids");
+        return ids.map(|(_, ids)| ids.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    }
+    let body: Value = serde_json::from_slice(body(request)).unwrap_or_default();
+    let records = body.get("data").and_then(Value::as_array);
+    let ids = records.into_iter().flatten().filter_map(|record| record.get("id")?.as_str());
+    ids.map(str::to_owned).collect()
+}
+
+fn records(request: &Request) -> usize {
+    let of_body = |name: &str| {
+        let body: Value = serde_json::from_slice(body(request)).ok()?;
+        Some(body.get(name)?.as_array()?.len())
+    };
+    match op(request) {
+        Op::Upsert | Op::Update => of_body("data").unwrap_or(0),
+        Op::AddTags => contacts(request).len(),
+        Op::Mutate => of_body("mutations").unwrap_or(0),
+        Op::Doc => request.url().path().split(',').count(),
+        _ => 0,
+    }
+}
+
+/// Whether one of an upsert's records can be found by nothing that is unique.
+fn has_no_unique_value(request: &Request) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(body(request)) else {
+        return false;
+    };
+    let records = body.get("data").and_then(Value::as_array);
+    records
+        .into_iter()
+        .flatten()
+        .any(|record| record.get("Email").is_none() && record.get("Lead_Id").is_none())
+}
+
+fn bigin_kind(op: Op) -> CallKind {
+    match op {
+        Op::Grant => CallKind::Token,
+        Op::Upsert => CallKind::Upsert,
+        Op::Update => CallKind::Update,
+        Op::AddTags => CallKind::AddTags,
+        Op::Fields => CallKind::Fields,
+        Op::Coql => CallKind::Coql,
+        Op::Doc | Op::Mutate | Op::Query | Op::Other => CallKind::Other,
+    }
+}
+
+fn sanity_kind(op: Op) -> Kind {
+    match op {
+        Op::Mutate => Kind::Mutate,
+        Op::Query => Kind::Query,
+        _ => Kind::Doc,
+    }
+}
+
+fn bigin_fault(fault: &Fault) -> Option<bigin::Fault> {
+    Some(match fault {
+        Fault::Status(status) => bigin::Fault::Status(*status),
+        Fault::Html(status) => bigin::Fault::Html(*status),
+        Fault::RateLimited(wait) => bigin::Fault::RateLimited { retry_after: *wait },
+        Fault::TokenRefused => bigin::Fault::BodyError {
+            status: 401,
+            code: "INVALID_TOKEN".to_owned(),
+            message: "invalid oauth token".to_owned(),
+        },
+        Fault::NoCredits => bigin::Fault::BodyError {
+            status: 429,
+            code: "LIMIT_EXCEEDED".to_owned(),
+            message: "The limit is exceeded".to_owned(),
+        },
+        Fault::Body => bigin::Fault::BodyError {
+            status: 400,
+            code: "INVALID_DATA".to_owned(),
+            message: "invalid data".to_owned(),
+        },
+        Fault::Record(code) => bigin::Fault::RecordError {
+            nth: 0,
+            code: (*code).to_owned(),
+            field: None,
+        },
+        Fault::EveryRecord(code) => bigin::Fault::EveryRecord((*code).to_owned()),
+        Fault::Throttled => bigin::Fault::TokenThrottled,
+        Fault::TokenError(error) => bigin::Fault::TokenError((*error).to_owned()),
+        _ => return None,
+    })
+}
+
+fn sanity_fault(fault: &Fault) -> Option<sanity::Fault> {
+    Some(match fault {
+        Fault::Status(status) => sanity::Fault::Status(*status),
+        Fault::Html(status) => sanity::Fault::Html(*status),
+        Fault::RateLimited(wait) => sanity::Fault::RateLimited(wait.map(sanity::RetryAfter::Seconds)),
+        Fault::TokenRefused => sanity::Fault::Status(401),
+        Fault::Conflict => sanity::Fault::Conflict,
+        _ => return None,
+    })
+}
+
+/// The answer as it comes out of a faulty service.
+fn spoilt(answered: Answered, fault: Option<&Fault>) -> Answered {
+    let Answered { status, headers, body } = answered;
+    let body = match fault {
+        Some(Fault::WrongShape(0)) => b"[]".to_vec(),
+        Some(Fault::WrongShape(1)) => body[..body.len() / 2].to_vec(),
+        Some(Fault::WrongShape(2)) => b"{\"data\": {\"status\": 7}, \"documents\": \"none\", \"result\": 3}".to_vec(),
+        Some(Fault::WrongShape(_)) => Vec::new(),
+        Some(Fault::Oversize) => vec![b' '; 5 * 1024 * 1024],
+        Some(Fault::Partial) => without_last(&body),
+        _ => body,
+    };
+    Answered { status, headers, body }
+}
+
+/// The answer without what it says of the last record.
+fn without_last(body: &[u8]) -> Vec<u8> {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {
+        return body.to_vec();
+    };
+    for name in ["data", "documents", "results"] {
+        if let Some(Value::Array(items)) = answer.get_mut(name) {
+            items.pop();
+        }
+    }
+    answer.to_string().into_bytes()
+}
+
+fn delivered(answered: Answered) -> Delivered {
+    let Answered { status, headers, body } = answered;
+    let headers: HeaderMap = headers
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap()))
+        .collect();
+    Delivered {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body,
+    }
+}
