@@ -5,9 +5,17 @@ use std::fmt;
 
 /// How often each thing happened.
 #[derive(Debug, Default)]
-pub struct Coverage(BTreeMap<String, usize>);
+pub struct Coverage(BTreeMap<String, usize>, BTreeMap<&'static str, u64>);
 
 impl Coverage {
+    /// Keeps the greatest of each measure.
+    pub fn measure(&mut self, measures: [(&'static str, u64); 4]) {
+        for (what, value) in measures {
+            let greatest = self.1.entry(what).or_default();
+            *greatest = value.max(*greatest);
+        }
+    }
+
     pub fn add(&mut self, seen: &BTreeMap<String, usize>) {
         for (what, times) in seen {
             *self.0.entry(what.clone()).or_default() += times;
@@ -19,6 +27,9 @@ impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (what, times) in &self.0 {
             writeln!(f, "{times:>9}  {what}")?;
+        }
+        for (what, value) in &self.1 {
+            writeln!(f, "{value:>9}  {what} (greatest)")?;
         }
         Ok(())
     }

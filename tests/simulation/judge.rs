@@ -2,13 +2,19 @@
 //! end what people last wanted of it, and that everything came to an end in time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules, Trace};
+use aho_corasick::AhoCorasick;
+use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules};
+use bigin_sync::clock::until;
+use bigin_sync::domain::lead::REQUESTED;
+use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::Document;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cast::{PRIVATE, names};
+use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{self, Wanted, is_bad};
 use super::plan::{Act, Fault, MINUTE, Op};
@@ -40,6 +46,7 @@ pub fn judge(played: &Played) -> Vec<String> {
         None => faults.push(format!("not every sync has ended {} min after all was well", REST / MINUTE)),
         Some(_) => faults.extend(too_many_calls(&world)),
     }
+    faults.extend(private(played, &world));
     if world.most_in_flight > 4 + 1 + 3 {
         faults.push(format!("{} calls were under way at once", world.most_in_flight));
     }
@@ -61,6 +68,67 @@ fn may_fail(world: &World) -> bool {
         || plan.profile.hang
         || plan.faults.iter().any(|(op, _, fault)| blames(op, fault))
         || plan.acts.iter().any(|(_, act)| matches!(act, Act::Denied(..)))
+}
+
+/// What is measured of a run, to be compared with its bounds: seconds, calls, records.
+pub fn measures(played: &Played) -> [(&'static str, u64); 4] {
+    let world = played.world.lock();
+    let quiet = world.plan.is_quiet();
+    let crm = world.bigin.model();
+    let requests = requests(&world).max(1);
+    let records: usize = crm.calls.iter().filter(|call| matches!(call.kind, CallKind::Upsert | CallKind::Update)).map(|call| call.records).sum();
+    [
+        ("longest rest, s", played.rested_after.unwrap_or_default() / 1_000),
+        (
+            if quiet { "longest way of a healthy lead, quiet, s" } else { "longest way of a healthy lead, s" },
+            ways(&world).into_iter().max().unwrap_or_default().as_secs(),
+        ),
+        (
+            if quiet { "calls per request, quiet, %" } else { "calls per request, %" },
+            (crm.calls.len() * 100 / requests) as u64,
+        ),
+        (
+            if quiet { "records per request, quiet, %" } else { "records per request, %" },
+            (records * 100 / requests) as u64,
+        ),
+    ]
+}
+
+/// How often a lead was asked for.
+fn requests(world: &World) -> usize {
+    let lake = world.sanity.model();
+    lake.webhooks.messages.len() + lake.webhooks.lost
+}
+
+/// From each request of a lead that nothing is wrong with to its result.
+fn ways(world: &World) -> Vec<Duration> {
+    let lake = world.sanity.model();
+    let mut begun: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut ways = Vec::new();
+    for transaction in &lake.transactions {
+        for change in &transaction.documents {
+            let Some(after) = &change.after else {
+                begun.remove(change.id.as_str());
+                continue;
+            };
+            match text(after, "crmStatus") {
+                REQUESTED if is_plain(after) => {
+                    begun.entry(&change.id).or_insert(transaction.at);
+                }
+                "SENT" => ways.extend(begun.remove(change.id.as_str()).map(|at| until(at, transaction.at))),
+                _ => {
+                    begun.remove(change.id.as_str());
+                }
+            }
+        }
+    }
+    ways
+}
+
+/// Whether a lead has none of the properties that make its own way longer.
+fn is_plain(lead: &Document) -> bool {
+    let address = text(lead, "address");
+    !is_bad(lead) && ![POISON, HANGS, DENIED].contains(&address)
 }
 
 /// A lead costs a bounded number of calls, whatever befalls them.
@@ -113,7 +181,6 @@ fn rivals(evidence: &Evidence) -> BTreeSet<String> {
 }
 
 fn evidence(played: &Played, world: &World) -> Evidence {
-    let tokens = [world.bigin.client_secret(), world.bigin.refresh_token()];
     let crm = world.bigin.model();
     let lake = world.sanity.model();
     let id = |document: &Document| text(document, "_id").to_owned();
@@ -132,14 +199,6 @@ fn evidence(played: &Played, world: &World) -> Evidence {
     let refused = world.plan.faults.iter().filter(|(_, _, fault)| *fault == Fault::TokenRefused).count();
     let changes = crm.changes.iter().enumerate();
     let changes = changes.filter(|(place, _)| !world.late_changes.contains(place));
-    let secrets = [
-        world.sanity.token(),
-        world.sanity.webhook_secret(),
-        "1000.a0000",
-        ADMIN_TOKEN,
-    ];
-    let open = PRIVATE.into_iter().chain([DENIED]).chain(names()).map(str::to_owned);
-    let secrets = secrets.map(str::to_owned).into_iter().chain(tokens);
     let mut evidence = Evidence {
         rules: Rules {
             tag_delay: TAG_DELAY,
@@ -165,8 +224,8 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         calls: crm.calls.clone(),
         grants: crm.grants(),
         ledger: Some(played.ledger),
-        traces: traces(played),
-        private: open.chain(secrets).collect(),
+        traces: Vec::new(),
+        private: Vec::new(),
         documents,
     };
     let rivals = rivals(&evidence);
@@ -187,14 +246,25 @@ fn evidence(played: &Played, world: &World) -> Evidence {
     evidence
 }
 
-fn traces(played: &Played) -> Vec<Trace> {
-    let trace = |name: &str, bytes: &[u8]| Trace {
-        name: name.to_owned(),
-        bytes: bytes.to_vec(),
-    };
-    vec![
-        trace("the log", &played.log),
-        trace("the database", &played.files),
-        trace("answers", played.answers.as_bytes()),
-    ]
+/// What the program wrote of what is nobody's business: by the checker's rule, in one look for all words.
+fn private(played: &Played, world: &World) -> Vec<String> {
+    static SOUGHT: OnceLock<(Vec<String>, AhoCorasick)> = OnceLock::new();
+    let (words, sought) = SOUGHT.get_or_init(|| {
+        let plain = PRIVATE.into_iter().chain([DENIED, "1000.a0000", ADMIN_TOKEN]).chain(names());
+        let mut words: Vec<String> = plain.map(str::to_owned).collect();
+        words.extend([world.bigin.client_secret(), world.bigin.refresh_token()]);
+        words.extend([world.sanity.token(), world.sanity.webhook_secret()].map(str::to_owned));
+        let sought = AhoCorasick::builder().ascii_case_insensitive(true).build(&words);
+        (words, sought.unwrap())
+    });
+    let traces = [
+        ("the log", played.log.as_slice()),
+        ("the database", &played.files),
+        ("an answer", played.answers.as_bytes()),
+    ];
+    let found = traces.into_iter().filter_map(|(name, bytes)| {
+        let found = sought.find(bytes)?;
+        Some(format!("Quiet about people: {name} contains {:?}", words[found.pattern().as_usize()]))
+    });
+    found.collect()
 }

@@ -1,8 +1,8 @@
 //! Plays a plan: the program's lives one after the other, and the time between them, until nothing is in progress any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App as HttpApp, body};
 use bigin_sync::app::{App, Environment};
 use bigin_sync::chance;
-use bigin_sync::clock::{SharedClock, until};
+use bigin_sync::clock::{ManualClock, SharedClock, until};
+use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
 use bigin_sync::database::Database;
 use bigin_sync::http;
 use bigin_sync::outbound::Network;
-use bigin_sync::store::{Commits, Ledger, Step, Store as _};
+use bigin_sync::store::{Commits, Ledger, Step, StoreSettings, sqlite};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -65,6 +66,29 @@ fn folder(seed: u64) -> PathBuf {
     folder
 }
 
+/// A new database as the program itself makes it, which takes longer than to copy it.
+fn new_database(path: &Path) {
+    static NEW: OnceLock<Vec<u8>> = OnceLock::new();
+    let new = NEW.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        let settings = StoreSettings {
+            lease: Duration::from_secs(60),
+            tag_delay: TAG_DELAY,
+            retry: RetryPolicy {
+                base_delay: Duration::from_secs(1),
+                max_delay: Duration::from_secs(60),
+                give_up_after: GIVE_UP_AFTER,
+            },
+            ambiguity_delay: AMBIGUITY_DELAY,
+        };
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        drop(sqlite::open(&path, Arc::new(clock), Arc::default(), settings).unwrap());
+        std::fs::read(path).unwrap()
+    });
+    std::fs::write(path, new).unwrap();
+}
+
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -90,6 +114,7 @@ pub fn play(plan: &Plan) -> Played {
     let world = World::new(plan);
     let settings = settings(plan, &folder.0, &world);
     set(plan, &world);
+    new_database(&folder.0.join("bigin-sync.db"));
     let began = world.lock().now();
     let mut player = Player {
         world,
@@ -134,7 +159,7 @@ struct End {
     answers: String,
 }
 
-fn settings(plan: &Plan, folder: &std::path::Path, world: &Shared) -> Settings {
+fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
     let world = world.lock();
     Settings {
         sanity: SanitySettings {
@@ -167,7 +192,7 @@ fn settings(plan: &Plan, folder: &std::path::Path, world: &Shared) -> Settings {
         database: Database::Sqlite(folder.join("bigin-sync.db")),
         lease_duration: Duration::from_secs(60),
         retention: Duration::from_secs(30 * 86_400),
-        reconcile_interval: Some(Duration::from_secs(60)),
+        reconcile_interval: Some(Duration::from_secs(120)),
         reconcile_min_age: Duration::from_secs(30),
         retry_base_delay: Duration::from_secs(1),
         retry_max_delay: Duration::from_secs(60),

@@ -169,16 +169,18 @@ impl Plan {
             let at = dice.up_to(SCENE);
             acts.extend(dice.human(&profile, leads, at));
         }
-        for _ in 0..dice.up_to(3) {
+        // In some runs nothing goes wrong but what lasts, so that it shows what one lead costs the others.
+        let is_quiet = dice.chance(0.2);
+        for _ in 0..if is_quiet { 0 } else { dice.up_to(3) } {
             let at = dice.up_to(SCENE - 3 * MINUTE);
             let lasting = dice.between(5 * SECOND, 3 * MINUTE);
             let (on, off) = dice.switch(leads);
             acts.extend([(at, on), (at + lasting, off)]);
         }
         acts.sort_by_key(|(at, _)| *at);
-        let faults = dice.faults();
+        let faults = if is_quiet { Vec::new() } else { dice.faults() };
         let mut deaths: Vec<(usize, u64)> = Vec::new();
-        for _ in 0..dice.up_to(3) {
+        for _ in 0..if is_quiet { 0 } else { dice.up_to(3) } {
             let down_for = if dice.chance(0.3) { dice.up_to(5 * MINUTE) } else { dice.up_to(10 * SECOND) };
             deaths.push((dice.index(400), down_for));
         }
@@ -191,6 +193,24 @@ impl Plan {
             faults,
             deaths,
         }
+    }
+
+    /// Whether nothing goes wrong but what lasts.
+    pub fn is_quiet(&self) -> bool {
+        let is_switch = |act: &Act| {
+            matches!(
+                act,
+                Act::BiginDown(_)
+                    | Act::SanityDown(_)
+                    | Act::NoCredits(_)
+                    | Act::NoScope(..)
+                    | Act::DropTokens
+                    | Act::Denied(..)
+                    | Act::Unmentioned(..)
+                    | Act::PauseAll(_)
+            )
+        };
+        self.faults.is_empty() && self.deaths.is_empty() && !self.acts.iter().any(|(_, act)| is_switch(act))
     }
 
     pub fn cast(&self) -> Cast {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bigin_sync::clock::{Clock as _, SystemClock, until};
 
 use super::coverage::Coverage;
-use super::judge::judge;
+use super::judge::{judge, measures};
 use super::life::play;
 use super::plan::Plan;
 use super::shrink::shrink;
@@ -25,18 +25,21 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
+/// What happened how often, and what was measured.
+type Seen = Option<(BTreeMap<String, usize>, [(&'static str, u64); 4])>;
+
 /// What is wrong with a run of a plan.
-pub fn faults(plan: &Plan) -> (BTreeMap<String, usize>, Vec<String>) {
+pub fn faults(plan: &Plan) -> (Seen, Vec<String>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let played = play(plan);
         let faults = judge(&played);
         let seen = played.world.lock().seen.clone();
-        (seen, faults)
+        (Some((seen, measures(&played))), faults)
     }));
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        (BTreeMap::new(), vec![format!("it panicked: {}", text.unwrap_or_default())])
+        (None, vec![format!("it panicked: {}", text.unwrap_or_default())])
     })
 }
 
@@ -66,7 +69,10 @@ fn every_guarantee_holds_whatever_the_seed() {
                     }
                     let (seen, found) = faults(&Plan::of(seed));
                     let mut results = results.lock().unwrap();
-                    results.0.add(&seen);
+                    if let Some((seen, measures)) = seen {
+                        results.0.add(&seen);
+                        results.0.measure(measures);
+                    }
                     if !found.is_empty() {
                         results.1.insert(seed, found);
                     }

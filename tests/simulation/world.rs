@@ -134,8 +134,8 @@ impl Shared {
     }
 
     /// Passes a checkpoint: whether the process lives on.
-    pub fn checkpoint(&self, what: &str) -> bool {
-        let lives = self.lock().checkpoint(what);
+    pub fn checkpoint(&self, what: &'static str) -> bool {
+        let lives = self.lock().checkpoint(what, None);
         if !lives {
             self.1.notify_one();
         }
@@ -191,7 +191,7 @@ impl World {
         *self.seen.entry(what.to_owned()).or_default() += 1;
     }
 
-    fn checkpoint(&mut self, what: &str) -> bool {
+    fn checkpoint(&mut self, what: &'static str, op: Option<Op>) -> bool {
         if self.is_dying {
             return false;
         }
@@ -200,9 +200,9 @@ impl World {
         if !self.is_calm && self.plan.deaths.iter().any(|(at, _)| *at == number) {
             self.is_dying = true;
             self.deaths += 1;
-            self.log(&format!("the process dies: {what}"));
-            let what = format!("death at {}", what.split(' ').next().unwrap_or_default());
-            self.saw(&what);
+            self.log(&format!("the process dies: {what} {op:?}"));
+            let op = op.map(|op| format!(" {op:?}")).unwrap_or_default();
+            self.saw(&format!("death at {what}{op}"));
         }
         !self.is_dying
     }
@@ -232,7 +232,7 @@ impl World {
                         Err(none) => none.to_string(),
                     };
                     self.log(&format!("{op:?} #{number} answered: {what}"));
-                    if self.checkpoint(&format!("answer {op:?}")) {
+                    if self.checkpoint("answer", Some(op)) {
                         // The caller may have given up.
                         let _ = answer.send(reply);
                     } else {
@@ -251,7 +251,7 @@ impl World {
 
     /// A request has left the program.
     fn arrive(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
-        if self.is_dying || !self.checkpoint(&format!("call {:?}", op(&request))) {
+        if self.is_dying || !self.checkpoint("call", Some(op(&request))) {
             self.unanswered.push(answer);
             return;
         }
@@ -346,7 +346,7 @@ impl World {
             let late = late.filter(|(_, change)| matches!(change, Change::Upserted { action, .. } if *action == bigin::Action::Update));
             self.late_changes.extend(late.map(|(place, _)| place));
         }
-        let lives = self.checkpoint(&format!("work {op:?}"));
+        let lives = self.checkpoint("work", Some(op));
         let Some(answer_after) = answer_after.filter(|_| lives) else {
             self.unanswered.push(answer);
             return;
