@@ -5,14 +5,14 @@ use std::fmt;
 
 /// How often each thing happened.
 #[derive(Debug, Default)]
-pub struct Coverage(BTreeMap<String, usize>, BTreeMap<&'static str, u64>);
+pub struct Coverage(BTreeMap<String, usize>, BTreeMap<&'static str, (u64, u64)>);
 
 impl Coverage {
-    /// Keeps the greatest of each measure.
-    pub fn measure(&mut self, measures: [(&'static str, u64); 4]) {
+    /// Keeps the greatest of each measure, and of which seed it is.
+    pub fn measure(&mut self, seed: u64, measures: [(&'static str, u64); 4]) {
         for (what, value) in measures {
             let greatest = self.1.entry(what).or_default();
-            *greatest = value.max(*greatest);
+            *greatest = (value, seed).max(*greatest);
         }
     }
 
@@ -28,8 +28,8 @@ impl fmt::Display for Coverage {
         for (what, times) in &self.0 {
             writeln!(f, "{times:>9}  {what}")?;
         }
-        for (what, value) in &self.1 {
-            writeln!(f, "{value:>9}  {what} (greatest)")?;
+        for (what, (value, seed)) in &self.1 {
+            writeln!(f, "{value:>9}  {what} (seed {seed})")?;
         }
         Ok(())
     }

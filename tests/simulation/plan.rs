@@ -59,7 +59,8 @@ pub struct Profile {
     pub disk: u64,
     /// What `excludeContent` is answered with: see `WithoutContent`.
     pub without_content: u8,
-    /// Not drawn: `cast` needs it, and in these runs a fault makes an insert late.
+    /// Zero where no insert can be applied late. Else no two leads have one phone number and no email: the look-up of the
+    /// one would not find the contact of the other yet, and `docs/RELIABILITY.md` names that as not covered.
     pub late_inserts: Duration,
 }
 
@@ -156,7 +157,9 @@ pub enum Fault {
 impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let profile = dice.profile();
+        // In some runs nothing goes wrong but what lasts, so that it shows what one lead costs the others.
+        let is_quiet = dice.chance(0.2);
+        let profile = dice.profile(is_quiet);
         let leads = Cast::of(&mut Dice::new(seed), &profile).leads.len();
         let rush = dice.up_to(MINUTE);
         let mut acts = Vec::new();
@@ -169,8 +172,6 @@ impl Plan {
             let at = dice.up_to(SCENE);
             acts.extend(dice.human(&profile, leads, at));
         }
-        // In some runs nothing goes wrong but what lasts, so that it shows what one lead costs the others.
-        let is_quiet = dice.chance(0.2);
         for _ in 0..if is_quiet { 0 } else { dice.up_to(3) } {
             let at = dice.up_to(SCENE - 3 * MINUTE);
             let lasting = dice.between(5 * SECOND, 3 * MINUTE);
@@ -227,7 +228,9 @@ impl Plan {
     /// The plan as a test that plays it.
     pub fn to_test(&self) -> String {
         let mut text = format!("#[test]\nfn seed_{}() {{\n    holds(&Plan {{\n", self.seed);
-        let profile = format!("{:?}", self.profile).replace("late_inserts: 0ns", "late_inserts: Duration::ZERO");
+        let profile = format!("{:?}", self.profile)
+            .replace("late_inserts: 0ns", "late_inserts: Duration::ZERO")
+            .replace("late_inserts: 1s", "late_inserts: Duration::from_secs(1)");
         // Writing to a String cannot fail.
         let _ = write!(text, "        seed: {},\n        profile: {profile},\n        acts: vec![\n", self.seed);
         for (at, act) in &self.acts {
@@ -275,8 +278,10 @@ impl Dice {
         all.choose(&mut self.0).unwrap().clone()
     }
 
-    fn profile(&mut self) -> Profile {
+    fn profile(&mut self, is_quiet: bool) -> Profile {
         let lead_id_field = self.chance(0.4);
+        let per_record = if self.chance(0.1) { self.between(500, 6 * SECOND) } else { 0 };
+        let is_prompt = is_quiet && per_record == 0;
         Profile {
             lead_id_field,
             corrections: lead_id_field,
@@ -289,10 +294,10 @@ impl Dice {
                 _ => 0,
             },
             latency: self.one_of(&[0, 20, 200, 200, 2 * SECOND]),
-            per_record: if self.chance(0.1) { self.between(500, 6 * SECOND) } else { 0 },
+            per_record,
             disk: self.one_of(&[0, 0, 5, 500]),
             without_content: self.one_of(&[0, 1, 2]),
-            late_inserts: Duration::ZERO,
+            late_inserts: if is_prompt { Duration::ZERO } else { Duration::from_secs(1) },
         }
     }
 

@@ -71,7 +71,7 @@ fn every_guarantee_holds_whatever_the_seed() {
                     let mut results = results.lock().unwrap();
                     if let Some((seen, measures)) = seen {
                         results.0.add(&seen);
-                        results.0.measure(measures);
+                        results.0.measure(seed, measures);
                     }
                     if !found.is_empty() {
                         results.1.insert(seed, found);

@@ -106,7 +106,8 @@ pub struct World {
     pub checkpoints: usize,
     /// The greatest number of calls under way at once, by the program's account.
     pub most_in_flight: usize,
-    /// Changes that were applied after their callers' deadline.
+    /// Changes that were applied after their callers' deadline, but for inserts: nobody can keep what Bigin does then from
+    /// coming after a tag, or from being one that is early.
     pub late_changes: Vec<usize>,
     pub dropped_tokens: usize,
     pub hook_posts: usize,
@@ -343,7 +344,8 @@ impl World {
         if is_late {
             let model = self.bigin.model();
             let late = model.changes.iter().enumerate().skip(changes);
-            let late = late.filter(|(_, change)| matches!(change, Change::Upserted { action, .. } if *action == bigin::Action::Update));
+            let is_insert = |change: &Change| matches!(change, Change::Upserted { action: bigin::Action::Insert, .. });
+            let late = late.filter(|(_, change)| !is_insert(change));
             self.late_changes.extend(late.map(|(place, _)| place));
         }
         let lives = self.checkpoint("work", Some(op));
