@@ -320,7 +320,7 @@ pub trait Store: Send + std::marker::Sync {
     /// for a probe.
     async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Result<Claim, StoreError>;
 
-    /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost.
+    /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost or is over.
     async fn renew(&self, lease: Lease, syncs: usize) -> Result<bool, StoreError>;
 
     /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of

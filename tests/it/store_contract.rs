@@ -174,6 +174,23 @@ async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
 }
 
 #[actix_web::test]
+async fn lease_that_is_over_is_not_renewed() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let upsert = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&upsert, "1").await;
+    bench.clock.advance(secs(15));
+    let Claimed { lease, .. } = bench.claim_one(Stage::Tag).await;
+    for _ in 0..2 {
+        bench.clock.advance(secs(59));
+        assert!(bench.store.renew(lease, 1).await.unwrap(), "it lasts anew from then on");
+    }
+    // Another replica may have its turn now, and upsert the contact for another lead.
+    bench.clock.advance(secs(60));
+    assert!(!bench.store.renew(lease, 1).await.unwrap());
+}
+
+#[actix_web::test]
 async fn an_outcome_that_comes_after_its_lease_was_lost_changes_nothing() {
     let bench = Bench::new();
     bench.open("a").await;

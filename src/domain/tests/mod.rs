@@ -3,6 +3,7 @@
 
 mod alert;
 mod decide;
+mod exhaustive;
 mod failure;
 mod lead;
 mod record;

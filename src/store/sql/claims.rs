@@ -271,11 +271,11 @@ fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>
 }
 
 /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost, so that its
-/// outcome could not be recorded.
+/// outcome could not be recorded, or is over: then another replica may have had its turn, and have moved a tag.
 pub(super) fn renew(txn: &Txn<'_>, lease: Lease, syncs: usize, lasting: Duration) -> Result<bool> {
     let sql = "-- renew()
-        UPDATE sync SET lease_until = ?2 WHERE lease IS NOT NULL AND lease = ?1";
-    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting)])? == syncs)
+        UPDATE sync SET lease_until = ?2 WHERE lease IS NOT NULL AND lease = ?1 AND lease_until > ?3";
+    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting), txn.now])? == syncs)
 }
 
 /// How many records of a stage its service has accepted so far.

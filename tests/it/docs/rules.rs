@@ -26,6 +26,7 @@ const FOREIGN: &[&str] = &[
     "PATH",
     "PROPTEST_CASES",
     "SCREENSHOTS",
+    "SEARCH_MORE",
     "SIM_SEED",
     "SIM_SEEDS",
     "SITE_ADDRESS",
