@@ -9,7 +9,7 @@ pub struct Coverage(BTreeMap<String, usize>, BTreeMap<&'static str, (u64, u64)>)
 
 impl Coverage {
     /// Keeps the greatest of each measure, and of which seed it is.
-    pub fn measure(&mut self, seed: u64, measures: [(&'static str, u64); 4]) {
+    pub fn measure(&mut self, seed: u64, measures: [(&'static str, u64); 5]) {
         for (what, value) in measures {
             let greatest = self.1.entry(what).or_default();
             *greatest = (value, seed).max(*greatest);

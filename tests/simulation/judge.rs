@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{self, Wanted, is_bad};
-use super::plan::{Act, Fault, MINUTE, Op};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -43,9 +43,14 @@ pub fn judge(played: &Played) -> Vec<String> {
         }
     }
     match played.rested_after {
-        None => faults.push(format!("not every sync has ended {} min after all was well", REST / MINUTE)),
+        None => faults.push(format!(
+            "not every sync has ended {} min after all was well",
+            REST / MINUTE
+        )),
         Some(_) => faults.extend(too_many_calls(&world)),
     }
+    faults.extend(too_slow(&world));
+    faults.extend(too_large(&world));
     faults.extend(private(played, &world));
     if world.most_in_flight > 4 + 1 + 3 {
         faults.push(format!("{} calls were under way at once", world.most_in_flight));
@@ -63,7 +68,9 @@ fn may_fail(world: &World) -> bool {
         _ => false,
     };
     let plan = &world.plan;
-    plan.profile.contradicts
+    // With a draft, a large lead is too large.
+    plan.profile.large == LARGE
+        || plan.profile.contradicts
         || plan.profile.poison
         || plan.profile.hang
         || plan.faults.iter().any(|(op, _, fault)| blames(op, fault))
@@ -71,24 +78,37 @@ fn may_fail(world: &World) -> bool {
 }
 
 /// What is measured of a run, to be compared with its bounds: seconds, calls, records.
-pub fn measures(played: &Played) -> [(&'static str, u64); 4] {
+pub fn measures(played: &Played) -> [(&'static str, u64); 5] {
     let world = played.world.lock();
     let quiet = world.plan.is_quiet();
-    let crm = world.bigin.model();
+    let calls = world.bigin.model().calls.len();
     let requests = requests(&world).max(1);
-    let records: usize = crm.calls.iter().filter(|call| matches!(call.kind, CallKind::Upsert | CallKind::Update)).map(|call| call.records).sum();
+    let records: usize = records(&world);
     [
         ("longest rest, s", played.rested_after.unwrap_or_default() / 1_000),
         (
-            if quiet { "longest way of a healthy lead, quiet, s" } else { "longest way of a healthy lead, s" },
+            if quiet {
+                "longest way of a healthy lead, quiet, s"
+            } else {
+                "longest way of a healthy lead, s"
+            },
             ways(&world).into_iter().max().unwrap_or_default().as_secs(),
         ),
         (
-            if quiet { "calls per request, quiet, %" } else { "calls per request, %" },
-            (crm.calls.len() * 100 / requests) as u64,
+            if quiet {
+                "calls per request, quiet, %"
+            } else {
+                "calls per request, %"
+            },
+            (calls * 100 / requests) as u64,
         ),
+        ("answers over the limit", world.too_large as u64),
         (
-            if quiet { "records per request, quiet, %" } else { "records per request, %" },
+            if quiet {
+                "records per request, quiet, %"
+            } else {
+                "records per request, %"
+            },
             (records * 100 / requests) as u64,
         ),
     ]
@@ -133,11 +153,52 @@ fn is_plain(lead: &Document) -> bool {
 
 /// A lead costs a bounded number of calls, whatever befalls them.
 fn too_many_calls(world: &World) -> Option<String> {
-    let crm = world.bigin.model();
     let leads = world.people.asked.len();
     let most = 150 + 40 * leads + 4 * world.plan.faults.len();
-    let calls = crm.calls.len();
-    (calls > most).then(|| format!("{calls} calls to Bigin for {leads} leads, and {most} are allowed"))
+    let calls = world.bigin.model().calls.len();
+    if calls > most {
+        return Some(format!(
+            "{calls} calls to Bigin for {leads} leads, and {most} are allowed"
+        ));
+    }
+    // Where no lead is at fault, what is sent twice is sent because of what changed.
+    let profile = &world.plan.profile;
+    let has_bad = profile.poison || profile.hang || profile.contradicts;
+    if !world.plan.is_quiet() || has_bad {
+        return None;
+    }
+    let (records, requests) = (records(world), requests(world) + world.people.asked.len());
+    let most = requests * 3 / 2 + 4;
+    (records > most).then(|| format!("{records} records were sent for {requests} requests, and {most} are allowed"))
+}
+
+/// Records of upserts and updates.
+fn records(world: &World) -> usize {
+    let crm = world.bigin.model();
+    let writes = crm.calls.iter();
+    let writes = writes.filter(|call| matches!(call.kind, CallKind::Upsert | CallKind::Update));
+    writes.map(|call| call.records).sum()
+}
+
+/// One lead that hangs, contradicts or is refused delays no other for longer than this.
+const LONGEST_WAY: Duration = Duration::from_secs(5 * 60);
+
+fn too_slow(world: &World) -> Option<String> {
+    let longest = ways(world).into_iter().max().unwrap_or_default();
+    let is_slow = world.plan.is_quiet() && longest > LONGEST_WAY;
+    is_slow.then(|| format!("a healthy lead took {} s beside bad ones", longest.as_secs()))
+}
+
+/// What is read is made smaller once it is too large: a lead that passes the limit by itself is read alone, and not again.
+fn too_large(world: &World) -> Option<String> {
+    let planned = world.plan.faults.iter();
+    let planned = planned
+        .filter(|(op, _, fault)| *op == Op::Doc && *fault == Fault::Oversize)
+        .count();
+    let large = usize::from(world.plan.profile.large > 0);
+    let most = planned + large * (8 + 4 * world.deaths + requests(world));
+    let answers = world.too_large;
+    (answers > most).then(|| format!("{answers} answers were too large, and {most} are allowed"))
 }
 
 fn is_wanted(asked: &people::Asked, status: Option<&str>, may_fail: bool) -> bool {
@@ -196,7 +257,12 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         .map(|change| change.id.as_str())
         .collect();
     let faults_of_grants = world.plan.faults.iter().filter(|(op, _, _)| *op == Op::Grant).count();
-    let refused = world.plan.faults.iter().filter(|(_, _, fault)| *fault == Fault::TokenRefused).count();
+    let refused = world
+        .plan
+        .faults
+        .iter()
+        .filter(|(_, _, fault)| *fault == Fault::TokenRefused)
+        .count();
     let changes = crm.changes.iter().enumerate();
     let changes = changes.filter(|(place, _)| !world.late_changes.contains(place));
     let mut evidence = Evidence {
@@ -250,7 +316,10 @@ fn evidence(played: &Played, world: &World) -> Evidence {
 fn private(played: &Played, world: &World) -> Vec<String> {
     static SOUGHT: OnceLock<(Vec<String>, AhoCorasick)> = OnceLock::new();
     let (words, sought) = SOUGHT.get_or_init(|| {
-        let plain = PRIVATE.into_iter().chain([DENIED, "1000.a0000", ADMIN_TOKEN]).chain(names());
+        let plain = PRIVATE
+            .into_iter()
+            .chain([DENIED, "1000.a0000", ADMIN_TOKEN])
+            .chain(names());
         let mut words: Vec<String> = plain.map(str::to_owned).collect();
         words.extend([world.bigin.client_secret(), world.bigin.refresh_token()]);
         words.extend([world.sanity.token(), world.sanity.webhook_secret()].map(str::to_owned));
@@ -264,7 +333,10 @@ fn private(played: &Played, world: &World) -> Vec<String> {
     ];
     let found = traces.into_iter().filter_map(|(name, bytes)| {
         let found = sought.find(bytes)?;
-        Some(format!("Quiet about people: {name} contains {:?}", words[found.pattern().as_usize()]))
+        Some(format!(
+            "Quiet about people: {name} contains {:?}",
+            words[found.pattern().as_usize()]
+        ))
     });
     found.collect()
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::Service as _;
@@ -12,9 +12,9 @@ use actix_web::{App as HttpApp, body};
 use bigin_sync::app::{App, Environment};
 use bigin_sync::chance;
 use bigin_sync::clock::{ManualClock, SharedClock, until};
-use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
 use bigin_sync::database::Database;
+use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::http;
 use bigin_sync::outbound::Network;
 use bigin_sync::store::{Commits, Ledger, Step, StoreSettings, sqlite};
@@ -36,7 +36,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Once the services are well, every sync has ended after this: the longest pause of a breaker, a lead's failures until it
 /// is given up, the settling of an insert, and some.
-pub const REST: u64 = 60 * MINUTE;
+pub const REST: u64 = 25 * MINUTE;
 
 /// How often it is looked whether everything has ended.
 const LOOK: u64 = 20 * SECOND;
@@ -134,7 +134,10 @@ pub fn play(plan: &Plan) -> Played {
         }
     });
     let mut files = Vec::new();
-    let mut names: Vec<PathBuf> = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<PathBuf> = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     names.sort();
     for name in names {
         files.extend(std::fs::read(name).unwrap());
@@ -272,7 +275,11 @@ impl Player {
             let mut world = self.world.lock();
             world.bury();
             let death = world.checkpoints - 1;
-            let down = plan.deaths.iter().find(|(at, _)| *at == death).map_or(0, |(_, down)| *down);
+            let down = plan
+                .deaths
+                .iter()
+                .find(|(at, _)| *at == death)
+                .map_or(0, |(_, down)| *down);
             self.down_until = Some(bigin_sync::clock::after(world.now(), Duration::from_millis(down)));
         }
         end
@@ -360,7 +367,10 @@ impl Player {
         let world = self.world.lock();
         let plan = &world.plan;
         let act = plan.acts.get(self.next_act).map_or(SCENE, |(at, _)| *at);
-        let act = self.calm_at.is_none().then(|| bigin_sync::clock::after(self.began, Duration::from_millis(act)));
+        let act = self
+            .calm_at
+            .is_none()
+            .then(|| bigin_sync::clock::after(self.began, Duration::from_millis(act)));
         let delivery = world.sanity.next_delivery();
         let latest = bigin_sync::clock::after(world.now(), Duration::from_millis(MINUTE));
         [act, world.next_effect(), delivery.filter(|_| !world.is_delivering)]
@@ -375,7 +385,12 @@ impl Player {
         if world.lock().sanity.next_delivery().is_some() || world.lock().next_effect().is_some() {
             return false;
         }
-        app.context.store.ledger().await.is_ok_and(|ledger| ledger.in_progress == 0) && world.lock().has_no_request()
+        app.context
+            .store
+            .ledger()
+            .await
+            .is_ok_and(|ledger| ledger.in_progress == 0)
+            && world.lock().has_no_request()
     }
 
     fn acts_due(&mut self, now: jiff::Timestamp, serve: Option<&Serve>) {
@@ -383,7 +398,12 @@ impl Player {
         loop {
             let act = {
                 let world = self.world.lock();
-                world.plan.acts.get(self.next_act).filter(|(at, _)| u128::from(*at) <= past).cloned()
+                world
+                    .plan
+                    .acts
+                    .get(self.next_act)
+                    .filter(|(at, _)| u128::from(*at) <= past)
+                    .cloned()
             };
             let Some((_, act)) = act else { break };
             self.next_act += 1;
@@ -405,7 +425,11 @@ impl Player {
 
     /// An operator asks the program for something.
     fn ask(&self, act: &Act, serve: &Serve) {
-        let request = |path: &str| TestRequest::post().uri(path).insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")));
+        let request = |path: &str| {
+            TestRequest::post()
+                .uri(path)
+                .insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")))
+        };
         let (what, request) = match act {
             Act::RequestByPerson(lead) => (
                 "a person asks",
@@ -413,9 +437,18 @@ impl Player {
             ),
             Act::PauseAll(true) => ("all is paused", request("/api/pause").set_json(json!({}))),
             Act::PauseAll(false) => ("all is resumed", request("/api/resume").set_json(json!({}))),
-            Act::CheckNow => ("a service is checked", request("/api/services/bigin/check").set_json(json!({}))),
-            Act::Retry(sync) => ("a sync is retried", request(&format!("/api/syncs/{sync}/retry")).set_json(json!({}))),
-            Act::Cancel(sync) => ("a sync is cancelled", request(&format!("/api/syncs/{sync}/cancel")).set_json(json!({}))),
+            Act::CheckNow => (
+                "a service is checked",
+                request("/api/services/bigin/check").set_json(json!({})),
+            ),
+            Act::Retry(sync) => (
+                "a sync is retried",
+                request(&format!("/api/syncs/{sync}/retry")).set_json(json!({})),
+            ),
+            Act::Cancel(sync) => (
+                "a sync is cancelled",
+                request(&format!("/api/syncs/{sync}/cancel")).set_json(json!({})),
+            ),
             _ => return,
         };
         let (world, serve, act) = (self.world.clone(), Rc::clone(serve), act.clone());
@@ -443,8 +476,13 @@ impl Player {
             };
             self.world.lock().is_delivering = true;
             let (world, serve) = (self.world.clone(), Rc::clone(serve));
-            let request = TestRequest::post().uri("/webhooks/sanity").set_payload(delivery.message.body.clone());
-            let request = delivery.headers().into_iter().fold(request, |request, header| request.insert_header(header));
+            let request = TestRequest::post()
+                .uri("/webhooks/sanity")
+                .set_payload(delivery.message.body.clone());
+            let request = delivery
+                .headers()
+                .into_iter()
+                .fold(request, |request, header| request.insert_header(header));
             let undelivered = Undelivered(self.world.clone(), Some(delivery));
             tokio::task::spawn_local(async move {
                 let mut undelivered = undelivered;
@@ -468,8 +506,16 @@ impl Player {
 
     async fn end(&self, app: &App, serve: &Serve) -> End {
         let mut answers = String::new();
-        for path in ["/api/syncs?limit=100", "/api/health", "/api/failures", "/readyz", "/metrics"] {
-            let request = TestRequest::get().uri(path).insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")));
+        for path in [
+            "/api/syncs?limit=100",
+            "/api/health",
+            "/api/failures",
+            "/readyz",
+            "/metrics",
+        ] {
+            let request = TestRequest::get()
+                .uri(path)
+                .insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")));
             let (_, answer) = serve(request).await;
             answers.push_str(&answer);
         }
@@ -504,4 +550,3 @@ impl Drop for Undelivered {
         }
     }
 }
-

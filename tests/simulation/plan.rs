@@ -182,7 +182,11 @@ impl Plan {
         let faults = if is_quiet { Vec::new() } else { dice.faults() };
         let mut deaths: Vec<(usize, u64)> = Vec::new();
         for _ in 0..if is_quiet { 0 } else { dice.up_to(3) } {
-            let down_for = if dice.chance(0.3) { dice.up_to(5 * MINUTE) } else { dice.up_to(10 * SECOND) };
+            let down_for = if dice.chance(0.3) {
+                dice.up_to(5 * MINUTE)
+            } else {
+                dice.up_to(10 * SECOND)
+            };
             deaths.push((dice.index(400), down_for));
         }
         deaths.sort_unstable();
@@ -232,7 +236,11 @@ impl Plan {
             .replace("late_inserts: 0ns", "late_inserts: Duration::ZERO")
             .replace("late_inserts: 1s", "late_inserts: Duration::from_secs(1)");
         // Writing to a String cannot fail.
-        let _ = write!(text, "        seed: {},\n        profile: {profile},\n        acts: vec![\n", self.seed);
+        let _ = write!(
+            text,
+            "        seed: {},\n        profile: {profile},\n        acts: vec![\n",
+            self.seed
+        );
         for (at, act) in &self.acts {
             let act = match act {
                 Act::Edit(lead, fields) => format!("Edit({lead}, json!({fields}))"),
@@ -244,7 +252,11 @@ impl Plan {
         for (op, nth, fault) in &self.faults {
             let _ = writeln!(text, "            (Op::{op:?}, {nth}, Fault::{fault:?}),");
         }
-        let _ = write!(text, "        ],\n        deaths: vec!{:?},\n    }});\n}}\n", self.deaths);
+        let _ = write!(
+            text,
+            "        ],\n        deaths: vec!{:?},\n    }});\n}}\n",
+            self.deaths
+        );
         text
     }
 }
@@ -280,7 +292,11 @@ impl Dice {
 
     fn profile(&mut self, is_quiet: bool) -> Profile {
         let lead_id_field = self.chance(0.4);
-        let per_record = if self.chance(0.1) { self.between(500, 6 * SECOND) } else { 0 };
+        let per_record = if self.chance(0.1) {
+            self.between(500, 6 * SECOND)
+        } else {
+            0
+        };
         let is_prompt = is_quiet && per_record == 0;
         Profile {
             lead_id_field,
@@ -297,7 +313,11 @@ impl Dice {
             per_record,
             disk: self.one_of(&[0, 0, 5, 500]),
             without_content: self.one_of(&[0, 1, 2]),
-            late_inserts: if is_prompt { Duration::ZERO } else { Duration::from_secs(1) },
+            late_inserts: if is_prompt {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(1)
+            },
         }
     }
 

@@ -26,7 +26,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// What happened how often, and what was measured.
-type Seen = Option<(BTreeMap<String, usize>, [(&'static str, u64); 4])>;
+type Seen = Option<(BTreeMap<String, usize>, [(&'static str, u64); 5])>;
 
 /// What is wrong with a run of a plan.
 pub fn faults(plan: &Plan) -> (Seen, Vec<String>) {
@@ -84,10 +84,15 @@ fn every_guarantee_holds_whatever_the_seed() {
     let took: Duration = until(began, clock.now());
     println!("{coverage}");
     if let Some((seed, found)) = broken.first_key_value() {
-        let listed: Vec<String> = broken.iter().map(|(seed, found)| format!("seed {seed}: {}", found.join("\n    "))).collect();
+        let listed: Vec<String> = broken
+            .iter()
+            .map(|(seed, found)| format!("seed {seed}: {}", found.join("\n    ")))
+            .collect();
         println!("{}", listed.join("\n"));
         let kind = kind(&found[0]);
-        let shortest = shrink(&Plan::of(*seed), |plan| faults(plan).1.iter().any(|found| self::kind(found) == kind));
+        let shortest = shrink(&Plan::of(*seed), |plan| {
+            faults(plan).1.iter().any(|found| self::kind(found) == kind)
+        });
         let (_, found) = faults(&shortest);
         if setting("SIM_TRACE", 0) > 0 {
             println!("{}", play(&shortest).world.lock().trace);
@@ -113,7 +118,11 @@ fn trace(seed: u64) -> String {
     let log = String::from_utf8_lossy(&played.log).into_owned();
     let world = played.world.lock();
     // What the process uses of the machine is not the run's.
-    let answers: Vec<&str> = played.answers.lines().filter(|line| !line.starts_with("process_")).collect();
+    let answers: Vec<&str> = played
+        .answers
+        .lines()
+        .filter(|line| !line.starts_with("process_"))
+        .collect();
     format!("{}\n{log}\n{}", world.trace, answers.join("\n"))
 }
 
@@ -124,4 +133,15 @@ fn same_seed_gives_same_run() {
         let differs = first.lines().zip(second.lines()).find(|(one, other)| one != other);
         assert!(first == second, "seed {seed} gave two runs: {differs:?}");
     }
+}
+
+/// `SIM_SEED=17` shows what happened in that run.
+#[test]
+#[ignore = "shows a run, and judges nothing"]
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+fn show() {
+    let plan = Plan::of(setting("SIM_SEED", 1));
+    let played = play(&plan);
+    println!("{}\n{}", plan.to_test(), played.world.lock().trace);
+    println!("{:?}\n{}", measures(&played), judge(&played).join("\n"));
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bigin_sync::clock::{Clock, SharedClock, after};
+use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
 use bigin_sync::fake::sanity::{FakeSanity, Kind};
-use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::{bigin, sanity};
-use bigin_sync::store::Step;
 use bigin_sync::outbound::{Delivered, NoAnswer, Transport};
+use bigin_sync::store::Step;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::cast::{Cast, HANGS, POISON};
 use super::people::People;
-use super::plan::{Act, Dice, Fault, Op, Plan};
+use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan};
 
 /// The leads whose upsert Bigin may apply late have this long for it (`AMBIGUITY_DELAY` of these runs).
 pub const AMBIGUITY_DELAY: Duration = Duration::from_secs(120);
@@ -110,6 +110,8 @@ pub struct World {
     /// coming after a tag, or from being one that is early.
     pub late_changes: Vec<usize>,
     pub dropped_tokens: usize,
+    /// Answers with leads that were larger than the program reads.
+    pub too_large: usize,
     pub hook_posts: usize,
     /// Leads whose sync an operator has cancelled.
     pub cancelled: BTreeSet<String>,
@@ -164,6 +166,7 @@ impl World {
             most_in_flight: 0,
             late_changes: Vec::new(),
             dropped_tokens: 0,
+            too_large: 0,
             hook_posts: 0,
             cancelled: BTreeSet::new(),
             is_delivering: false,
@@ -263,7 +266,11 @@ impl World {
         let number = self.calls;
         self.calls += 1;
         let records = records(&request);
-        let fault = if self.is_calm { None } else { self.fault_of(op, nth, &request) };
+        let fault = if self.is_calm {
+            None
+        } else {
+            self.fault_of(op, nth, &request)
+        };
         self.log(&format!("{op:?} #{number} of {records}: {fault:?}"));
         if let Some(fault) = &fault {
             let fault = format!("{fault:?}");
@@ -344,7 +351,15 @@ impl World {
         if is_late {
             let model = self.bigin.model();
             let late = model.changes.iter().enumerate().skip(changes);
-            let is_insert = |change: &Change| matches!(change, Change::Upserted { action: bigin::Action::Insert, .. });
+            let is_insert = |change: &Change| {
+                matches!(
+                    change,
+                    Change::Upserted {
+                        action: bigin::Action::Insert,
+                        ..
+                    }
+                )
+            };
             let late = late.filter(|(_, change)| !is_insert(change));
             self.late_changes.extend(late.map(|(place, _)| place));
         }
@@ -357,6 +372,8 @@ impl World {
             (Some(Fault::LostAfter), _) | (_, None) => Err(NoAnswer::LOST),
             (_, Some(done)) => Ok(delivered(spoilt(done, fault.as_ref()))),
         };
+        let is_too_large = |reply: &Delivered| op == Op::Doc && reply.body.len() > MAX_ANSWER;
+        self.too_large += usize::from(reply.as_ref().is_ok_and(is_too_large));
         self.schedule(answer_after, Effect::Reply(number, op, answer, reply));
     }
 
@@ -400,7 +417,11 @@ impl World {
         let model = self.bigin.model();
         contacts(request).iter().position(|id| {
             let contact = model.contact(id);
-            contact.is_some_and(|contact| contact.text("Mailing_Street").is_some_and(|street| street.contains(DENIED)))
+            contact.is_some_and(|contact| {
+                contact
+                    .text("Mailing_Street")
+                    .is_some_and(|street| street.contains(DENIED))
+            })
         })
     }
 
@@ -471,7 +492,9 @@ impl World {
                 self.sanity.model().webhooks.reorder = *on;
                 "webhooks out of order"
             }
-            Act::RequestByPerson(_) | Act::PauseAll(_) | Act::CheckNow | Act::Retry(_) | Act::Cancel(_) => return false,
+            Act::RequestByPerson(_) | Act::PauseAll(_) | Act::CheckNow | Act::Retry(_) | Act::Cancel(_) => {
+                return false;
+            }
             _ => {
                 let done = self.people.act(act, &mut self.sanity.model(), &mut self.bigin.model());
                 done.unwrap_or("nothing")
@@ -516,7 +539,9 @@ impl World {
         let mut leads = lake.documents();
         !leads.any(|lead| {
             let id = lead["_id"].as_str().unwrap_or_default();
-            !id.contains('.') && lead.get("crmStatus").is_some_and(|status| status == REQUESTED) && !self.cancelled.contains(id)
+            !id.contains('.')
+                && lead.get("crmStatus").is_some_and(|status| status == REQUESTED)
+                && !self.cancelled.contains(id)
         })
     }
 
@@ -602,11 +627,16 @@ fn contains(body: &[u8], text: &str) -> bool {
 fn contacts(request: &Request) -> Vec<String> {
     if op(request) == Op::AddTags {
         let ids = request.url().query_pairs().find(|(name, _)| name == "ids");
-        return ids.map(|(_, ids)| ids.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        return ids
+            .map(|(_, ids)| ids.split(',').map(str::to_owned).collect())
+            .unwrap_or_default();
     }
     let body: Value = serde_json::from_slice(body(request)).unwrap_or_default();
     let records = body.get("data").and_then(Value::as_array);
-    let ids = records.into_iter().flatten().filter_map(|record| record.get("id")?.as_str());
+    let ids = records
+        .into_iter()
+        .flatten()
+        .filter_map(|record| record.get("id")?.as_str());
     ids.map(str::to_owned).collect()
 }
 
