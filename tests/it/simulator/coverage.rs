@@ -8,7 +8,7 @@ use bigin_sync::fake::{bigin, sanity};
 use super::play::Played;
 
 /// What must happen, and in one of how many runs at the least. A few runs need not show what is rarer than they are many.
-const REQUIRED: [(&str, u64); 68] = [
+pub const COMMON: [(&str, u64); 66] = [
     // People.
     ("requested", 2),
     ("requested again", 4),
@@ -44,8 +44,6 @@ const REQUIRED: [(&str, u64); 68] = [
     ("a lead hangs", 14),
     ("slow per record", 14),
     ("late inserts", 14),
-    ("a large lead", 40),
-    ("a lead that is too large", 40),
     // Calls to Bigin.
     ("bigin Status", 10),
     ("bigin Html", 10),
@@ -87,22 +85,66 @@ const REQUIRED: [(&str, u64); 68] = [
     ("ended cancelled", 10),
 ];
 
-/// How often each thing happened.
-#[derive(Debug, Default)]
-pub struct Coverage(BTreeMap<String, usize>);
+/// The same of one process on a file.
+pub const OF_ONE_PROCESS: [(&str, u64); 2] = [("a large lead", 40), ("a lead that is too large", 40)];
+
+/// The same of replicas, their lines and their server.
+pub const OF_REPLICAS: [(&str, u64); 15] = [
+    ("connections are cut", 10),
+    ("requests are swallowed", 10),
+    ("answers are swallowed", 10),
+    ("everything is swallowed", 10),
+    ("a line is slow", 10),
+    ("a commit is cut off", 10),
+    ("a commit's answer is cut off", 10),
+    ("a replica is stopped", 10),
+    ("a replica is stopped past its lease", 10),
+    ("all replicas are killed", 10),
+    ("the server stops at once", 20),
+    ("the server is killed", 20),
+    ("a start fails for want of the database", 50),
+    ("a webhook is to come again", 10),
+    ("a webhook is not answered", 10),
+];
+
+/// What must happen where the power is cut.
+pub const OF_POWER_CUTS: [(&str, u64); 8] = [
+    ("kill", 1),
+    ("requested", 1),
+    ("ended sent", 1),
+    ("a power cut", 1),
+    ("a cut before a flush", 1),
+    ("a cut in a write", 1),
+    ("a cut in a checkpoint", 4),
+    ("a webhook acknowledged before a cut", 1),
+];
+
+/// How often each thing happened, of what must.
+#[derive(Debug)]
+pub struct Coverage {
+    times: BTreeMap<String, usize>,
+    required: &'static [&'static [(&'static str, u64)]],
+}
 
 impl Coverage {
+    pub fn of(required: &'static [&'static [(&'static str, u64)]]) -> Self {
+        Self {
+            times: BTreeMap::new(),
+            required,
+        }
+    }
+
     pub fn add(&mut self, seen: &BTreeMap<String, usize>) {
         for (what, times) in seen {
-            *self.0.entry(what.clone()).or_default() += times;
+            *self.times.entry(what.clone()).or_default() += times;
         }
     }
 
     /// What happened too seldom for so many runs.
     pub fn missing(&self, runs: u64) -> Vec<String> {
-        let seldom = REQUIRED.iter().filter_map(|(what, in_runs)| {
+        let seldom = self.required.iter().copied().flatten().filter_map(|(what, in_runs)| {
             let least = usize::try_from(runs / in_runs).unwrap();
-            let times = self.0.get(*what).copied().unwrap_or(0);
+            let times = self.times.get(*what).copied().unwrap_or(0);
             (times < least).then(|| format!("{what}: {times} of {least}"))
         });
         seldom.collect()
@@ -111,7 +153,7 @@ impl Coverage {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, times) in &self.0 {
+        for (what, times) in &self.times {
             writeln!(f, "{times:>8}  {what}")?;
         }
         Ok(())
@@ -128,7 +170,17 @@ pub fn seen(played: &Played) -> BTreeMap<String, usize> {
     for (_, fault) in &played.stage.sanity.model().faults.struck {
         add(format!("sanity {}", variant(fault)), 1);
     }
-    add("kill".to_owned(), played.kills);
+    let power = &played.power;
+    for (what, times) in [
+        ("kill", played.kills),
+        ("a power cut", power.cuts),
+        ("a cut before a flush", power.unflushed),
+        ("a cut in a write", power.torn),
+        ("a cut in a checkpoint", power.in_checkpoint),
+        ("a webhook acknowledged before a cut", power.acknowledged),
+    ] {
+        add(what.to_owned(), times);
+    }
     let ledger = played.ledger;
     for (end, times) in [
         ("sent", ledger.sent),
