@@ -173,6 +173,19 @@ impl Stage {
         self.sanity.deliver_due().await;
     }
 
+    /// A signed webhook to the program at this address; the status and the answer's body, where it answers.
+    pub async fn webhook_to(&self, url: &str, lead: &str, rev: &str) -> Option<(u16, Value)> {
+        let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
+        let secret = self.sanity.webhook_secret().as_bytes();
+        let signature = sign(body.as_bytes(), 1_795_000_000_000, secret);
+        let request = client()
+            .post(format!("{url}/webhooks/sanity"))
+            .header(signature::HEADER, signature);
+        let answer = request.body(body).send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.json().await.unwrap_or_default()))
+    }
+
     pub fn says(&self, lead: &str, field: &str) -> Option<String> {
         self.sanity.model().text(lead, field).map(str::to_owned)
     }
@@ -265,17 +278,8 @@ impl Process {
 
     /// The same; `None` where nobody answers.
     pub async fn try_webhook(&self, stage: &Stage, lead: &str, rev: &str) -> Option<u16> {
-        let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
-        let signature = sign(
-            body.as_bytes(),
-            1_795_000_000_000,
-            stage.sanity.webhook_secret().as_bytes(),
-        );
-        let request = client()
-            .post(format!("{}/webhooks/sanity", self.url))
-            .header(signature::HEADER, signature);
-        let answer = request.body(body).send().await.ok()?;
-        Some(answer.status().as_u16())
+        let (status, _) = stage.webhook_to(&self.url, lead, rev).await?;
+        Some(status)
     }
 }
 

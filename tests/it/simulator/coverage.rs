@@ -115,7 +115,7 @@ pub const OF_POWER_CUTS: [(&str, u64); 8] = [
     ("a power cut", 1),
     ("a cut before a flush", 1),
     ("a cut in a write", 1),
-    ("a cut in a checkpoint", 4),
+    ("a cut in a checkpoint", 1),
     ("a webhook acknowledged before a cut", 1),
 ];
 

@@ -23,9 +23,21 @@ const RESTART: Duration = Duration::from_millis(300);
 /// A load balancer has noticed by then that a replica does not answer.
 const NOTICED: Duration = Duration::from_millis(500);
 
+/// What the line of the log has that says where the program listens.
+const LISTENS: &str = "\"address\"";
+
 /// The tables of the store.
 const TABLES: [&str; 10] = [
-    "sync", "event", "delivery", "lead", "breaker", "counter", "kept", "hold", "token_grant", "credit",
+    "sync",
+    "event",
+    "delivery",
+    "lead",
+    "breaker",
+    "counter",
+    "kept",
+    "hold",
+    "token_grant",
+    "credit",
 ];
 
 /// What a run takes place on.
@@ -41,7 +53,7 @@ pub enum Ground<'a> {
 
 /// What the processes share.
 enum Database<'a> {
-    File { path: PathBuf, power: Option<Power> },
+    File { path: PathBuf, power: Option<Box<Power>> },
     Server(Server<'a>),
 }
 
@@ -95,7 +107,7 @@ impl<'a> Fleet<'a> {
         let database = match ground {
             Ground::File => Database::File { path, power: None },
             Ground::PowerCuts { is_only_a_look } => Database::File {
-                power: Some(Power::new(&path, dice, is_only_a_look)),
+                power: Some(Box::new(Power::new(&path, dice, is_only_a_look))),
                 path,
             },
             Ground::Server(cluster) => Database::Server(Server {
@@ -135,7 +147,11 @@ impl<'a> Fleet<'a> {
         self.replicas.push(Replica {
             url: format!("http://127.0.0.1:{port}"),
             port,
-            log: if number == 0 { "log".to_owned() } else { format!("log-{number}") },
+            log: if number == 0 {
+                "log".to_owned()
+            } else {
+                format!("log-{number}")
+            },
             settings,
             line,
             process: None,
@@ -166,7 +182,7 @@ impl<'a> Fleet<'a> {
         eventually("the program listens", || {
             let ended = replica.process.as_mut().unwrap().child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {}", replica.log(stage));
-            let listens = replica.listens().then_some(());
+            let listens = replica.listens(stage).then_some(());
             async move { listens }
         })
         .await;
@@ -208,7 +224,7 @@ impl<'a> Fleet<'a> {
                 assert!(status.success(), "it did not stop well: {}", replica.log(stage));
             } else {
                 let life = replica.log(stage).split_off(replica.life);
-                assert!(!life.contains("\"address\""), "{status}, by itself: {life}");
+                assert!(!life.contains(LISTENS), "{status}, by itself: {life}");
                 assert!(life.contains("the database at"), "{status}, for another reason: {life}");
                 self.failed_starts += 1;
                 replica.starts_at = Instant::now() + RESTART;
@@ -217,7 +233,7 @@ impl<'a> Fleet<'a> {
             replica.is_stopping = false;
             replica.is_listening = false;
         } else if !replica.is_listening {
-            replica.is_listening = replica.listens();
+            replica.is_listening = replica.listens(stage);
         }
     }
 
@@ -325,7 +341,10 @@ impl<'a> Fleet<'a> {
         match &self.database {
             Database::File { path, power } => {
                 // What is left of a life, the next one is to find as it is.
-                let copy = power.as_ref().filter(|_| !self.is_running(0)).map(|_| power::copied(path));
+                let copy = power
+                    .as_ref()
+                    .filter(|_| !self.is_running(0))
+                    .map(|_| power::copied(path));
                 let path = copy.as_ref().map_or(path, |(_, path)| path);
                 let database = Connection::open(path).unwrap();
                 let mut query = database.prepare(sql).unwrap();
@@ -349,7 +368,10 @@ impl<'a> Fleet<'a> {
         match &self.database {
             Database::File { .. } => String::new(),
             Database::Server(_) => {
-                let rows = TABLES.map(|table| self.look(&format!("SELECT CAST({table} AS TEXT) FROM {table}")).join("\n"));
+                let rows = TABLES.map(|table| {
+                    self.look(&format!("SELECT CAST({table} AS TEXT) FROM {table}"))
+                        .join("\n")
+                });
                 rows.join("\n")
             }
         }
@@ -396,8 +418,9 @@ impl Replica {
         std::fs::read_to_string(stage.folder.path().join(&self.log)).unwrap_or_default()
     }
 
-    fn listens(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    /// Whether it takes requests, and will stop gently where it is told to.
+    fn listens(&self, stage: &Stage) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.log(stage)[self.life..].contains(LISTENS)
     }
 
     fn signal(&self, signal: Signal) {

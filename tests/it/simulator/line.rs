@@ -1,7 +1,7 @@
 //! The line between one replica and the PostgreSQL server: passes bytes on, and is cut, goes silent or becomes slow.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -25,7 +25,6 @@ use self::plan::Plan;
 use self::play::Played;
 use crate::cluster::Cluster;
 
-
 /// What the program runs on.
 struct Mode {
     /// Where what is kept of a run is found.

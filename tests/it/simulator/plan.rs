@@ -106,6 +106,8 @@ pub enum Act {
     RepeatWebhook,
     OldWebhookAgain,
     LateWebhooks,
+    /// So many webhooks for leads that are not there any more: the WAL grows until it is carried over into the database.
+    Flood(usize),
     Reorder(bool),
     Bigin(CallKind, Fault),
     Sanity(Kind, SanityFault),
@@ -217,7 +219,11 @@ impl Plan {
             let (on, off) = dice.switch(&profile);
             acts.extend([(at, on), (at + lasting, off)]);
         }
-        for _ in 0..if profile.calm { 0 } else { dice.between(least_kills, if replicas > 1 { 3 } else { 4 }) } {
+        for _ in 0..if profile.calm {
+            0
+        } else {
+            dice.between(least_kills, if replicas > 1 { 3 } else { 4 })
+        } {
             let at = dice.between(100, scene);
             let kill = dice.kill(replicas);
             // So that the call is still under way when the program dies.
@@ -227,6 +233,10 @@ impl Plan {
         }
         if dice.chance(0.2) {
             acts.push((dice.between(100, scene), Act::Stop(dice.index(replicas))));
+        }
+        if least_kills > 0 {
+            let webhooks = dice.between(100, 200);
+            acts.push((dice.up_to(scene / 2), Act::Flood(usize::try_from(webhooks).unwrap())));
         }
         if replicas > 1 {
             acts.extend(dice.troubles_of_replicas(replicas, scene));
@@ -420,7 +430,9 @@ impl Dice {
             match fault {
                 line::Fault::Cut | line::Fault::AtCommit { .. } => continue,
                 // What was held back arrives late, or never.
-                line::Fault::Silent { .. } if self.chance(0.5) => acts.push((end, Act::Line(replica, line::Fault::Cut))),
+                line::Fault::Silent { .. } if self.chance(0.5) => {
+                    acts.push((end, Act::Line(replica, line::Fault::Cut)))
+                }
                 _ => {}
             }
             acts.push((end, Act::LineWell(replica)));

@@ -11,6 +11,7 @@ use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::{Attempt, Message, MessageState, Model as Lake};
 use bigin_sync::store::Ledger;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::people::{People, lead_id};
 use super::plan::{Act, Dice, Freeze, Kill, PAST_LEASE, Plan, When};
 use super::power::Report;
 use crate::process::Stage;
-use crate::world::{ADMIN_TOKEN, answer, client};
+use crate::world::{ADMIN_TOKEN, client};
 
 /// The delay of these runs: long enough that kills, edits and withdrawals fall into it.
 pub const TAG_DELAY: Duration = Duration::from_millis(400);
@@ -252,6 +253,7 @@ impl Player<'_> {
                 self.troubles += 1;
             }
             Act::RequestByPerson(lead) => self.request_by_person(*lead).await,
+            Act::Flood(webhooks) => self.flood(*webhooks).await,
             Act::Bigin(..)
             | Act::Sanity(..)
             | Act::BiginDown(_)
@@ -389,6 +391,27 @@ impl Player<'_> {
         }
     }
 
+    async fn flood(&mut self, webhooks: usize) {
+        let Some(url) = self.fleet.next_url() else { return };
+        let webhook = async |number: usize| {
+            let lead = format!("nobody-{number}");
+            let at = SystemClock::new().now();
+            let answer = self.stage.webhook_to(&url, &lead, "r").await;
+            // It counts like one of Sanity's.
+            let attempt = Attempt {
+                message: lead.clone(),
+                document: lead,
+                at,
+                status: answer.as_ref().map(|(status, _)| *status),
+                answer: answer.map(|(_, body)| body),
+            };
+            self.stage.sanity.model().deliveries.push(attempt);
+        };
+        let numbers = futures_util::stream::iter(0..webhooks);
+        numbers.for_each_concurrent(4, webhook).await;
+        self.saw("a flood of webhooks");
+    }
+
     /// Waits for the moment, as long as it may take to come.
     async fn moment(&mut self, when: When) {
         let before = self.count(when);
@@ -453,7 +476,11 @@ impl Player<'_> {
         let refused = |attempt: &&Attempt| matches!(attempt.status, Some(500..));
         let lake = self.stage.sanity.model();
         let refused = lake.deliveries.iter().filter(refused).count();
-        let unanswered = lake.deliveries.iter().filter(|attempt| attempt.status.is_none()).count();
+        let unanswered = lake
+            .deliveries
+            .iter()
+            .filter(|attempt| attempt.status.is_none())
+            .count();
         drop(lake);
         for (what, times) in [
             ("a commit is cut off", lost),
@@ -509,17 +536,25 @@ impl Player<'_> {
         let begun = Instant::now();
         while !self.fleet.is_whole() {
             self.pass_until(Instant::now() + Duration::from_millis(15)).await;
-            assert!(begun.elapsed() < PATIENCE, "it does not start again: {}", self.stage.log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it does not start again: {}",
+                self.stage.log()
+            );
         }
     }
 
     /// Waits until no lead is on its way any more; the ledger, and whatever the program says to those who ask.
     async fn rest(&mut self) -> (Ledger, String) {
-        let patience = if self.plan.replicas > 1 { PATIENCE_WITH_REPLICAS } else { PATIENCE };
+        let patience = if self.plan.replicas > 1 {
+            PATIENCE_WITH_REPLICAS
+        } else {
+            PATIENCE
+        };
         let begun = Instant::now();
         let health = loop {
             self.pass_until(Instant::now() + Duration::from_millis(30)).await;
-            let health = self.ask("/api/health").await;
+            let health = self.ask("/api/health").await.unwrap_or_default();
             let is_over = health["ledger"]["in_progress"] == 0 && !asks_still(&self.stage.sanity.model());
             if is_over || begun.elapsed() > patience {
                 break health;
@@ -527,16 +562,16 @@ impl Player<'_> {
         };
         let mut answers = health.to_string();
         for path in ["/livez", "/readyz", "/api/syncs?limit=200"] {
-            answers.push_str(&self.ask(path).await.to_string());
+            answers.push_str(&self.ask(path).await.expect("it answers").to_string());
         }
         (serde_json::from_value(health["ledger"].clone()).unwrap(), answers)
     }
 
-    async fn ask(&mut self, path: &str) -> Value {
-        let url = self.fleet.next_url().unwrap();
-        answer(client().get(format!("{url}{path}")).bearer_auth(ADMIN_TOKEN))
-            .await
-            .1
+    /// What one of the processes says; nothing from one that has ended, which shows when it is looked after.
+    async fn ask(&mut self, path: &str) -> Option<Value> {
+        let url = self.fleet.next_url()?;
+        let request = client().get(format!("{url}{path}")).bearer_auth(ADMIN_TOKEN);
+        request.send().await.ok()?.json().await.ok()
     }
 }
 

@@ -2,6 +2,7 @@
 //! rollback journal, what it flushes, and when it answers. From the record come the files that a cut at any moment could have
 //! left behind: all that was flushed, and of the rest any part.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,15 +131,26 @@ impl Power {
         assert!(is_complete, "the record is not complete: {} entries", entries.len());
     }
 
-    /// Half of the moments are those right after an answer: whatever it promises must be on the disk.
+    /// Moments right after an answer, whose promise must be on the disk; in a checkpoint, when the database itself is
+    /// written; and any.
     fn moments(&mut self, entries: &[Entry<'_>]) -> Vec<usize> {
-        let answers: Vec<usize> = (0..entries.len()).filter(|place| entries[*place].kind == b'a').collect();
+        let those = |is_one: fn(&Entry<'_>) -> bool| -> Vec<usize> {
+            let places = entries.iter().enumerate().filter(|(_, entry)| is_one(entry));
+            places.map(|(place, _)| place).collect()
+        };
+        let kinds = [
+            those(|entry| entry.kind == b'a'),
+            those(|entry| entry.kind == b'w' && entry.file == 0),
+            those(|_| true),
+        ];
         let mut moments = Vec::new();
-        for number in 0..if entries.is_empty() { 0 } else { CUTS_A_LIFE } {
-            moments.push(match answers.len() {
-                1.. if number % 2 == 0 => answers[self.dice.index(answers.len())],
-                _ => self.dice.index(entries.len()),
-            });
+        for kind in kinds
+            .iter()
+            .filter(|places| !places.is_empty())
+            .cycle()
+            .take(CUTS_A_LIFE)
+        {
+            moments.push(kind[self.dice.index(kind.len())]);
         }
         moments.sort_unstable();
         moments
@@ -193,7 +205,10 @@ impl Power {
         let deliveries = ids("SELECT id FROM delivery").map_err(told)?.len();
         let lost = self.acknowledged.iter().filter(|sync| !syncs.contains(sync)).count();
         let joined = self.acknowledged.len().saturating_sub(deliveries);
-        Ok((lost + joined > 0).then(|| format!("{lost} syncs and {joined} deliveries that were acknowledged are lost")))
+        Ok(
+            (lost + joined > 0)
+                .then(|| format!("{lost} syncs and {joined} deliveries that were acknowledged are lost")),
+        )
     }
 }
 
@@ -328,7 +343,10 @@ impl Disk {
 
     fn is_unflushed(&self) -> bool {
         let named = self.names.into_iter().flatten();
-        !self.names_since.is_empty() || named.into_iter().any(|content| !self.contents[content].since.is_empty())
+        !self.names_since.is_empty()
+            || named
+                .into_iter()
+                .any(|content| !self.contents[content].since.is_empty())
     }
 
     fn is_in_checkpoint(&self) -> bool {
@@ -373,7 +391,11 @@ impl Content {
         let mut is_torn = false;
         for (place, change) in self.since.iter().enumerate() {
             let is_there = if any { dice.chance(0.5) } else { place < first };
-            let may_be_torn = if any { dice.chance(0.3) } else { place == first && dice.chance(0.5) };
+            let may_be_torn = if any {
+                dice.chance(0.3)
+            } else {
+                place == first && dice.chance(0.5)
+            };
             if may_be_torn {
                 is_torn |= change.tear(&mut bytes, dice);
             } else if is_there {
@@ -434,7 +456,11 @@ fn files_at(database: &Path) -> Files {
 fn write_files(database: &Path, files: &Files) {
     let mut memory = OsString::from(database);
     memory.push("-shm");
-    for (path, file) in paths(database).into_iter().chain([memory.into()]).zip(files.iter().chain([&None])) {
+    for (path, file) in paths(database)
+        .into_iter()
+        .chain([memory.into()])
+        .zip(files.iter().chain([&None]))
+    {
         match file {
             Some(bytes) => std::fs::write(path, bytes).unwrap(),
             None if path.exists() => std::fs::remove_file(path).unwrap(),
@@ -484,4 +510,40 @@ pub fn program_that_does_not_flush_commits(folder: &Path) -> PathBuf {
     let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(has(normal) && !has(full), "the program has no such statement");
     copy
+}
+
+#[test]
+fn cuts_leave_what_was_flushed_and_any_part_of_the_rest() {
+    let entry = |kind: u8, offset: usize, bytes: &'static [u8]| Entry {
+        kind,
+        file: 1,
+        offset,
+        bytes,
+    };
+    let mut disk = Disk::of(&[None, None, None]);
+    for entry in [
+        entry(b'c', 0, b""),
+        entry(b'd', 0, b""),
+        entry(b'w', 0, b"flushed"),
+        entry(b'f', 0, b""),
+        entry(b'w', 7, b" one"),
+        entry(b'w', 11, b" two"),
+    ] {
+        disk.apply(&entry);
+    }
+    let mut dice = Dice::of(1);
+    let left: BTreeSet<Vec<u8>> = (0..500)
+        .map(|_| disk.left(&mut dice).files[1].clone().unwrap())
+        .collect();
+    let all: [&[u8]; 4] = [b"flushed", b"flushed one", b"flushed one two", b"flushed\0\0\0\0 two"];
+    assert_eq!(left, all.map(<[u8]>::to_vec).into());
+
+    disk.apply(&entry(b'u', 0, b""));
+    let gone = |disk: &Disk, dice: &mut Dice| (0..100).filter(|_| disk.left(dice).files[1].is_none()).count();
+    assert!(
+        (1..100).contains(&gone(&disk, &mut dice)),
+        "until the folder is flushed"
+    );
+    disk.apply(&entry(b'd', 0, b""));
+    assert_eq!(gone(&disk, &mut dice), 100);
 }
