@@ -23,7 +23,7 @@ use self::coverage::Coverage;
 use self::fleet::Ground;
 use self::plan::Plan;
 use self::play::Played;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 
 /// What the program runs on.
 struct Mode {
@@ -36,7 +36,7 @@ struct Mode {
     plan: fn(u64) -> Plan,
     ground: fn(Option<&Cluster>) -> Ground<'_>,
     has_server: bool,
-    required: &'static [&'static [(&'static str, u64)]],
+    required: &'static [(&'static str, u64)],
 }
 
 /// One process on a file.
@@ -47,7 +47,7 @@ const ON_SQLITE: Mode = Mode {
     plan: Plan::of,
     ground: |_| Ground::File,
     has_server: false,
-    required: &[&coverage::COMMON, &coverage::OF_ONE_PROCESS],
+    required: &coverage::OF_ONE_PROCESS,
 };
 
 /// The same, with a power cut at each end of the process.
@@ -58,7 +58,7 @@ const WITH_POWER_CUTS: Mode = Mode {
     plan: Plan::of_power_cuts,
     ground: |_| Ground::PowerCuts { is_only_a_look: false },
     has_server: false,
-    required: &[&coverage::OF_POWER_CUTS],
+    required: &coverage::OF_POWER_CUTS,
 };
 
 /// Three replicas on a server.
@@ -69,7 +69,7 @@ const ON_POSTGRESQL: Mode = Mode {
     plan: Plan::of_replicas,
     ground: |server| Ground::Server(server.expect("it was started")),
     has_server: true,
-    required: &[&coverage::COMMON, &coverage::OF_REPLICAS],
+    required: &coverage::OF_REPLICAS,
 };
 
 #[expect(
@@ -157,7 +157,7 @@ fn run(mode: &Mode, first: u64, seeds: u64, coverage: &mut Coverage, faults: &mu
     std::thread::scope(|scope| {
         for _ in 0..setting("SIM_AT_ONCE", mode.at_once).min(seeds) {
             scope.spawn(|| {
-                let start = || mode.has_server.then(|| Cluster::start_on(fleet::own_port()));
+                let start = || mode.has_server.then(server);
                 let mut server = start();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -184,6 +184,15 @@ fn run(mode: &Mode, first: u64, seeds: u64, coverage: &mut Coverage, faults: &mu
             });
         }
     });
+}
+
+/// A server whose commits are not on its disk when it answers, unless the program asks for it: one that ends loses them.
+fn server() -> Cluster {
+    let server = Cluster::start_on(fleet::own_port());
+    for statement in ["ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()"] {
+        cluster::tell(&server.url("postgres"), statement);
+    }
+    server
 }
 
 /// One run: what was seen, and what is wrong. Where something is, the schedule and the log are kept.

@@ -489,7 +489,9 @@ impl Player<'_> {
             ("a webhook is not answered", unanswered),
             ("a start fails for want of the database", self.fleet.failed_starts),
         ] {
-            *self.seen.entry(what.to_owned()).or_default() += times;
+            if times > 0 {
+                *self.seen.entry(what.to_owned()).or_default() += times;
+            }
         }
     }
 
