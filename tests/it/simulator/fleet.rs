@@ -232,6 +232,8 @@ impl<'a> Fleet<'a> {
             replica.process = None;
             replica.is_stopping = false;
             replica.is_listening = false;
+            // It was stopped after its end.
+            replica.frozen = None;
         } else if !replica.is_listening {
             replica.is_listening = replica.listens(stage);
         }

@@ -123,8 +123,15 @@ pub enum Act {
     Freeze(Freeze),
     Line(usize, line::Fault),
     LineWell(usize),
-    /// The server ends, for so long.
-    Crash(Crash, u64),
+    Crash(Outage),
+}
+
+/// An end of the server, and the time until it starts again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outage {
+    pub how: Crash,
+    pub when: When,
+    pub lasting: u64,
 }
 
 /// A SIGSTOP, and the time until the SIGCONT.
@@ -451,8 +458,13 @@ impl Dice {
             acts.push((at, Act::Freeze(freeze)));
         }
         if self.chance(0.35) {
-            let how = self.one_of(&[Crash::Immediate, Crash::Kill]);
-            acts.push((self.between(100, scene), Act::Crash(how, self.between(50, 1_200))));
+            let outage = Outage {
+                how: self.one_of(&[Crash::Immediate, Crash::Kill]),
+                // Mostly when something was just stored.
+                when: if self.chance(0.6) { When::Webhook } else { self.when() },
+                lasting: self.between(50, 1_200),
+            };
+            acts.push((self.between(100, scene / 2), Act::Crash(outage)));
         }
         acts.push((scene, Act::LateWebhooks));
         acts

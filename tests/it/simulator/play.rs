@@ -20,7 +20,7 @@ use super::cast::{HANGS, POISON};
 use super::fleet::{Crash, Fleet, Ground};
 use super::line;
 use super::people::{People, lead_id};
-use super::plan::{Act, Dice, Freeze, Kill, PAST_LEASE, Plan, When};
+use super::plan::{Act, Dice, Freeze, Kill, Outage, PAST_LEASE, Plan, When};
 use super::power::Report;
 use crate::process::Stage;
 use crate::world::{ADMIN_TOKEN, client};
@@ -244,14 +244,7 @@ impl Player<'_> {
             Act::Freeze(freeze) => self.freeze(freeze).await,
             Act::Line(replica, fault) => self.strike(*replica, *fault),
             Act::LineWell(replica) => self.fleet.line(*replica).heal(),
-            Act::Crash(how, down_for) => {
-                self.fleet.crash(*how, Duration::from_millis(*down_for));
-                self.saw(match how {
-                    Crash::Immediate => "the server stops at once",
-                    Crash::Kill => "the server is killed",
-                });
-                self.troubles += 1;
-            }
+            Act::Crash(outage) => self.crash(outage).await,
             Act::RequestByPerson(lead) => self.request_by_person(*lead).await,
             Act::Flood(webhooks) => self.flood(*webhooks).await,
             Act::Bigin(..)
@@ -454,6 +447,16 @@ impl Player<'_> {
         self.saw(match freeze.lasting {
             PAST_LEASE.. => "a replica is stopped past its lease",
             _ => "a replica is stopped",
+        });
+    }
+
+    async fn crash(&mut self, outage: &Outage) {
+        self.moment(outage.when).await;
+        self.fleet.crash(outage.how, Duration::from_millis(outage.lasting));
+        self.troubles += 1;
+        self.saw(match outage.how {
+            Crash::Immediate => "the server stops at once",
+            Crash::Kill => "the server is killed",
         });
     }
 
