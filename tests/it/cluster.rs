@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bigin_sync::clock::SharedClock;
 use bigin_sync::database::Database;
@@ -33,7 +34,12 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a server and starts it, on a port of this machine.
     pub fn start() -> Self {
-        let cluster = Self::prepare();
+        Self::start_on(any_port())
+    }
+
+    /// The same on this port: one that the system gives nobody else while the server is down.
+    pub fn start_on(port: u16) -> Self {
+        let cluster = Self::prepare(port);
         let password = cluster.folder.path().join("password");
         let data = cluster.data();
         let mut init = cluster.program("initdb");
@@ -51,19 +57,14 @@ impl Cluster {
 
     /// A standby of this server, with a port of its own.
     pub fn standby(&self) -> Self {
-        let standby = Self::prepare();
+        let standby = Self::prepare(any_port());
         standby.follow(self);
         standby
     }
 
-    /// The folder and the port of a server that is not there yet.
-    fn prepare() -> Self {
+    /// The folder of a server that is not there yet.
+    fn prepare(port: u16) -> Self {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir_in("/tmp").unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
         if is_root() {
             run(Command::new("chown").args(["-R", USER]).arg(folder.path()));
@@ -156,11 +157,11 @@ impl Cluster {
             self.program("pg_ctl")
         };
         start.args(["start", "--wait", "--silent", "--options", &options]);
-        run(start
-            .arg("--log")
-            .arg(self.folder.path().join("log"))
-            .arg("--pgdata")
-            .arg(self.data()));
+        let log = self.folder.path().join("log");
+        start.arg("--log").arg(&log).arg("--pgdata").arg(self.data());
+        let output = start.output().unwrap();
+        let log = || std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(output.status.success(), "{start:?}: {output:?}: {}", log());
     }
 
     /// Stops it as a crash does: what was committed is found again from the log.
@@ -171,16 +172,41 @@ impl Cluster {
             .arg(self.data()));
     }
 
+    /// Ends it with `kill -9`, and all its connections with it.
+    pub fn kill(&self) {
+        let (postmaster, _) = self.processes();
+        run(Command::new("kill").args(["-STOP", &postmaster]));
+        // From here on it starts no other.
+        wait_until(|| state(&postmaster) == Some('T'));
+        let (_, children) = self.processes();
+        let all = children.iter().chain([&postmaster]);
+        // Where one of its children has ended meanwhile, `kill` says so, and ends the others.
+        let mut kill = Command::new("kill");
+        kill.arg("-KILL").args(all.clone()).stderr(Stdio::null());
+        kill.status().unwrap();
+        // One that has ended stays on as a zombie until somebody asks for its end.
+        wait_until(|| all.clone().all(|process| matches!(state(process), None | Some('Z'))));
+        // A zombie would pass for a running server.
+        let lock = format!(".s.PGSQL.{}.lock", self.port);
+        for lock in [self.data().join("postmaster.pid"), self.folder.path().join(lock)] {
+            std::fs::remove_file(lock).unwrap();
+        }
+    }
+
     /// Holds the server and all its connections as they are, which then say nothing any more, or lets them go on.
     pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let (postmaster, children) = self.processes();
+        run(Command::new("kill").arg(signal).arg(&postmaster).args(children));
+    }
+
+    /// The ids of the server's first process and of those that it has started.
+    fn processes(&self) -> (String, Vec<String>) {
         let postmaster = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         let postmaster = postmaster.lines().next().unwrap().to_owned();
-        let signal = if frozen { "-STOP" } else { "-CONT" };
         let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
-        run(Command::new("kill")
-            .arg(signal)
-            .arg(&postmaster)
-            .args(children.split_whitespace()));
+        let children = children.split_whitespace().map(str::to_owned).collect();
+        (postmaster, children)
     }
 
     /// Sets its clock apart from this machine's by so much, like `+1h`. One that was started before the first time goes by
@@ -245,6 +271,11 @@ impl Drop for Cluster {
         // It has ended where the story was that it does.
         let _ = stop.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
+}
+
+fn any_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// Makes an empty database on the server of this address, and returns the address of the database.
@@ -348,6 +379,18 @@ pub fn faketime() -> PathBuf {
         library.exists().then_some(library)
     });
     library.last().expect("libfaketime is installed")
+}
+
+/// What a process does: running, sleeping, stopped; `None` where there is none.
+fn state(process: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn is_root() -> bool {

@@ -34,6 +34,7 @@ pub struct Stage {
     pub sanity: FakeSanity,
     pub folder: tempfile::TempDir,
     pub env: BTreeMap<String, String>,
+    pub program: PathBuf,
 }
 
 impl Stage {
@@ -64,6 +65,7 @@ impl Stage {
             sanity,
             folder: tempfile::tempdir().unwrap(),
             env,
+            program: env!("CARGO_BIN_EXE_bigin-sync").into(),
         }
     }
 
@@ -72,7 +74,7 @@ impl Stage {
     }
 
     fn command(&self) -> Command {
-        let mut command = binary();
+        let mut command = Command::new(&self.program);
         command
             .arg("serve")
             .env_clear()
@@ -122,20 +124,27 @@ impl Stage {
         self.serve_by(command).await
     }
 
-    async fn serve_by(&self, mut command: Command) -> Process {
-        let mut log = std::fs::OpenOptions::new();
-        let log = log
+    /// Starts the program with further settings and a log file of its own, and does not wait for it: a replica among others.
+    pub fn spawn(&self, log: &str, settings: &BTreeMap<String, String>) -> Child {
+        let mut command = self.command();
+        command.envs(settings);
+        self.child(command, log)
+    }
+
+    fn child(&self, mut command: Command, log: &str) -> Child {
+        let mut file = std::fs::OpenOptions::new();
+        let file = file
             .create(true)
             .append(true)
-            .open(self.folder.path().join("log"))
+            .open(self.folder.path().join(log))
             .unwrap();
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        command.spawn().unwrap()
+    }
+
+    async fn serve_by(&self, command: Command) -> Process {
         let started = self.log().len();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = self.child(command, "log");
         let mut process = Process {
             child,
             url: String::new(),
@@ -162,6 +171,19 @@ impl Stage {
             .publish(with(lead, json!({ "crmStatus": "REQUESTED" })))
             .unwrap();
         self.sanity.deliver_due().await;
+    }
+
+    /// A signed webhook to the program at this address; the status and the answer's body, where it answers.
+    pub async fn webhook_to(&self, url: &str, lead: &str, rev: &str) -> Option<(u16, Value)> {
+        let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
+        let secret = self.sanity.webhook_secret().as_bytes();
+        let signature = sign(body.as_bytes(), 1_795_000_000_000, secret);
+        let request = client()
+            .post(format!("{url}/webhooks/sanity"))
+            .header(signature::HEADER, signature);
+        let answer = request.body(body).send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.json().await.unwrap_or_default()))
     }
 
     pub fn says(&self, lead: &str, field: &str) -> Option<String> {
@@ -256,17 +278,8 @@ impl Process {
 
     /// The same; `None` where nobody answers.
     pub async fn try_webhook(&self, stage: &Stage, lead: &str, rev: &str) -> Option<u16> {
-        let body = json!({ "_id": lead, "_type": "dbrLead", "_rev": rev, "crmStatus": "REQUESTED" }).to_string();
-        let signature = sign(
-            body.as_bytes(),
-            1_795_000_000_000,
-            stage.sanity.webhook_secret().as_bytes(),
-        );
-        let request = client()
-            .post(format!("{}/webhooks/sanity", self.url))
-            .header(signature::HEADER, signature);
-        let answer = request.body(body).send().await.ok()?;
-        Some(answer.status().as_u16())
+        let (status, _) = stage.webhook_to(&self.url, lead, rev).await?;
+        Some(status)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules, Trace};
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::fake::sanity::Document;
+use bigin_sync::fake::sanity::{Attempt, Document};
 use serde_json::Value;
 
 use super::cast::{PRIVATE, names};
@@ -31,6 +31,8 @@ pub fn judge(plan: &Plan, played: &Played) -> Vec<String> {
                 .map(move |fault| format!("{}: {fault}", verdict.promise))
         })
         .collect();
+    let cuts = played.power.losses.iter().chain(&played.power.disorder);
+    faults.extend(cuts.map(|fault| format!("after a power cut: {fault}")));
     let mut rivals = rivals(&evidence);
     if was_refused_as_a_whole(played) {
         rivals.extend(played.people.asked.keys().cloned());
@@ -132,19 +134,24 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
         rules: Rules {
             tag_delay: TAG_DELAY,
             slack: SLACK,
-            glance: Duration::from_millis(if plan.profile.slow { 4_000 } else { 1_500 }),
+            glance: Duration::from_millis(match (plan.replicas, plan.profile.slow) {
+                (1, false) => 1_500,
+                (1, true) => 4_000,
+                // Between a read and its tag the lease may be renewed, on a line that says nothing.
+                _ => 8_000,
+            }),
             tags: vec!["DBR_Dashboard_Import".to_owned()],
             // A grant may have been lost with its answer, or with the process that got it.
-            most_grants: (1 + drops + token_faults + played.kills).min(9),
-            // The calls of a killed process go on for a while beside those of the next.
-            most_in_flight: if played.kills > 0 { 8 } else { 4 },
+            most_grants: (1 + drops + token_faults + played.kills + played.troubles).min(9),
+            // The calls of a killed process, or of one that is held past its lease, go on for a while beside those of the next.
+            most_in_flight: if played.kills + played.troubles > 0 { 8 } else { 4 },
             together: 0,
             by_phone: !plan.profile.lead_id_field,
             region: "GB".to_owned(),
         },
         asked: Vec::new(),
         transactions: lake.transactions.clone(),
-        deliveries: lake.deliveries.clone(),
+        deliveries: lake.deliveries.iter().map(|attempt| told(plan, attempt)).collect(),
         contacts: crm
             .contacts()
             .map(|(id, contact)| (id.to_owned(), contact.clone()))
@@ -174,6 +181,14 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
     evidence
 }
 
+/// What Sanity knows of a delivery. Where the answer to a commit was cut off, a webhook that is told to come again may have
+/// been stored.
+fn told(plan: &Plan, attempt: &Attempt) -> Attempt {
+    let mut told = attempt.clone();
+    told.status = attempt.status.filter(|status| plan.replicas == 1 || *status < 500);
+    told
+}
+
 fn traces(played: &Played) -> Vec<Trace> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(played.stage.folder.path()).unwrap() {
@@ -185,6 +200,7 @@ fn traces(played: &Played) -> Vec<Trace> {
     };
     vec![
         trace("the log or the database", files),
+        trace("the server's tables", played.stored.clone().into_bytes()),
         trace("answers", played.answers.clone().into_bytes()),
     ]
 }

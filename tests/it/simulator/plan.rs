@@ -10,9 +10,20 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::cast::Cast;
+use super::fleet::Crash;
+use super::line;
 
 /// Everything happens within this time; then all is mended, and the service gets as long as it needs.
 const SCENE: u64 = 3_500;
+
+/// The same with replicas, whose work waits for leases that were lost.
+const SCENE_OF_REPLICAS: u64 = 7_000;
+
+/// Replicas of a run on a PostgreSQL server.
+const REPLICAS: usize = 3;
+
+/// Milliseconds after which a lease of these runs (3 s) is over.
+pub const PAST_LEASE: u64 = 3_200;
 
 /// A lead that can be read, if not together with many others, and one that cannot.
 pub const LARGE: usize = 3_000_000;
@@ -22,6 +33,7 @@ pub const TOO_LARGE: usize = 9_000_000;
 #[derive(Debug)]
 pub struct Plan {
     pub seed: u64,
+    pub replicas: usize,
     pub profile: Profile,
     pub cast: Cast,
     /// When, in milliseconds, and what; in this order.
@@ -94,6 +106,8 @@ pub enum Act {
     RepeatWebhook,
     OldWebhookAgain,
     LateWebhooks,
+    /// So many webhooks for leads that are not there any more: the WAL grows until it is carried over into the database.
+    Flood(usize),
     Reorder(bool),
     Bigin(CallKind, Fault),
     Sanity(Kind, SanityFault),
@@ -105,12 +119,33 @@ pub enum Act {
     DropTokens,
     Latency(u64),
     Kill(Kill),
-    Stop,
+    Stop(usize),
+    Freeze(Freeze),
+    Line(usize, line::Fault),
+    LineWell(usize),
+    Crash(Outage),
+}
+
+/// An end of the server, and the time until it starts again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outage {
+    pub how: Crash,
+    pub when: When,
+    pub lasting: u64,
+}
+
+/// A SIGSTOP, and the time until the SIGCONT.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Freeze {
+    pub replica: usize,
+    pub when: When,
+    pub lasting: u64,
 }
 
 /// A SIGKILL, and the time until the next start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kill {
+    pub replicas: Vec<usize>,
     pub when: When,
     pub then_after: u64,
     pub down_for: u64,
@@ -137,25 +172,47 @@ impl When {
 }
 
 impl Plan {
+    /// A run of one process on a file.
     pub fn of(seed: u64) -> Self {
-        let mut dice = Dice(StdRng::seed_from_u64(seed));
-        let profile = dice.profile();
+        Self::with(seed, 1, 0)
+    }
+
+    /// The same, with a process that ends more than once.
+    pub fn of_power_cuts(seed: u64) -> Self {
+        Self::with(seed, 1, 2)
+    }
+
+    /// A run of replicas on a server.
+    pub fn of_replicas(seed: u64) -> Self {
+        Self::with(seed, REPLICAS, 0)
+    }
+
+    fn with(seed: u64, replicas: usize, least_kills: u64) -> Self {
+        let mut dice = Dice::of(seed);
+        // What befalls replicas can leave any upsert without a recorded end, and so can a kill.
+        let may_be_calm = replicas == 1 && least_kills == 0;
+        let mut profile = dice.profile(may_be_calm);
+        if replicas > 1 {
+            // Three replicas without optimisation would spend their time on its bytes.
+            profile.large = 0;
+        }
         let cast = Cast::of(&mut dice, &profile);
+        let scene = if replicas > 1 { SCENE_OF_REPLICAS } else { SCENE };
         let mut acts = Vec::new();
-        let rush = dice.up_to(1_200);
+        let rush = dice.up_to(scene / 3);
         for lead in 0..cast.leads.len() {
             // Many ask at the same moment, as they do after an import.
-            let at = if dice.chance(0.5) { rush } else { dice.up_to(1_700) };
+            let at = if dice.chance(0.5) { rush } else { dice.up_to(scene / 2) };
             acts.push((at, Act::Request(lead)));
         }
         for _ in 0..dice.between(6, 24) {
-            let at = dice.up_to(SCENE);
+            let at = dice.up_to(scene);
             acts.extend(dice.human(&profile, cast.leads.len(), at));
         }
         // Corrected, and corrected back by a stale draft, such an email is another contact's by then.
         acts.retain(|(_, act)| !matches!(act, Act::Edit(lead, edit) if edit.get("emailAddress").is_some() && cast.is_known(*lead)));
         for _ in 0..dice.between(3, 14) {
-            let at = dice.up_to(SCENE);
+            let at = dice.up_to(scene);
             let fault = dice.fault(&profile);
             if matches!(fault, Act::Bigin(CallKind::Token, _)) {
                 // Else nobody would ask for a token.
@@ -164,25 +221,37 @@ impl Plan {
             acts.push((at, fault));
         }
         for _ in 0..dice.up_to(4) {
-            let at = dice.up_to(SCENE - 600);
+            let at = dice.up_to(scene - 600);
             let lasting = dice.between(50, 600);
             let (on, off) = dice.switch(&profile);
             acts.extend([(at, on), (at + lasting, off)]);
         }
-        for _ in 0..if profile.calm { 0 } else { dice.up_to(4) } {
-            let at = dice.between(100, SCENE);
-            let kill = dice.kill();
+        for _ in 0..if profile.calm {
+            0
+        } else {
+            dice.between(least_kills, if replicas > 1 { 3 } else { 4 })
+        } {
+            let at = dice.between(100, scene);
+            let kill = dice.kill(replicas);
             // So that the call is still under way when the program dies.
             acts.extend(kill.when.held().map(|fault| (at, fault)));
             acts.push((at, Act::Kill(kill)));
             acts.push((at + dice.up_to(1_500), Act::LateWebhooks));
         }
         if dice.chance(0.2) {
-            acts.push((dice.between(100, SCENE), Act::Stop));
+            acts.push((dice.between(100, scene), Act::Stop(dice.index(replicas))));
+        }
+        if least_kills > 0 {
+            let webhooks = dice.between(100, 200);
+            acts.push((dice.up_to(scene / 2), Act::Flood(usize::try_from(webhooks).unwrap())));
+        }
+        if replicas > 1 {
+            acts.extend(dice.troubles_of_replicas(replicas, scene));
         }
         acts.sort_by_key(|(at, _)| *at);
         Self {
             seed,
+            replicas,
             profile,
             cast,
             acts,
@@ -194,6 +263,10 @@ impl Plan {
 pub struct Dice(StdRng);
 
 impl Dice {
+    pub fn of(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+
     pub fn chance(&mut self, chance: f64) -> bool {
         self.0.random_bool(chance)
     }
@@ -215,9 +288,9 @@ impl Dice {
         all.choose(&mut self.0).unwrap().clone()
     }
 
-    fn profile(&mut self) -> Profile {
+    fn profile(&mut self, may_be_calm: bool) -> Profile {
         let lead_id_field = self.chance(0.4);
-        let calm = self.chance(0.2);
+        let calm = may_be_calm && self.chance(0.2);
         Profile {
             lead_id_field,
             calm,
@@ -320,7 +393,21 @@ impl Dice {
         }
     }
 
-    fn kill(&mut self) -> Kill {
+    fn kill(&mut self, replicas: usize) -> Kill {
+        let when = self.when();
+        Kill {
+            replicas: match self.chance(0.25) {
+                true => (0..replicas).collect(),
+                false => vec![self.index(replicas)],
+            },
+            when,
+            then_after: self.up_to(30),
+            // A call that is under way takes up to the latency, and must not be applied in the next life.
+            down_for: self.between(120, 900),
+        }
+    }
+
+    fn when(&mut self) -> When {
         // The later a call comes in a lead's journey, the oftener something else is in its way when its kill is due.
         let moments = [
             When::Now,
@@ -335,11 +422,64 @@ impl Dice {
             When::Sanity(Kind::Mutate),
             When::Webhook,
         ];
-        Kill {
-            when: self.one_of(&moments),
-            then_after: self.up_to(30),
-            // A call that is under way takes up to the latency, and must not be applied in the next life.
-            down_for: self.between(120, 900),
+        self.one_of(&moments)
+    }
+
+    /// What befalls replicas, the lines between them and the server, and the server.
+    fn troubles_of_replicas(&mut self, replicas: usize, scene: u64) -> Vec<(u64, Act)> {
+        let mut acts = Vec::new();
+        for _ in 0..self.between(1, 5) {
+            let at = self.up_to(scene);
+            let replica = self.index(replicas);
+            let fault = self.line_fault();
+            acts.push((at, Act::Line(replica, fault)));
+            let end = at + self.between(50, 2_500);
+            match fault {
+                line::Fault::Cut | line::Fault::AtCommit { .. } => continue,
+                // What was held back arrives late, or never.
+                line::Fault::Silent { .. } if self.chance(0.5) => {
+                    acts.push((end, Act::Line(replica, line::Fault::Cut)))
+                }
+                _ => {}
+            }
+            acts.push((end, Act::LineWell(replica)));
+        }
+        for _ in 0..self.up_to(2) {
+            let at = self.up_to(scene - 2_000);
+            let freeze = Freeze {
+                replica: self.index(replicas),
+                when: self.when(),
+                lasting: match self.chance(0.6) {
+                    true => self.between(PAST_LEASE, 4_500),
+                    false => self.between(100, 1_500),
+                },
+            };
+            acts.extend(freeze.when.held().map(|fault| (at, fault)));
+            acts.push((at, Act::Freeze(freeze)));
+        }
+        if self.chance(0.35) {
+            let outage = Outage {
+                how: self.one_of(&[Crash::Immediate, Crash::Kill]),
+                // Mostly when something was just stored.
+                when: if self.chance(0.6) { When::Webhook } else { self.when() },
+                lasting: self.between(50, 1_200),
+            };
+            acts.push((self.between(100, scene / 2), Act::Crash(outage)));
+        }
+        acts.push((scene, Act::LateWebhooks));
+        acts
+    }
+
+    fn line_fault(&mut self) -> line::Fault {
+        let silent = |requests: bool, answers: bool| line::Fault::Silent { requests, answers };
+        match self.up_to(9) {
+            0 => line::Fault::Cut,
+            1 => silent(true, false),
+            2 => silent(false, true),
+            3 => silent(true, true),
+            4 => line::Fault::Slow(Duration::from_millis(self.between(5, 150))),
+            5..=7 => line::Fault::AtCommit { carried_out: true },
+            _ => line::Fault::AtCommit { carried_out: false },
         }
     }
 }
@@ -428,4 +568,5 @@ fn a_seed_gives_one_schedule_and_another_seed_another() {
     assert_eq!(Plan::of(7).acts, Plan::of(7).acts);
     assert_eq!(Plan::of(7).cast.leads, Plan::of(7).cast.leads);
     assert_ne!(Plan::of(7).acts, Plan::of(8).acts);
+    assert_eq!(Plan::of_replicas(7).acts, Plan::of_replicas(7).acts);
 }

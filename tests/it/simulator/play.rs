@@ -1,30 +1,41 @@
 //! Plays a schedule: people, faults and kills around the real program, until all is mended and at rest.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bigin_sync::clock::{Clock as _, SystemClock};
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::CallKind;
-use bigin_sync::fake::sanity::{Message, MessageState, Model as Lake};
+use bigin_sync::fake::sanity::{Attempt, Message, MessageState, Model as Lake};
 use bigin_sync::store::Ledger;
-use rusqlite::Connection;
-use serde_json::json;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cast::{HANGS, POISON};
+use super::fleet::{Crash, Fleet, Ground};
+use super::line;
 use super::people::{People, lead_id};
-use super::plan::{Act, Kill, Plan, When};
-use crate::process::{Process, Stage};
-use crate::world::{ADMIN_TOKEN, answer, client};
+use super::plan::{Act, Dice, Freeze, Kill, Outage, PAST_LEASE, Plan, When};
+use super::power::Report;
+use crate::process::Stage;
+use crate::world::{ADMIN_TOKEN, client};
 
 /// The delay of these runs: long enough that kills, edits and withdrawals fall into it.
 pub const TAG_DELAY: Duration = Duration::from_millis(400);
 
 /// After this long a lead that is still on its way will never come to its end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same with replicas: what one held when it was stopped or cut off is taken up after its lease.
+const PATIENCE_WITH_REPLICAS: Duration = Duration::from_secs(60);
+
+/// How long Sanity, and a person, wait for a replica that may be cut off.
+const NO_ANSWER: Duration = Duration::from_secs(2);
 
 /// Longer than the two seconds that a call may take.
 const HANG: Duration = Duration::from_millis(2_200);
@@ -40,40 +51,48 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happened.
 pub struct Played {
-    pub stage: Stage,
+    pub stage: Arc<Stage>,
     pub people: People,
     /// What was seen how often: acts, moments of kills with the states of the syncs.
     pub seen: BTreeMap<String, usize>,
     pub kills: usize,
+    /// What befell replicas, their lines and their server.
+    pub troubles: usize,
     pub ledger: Ledger,
     pub answers: String,
+    /// What was stored on a server.
+    pub stored: String,
+    pub power: Report,
     /// Calls to the token endpoint while it had asked for silence.
     pub disturbed: usize,
 }
 
 struct Player<'a> {
     plan: &'a Plan,
-    stage: Stage,
-    process: Option<Process>,
-    /// When a killed program starts again.
-    starts_at: Instant,
+    stage: Arc<Stage>,
+    fleet: Fleet<'a>,
     people: People,
     seen: BTreeMap<String, usize>,
     kills: usize,
+    troubles: usize,
     disturbed: usize,
 }
 
-/// Plays a plan to its end.
-pub async fn play(plan: &Plan) -> Played {
-    let stage = set(plan).await;
+/// Plays a plan to its end, with this program instead of ours if there is one.
+pub async fn play(plan: &Plan, ground: Ground<'_>, program: Option<&Path>) -> Played {
+    let mut stage = set(plan).await;
+    if let Some(program) = program {
+        stage.program = program.to_owned();
+    }
+    let stage = Arc::new(stage);
     let mut player = Player {
         plan,
-        process: Some(stage.serve().await),
-        stage,
-        starts_at: Instant::now(),
+        fleet: Fleet::new(&stage, plan.replicas, ground, Dice::of(plan.seed)).await,
+        stage: Arc::clone(&stage),
         people: People::default(),
         seen: BTreeMap::new(),
         kills: 0,
+        troubles: 0,
         disturbed: 0,
     };
     for (what, is_so) in plan.profile.lasting() {
@@ -81,42 +100,61 @@ pub async fn play(plan: &Plan) -> Played {
             player.saw(what);
         }
     }
+    let courier = Courier::start(&stage);
     let began = Instant::now();
     for (at, act) in &plan.acts {
-        player.deliver_until(began + Duration::from_millis(*at)).await;
+        player.pass_until(began + Duration::from_millis(*at)).await;
         player.act(act).await;
     }
     player.mend().await;
     let (ledger, answers) = player.rest().await;
-    player.process.take().unwrap().stop().await;
+    courier.stop().await;
+    player.count_troubles();
+    let stored = player.fleet.stored();
+    let power = player.fleet.end().await;
     Played {
-        stage: player.stage,
+        stage,
         people: player.people,
         seen: player.seen,
         kills: player.kills,
+        troubles: player.troubles,
         ledger,
         answers,
+        stored,
+        power,
         disturbed: player.disturbed,
     }
 }
 
-/// A port that the program keeps over its lives, and that nobody is given who asks the system for any: else the webhooks for
-/// a program that has been killed would reach the next one to be started, of another seed.
-fn own_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 12_000 + u16::try_from(std::process::id() % 80).unwrap() * 200;
-    loop {
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
+/// Delivers Sanity's webhooks when they are due, whatever else happens.
+struct Courier {
+    task: JoinHandle<()>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Courier {
+    fn start(stage: &Arc<Stage>) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (stage, ends) = (Arc::clone(stage), Arc::clone(&is_over));
+        let task = tokio::spawn(async move {
+            while !ends.load(Ordering::Relaxed) {
+                stage.sanity.deliver_due().await;
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+        });
+        Self { task, is_over }
+    }
+
+    /// After the delivery that is under way.
+    async fn stop(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.task.await.unwrap();
     }
 }
 
 async fn set(plan: &Plan) -> Stage {
     let mut stage = Stage::new().await;
     let mut settings = vec![
-        ("LISTEN_ADDR", format!("127.0.0.1:{}", own_port())),
         ("TAG_DELAY", format!("{}ms", TAG_DELAY.as_millis())),
         ("RETRY_BASE_DELAY", "20ms".to_owned()),
         ("RETRY_MAX_DELAY", "300ms".to_owned()),
@@ -131,6 +169,9 @@ async fn set(plan: &Plan) -> Stage {
     stage.env.extend(settings);
     let mut lake = stage.sanity.model();
     lake.query_lag = plan.profile.query_lag;
+    if plan.replicas > 1 {
+        lake.webhooks.timeout = NO_ANSWER;
+    }
     for lead in &plan.cast.leads {
         lake.seed(lead.clone()).unwrap();
     }
@@ -175,14 +216,11 @@ fn quiet(stage: &Stage, plan: &Plan) {
 }
 
 impl Player<'_> {
-    /// Sanity delivers its webhooks until it is time for the next act, and a program that was killed starts again.
-    async fn deliver_until(&mut self, at: Instant) {
+    /// Until it is time for the next act. Meanwhile what has ended starts again.
+    async fn pass_until(&mut self, at: Instant) {
         loop {
-            self.stage.sanity.deliver_due().await;
+            self.fleet.tend(&self.stage).await;
             let now = Instant::now();
-            if self.process.is_none() && now >= self.starts_at {
-                self.start().await;
-            }
             if now >= at {
                 return;
             }
@@ -197,14 +235,18 @@ impl Player<'_> {
     async fn act(&mut self, act: &Act) {
         match act {
             Act::Kill(kill) => self.kill(kill).await,
-            Act::Stop => {
-                if let Some(process) = self.process.take() {
-                    process.stop().await;
+            Act::Stop(replica) => {
+                if self.fleet.is_running(*replica) {
+                    self.fleet.stop(&self.stage, *replica).await;
                     self.saw("stop");
-                    self.start().await;
                 }
             }
+            Act::Freeze(freeze) => self.freeze(freeze).await,
+            Act::Line(replica, fault) => self.strike(*replica, *fault),
+            Act::LineWell(replica) => self.fleet.line(*replica).heal(),
+            Act::Crash(outage) => self.crash(outage).await,
             Act::RequestByPerson(lead) => self.request_by_person(*lead).await,
+            Act::Flood(webhooks) => self.flood(*webhooks).await,
             Act::Bigin(..)
             | Act::Sanity(..)
             | Act::BiginDown(_)
@@ -326,44 +368,134 @@ impl Player<'_> {
 
 impl Player<'_> {
     async fn request_by_person(&mut self, lead: usize) {
-        let Some(process) = &self.process else { return };
+        let Some(url) = self.fleet.next_url() else { return };
         let id = lead_id(lead);
         let request = client()
-            .post(format!("{}/api/syncs", process.url))
+            .post(format!("{url}/api/syncs"))
             .bearer_auth(ADMIN_TOKEN)
+            .timeout(NO_ANSWER)
             .json(&json!({ "leadId": id }));
-        let (status, _) = answer(request).await;
-        if matches!(status, 200..=299) {
+        let status = request.send().await.map(|answer| answer.status().as_u16());
+        // Where replicas are cut off it may have been stored all the same.
+        let is_unknown = self.plan.replicas > 1 && !matches!(status, Ok(200..=499));
+        if matches!(status, Ok(200..=299)) || is_unknown {
             self.people.asked_by_person(&id, &self.stage.sanity.model());
             self.saw("a person asks");
         }
     }
 
-    async fn start(&mut self) {
-        self.process = Some(self.stage.serve().await);
+    async fn flood(&mut self, webhooks: usize) {
+        let Some(url) = self.fleet.next_url() else { return };
+        let webhook = async |number: usize| {
+            let lead = format!("nobody-{number}");
+            let at = SystemClock::new().now();
+            let answer = self.stage.webhook_to(&url, &lead, "r").await;
+            // It counts like one of Sanity's.
+            let attempt = Attempt {
+                message: lead.clone(),
+                document: lead,
+                at,
+                status: answer.as_ref().map(|(status, _)| *status),
+                answer: answer.map(|(_, body)| body),
+            };
+            self.stage.sanity.model().deliveries.push(attempt);
+        };
+        let numbers = futures_util::stream::iter(0..webhooks);
+        numbers.for_each_concurrent(4, webhook).await;
+        self.saw("a flood of webhooks");
     }
 
-    /// Kills the program at its moment, and notes what it was doing.
-    async fn kill(&mut self, kill: &Kill) {
-        if self.process.is_none() {
-            return;
-        }
-        let before = self.count(kill.when);
+    /// Waits for the moment, as long as it may take to come.
+    async fn moment(&mut self, when: When) {
+        let before = self.count(when);
         let begun = Instant::now();
-        while kill.when != When::Now && self.count(kill.when) == before && begun.elapsed() < MOMENT {
-            tokio::select! {
-                _ = self.stage.sanity.deliver_due() => {}
-                () = tokio::time::sleep(MOMENT) => {}
-            }
+        while when != When::Now && self.count(when) == before && begun.elapsed() < MOMENT {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(kill.then_after)).await;
-        self.process.take().unwrap().kill();
-        self.kills += 1;
-        for what in states_at_kill(&self.database()) {
-            self.saw(&what);
+    }
+
+    /// Kills processes at their moment, and notes what they were doing.
+    async fn kill(&mut self, kill: &Kill) {
+        if !kill.replicas.iter().any(|replica| self.fleet.is_running(*replica)) {
+            return;
         }
-        self.starts_at = Instant::now() + Duration::from_millis(kill.down_for);
+        self.moment(kill.when).await;
+        tokio::time::sleep(Duration::from_millis(kill.then_after)).await;
+        for replica in &kill.replicas {
+            self.fleet.kill(*replica, Duration::from_millis(kill.down_for));
+            self.kills += 1;
+        }
+        if kill.replicas.len() > 1 {
+            self.saw("all replicas are killed");
+        }
+        // The states that they left behind, each once, and whether a worker had them in hand.
+        let states = "SELECT DISTINCT state || CASE WHEN lease IS NULL THEN '' ELSE ' and in hand' END
+            FROM sync WHERE finished_at IS NULL";
+        for state in self.fleet.look(states) {
+            self.saw(&format!("killed while {state}"));
+        }
+    }
+
+    /// Stops a replica where it is, for a time.
+    async fn freeze(&mut self, freeze: &Freeze) {
+        self.moment(freeze.when).await;
+        if !self.fleet.is_running(freeze.replica) {
+            return;
+        }
+        self.fleet.freeze(freeze.replica, Duration::from_millis(freeze.lasting));
+        self.troubles += 1;
+        self.saw(match freeze.lasting {
+            PAST_LEASE.. => "a replica is stopped past its lease",
+            _ => "a replica is stopped",
+        });
+    }
+
+    async fn crash(&mut self, outage: &Outage) {
+        self.moment(outage.when).await;
+        self.fleet.crash(outage.how, Duration::from_millis(outage.lasting));
+        self.troubles += 1;
+        self.saw(match outage.how {
+            Crash::Immediate => "the server stops at once",
+            Crash::Kill => "the server is killed",
+        });
+    }
+
+    fn strike(&mut self, replica: usize, fault: line::Fault) {
+        self.fleet.line(replica).strike(fault);
+        self.troubles += 1;
+        self.saw(match fault {
+            line::Fault::Cut => "connections are cut",
+            line::Fault::Silent { answers: false, .. } => "requests are swallowed",
+            line::Fault::Silent { requests: false, .. } => "answers are swallowed",
+            line::Fault::Silent { .. } => "everything is swallowed",
+            line::Fault::Slow(_) => "a line is slow",
+            // Seen where a commit meets it.
+            line::Fault::AtCommit { .. } => return,
+        });
+    }
+
+    fn count_troubles(&mut self) {
+        let [lost, unknown] = self.fleet.struck_commits();
+        let refused = |attempt: &&Attempt| matches!(attempt.status, Some(500..));
+        let lake = self.stage.sanity.model();
+        let refused = lake.deliveries.iter().filter(refused).count();
+        let unanswered = lake
+            .deliveries
+            .iter()
+            .filter(|attempt| attempt.status.is_none())
+            .count();
+        drop(lake);
+        for (what, times) in [
+            ("a commit is cut off", lost),
+            ("a commit's answer is cut off", unknown),
+            ("a webhook is to come again", refused),
+            ("a webhook is not answered", unanswered),
+            ("a start fails for want of the database", self.fleet.failed_starts),
+        ] {
+            if times > 0 {
+                *self.seen.entry(what.to_owned()).or_default() += times;
+            }
+        }
     }
 
     fn count(&self, when: When) -> usize {
@@ -375,61 +507,76 @@ impl Player<'_> {
         }
     }
 
-    fn database(&self) -> Connection {
-        Connection::open(self.stage.folder.path().join("bigin-sync.db")).unwrap()
-    }
-
     /// Everything works again. Where the token endpoint has asked for ten minutes of silence, they pass while the program
     /// is down, after a look that it has kept silent.
     async fn mend(&mut self) {
         quiet(&self.stage, self.plan);
+        self.fleet.forgive();
         // What was under way when all was mended may still fail.
         let late = if self.plan.profile.hang { HANG + LATE } else { LATE };
-        self.deliver_until(self.starts_at.max(Instant::now() + late)).await;
-        let paused = "SELECT count(*) FROM breaker WHERE remote = 'token' AND until > ?1";
+        self.pass_until(Instant::now() + late).await;
+        self.until_whole().await;
         let far = SystemClock::new().now() + LONG_PAUSE;
-        let silent: i64 = self
-            .database()
-            .query_row(paused, [far.as_microsecond()], |row| row.get(0))
-            .unwrap();
-        if silent == 0 {
+        let paused = format!(
+            "SELECT remote FROM breaker WHERE remote = 'token' AND until > {}",
+            far.as_microsecond()
+        );
+        if self.fleet.look(&paused).is_empty() {
             return;
         }
         let before = self.stage.bigin.model().count(CallKind::Token);
-        self.deliver_until(Instant::now() + Duration::from_millis(500)).await;
+        self.pass_until(Instant::now() + Duration::from_millis(500)).await;
         self.disturbed = self.stage.bigin.model().count(CallKind::Token) - before;
-        self.process.take().unwrap().kill();
-        let pass = "UPDATE breaker SET until = 0 WHERE remote = 'token'";
-        self.database().execute(pass, []).unwrap();
-        self.database().execute("UPDATE token_grant SET at = 0", []).unwrap();
+        for replica in 0..self.plan.replicas {
+            self.fleet.kill(replica, Duration::ZERO);
+        }
+        self.fleet
+            .tell("UPDATE breaker SET until = 0 WHERE remote = 'token'; UPDATE token_grant SET at = 0");
         self.saw("ten minutes of silence");
-        self.start().await;
+        self.until_whole().await;
+    }
+
+    /// Waits until all that has ended or is held is there again.
+    async fn until_whole(&mut self) {
+        let begun = Instant::now();
+        while !self.fleet.is_whole() {
+            self.pass_until(Instant::now() + Duration::from_millis(15)).await;
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it does not start again: {}",
+                self.stage.log()
+            );
+        }
     }
 
     /// Waits until no lead is on its way any more; the ledger, and whatever the program says to those who ask.
     async fn rest(&mut self) -> (Ledger, String) {
-        let process = self.process.as_ref().unwrap();
-        let stage = &self.stage;
-        let ask = async |path: &str| {
-            answer(client().get(format!("{}{path}", process.url)).bearer_auth(ADMIN_TOKEN))
-                .await
-                .1
+        let patience = if self.plan.replicas > 1 {
+            PATIENCE_WITH_REPLICAS
+        } else {
+            PATIENCE
         };
         let begun = Instant::now();
         let health = loop {
-            stage.sanity.deliver_due().await;
-            let health = ask("/api/health").await;
-            let is_over = health["ledger"]["in_progress"] == 0 && !asks_still(&stage.sanity.model());
-            if is_over || begun.elapsed() > PATIENCE {
+            self.pass_until(Instant::now() + Duration::from_millis(30)).await;
+            let health = self.ask("/api/health").await.unwrap_or_default();
+            let is_over = health["ledger"]["in_progress"] == 0 && !asks_still(&self.stage.sanity.model());
+            if is_over || begun.elapsed() > patience {
                 break health;
             }
-            tokio::time::sleep(Duration::from_millis(30)).await;
         };
         let mut answers = health.to_string();
         for path in ["/livez", "/readyz", "/api/syncs?limit=200"] {
-            answers.push_str(&ask(path).await.to_string());
+            answers.push_str(&self.ask(path).await.expect("it answers").to_string());
         }
         (serde_json::from_value(health["ledger"].clone()).unwrap(), answers)
+    }
+
+    /// What one of the processes says; nothing from one that has ended, which shows when it is looked after.
+    async fn ask(&mut self, path: &str) -> Option<Value> {
+        let url = self.fleet.next_url()?;
+        let request = client().get(format!("{url}{path}")).bearer_auth(ADMIN_TOKEN);
+        request.send().await.ok()?.json().await.ok()
     }
 }
 
@@ -440,18 +587,4 @@ fn asks_still(lake: &Lake) -> bool {
         let is_published = lead["_id"].as_str().is_some_and(|id| !id.contains('.'));
         is_published && lead.get("crmStatus").is_some_and(|status| status == REQUESTED)
     })
-}
-
-/// The states that a killed process left behind, each once, and whether a worker had them in hand.
-fn states_at_kill(database: &Connection) -> Vec<String> {
-    let sql = "SELECT DISTINCT state, lease IS NOT NULL FROM sync WHERE finished_at IS NULL";
-    let mut states = database.prepare(sql).unwrap();
-    let states = states
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))
-        .unwrap();
-    let named = states.map(|state| match state.unwrap() {
-        (state, true) => format!("killed while {state} and in hand"),
-        (state, false) => format!("killed while {state}"),
-    });
-    named.collect()
 }
