@@ -24,6 +24,9 @@ struct Break {
     /// The test does not end without the guard. Read by the script alone.
     #[serde(default, rename = "hangs")]
     _hangs: bool,
+    /// The simulator finds within so many seeds that the guard is missing. Read by the script alone.
+    #[serde(rename = "seeds")]
+    _seeds: Option<u32>,
 }
 
 fn root() -> &'static Path {

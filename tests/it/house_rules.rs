@@ -10,6 +10,7 @@ use self::source::{
     Source, functions, is_attribute, is_group, is_ident, is_punct, of_this_package, sources, texts, walk,
 };
 
+mod order;
 mod source;
 
 /// Which module may import which of ours: the arrows of `docs/ARCHITECTURE.md`. A module may always import itself; the

@@ -123,6 +123,11 @@ fn requests(world: &World) -> usize {
 /// From each request of a lead that nothing is wrong with to its result.
 fn ways(world: &World) -> Vec<Duration> {
     let lake = world.sanity.model();
+    let all = lake.transactions.iter().flat_map(|transaction| &transaction.documents);
+    let bad = all
+        .filter_map(|change| change.after.as_ref())
+        .filter(|lead| !is_plain(lead));
+    let shared: BTreeSet<&str> = bad.flat_map(marks).collect();
     let mut begun: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let mut ways = Vec::new();
     for transaction in &lake.transactions {
@@ -132,7 +137,8 @@ fn ways(world: &World) -> Vec<Duration> {
                 continue;
             };
             match text(after, "crmStatus") {
-                REQUESTED if is_plain(after) => {
+                // Who shares a contact with a bad lead shares its fate.
+                REQUESTED if is_plain(after) && marks(after).all(|mark| !shared.contains(mark)) => {
                     begun.entry(&change.id).or_insert(transaction.at);
                 }
                 "SENT" => ways.extend(begun.remove(change.id.as_str()).map(|at| until(at, transaction.at))),
@@ -143,6 +149,12 @@ fn ways(world: &World) -> Vec<Duration> {
         }
     }
     ways
+}
+
+/// What a lead's contact is found by.
+fn marks(lead: &Document) -> impl Iterator<Item = &str> {
+    let marks = ["emailAddress", "phoneNumber"].map(|field| text(lead, field));
+    marks.into_iter().filter(|mark| !mark.is_empty())
 }
 
 /// Whether a lead has none of the properties that make its own way longer.

@@ -133,6 +133,15 @@ pub fn play(plan: &Plan) -> Played {
             }
         }
     });
+    for (end, times) in [
+        ("sent", end.ledger.sent),
+        ("failed", end.ledger.failed),
+        ("lead_deleted", end.ledger.lead_deleted),
+        ("cancelled", end.ledger.cancelled),
+    ] {
+        let mut world = player.world.lock();
+        *world.seen.entry(format!("ended {end}")).or_default() += usize::try_from(times).unwrap();
+    }
     let mut files = Vec::new();
     let mut names: Vec<PathBuf> = std::fs::read_dir(&folder.0)
         .unwrap()
@@ -150,6 +159,25 @@ pub fn play(plan: &Plan) -> Played {
         log: log.bytes(),
         files,
     }
+}
+
+/// The states that a dead process has left behind, each once, and whether a worker had claimed them.
+fn states(settings: &Settings) -> Vec<String> {
+    let Database::Sqlite(path) = &settings.database else {
+        return Vec::new();
+    };
+    let database = rusqlite::Connection::open(path).unwrap();
+    let sql = "SELECT DISTINCT state, lease IS NOT NULL FROM sync WHERE finished_at IS NULL";
+    let mut statement = database.prepare(sql).unwrap();
+    let states = statement.query_map([], |row| {
+        let (state, is_claimed): (String, bool) = (row.get(0)?, row.get(1)?);
+        Ok(if is_claimed {
+            format!("{state} and claimed")
+        } else {
+            state
+        })
+    });
+    states.unwrap().map(Result::unwrap).collect()
 }
 
 fn json_of(answer: &str) -> Option<Value> {
@@ -272,7 +300,11 @@ impl Player {
         drop(local);
         drop(runtime);
         if end.is_none() {
+            let states = states(&self.settings);
             let mut world = self.world.lock();
+            for state in states {
+                world.saw(&format!("dead while {state}"));
+            }
             world.bury();
             let death = world.checkpoints - 1;
             let down = plan

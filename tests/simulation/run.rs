@@ -14,8 +14,12 @@ use super::life::play;
 use super::plan::Plan;
 use super::shrink::shrink;
 
-/// Seeds of a run that is part of all tests.
-const FEW: u64 = 60;
+/// A run that is part of all tests has this many seeds at least, and as many as fit into this time.
+const FEW: u64 = 50;
+const SHORT: Duration = Duration::from_secs(20);
+
+/// Once so many have failed, no more are run.
+const MOST_FAILED: u64 = 10;
 
 #[expect(
     clippy::disallowed_methods,
@@ -49,24 +53,20 @@ pub fn holds(plan: &Plan) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// `SIM_SEEDS=100000` runs as many, `SIM_SEED=17` begins with that one.
-#[test]
-#[expect(clippy::print_stdout, reason = "what was seen is the result of a long run")]
-fn every_guarantee_holds_whatever_the_seed() {
-    let first = setting("SIM_SEED", 1);
-    let seeds = setting("SIM_SEEDS", FEW);
-    let clock = SystemClock::new();
-    let began = clock.now();
+/// Runs seeds from `first` on, two at a time, until `is_enough` of the number that has begun, or some have failed.
+fn run(first: u64, is_enough: impl Fn(u64) -> bool + Sync) -> (u64, Coverage, BTreeMap<u64, Vec<String>>) {
+    let most_failed = usize::try_from(setting("SIM_FAILURES", MOST_FAILED)).unwrap();
     let next = AtomicU64::new(first);
     let results = Mutex::new((Coverage::default(), BTreeMap::new()));
     std::thread::scope(|scope| {
-        for _ in 0..setting("SIM_THREADS", 2).min(seeds) {
+        for _ in 0..setting("SIM_THREADS", 2) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds || results.lock().unwrap().1.len() >= 10 {
+                    let has_failed = results.lock().unwrap().1.len() >= most_failed;
+                    if has_failed || is_enough(next.load(Ordering::Relaxed) - first) {
                         return;
                     }
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
                     let (seen, found) = faults(&Plan::of(seed));
                     let mut results = results.lock().unwrap();
                     if let Some((seen, measures)) = seen {
@@ -80,31 +80,47 @@ fn every_guarantee_holds_whatever_the_seed() {
             });
         }
     });
-    let (coverage, broken): (Coverage, BTreeMap<u64, Vec<String>>) = results.into_inner().unwrap();
-    let took: Duration = until(began, clock.now());
+    let (coverage, broken) = results.into_inner().unwrap();
+    (next.into_inner() - first, coverage, broken)
+}
+
+/// `SIM_SEEDS=100000` runs as many, `SIM_SEED=17` begins with that one.
+#[test]
+#[expect(clippy::print_stdout, reason = "what was seen is the result of a long run")]
+fn every_guarantee_holds_whatever_the_seed() {
+    let first = setting("SIM_SEED", 1);
+    let wanted = setting("SIM_SEEDS", 0);
+    let clock = SystemClock::new();
+    let began = clock.now();
+    let is_enough = |begun| match wanted {
+        0 => begun >= FEW && until(began, clock.now()) >= SHORT,
+        wanted => begun >= wanted,
+    };
+    let (seeds, coverage, broken) = run(first, is_enough);
     println!("{coverage}");
     if let Some((seed, found)) = broken.first_key_value() {
-        let listed: Vec<String> = broken
-            .iter()
-            .map(|(seed, found)| format!("seed {seed}: {}", found.join("\n    ")))
-            .collect();
-        println!("{}", listed.join("\n"));
+        for (seed, found) in &broken {
+            println!("seed {seed}: {}", found.join("\n    "));
+        }
+        if setting("SIM_SHRINK", 1) == 0 {
+            panic!("{} of {seeds} seeds broke a guarantee", broken.len());
+        }
         let kind = kind(&found[0]);
         let shortest = shrink(&Plan::of(*seed), |plan| {
             faults(plan).1.iter().any(|found| self::kind(found) == kind)
         });
         let (_, found) = faults(&shortest);
-        if setting("SIM_TRACE", 0) > 0 {
-            println!("{}", play(&shortest).world.lock().trace);
-        }
         panic!(
-            "{} seeds broke a guarantee; the shortest story of seed {seed}:\n{}\n{}",
+            "{} of {seeds} seeds broke a guarantee; the shortest story of seed {seed}:\n{}\n{}",
             broken.len(),
             found.join("\n"),
             shortest.to_test()
         );
     }
-    println!("{seeds} seeds hold (from {first} on, in {} s)", took.as_secs());
+    let rare = coverage.too_rare(seeds);
+    assert!(rare.is_empty(), "these happened too rarely: {rare:#?}");
+    println!("{seeds} seeds hold");
+    println!("(from {first} on, in {} s)", until(began, clock.now()).as_secs());
 }
 
 /// What a fault is about, for a shorter story to be about the same.
