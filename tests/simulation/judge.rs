@@ -49,6 +49,10 @@ pub fn judge(played: &Played) -> Vec<String> {
         )),
         Some(_) => faults.extend(too_many_calls(&world)),
     }
+    let was_deleted = world.seen.contains_key("deleted") || world.seen.contains_key("unpublished");
+    if played.ledger.lead_deleted > 0 && !was_deleted {
+        faults.push("a sync ended lead_deleted, and no lead was deleted".to_owned());
+    }
     faults.extend(too_slow(&world));
     faults.extend(too_large(&world));
     faults.extend(private(played, &world));
@@ -62,11 +66,7 @@ pub fn judge(played: &Played) -> Vec<String> {
 /// lead that was in it may be blamed.
 fn may_fail(world: &World) -> bool {
     // A lead whose answer is too large when it is read alone is rejected at once.
-    let blames = |op: &Op, fault: &Fault| match fault {
-        Fault::Body | Fault::Record(_) | Fault::EveryRecord(_) => true,
-        Fault::Oversize => *op == Op::Doc,
-        _ => false,
-    };
+    let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
     let plan = &world.plan;
     // With a draft, a large lead is too large.
     plan.profile.large == LARGE
@@ -137,8 +137,12 @@ fn ways(world: &World) -> Vec<Duration> {
                 continue;
             };
             match text(after, "crmStatus") {
-                // Who shares a contact with a bad lead shares its fate.
-                REQUESTED if is_plain(after) && marks(after).all(|mark| !shared.contains(mark)) => {
+                // Who shares a contact with a bad lead shares its fate, and whose sync was cancelled waits for the next request.
+                REQUESTED
+                    if !world.cancelled.contains(&change.id)
+                        && is_plain(after)
+                        && marks(after).all(|mark| !shared.contains(mark)) =>
+                {
                     begun.entry(&change.id).or_insert(transaction.at);
                 }
                 "SENT" => ways.extend(begun.remove(change.id.as_str()).map(|at| until(at, transaction.at))),

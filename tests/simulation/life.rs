@@ -111,7 +111,7 @@ struct Player {
 pub fn play(plan: &Plan) -> Played {
     chance::seed(plan.seed);
     let folder = Folder(folder(plan.seed));
-    let world = World::new(plan);
+    let world = World::of(plan);
     let settings = settings(plan, &folder.0, &world);
     set(plan, &world);
     new_database(&folder.0.join("bigin-sync.db"));
@@ -234,7 +234,10 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
         admin_token: Some(ADMIN_TOKEN.to_owned().into()),
         cors_origin: None,
         alerts: AlertSettings {
-            alert_url: (plan.seed % 8 == 0).then(|| "https://alerts.example.org/hook".to_owned().into()),
+            alert_url: plan
+                .seed
+                .is_multiple_of(8)
+                .then(|| "https://alerts.example.org/hook".to_owned().into()),
             ..AlertSettings::default()
         },
         send_wait: Duration::from_secs(60),
@@ -511,10 +514,7 @@ impl Player {
             let request = TestRequest::post()
                 .uri("/webhooks/sanity")
                 .set_payload(delivery.message.body.clone());
-            let request = delivery
-                .headers()
-                .into_iter()
-                .fold(request, |request, header| request.insert_header(header));
+            let request = delivery.headers().into_iter().fold(request, TestRequest::insert_header);
             let undelivered = Undelivered(self.world.clone(), Some(delivery));
             tokio::task::spawn_local(async move {
                 let mut undelivered = undelivered;

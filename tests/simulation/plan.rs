@@ -434,6 +434,10 @@ impl Dice {
                 faults.extend([Fault::RateLimited(wait), Fault::TokenRefused, Fault::NoCredits])
             }
         }
+        if op == Op::Upsert {
+            // What an upsert leaves behind is the hardest to be right about.
+            faults.extend([Fault::Late(late), Fault::Late(late), Fault::Hang, Fault::LostAfter]);
+        }
         if matches!(op, Op::Update | Op::AddTags) {
             // Contradicts what Bigin has said of the contact, or what it says next.
             faults.push(Fault::EveryRecord("RECORD_NOT_FOUND"));

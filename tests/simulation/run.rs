@@ -102,9 +102,11 @@ fn every_guarantee_holds_whatever_the_seed() {
         for (seed, found) in &broken {
             println!("seed {seed}: {}", found.join("\n    "));
         }
-        if setting("SIM_SHRINK", 1) == 0 {
-            panic!("{} of {seeds} seeds broke a guarantee", broken.len());
-        }
+        assert!(
+            setting("SIM_SHRINK", 1) > 0,
+            "{} of {seeds} seeds broke a guarantee",
+            broken.len()
+        );
         let kind = kind(&found[0]);
         let shortest = shrink(&Plan::of(*seed), |plan| {
             faults(plan).1.iter().any(|found| self::kind(found) == kind)

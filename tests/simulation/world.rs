@@ -29,6 +29,9 @@ use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan};
 /// The leads whose upsert Bigin may apply late have this long for it (`AMBIGUITY_DELAY` of these runs).
 pub const AMBIGUITY_DELAY: Duration = Duration::from_secs(120);
 
+/// An insert is applied this late at most.
+const LATEST_INSERT: Duration = Duration::from_secs(119);
+
 /// What the lead has in its address whose contact Bigin denies.
 pub const DENIED: &str = "Persimmon Parade";
 
@@ -147,7 +150,7 @@ impl Shared {
 }
 
 impl World {
-    pub fn new(plan: &Plan) -> Shared {
+    pub fn of(plan: &Plan) -> Shared {
         let clock = Arc::new(VirtualClock::new());
         let shared: SharedClock = Arc::clone(&clock) as _;
         let world = Self {
@@ -307,7 +310,7 @@ impl World {
         }
         if op == Op::Upsert && has_no_unique_value(&request) {
             // How late Bigin may be is a setting; RELIABILITY names what is later as not covered.
-            apply_after = apply_after.min(AMBIGUITY_DELAY - Duration::from_secs(1));
+            apply_after = apply_after.min(LATEST_INSERT);
         }
         let call = Call {
             number,

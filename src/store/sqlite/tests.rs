@@ -104,7 +104,7 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
     let mut watched = listeners.changes.subscribe();
     let metrics = Arc::clone(&listeners.metrics);
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let writer = Writer::start(engine(conn, &clock), clock, listeners).unwrap();
+    let writer = Writer::start(engine(conn, &clock), clock, listeners, Commits::Thread).unwrap();
     let orphan = writer.write(|txn| {
         txn.wake(Stage::Upsert);
         txn.left("requested", Duration::from_secs(1));

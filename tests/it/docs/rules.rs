@@ -178,7 +178,12 @@ fn cargo_commands(page: &Page, faults: &mut Vec<String>) {
 /// `module::function` of every test of `tests/it` and of the program, as far as its file tells the module.
 pub(super) fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
-    let mut folders = vec![root().join("tests/it"), root().join("tests/otlp"), root().join("src")];
+    let mut folders = vec![
+        root().join("tests/it"),
+        root().join("tests/otlp"),
+        root().join("tests/simulation"),
+        root().join("src"),
+    ];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -195,7 +200,10 @@ pub(super) fn tests() -> BTreeSet<String> {
 fn tests_of(path: &std::path::Path) -> Vec<String> {
     let name = path.strip_prefix(root()).unwrap().with_extension("");
     let name = name.to_str().unwrap().replace('/', "::");
-    let name = name.trim_start_matches("tests::it::").trim_start_matches("src::");
+    let name = name
+        .trim_start_matches("tests::it::")
+        .trim_start_matches("tests::simulation::")
+        .trim_start_matches("src::");
     let text = std::fs::read_to_string(path).unwrap();
     let mut is_test = false;
     let mut found = Vec::new();

@@ -1,0 +1,37 @@
+//! Stories that hold, as a failing seed is printed: for those that a seed has told once, and must not tell again.
+
+use std::time::Duration;
+
+use super::plan::{Act, Fault, Op, Plan, Profile, SECOND};
+use super::run::holds;
+
+fn plain() -> Profile {
+    Profile {
+        lead_id_field: false,
+        corrections: false,
+        poison: false,
+        hang: false,
+        contradicts: false,
+        large: 0,
+        latency: 0,
+        per_record: 0,
+        disk: 0,
+        without_content: 0,
+        late_inserts: Duration::from_secs(1),
+    }
+}
+
+/// Every lead's upsert is applied after its deadline, and the process dies while it waits for that to settle.
+#[test]
+fn late_inserts_and_a_death_make_no_second_contact() {
+    for seed in 1..=5 {
+        let requests = (0..4).map(|lead| (lead * SECOND, Act::Request(usize::try_from(lead).unwrap())));
+        holds(&Plan {
+            seed,
+            profile: plain(),
+            acts: requests.collect(),
+            faults: (0..4).map(|nth| (Op::Upsert, nth, Fault::Late(100 * SECOND))).collect(),
+            deaths: vec![(40, 5 * SECOND)],
+        });
+    }
+}
