@@ -78,17 +78,7 @@ impl App {
             network,
             commits,
         } = environment;
-        let retry = RetryPolicy {
-            base_delay: settings.retry_base_delay,
-            max_delay: settings.retry_max_delay,
-            give_up_after: settings.give_up_after,
-        };
-        let store_settings = StoreSettings {
-            lease: settings.lease_duration,
-            tag_delay: settings.tag_delay,
-            retry,
-            ambiguity_delay: settings.ambiguity_delay,
-        };
+        let store_settings = store_settings(settings);
         let metrics = Arc::new(Metrics::default());
         let store: Arc<dyn Store> = Arc::new(open(&settings.database, (&clock, commits), &metrics, store_settings)?);
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
@@ -104,7 +94,7 @@ impl App {
             lead_id_field: settings.bigin.lead_id_field.clone(),
             tag_delay: settings.tag_delay,
             lease: settings.lease_duration,
-            retry,
+            retry: store_settings.retry,
             paces: Paces::default(),
             contacts: tokio::sync::Mutex::new(false),
             last_reads: LastReads::default(),
@@ -193,6 +183,19 @@ impl App {
                 anyhow::bail!("the server ended by itself")
             }
         }
+    }
+}
+
+fn store_settings(settings: &Settings) -> StoreSettings {
+    StoreSettings {
+        lease: settings.lease_duration,
+        tag_delay: settings.tag_delay,
+        retry: RetryPolicy {
+            base_delay: settings.retry_base_delay,
+            max_delay: settings.retry_max_delay,
+            give_up_after: settings.give_up_after,
+        },
+        ambiguity_delay: settings.ambiguity_delay,
     }
 }
 

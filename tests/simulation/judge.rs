@@ -38,7 +38,7 @@ pub fn judge(played: &Played) -> Vec<String> {
     let may_fail = may_fail(&world);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !world.cancelled.contains(id) && !is_wanted(asked, status, rivals.contains(id) || may_fail) {
+        if !world.may_be_cancelled(id) && !is_wanted(asked, status, rivals.contains(id) || may_fail) {
             faults.push(format!("lead {id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -139,7 +139,7 @@ fn ways(world: &World) -> Vec<Duration> {
             match text(after, "crmStatus") {
                 // Who shares a contact with a bad lead shares its fate, and whose sync was cancelled waits for the next request.
                 REQUESTED
-                    if !world.cancelled.contains(&change.id)
+                    if !world.may_be_cancelled(&change.id)
                         && is_plain(after)
                         && marks(after).all(|mark| !shared.contains(mark)) =>
                 {
@@ -201,7 +201,9 @@ const LONGEST_WAY: Duration = Duration::from_secs(5 * 60);
 
 fn too_slow(world: &World) -> Option<String> {
     let longest = ways(world).into_iter().max().unwrap_or_default();
-    let is_slow = world.plan.is_quiet() && longest > LONGEST_WAY;
+    // Where a webhook was lost, each further edit puts off that the lead is found.
+    let has_lost = world.plan.acts.iter().any(|(_, act)| *act == Act::LoseWebhook);
+    let is_slow = world.plan.is_quiet() && !has_lost && longest > LONGEST_WAY;
     is_slow.then(|| format!("a healthy lead took {} s beside bad ones", longest.as_secs()))
 }
 
@@ -319,7 +321,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         end: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
             "SENT" => "SENT",
             "FAILED" => "FAILED",
-            "REQUESTED" if world.cancelled.contains(id) => "REQUESTED",
+            "REQUESTED" if world.may_be_cancelled(id) => "REQUESTED",
             _ => "NOT_SENT",
         }),
         may_fail: may_fail || bad.contains(id.as_str()) || rivals.contains(id),

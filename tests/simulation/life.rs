@@ -486,6 +486,7 @@ impl Player {
             ),
             _ => return,
         };
+        self.world.lock().cancelling += usize::from(matches!(act, Act::Cancel(_)));
         let (world, serve, act) = (self.world.clone(), Rc::clone(serve), act.clone());
         tokio::task::spawn_local(async move {
             let (status, answer) = serve(request).await;

@@ -118,6 +118,10 @@ pub struct World {
     pub hook_posts: usize,
     /// Leads whose sync an operator has cancelled.
     pub cancelled: BTreeSet<String>,
+    /// Cancellations that are not answered yet, and whether the process died before it answered one: then nobody knows whose
+    /// sync it was.
+    pub cancelling: usize,
+    pub is_cancel_lost: bool,
     /// A webhook is on its way: there is one at a time.
     pub is_delivering: bool,
     in_flight: usize,
@@ -172,6 +176,8 @@ impl World {
             too_large: 0,
             hook_posts: 0,
             cancelled: BTreeSet::new(),
+            cancelling: 0,
+            is_cancel_lost: false,
             is_delivering: false,
             in_flight: 0,
             dice: Dice::new(plan.seed.wrapping_mul(31)),
@@ -217,6 +223,8 @@ impl World {
     /// The process is gone: nobody waits for its answers.
     pub fn bury(&mut self) {
         self.unanswered.clear();
+        self.is_cancel_lost |= self.cancelling > 0;
+        self.cancelling = 0;
         self.is_dying = false;
     }
 
@@ -516,8 +524,14 @@ impl World {
         }
     }
 
+    /// Whether an operator may have cancelled a lead's sync: the lead goes on saying what it says.
+    pub fn may_be_cancelled(&self, lead: &str) -> bool {
+        self.is_cancel_lost || self.cancelled.contains(lead)
+    }
+
     /// An operator has got an answer.
     pub fn operator(&mut self, act: &Act, what: &str, status: u16, answer: Option<&Value>) {
+        self.cancelling -= usize::from(matches!(act, Act::Cancel(_)));
         if !matches!(status, 200..=299) {
             return;
         }
@@ -544,7 +558,7 @@ impl World {
             let id = lead["_id"].as_str().unwrap_or_default();
             !id.contains('.')
                 && lead.get("crmStatus").is_some_and(|status| status == REQUESTED)
-                && !self.cancelled.contains(id)
+                && !self.may_be_cancelled(id)
         })
     }
 
@@ -565,7 +579,7 @@ impl World {
 }
 
 /// A call of the program is given up after this long at the latest.
-const DEADLINE: Duration = Duration::from_secs(29);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The program's way out.
 pub struct Wire(pub Shared);

@@ -5,8 +5,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use super::fault::Kind;
+use super::gate::{Caller, Gate, serve};
 use super::reply::Reply;
-use super::routes::{Caller, Gate, serve};
 use super::webhook::{Attempt, FILTER, PROJECTION, WEBHOOK_ID, Webhooks};
 use super::{DATASET, LEAD_TYPE, PROJECT_ID, Shared, mutate};
 

@@ -4,6 +4,7 @@
 
 mod doc;
 mod fault;
+mod gate;
 mod groq;
 mod hooks;
 mod model;
