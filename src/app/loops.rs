@@ -171,7 +171,7 @@ async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Re
 
 async fn pause(interval: Duration, stopping: &mut watch::Receiver<bool>) {
     tokio::select! {
-            biased;
+        biased;
         () = tokio::time::sleep(interval) => {}
         _ = stopping.changed() => {}
     }

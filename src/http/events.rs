@@ -134,7 +134,7 @@ impl Watcher {
                 return Some(Ok(":\n\n".to_owned()));
             }
             tokio::select! {
-            biased;
+                biased;
                 // Some may have been missed: the store is looked at all the same.
                 change = self.changes.recv() => if change == Err(RecvError::Closed) {
                     return None;

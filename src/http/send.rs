@@ -63,7 +63,7 @@ pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<St
     };
     let mut stopping = state.stopping.subscribe();
     let end = tokio::select! {
-            biased;
+        biased;
         end = wait_for_end(&state, id, &mut changes) => Some(end),
         () = tokio::time::sleep(state.send_wait) => None,
         // The lead goes on after the restart; only this connection cannot.

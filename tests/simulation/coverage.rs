@@ -5,45 +5,23 @@ use std::fmt;
 
 use super::plan::Op;
 
+/// What a write to Bigin can meet beside [`FAULTS`].
+const WRITES: &[&str] = &[
+    "RateLimited",
+    "TokenRefused",
+    "NoCredits",
+    "Record",
+    "EveryRecord",
+    "Body",
+    "Partial",
+];
+
 /// The operations that meet faults, and the faults that only some of them can meet.
 const OPS: [(Op, &[&str]); 9] = [
     (Op::Grant, &["Throttled", "TokenError", "Partial"]),
-    (
-        Op::Upsert,
-        &[
-            "RateLimited",
-            "TokenRefused",
-            "NoCredits",
-            "Record",
-            "EveryRecord",
-            "Body",
-            "Partial",
-        ],
-    ),
-    (
-        Op::Update,
-        &[
-            "RateLimited",
-            "TokenRefused",
-            "NoCredits",
-            "Record",
-            "EveryRecord",
-            "Body",
-            "Partial",
-        ],
-    ),
-    (
-        Op::AddTags,
-        &[
-            "RateLimited",
-            "TokenRefused",
-            "NoCredits",
-            "Record",
-            "EveryRecord",
-            "Body",
-            "Partial",
-        ],
-    ),
+    (Op::Upsert, WRITES),
+    (Op::Update, WRITES),
+    (Op::AddTags, WRITES),
     (Op::Fields, &["RateLimited", "TokenRefused", "NoCredits", "Partial"]),
     (Op::Coql, &["RateLimited", "TokenRefused", "NoCredits"]),
     (Op::Doc, &["RateLimited", "TokenRefused", "Partial"]),

@@ -12,11 +12,10 @@ use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::Document;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
-use super::people::{self, Wanted, is_bad};
+use super::people::{is_bad, rivals, text};
 use super::plan::{Act, Fault, LARGE, MINUTE, Op};
 use super::world::{DENIED, World};
 
@@ -34,11 +33,11 @@ pub fn judge(played: &Played) -> Vec<String> {
                 .map(move |fault| format!("{}: {fault}", verdict.promise))
         })
         .collect();
-    let rivals = rivals(&evidence);
+    let rivals = rivals(&evidence.transactions);
     let may_fail = may_fail(&world);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !world.may_be_cancelled(id) && !is_wanted(asked, status, rivals.contains(id) || may_fail) {
+        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || may_fail) {
             faults.push(format!("lead {id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -219,46 +218,6 @@ fn too_large(world: &World) -> Option<String> {
     (answers > most).then(|| format!("{answers} answers were too large, and {most} are allowed"))
 }
 
-fn is_wanted(asked: &people::Asked, status: Option<&str>, may_fail: bool) -> bool {
-    let sent = Some("SENT");
-    let failed = Some("FAILED");
-    let by_result = match (asked.was_bad, asked.was_good) {
-        (true, false) => status == failed,
-        (false, _) if !may_fail => status == sent,
-        _ => status == sent || status == failed,
-    };
-    match &asked.wanted {
-        Wanted::Gone => status.is_none(),
-        Wanted::Sent => by_result,
-        Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || asked.by_person => {
-            status == Some(wanted) || status == sent || status == failed
-        }
-        Wanted::Status(wanted) => status == Some(wanted),
-    }
-}
-
-fn text<'a>(document: &'a Document, field: &str) -> &'a str {
-    document.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Leads that had an email which another lead had at some time: Bigin may refuse the one for the other's sake.
-fn rivals(evidence: &Evidence) -> BTreeSet<String> {
-    let mut holders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for change in evidence
-        .transactions
-        .iter()
-        .flat_map(|transaction| &transaction.documents)
-    {
-        if let Some(after) = &change.after {
-            let id = change.id.rsplit('.').next().unwrap_or_default();
-            holders.entry(text(after, "emailAddress")).or_default().insert(id);
-        }
-    }
-    holders.remove("");
-    let shared = holders.into_values().filter(|leads| leads.len() > 1).flatten();
-    shared.map(str::to_owned).collect()
-}
-
 fn evidence(played: &Played, world: &World) -> Evidence {
     let crm = world.bigin.model();
     let lake = world.sanity.model();
@@ -312,7 +271,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         private: Vec::new(),
         documents,
     };
-    let rivals = rivals(&evidence);
+    let rivals = rivals(&evidence.transactions);
     let may_fail = may_fail(world);
     let asked = world.people.asked.keys().map(|id| Asked {
         id: id.clone(),

@@ -54,7 +54,7 @@ pub type Gate = Arc<dyn Fn(Step) -> BoxFuture<'static, ()> + Send + Sync>;
 pub enum Step {
     /// Nothing of it is on disk.
     Begin,
-    /// All of it is on disk, and nobody knows.
+    /// All of it is on disk, and no writer has been answered.
     Committed,
 }
 

@@ -7,10 +7,9 @@ use std::time::Duration;
 use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules, Trace};
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Attempt, Document};
-use serde_json::Value;
 
 use super::cast::{PRIVATE, names};
-use super::people::{self, Wanted, is_bad};
+use super::people::{is_bad, rivals, text};
 use super::plan::Plan;
 use super::play::{Played, TAG_DELAY};
 use crate::world::ADMIN_TOKEN;
@@ -33,13 +32,13 @@ pub fn judge(plan: &Plan, played: &Played) -> Vec<String> {
         .collect();
     let cuts = played.power.losses.iter().chain(&played.power.disorder);
     faults.extend(cuts.map(|fault| format!("after a power cut: {fault}")));
-    let mut rivals = rivals(&evidence);
+    let mut rivals = rivals(&evidence.transactions);
     if was_refused_as_a_whole(played) {
         rivals.extend(played.people.asked.keys().cloned());
     }
     for (id, asked) in &played.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !is_wanted(asked, status, rivals.contains(id)) {
+        if !asked.is_met_by(status, rivals.contains(id)) {
             faults.push(format!("{id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -59,46 +58,6 @@ fn was_refused_as_a_whole(played: &Played) -> bool {
     crm.struck
         .iter()
         .any(|(kind, fault)| *kind != CallKind::AddTags && matches!(fault, Fault::BodyError { .. }))
-}
-
-fn is_wanted(asked: &people::Asked, status: Option<&str>, rival: bool) -> bool {
-    let sent = Some("SENT");
-    let failed = Some("FAILED");
-    let by_result = match (asked.was_bad, asked.was_good) {
-        (true, false) => status == failed,
-        (false, _) if !rival => status == sent,
-        _ => status == sent || status == failed,
-    };
-    match &asked.wanted {
-        Wanted::Gone => status.is_none(),
-        Wanted::Sent => by_result,
-        Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || asked.by_person => {
-            status == Some(wanted) || status == sent || status == failed
-        }
-        Wanted::Status(wanted) => status == Some(wanted),
-    }
-}
-
-fn text<'a>(document: &'a Document, field: &str) -> &'a str {
-    document.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Leads that had an email which another lead had at some time: Bigin may refuse the one for the other's sake.
-fn rivals(evidence: &Evidence) -> BTreeSet<String> {
-    let mut holders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for change in evidence
-        .transactions
-        .iter()
-        .flat_map(|transaction| &transaction.documents)
-    {
-        if let Some(after) = &change.after {
-            let id = change.id.rsplit('.').next().unwrap_or_default();
-            holders.entry(text(after, "emailAddress")).or_default().insert(id);
-        }
-    }
-    holders.remove("");
-    let shared = holders.into_values().filter(|leads| leads.len() > 1).flatten();
-    shared.map(str::to_owned).collect()
 }
 
 fn evidence(plan: &Plan, played: &Played) -> Evidence {
@@ -165,7 +124,7 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
         private: open.chain(secrets).collect(),
         documents,
     };
-    let rivals = rivals(&evidence);
+    let rivals = rivals(&evidence.transactions);
     let asked = played.people.asked.keys().map(|id| Asked {
         id: id.clone(),
         name: id.clone(),

@@ -43,6 +43,28 @@ pub enum Wanted {
     Gone,
 }
 
+impl Asked {
+    /// Whether a lead says in the end what was wanted of it: with `may_fail`, Bigin may also have refused it for something
+    /// else than what it says.
+    pub fn is_met_by(&self, status: Option<&str>, may_fail: bool) -> bool {
+        let sent = Some("SENT");
+        let failed = Some("FAILED");
+        let by_result = match (self.was_bad, self.was_good) {
+            (true, false) => status == failed,
+            (false, _) if !may_fail => status == sent,
+            _ => status == sent || status == failed,
+        };
+        match &self.wanted {
+            Wanted::Gone => status.is_none(),
+            Wanted::Sent => by_result,
+            Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || self.by_person => {
+                status == Some(wanted) || status == sent || status == failed
+            }
+            Wanted::Status(wanted) => status == Some(wanted),
+        }
+    }
+}
+
 pub fn lead_id(lead: usize) -> String {
     format!("lead-{lead:02}")
 }
@@ -222,6 +244,25 @@ impl People {
 fn status(lead: &Document) -> String {
     let status = lead.get("crmStatus").and_then(Value::as_str);
     status.unwrap_or_default().to_owned()
+}
+
+/// Leads that had an email which another lead had at some time: Bigin may refuse the one for the other's sake.
+pub fn rivals(transactions: &[sanity::Transaction]) -> BTreeSet<String> {
+    let mut holders: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for change in transactions.iter().flat_map(|transaction| &transaction.documents) {
+        if let Some(after) = &change.after {
+            let id = change.id.rsplit('.').next().unwrap_or_default();
+            holders.entry(text(after, "emailAddress")).or_default().insert(id);
+        }
+    }
+    holders.remove("");
+    let shared = holders.into_values().filter(|leads| leads.len() > 1).flatten();
+    shared.map(str::to_owned).collect()
+}
+
+/// The text of a field, empty where there is none.
+pub fn text<'a>(document: &'a Document, field: &str) -> &'a str {
+    document.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Whether Bigin has to refuse a lead.
