@@ -14,7 +14,8 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, State};
 use bigin_sync::domain::sync::{Failure, Source};
 use bigin_sync::store::{
-    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, SqlStore, Stage, Store, StoreError, StoreSettings,
+    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, Prefer, SqlStore, Stage, Store, StoreError,
+    StoreSettings,
 };
 
 use crate::cluster;
@@ -81,11 +82,7 @@ impl Bench {
     }
 
     async fn claim_one(&self, stage: Stage) -> Claimed {
-        let mut claim = self
-            .store
-            .claim(stage, 1, bigin_sync::store::Prefer::Fresh)
-            .await
-            .unwrap();
+        let mut claim = self.store.claim(stage, 1, Prefer::Fresh).await.unwrap();
         assert_eq!(claim.syncs.len(), 1, "next due at {:?}", claim.next_due);
         claim.syncs.remove(0)
     }
@@ -161,11 +158,7 @@ async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
     let bench = Bench::new();
     bench.open("a").await;
     let first = bench.claim_one(Stage::Upsert).await;
-    let none = bench
-        .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let none = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert!(none.syncs.is_empty());
     assert_eq!(none.next_due, Some(bench.clock.now() + secs(60)));
     bench.clock.advance(secs(60));
@@ -240,18 +233,13 @@ async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
     let c = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&c, "1").await;
     bench.clock.advance(secs(5));
-    let due = bench
-        .store
-        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap()
-        .syncs;
+    let due = bench.store.claim(Stage::Tag, 10, Prefer::Fresh).await.unwrap().syncs;
     assert_eq!(due.iter().map(|due| due.sync.lead.as_str()).collect::<Vec<_>>(), ["b"]);
     bench.clock.advance(secs(10));
     assert_eq!(
         bench
             .store
-            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Tag, 10, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -284,7 +272,7 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
     assert!(
         bench
             .store
-            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Tag, 10, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -294,7 +282,7 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
     assert_eq!(
         bench
             .store
-            .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Tag, 10, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -324,11 +312,7 @@ async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
         ..Learned::default()
     };
     bench.store.record(Vec::new(), learned).await.unwrap();
-    let claim = bench
-        .store
-        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let claim = bench.store.claim(Stage::Tag, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(claim.next_due, Some(bench.clock.now() + secs(5)));
     assert!(claim.probed.is_empty(), "no probe is spent on nothing");
 }
@@ -346,11 +330,7 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
     };
     let mut waits = Vec::new();
     loop {
-        let claim = bench
-            .store
-            .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
-            .await
-            .unwrap();
+        let claim = bench.store.claim(Stage::Upsert, 1, Prefer::Fresh).await.unwrap();
         if let Some(claimed) = claim.syncs.first() {
             bench.record(claimed, Effect::Failed(failure.clone())).await;
         } else if let Some(due) = claim.next_due {
@@ -385,11 +365,7 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
     bench.store.pause(pause(), Cause::Service, 0, 0.0).await.unwrap();
     bench.clock.advance(secs(30));
 
-    let left = bench
-        .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let left = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(
         (left.syncs.len(), left.probed),
         (0, vec![]),
@@ -404,11 +380,7 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
     );
     bench.record(&probe, Effect::Happened(Event::LeadDeleted)).await;
 
-    let tag = bench
-        .store
-        .claim(Stage::Tag, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let tag = bench.store.claim(Stage::Tag, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(tag.syncs.len(), 0, "the breaker waits for the probe's answer");
     bench.clock.advance(secs(60));
     let tag = bench.claim_one(Stage::Tag).await;
@@ -424,11 +396,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
     for lead in ["a", "b"] {
         bench.open(lead).await;
     }
-    let claim = bench
-        .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let claim = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     let epoch = claim.breakers[&Remote::Bigin].epoch;
     let release = |claimed: &Claimed| Outcome {
         claimed: claimed.clone(),
@@ -449,26 +417,18 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         "the second failure of one epoch is no news"
     );
 
-    let paused = bench
-        .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let paused = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(
         (paused.syncs.len(), paused.next_due),
         (0, Some(bench.clock.now() + secs(30)))
     );
     bench.clock.advance(secs(30));
-    let probe = bench
-        .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-        .await
-        .unwrap();
+    let probe = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert_eq!((probe.syncs.len(), probe.probed), (1, vec![Remote::Bigin]));
     assert_eq!(
         bench
             .store
-            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Upsert, 10, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -490,7 +450,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
     assert_eq!(
         bench
             .store
-            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Upsert, 10, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -515,7 +475,7 @@ async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() 
     assert!(
         bench
             .store
-            .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Upsert, 1, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -524,7 +484,7 @@ async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() 
     assert!(
         bench
             .store
-            .claim(Stage::Tag, 1, bigin_sync::store::Prefer::Fresh)
+            .claim(Stage::Tag, 1, Prefer::Fresh)
             .await
             .unwrap()
             .syncs
@@ -538,6 +498,24 @@ async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() 
     );
     bench.clock.advance(secs(45));
     assert_eq!(bench.claim_one(Stage::Upsert).await.sync.lead.as_str(), "b");
+}
+
+#[actix_web::test]
+async fn a_restart_after_a_lost_upsert_expired_lets_every_tag_wait_again() {
+    let bench = Bench::new();
+    for lead in ["a", "b"] {
+        bench.open(lead).await;
+    }
+    let a = bench.claim_one(Stage::Upsert).await;
+    bench.upserted(&a, "1").await;
+    bench.claim_one(Stage::Upsert).await;
+    bench.clock.advance(secs(60));
+
+    let bench = bench.reopen();
+    let claim = bench.store.claim(Stage::Tag, 1, Prefer::Fresh).await.unwrap();
+    assert!(claim.syncs.is_empty(), "the upsert may have been of its contact, and late");
+    bench.clock.advance(secs(15));
+    assert_eq!(bench.claim_one(Stage::Tag).await.sync.lead.as_str(), "a");
 }
 
 #[actix_web::test]
@@ -559,12 +537,7 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
     assert_eq!(store.now().await.unwrap(), before);
     back.advance(secs(15));
     assert_eq!(
-        store
-            .claim(Stage::Tag, 1, bigin_sync::store::Prefer::Fresh)
-            .await
-            .unwrap()
-            .syncs
-            .len(),
+        store.claim(Stage::Tag, 1, Prefer::Fresh).await.unwrap().syncs.len(),
         1,
         "and holds none back"
     );

@@ -427,12 +427,13 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
 /// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
 /// What it alone was to do, this one may.
 pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    turn::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
     if db.exists(sql, &[])? {
         move_all_tags(db, after(now, settings.tag_delay))?;
     }
+    // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
+    turn::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
         UPDATE sync SET lease = NULL, lease_until = NULL
         WHERE finished_at IS NULL AND lease IS NOT NULL AND (state <> 'requested' OR lease_until <= ?1)";

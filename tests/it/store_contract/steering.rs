@@ -22,7 +22,7 @@ impl Bench {
     async fn due(&self, stage: Stage) -> Vec<String> {
         let claim = self
             .store
-            .claim(stage, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(stage, 10, Prefer::Fresh)
             .await
             .unwrap();
         let leads = claim.syncs.iter().map(|claimed| claimed.sync.lead.to_string());
@@ -296,7 +296,7 @@ async fn a_check_lets_one_probe_pass_at_once_and_leaves_the_breaker_open() {
     assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
     let claim = bench
         .store
-        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .claim(Stage::Upsert, 10, Prefer::Fresh)
         .await
         .unwrap();
     assert_eq!((claim.syncs.len(), claim.probed), (1, vec![Remote::Bigin]));
@@ -451,7 +451,7 @@ async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_c
     for stage in Stage::ALL {
         let claim = bench
             .store
-            .claim(stage, 10, bigin_sync::store::Prefer::Fresh)
+            .claim(stage, 10, Prefer::Fresh)
             .await
             .unwrap();
         assert_eq!(
