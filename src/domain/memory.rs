@@ -23,9 +23,18 @@ pub struct Memory {
     /// the look-up would not find the contact, and a second one would be created. Kept with the lead, since a sync may be
     /// cancelled, and the lead requested again, in between.
     pub ambiguous_until: Option<Timestamp>,
+    /// When the first sync was requested that may have created a contact: the look-up of a lead that only its name tells
+    /// goes back so far. The sync that comes after a failed one would not find what that one has created.
+    pub created_from: Option<Timestamp>,
 }
 
 impl Memory {
+    /// An insert for this sync may be applied until then.
+    pub fn expect_insert(&mut self, sync: &Sync, until: Timestamp) {
+        self.ambiguous_until = self.ambiguous_until.max(Some(until));
+        self.created_from.get_or_insert(sync.opened_at);
+    }
+
     /// Learns from what has just happened to a sync of the lead.
     pub fn learn(&mut self, event: &Event, sync: &Sync) {
         if *event == Event::ContactGone {
@@ -34,6 +43,7 @@ impl Memory {
         if let Some(contact) = sync.state.contact() {
             self.contact = Some(contact.clone());
             self.ambiguous_until = None;
+            self.created_from.get_or_insert(sync.opened_at);
         }
         if let Some(seen) = sync.state.seen() {
             self.seen = Revision::later(self.seen.take(), seen.revision.clone());

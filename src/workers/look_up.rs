@@ -94,7 +94,7 @@ fn is_theirs(found: &Found, phone: &str, region: &str) -> bool {
         })
 }
 
-/// A contact of the lead's name, with nothing else to tell it by, that was made since the lead was asked for and is no
+/// A contact of the lead's name, with nothing else to tell it by, that was made since the lead was first asked for and is no
 /// other lead's, was made by a call whose reply was lost.
 async fn among_the_latest(
     context: &Context,
@@ -104,7 +104,8 @@ async fn among_the_latest(
     let asked = ready
         .iter()
         .filter(|ready| is_bare(ready))
-        .map(|ready| ready.claimed.sync.opened_at);
+        .map(|ready| &ready.claimed)
+        .map(|claimed| claimed.memory.created_from.unwrap_or(claimed.sync.opened_at));
     let Some(since) = asked.min() else {
         return Ok(ready);
     };

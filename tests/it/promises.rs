@@ -271,6 +271,27 @@ async fn a_lost_reply_makes_no_second_contact_of_a_lead_with_nothing_but_a_name(
 }
 
 #[actix_web::test]
+async fn a_sync_that_failed_with_its_contact_unknown_makes_the_next_one_no_second_contact() {
+    let world = World::new().await;
+    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    let refused = Fault::RecordError {
+        nth: 0,
+        code: "INVALID_DATA".into(),
+        field: Some("Last_Name".into()),
+    };
+    world.bigin.model().fail_next(CallKind::Update, refused, 1);
+    world.request(bare("Ada")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
+    world.clock.advance(secs(3_600));
+    world.request(bare("Ada")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    assert_eq!(world.bigin.model().contacts().count(), 1);
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn leads_with_one_name_never_share_a_contact() {
     for lost in [0, 1] {
         let world = World::new().await;

@@ -513,7 +513,10 @@ async fn a_restart_after_a_lost_upsert_expired_lets_every_tag_wait_again() {
 
     let bench = bench.reopen();
     let claim = bench.store.claim(Stage::Tag, 1, Prefer::Fresh).await.unwrap();
-    assert!(claim.syncs.is_empty(), "the upsert may have been of its contact, and late");
+    assert!(
+        claim.syncs.is_empty(),
+        "the upsert may have been of its contact, and late"
+    );
     bench.clock.advance(secs(15));
     assert_eq!(bench.claim_one(Stage::Tag).await.sync.lead.as_str(), "a");
 }

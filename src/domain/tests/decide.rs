@@ -152,6 +152,7 @@ fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bo
         seen: Some(revision(9, "r9")),
         cancelled_at: None,
         ambiguous_until: None,
+        created_from: None,
     };
     forget(&mut memory);
     let read = read(Some(lead.clone()));
@@ -208,6 +209,7 @@ fn what_is_restored_is_what_was_written_last() {
         seen: None,
         cancelled_at: None,
         ambiguous_until: None,
+        created_from: None,
     };
     let lead = lead(Some("REQUESTED"));
     let read = read(Some(lead.clone()));

@@ -89,7 +89,8 @@ CREATE TABLE lead (
     seen_updated_at BIGINT,
     seen_rev TEXT COLLATE "C",
     cancelled_at BIGINT,
-    ambiguous_until BIGINT
+    ambiguous_until BIGINT,
+    created_from BIGINT
 );
 CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
 

@@ -88,7 +88,8 @@ CREATE TABLE lead (
     seen_updated_at INTEGER,
     seen_rev TEXT,
     cancelled_at INTEGER,
-    ambiguous_until INTEGER
+    ambiguous_until INTEGER,
+    created_from INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lead_contact ON lead (contact_id) WHERE contact_id IS NOT NULL;
 

@@ -145,6 +145,7 @@ pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
         seen: revision_of(row, "seen_updated_at", "seen_rev")?,
         cancelled_at: row.get::<Option<Timestamp>>("cancelled_at")?,
         ambiguous_until: row.get::<Option<Timestamp>>("ambiguous_until")?,
+        created_from: row.get::<Option<Timestamp>>("created_from")?,
     })
 }
 
@@ -184,17 +185,18 @@ fn kind_of(row: &Row<'_>) -> Result<PauseKind> {
 
 pub(super) fn memory(db: Db<'_>, lead: &LeadId) -> Result<Memory> {
     let sql = "-- memory()
-        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until FROM lead WHERE lead_id = ?1";
+        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from FROM lead WHERE lead_id = ?1";
     let found = db.first(sql, args![lead.as_str()], memory_of)?;
     Ok(found.unwrap_or_default())
 }
 
 pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()> {
     let sql = "-- remember()
-        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (lead_id) DO UPDATE SET
-            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7, ambiguous_until = ?8";
+            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7, ambiguous_until = ?8,
+            created_from = ?9";
     db.execute(
         sql,
         args![
@@ -206,6 +208,7 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
             rev(memory.seen.as_ref()),
             memory.cancelled_at,
             memory.ambiguous_until,
+            memory.created_from,
         ],
     )?;
     Ok(())

@@ -11,7 +11,6 @@ use super::work::move_all_tags;
 use super::writer::Txn;
 use super::{kept, rows};
 use crate::clock::after;
-use crate::domain::sync::Memory;
 use crate::store::{Stage, StoreSettings};
 
 /// When a worker that has left its turn to another stage looks again, where nobody wakes it.
@@ -76,21 +75,15 @@ pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSetting
 /// Returns how many there are.
 fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
     let sql = "-- expect_lost_inserts()
-        SELECT lead_id, lease_until FROM sync INDEXED BY sync_leased
+        SELECT * FROM sync INDEXED BY sync_leased
         WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested' AND finished_at IS NULL";
     let lost = db.query(sql, args![now], |row| {
-        Ok((rows::lead_of(row)?, row.get::<Timestamp>("lease_until")?))
+        Ok((rows::sync_of(row)?, row.get::<Timestamp>("lease_until")?))
     })?;
-    for (lead, lease_until) in &lost {
-        let memory = rows::memory(db, lead)?;
-        let until = memory
-            .ambiguous_until
-            .max(Some(after(*lease_until, settings.ambiguity_delay)));
-        let memory = Memory {
-            ambiguous_until: until,
-            ..memory
-        };
-        rows::remember(db, lead, &memory)?;
+    for (sync, lease_until) in &lost {
+        let mut memory = rows::memory(db, &sync.lead)?;
+        memory.expect_insert(sync, after(*lease_until, settings.ambiguity_delay));
+        rows::remember(db, &sync.lead, &memory)?;
     }
     Ok(lost.len())
 }

@@ -273,10 +273,9 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
 /// Notes with the lead that an insert of it may be applied until then, and says until when at the latest.
 pub(super) fn expect_insert(txn: &Txn<'_>, sync: &Sync, until: Timestamp) -> Result<Timestamp> {
     let mut memory = rows::memory(txn.db, &sync.lead)?;
-    let until = memory.ambiguous_until.max(Some(until)).unwrap_or(until);
-    memory.ambiguous_until = Some(until);
+    memory.expect_insert(sync, until);
     rows::remember(txn.db, &sync.lead, &memory)?;
-    Ok(until)
+    Ok(memory.ambiguous_until.unwrap_or(until))
 }
 
 /// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an

@@ -20,11 +20,7 @@ impl Bench {
 
     /// The leads that a stage's worker gets now.
     async fn due(&self, stage: Stage) -> Vec<String> {
-        let claim = self
-            .store
-            .claim(stage, 10, Prefer::Fresh)
-            .await
-            .unwrap();
+        let claim = self.store.claim(stage, 10, Prefer::Fresh).await.unwrap();
         let leads = claim.syncs.iter().map(|claimed| claimed.sync.lead.to_string());
         leads.collect()
     }
@@ -294,11 +290,7 @@ async fn a_check_lets_one_probe_pass_at_once_and_leaves_the_breaker_open() {
     bench.open("a").await;
     bench.open("b").await;
     assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
-    let claim = bench
-        .store
-        .claim(Stage::Upsert, 10, Prefer::Fresh)
-        .await
-        .unwrap();
+    let claim = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert_eq!((claim.syncs.len(), claim.probed), (1, vec![Remote::Bigin]));
     assert!(bench.store.breaker(Remote::Bigin).await.unwrap().open.is_some());
     assert_eq!(bench.due(Stage::Upsert).await.len(), 0, "no other beside the probe");
@@ -449,11 +441,7 @@ async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_c
     bench.open("a").await;
     let bench = bench.reopen();
     for stage in Stage::ALL {
-        let claim = bench
-            .store
-            .claim(stage, 10, Prefer::Fresh)
-            .await
-            .unwrap();
+        let claim = bench.store.claim(stage, 10, Prefer::Fresh).await.unwrap();
         assert_eq!(
             (claim.syncs.len(), claim.next_due),
             (0, None),

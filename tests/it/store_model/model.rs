@@ -353,7 +353,7 @@ impl Model {
             };
             row.sync.bisect_limit = Some(u32::try_from((lost / 2).max(1)).unwrap());
             let memory = self.memories.entry(row.sync.lead.clone()).or_default();
-            memory.ambiguous_until = memory.ambiguous_until.max(Some(until + delay));
+            memory.expect_insert(&row.sync, until + delay);
         }
         lost > 0
     }
@@ -412,7 +412,7 @@ impl Model {
         let mut settles_at = outcome.claimed.memory.ambiguous_until;
         if is_insert {
             let memory = self.memories.entry(row.sync.lead.clone()).or_default();
-            memory.ambiguous_until = memory.ambiguous_until.max(Some(now + self.settings.ambiguity_delay));
+            memory.expect_insert(&row.sync, now + self.settings.ambiguity_delay);
             settles_at = memory.ambiguous_until;
         }
         let (what, applied) = match &outcome.effect {
