@@ -14,27 +14,27 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 use crate::bigin::{self, Bigin, TokenVault, VaultError};
-use crate::chance;
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::domain::mapping::Mapping;
 use crate::domain::retry::RetryPolicy;
 use crate::http;
+use crate::http_client::{Calls, Network};
 use crate::metrics::Metrics;
-use crate::outbound::{Calls, Network};
+use crate::random;
 use crate::sanity::{self, Sanity};
 use crate::signature::Secrets;
 use crate::store::{Commits, SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
-use crate::workers::hook::Hook;
+use crate::workers::notifier::Hook;
 use crate::workers::{Context, Hasher, LastReads, OrgCache, Paces};
 
 pub use environment::Environment;
 
 mod environment;
-mod loops;
+mod supervisor;
 
 /// Sent with every request to Bigin and Sanity.
 pub(crate) const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSION"));
@@ -98,7 +98,7 @@ impl App {
             paces: Paces::default(),
             contacts: tokio::sync::Mutex::new(false),
             last_reads: LastReads::default(),
-            replica: format!("{:016x}", u64::from_le_bytes(chance::bytes())),
+            replica: format!("{:016x}", u64::from_le_bytes(random::bytes())),
             clock: SharedClock::clone(&clock),
             metrics: Arc::clone(&metrics),
             store: Arc::clone(&store),
@@ -305,20 +305,20 @@ impl TokenVault for StoreVault {
     }
 
     async fn load(&self) -> Result<Option<String>, VaultError> {
-        let kept = self.0.kept(TOKEN).await.map_err(vault_error)?;
+        let kept = self.0.kv_get(TOKEN).await.map_err(vault_error)?;
         Ok(kept.and_then(|(sealed, _)| String::from_utf8(sealed).ok()))
     }
 
     async fn save(&self, sealed: &str) -> Result<(), VaultError> {
         self.0
-            .keep(TOKEN, sealed.as_bytes().to_vec())
+            .kv_put(TOKEN, sealed.as_bytes().to_vec())
             .await
             .map_err(vault_error)
     }
 
     async fn forget(&self, sealed: &str) -> Result<(), VaultError> {
         self.0
-            .forget_kept(TOKEN, sealed.as_bytes().to_vec())
+            .kv_delete(TOKEN, sealed.as_bytes().to_vec())
             .await
             .map_err(vault_error)
     }
@@ -332,10 +332,10 @@ impl TokenVault for StoreVault {
     }
 
     async fn claim_refresh(&self, holder: &str, lasting: Duration) -> Result<bool, VaultError> {
-        self.0.hold(REFRESH, holder, lasting).await.map_err(vault_error)
+        self.0.try_lock(REFRESH, holder, lasting).await.map_err(vault_error)
     }
 
     async fn release_refresh(&self, holder: &str) -> Result<(), VaultError> {
-        self.0.let_go(REFRESH, holder).await.map_err(vault_error)
+        self.0.unlock(REFRESH, holder).await.map_err(vault_error)
     }
 }

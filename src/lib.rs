@@ -7,9 +7,6 @@
 
 pub mod app;
 pub mod bigin;
-#[cfg(test)]
-mod canned;
-pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -17,12 +14,13 @@ pub mod database;
 pub mod domain;
 pub mod fake;
 pub mod http;
+pub mod http_client;
 pub mod metrics;
-pub mod outbound;
+pub mod random;
 pub mod sanity;
 pub mod signature;
 pub mod store;
-#[cfg(test)]
-mod strange;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod workers;

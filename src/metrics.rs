@@ -43,7 +43,7 @@ pub struct Metrics {
     /// Webhooks whose signature was refused.
     pub signatures_refused: Counter,
     /// Those of them since a good one.
-    pub refused_in_a_row: InARow,
+    pub rejected_in_a_row: InARow,
     /// Logins to the pages that failed, or were not looked at since too many had; and calls of the API with a wrong token.
     pub logins_failed: Counter,
     /// Webhooks by what was answered and its HTTP status.
@@ -71,7 +71,7 @@ impl Default for Metrics {
         Self {
             worker_restarts: Counter::default(),
             signatures_refused: Counter::default(),
-            refused_in_a_row: InARow::default(),
+            rejected_in_a_row: InARow::default(),
             logins_failed: Counter::default(),
             webhooks: Counters::default(),
             calls: Counters::default(),
@@ -97,7 +97,7 @@ impl Metrics {
         );
         self.webhooks.write(text, name, ["answer", "code"]);
 
-        let name = "bigin_sync_signatures_refused_total";
+        let name = "bigin_sync_signatures_rejected_total";
         text.counter(
             name,
             "Webhooks whose signature was refused.",

@@ -1,7 +1,7 @@
 //! What the program takes from the machine it runs on. The simulator replaces all of it.
 
 use crate::clock::SharedClock;
-use crate::outbound::Network;
+use crate::http_client::Network;
 use crate::store::Commits;
 
 /// Time, network and disk. (Randomness comes from `chance`, which a simulation seeds.)

@@ -7,8 +7,8 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::item;
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::{self, Answer, word};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::http_client::{self, Answer, word};
 
 /// What a complete answer says.
 #[derive(Debug, PartialEq)]
@@ -45,9 +45,9 @@ pub(super) fn judge<'a>(answer: &'a Answer, scope: &str) -> Verdict<'a> {
 /// How a call ended, in a word for metrics and spans.
 pub(super) fn label(answer: &Answer) -> &'static str {
     match judge(answer, "") {
-        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => outbound::OK,
-        Verdict::TokenRefused => outbound::TOKEN_REFUSED,
-        Verdict::Refused(_) => "refused",
+        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => http_client::OK,
+        Verdict::TokenRefused => http_client::TOKEN_REFUSED,
+        Verdict::Refused(_) => "rejected",
         Verdict::Failed(error) => error.label(),
     }
 }
@@ -56,7 +56,7 @@ fn judge_without_json(answer: &Answer) -> Verdict<'static> {
     match answer.status {
         StatusCode::NO_CONTENT => Verdict::Nothing,
         StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, http(answer.status))),
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Failed(CallError::Refused {
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Failed(CallError::Rejected {
             code: http(answer.status),
             message: "Bigin refused the call for its size".to_owned(),
         }),
@@ -113,16 +113,16 @@ fn judge_status<'a>(answer: &'a Answer, body: &'a Value, code: String, scope: &s
 /// The items of an answer to a call about `asked` records.
 ///
 /// # Errors
-/// [`CallError::Unknown`] where their number is another: then nobody knows which record they speak of.
+/// [`CallError::Ambiguous`] where their number is another: then nobody knows which record they speak of.
 pub(super) fn items<'a>(answer: &'a Answer, scope: &str, asked: usize) -> Result<&'a [Value], CallError> {
     match judge(answer, scope) {
         Verdict::Items(items) if items.len() == asked => Ok(items),
-        Verdict::Items(_) => Err(CallError::Unknown {
+        Verdict::Items(_) => Err(CallError::Ambiguous {
             code: "WRONG_COUNT".to_owned(),
             message: "Bigin's answer does not have one result for each record".to_owned(),
             retry_after: None,
         }),
-        Verdict::Body(_) | Verdict::Nothing => Err(CallError::Unknown {
+        Verdict::Body(_) | Verdict::Nothing => Err(CallError::Ambiguous {
             code: "NO_RESULTS".to_owned(),
             message: "Bigin's answer has no results".to_owned(),
             retry_after: None,
@@ -155,7 +155,7 @@ fn failure(answer: &Answer, verdict: Verdict<'_>) -> CallError {
                 let message = format!("Bigin refused the call ({code})");
                 (code, message)
             });
-            CallError::Refused { code, message }
+            CallError::Rejected { code, message }
         }
         Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => unknown(answer, http(answer.status)),
     }
@@ -172,9 +172,9 @@ pub(super) fn token_refused() -> CallError {
 
 /// The grant of an access token has left too little time for the call that it was for.
 pub(super) fn slow_grant() -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: "slow".to_owned(),
         message: "Zoho's accounts server took so long to grant access that too little time was left for the call"
             .to_owned(),
@@ -199,9 +199,9 @@ fn credits_used_up(said: &str, status: StatusCode, body: &Value) -> bool {
 }
 
 fn credits(answer: &Answer, code: String) -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::CreditsUsedUp,
+        kind: ServiceErrorKind::CreditsUsedUp,
         code,
         message: "Bigin's API credits of the last 24 hours are used up".to_owned(),
         retry_after: answer.retry_after,
@@ -209,9 +209,9 @@ fn credits(answer: &Answer, code: String) -> CallError {
 }
 
 fn rate_limited(answer: &Answer, code: String) -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::RateLimited,
+        kind: ServiceErrorKind::RateLimited,
         code,
         message: "Bigin takes no more calls at the moment".to_owned(),
         retry_after: answer.retry_after,
@@ -219,9 +219,9 @@ fn rate_limited(answer: &Answer, code: String) -> CallError {
 }
 
 fn not_allowed(code: String, message: String) -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::Refused,
+        kind: ServiceErrorKind::Unauthorized,
         code,
         message,
         retry_after: None,
@@ -234,7 +234,7 @@ fn unknown(answer: &Answer, code: String) -> CallError {
     } else {
         format!("Bigin did not answer properly ({})", http(answer.status))
     };
-    CallError::Unknown {
+    CallError::Ambiguous {
         code,
         message,
         retry_after: answer.retry_after,

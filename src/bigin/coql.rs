@@ -12,7 +12,7 @@ use super::{Bigin, answer, call, item, unreadable};
 use crate::clock::until;
 use crate::domain::failure::CallError;
 use crate::domain::lead::ContactId;
-use crate::outbound::Operation;
+use crate::http_client::Operation;
 
 /// A contact with one of the phone numbers asked for.
 #[derive(Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::grant::{api_domain, token};
-use crate::outbound::{self, Answer};
+use crate::http_client::{self, Answer};
 
 /// A person waits for the answer.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -115,8 +115,8 @@ async fn ask(
         code,
         refresh_token,
     };
-    let url = format!("{}/oauth/v2/token", outbound::base_text(accounts));
-    let answer = outbound::send(http.post(url).form(&form), DEADLINE).await;
+    let url = format!("{}/oauth/v2/token", http_client::base_text(accounts));
+    let answer = http_client::send(http.post(url).form(&form), DEADLINE).await;
     judge(&answer.map_err(|none| no_answer(accounts, none.code))?, accounts)
 }
 
@@ -153,10 +153,10 @@ fn no_answer(url: &Url, code: &str) -> Refused {
 /// # Errors
 /// [`Refused::Code`] where it is no token any more.
 pub async fn revoke(http: &Client, accounts: &Url, refresh_token: &SecretString) -> Result<(), Refused> {
-    let url = format!("{}/oauth/v2/token/revoke", outbound::base_text(accounts));
+    let url = format!("{}/oauth/v2/token/revoke", http_client::base_text(accounts));
     // In the address, as it is documented; whether the body would do is not known.
     let query = [("token", refresh_token.expose_secret())];
-    let answer = outbound::send(http.post(url).query(&query), DEADLINE).await;
+    let answer = http_client::send(http.post(url).query(&query), DEADLINE).await;
     let answer = answer.map_err(|none| no_answer(accounts, none.code))?;
     let said = |key: &str| answer.json.as_ref()?.get(key)?.as_str();
     match (said("status"), said("error")) {
@@ -215,10 +215,10 @@ pub async fn organisation(
     access_token: &SecretString,
 ) -> Result<Organisation, NoOrganisation> {
     let host = || api_domain.host_str().unwrap_or("the server").to_owned();
-    let url = format!("{}/bigin/v2/org", outbound::base_text(api_domain));
+    let url = format!("{}/bigin/v2/org", http_client::base_text(api_domain));
     let token = format!("Zoho-oauthtoken {}", access_token.expose_secret());
     let request = http.get(url).header("authorization", token);
-    let answer = outbound::send(request, DEADLINE).await;
+    let answer = http_client::send(request, DEADLINE).await;
     let answer = answer.map_err(|none| NoOrganisation::NoAnswer {
         host: host(),
         code: none.code.to_owned(),

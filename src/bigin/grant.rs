@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Settings;
-use crate::domain::failure::{Pause, PauseKind, Remote};
-use crate::outbound::{self, Answer, Call, Calls, Operation, is_loopback, word};
+use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind};
+use crate::http_client::{self, Answer, Call, Calls, Operation, is_loopback, word};
 
 /// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
 /// units that others have met.
@@ -27,7 +27,7 @@ pub(super) struct Grant {
 /// Why there is no token.
 #[derive(Debug)]
 pub(super) struct NoGrant {
-    pub(super) pause: Pause,
+    pub(super) service_error: ServiceError,
     /// Zoho may have granted a token all the same, which counts against its limit.
     pub(super) may_be_granted: bool,
 }
@@ -53,7 +53,7 @@ pub(super) async fn refresh(
         client_secret: settings.client_secret.expose_secret(),
         refresh_token: settings.refresh_token.expose_secret(),
     };
-    let url = format!("{}/oauth/v2/token", outbound::base_text(&settings.accounts_url));
+    let url = format!("{}/oauth/v2/token", http_client::base_text(&settings.accounts_url));
     let answer = post(calls, http.post(url).form(&form), &settings.accounts_url, deadline).await?;
     judge(&answer, &settings.accounts_url).map_err(sure)
 }
@@ -69,15 +69,15 @@ async fn post(
         of: 0,
     };
     let label = |answer: &Answer| match judge(answer, accounts_url) {
-        Ok(_) => outbound::OK,
-        Err(pause) => pause.kind.label(),
+        Ok(_) => http_client::OK,
+        Err(service_error) => service_error.kind.label(),
     };
     let sent = calls.send(call, request, deadline, label).await;
     sent.map_err(|none| NoGrant {
         may_be_granted: !none.never_sent(),
-        pause: Pause {
+        service_error: ServiceError {
             remote: Remote::Token,
-            kind: PauseKind::Down,
+            kind: ServiceErrorKind::Unavailable,
             code: none.code.to_owned(),
             message: format!("{} did not answer", host(accounts_url)),
             retry_after: None,
@@ -85,9 +85,9 @@ async fn post(
     })
 }
 
-fn sure(pause: Pause) -> NoGrant {
+fn sure(service_error: ServiceError) -> NoGrant {
     NoGrant {
-        pause,
+        service_error,
         may_be_granted: false,
     }
 }
@@ -97,7 +97,7 @@ fn sure(pause: Pause) -> NoGrant {
 /// `invalid_*` means that the credentials are refused. Any other JSON is a throttle: its text is localised ("Access
 /// Denied", or the like in Chinese) and its status is 200 or 400 (docs of Zoho CRM, token-validity; integrators' reports).
 /// What is not JSON, or comes with 5xx, is no answer of the endpoint.
-fn judge(answer: &Answer, accounts_url: &Url) -> Result<Grant, Pause> {
+fn judge(answer: &Answer, accounts_url: &Url) -> Result<Grant, ServiceError> {
     let body = answer.json.as_ref().filter(|body| body.is_object());
     if let Some(body) = body
         && let Some(token) = token(body, "access_token")
@@ -146,32 +146,32 @@ fn what_to_do(code: &str, host: &str) -> String {
     }
 }
 
-fn refused(code: &str, message: String) -> Pause {
-    Pause {
+fn refused(code: &str, message: String) -> ServiceError {
+    ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Refused,
+        kind: ServiceErrorKind::Unauthorized,
         code: code.to_owned(),
         message,
         retry_after: None,
     }
 }
 
-fn throttled(answer: &Answer, error: Option<&str>) -> Pause {
+fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
     let code = error.and_then(|error| word(error, 40, |c| c.is_ascii_alphabetic() || matches!(c, b'_' | b' ')));
-    Pause {
+    ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::TokenThrottled,
-        code: code.unwrap_or("throttled").to_owned(),
+        kind: ServiceErrorKind::TokenRateLimited,
+        code: code.unwrap_or("rate_limited").to_owned(),
         message: "Zoho grants no more access tokens for now; it takes ten quiet minutes".to_owned(),
         retry_after: answer.retry_after,
     }
 }
 
-fn down(answer: &Answer, accounts_url: &Url) -> Pause {
+fn down(answer: &Answer, accounts_url: &Url) -> ServiceError {
     let code = format!("HTTP {}", answer.status.as_u16());
-    Pause {
+    ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         message: format!("{} gave no answer of a token endpoint ({code})", host(accounts_url)),
         code,
         retry_after: answer.retry_after,
@@ -199,7 +199,7 @@ fn lasts(body: &Value) -> Duration {
 
 /// An API address that a token may be sent to.
 pub(super) fn api_domain(text: &str) -> Option<Url> {
-    let url = outbound::base_url(text).ok()?;
+    let url = http_client::base_url(text).ok()?;
     (url.scheme() == "https" || is_loopback(&url)).then_some(url)
 }
 
@@ -210,7 +210,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::strange::{answers, tells};
+    use crate::testing::arbitrary_json::{answers, tells};
 
     const KEYS: &[&str] = &[
         "access_token",
@@ -247,48 +247,63 @@ mod tests {
 
     #[test]
     fn every_refusal_of_the_token_endpoint_is_told_apart_by_its_body() {
-        use PauseKind::{Down, Refused, TokenThrottled};
+        use ServiceErrorKind::{TokenRateLimited, Unauthorized, Unavailable};
         let denied = json!({"error_description": "You have made too many requests continuously. Please try again after some time.",
             "error": "Access Denied", "status": "failure"});
         let chinese = json!({"error_description": "请求次数过多", "error": "访问被拒绝", "status": "failure"});
         let cases = [
-            (200, Some(json!({"error": "invalid_code"})), Refused, "invalid_code"),
-            (400, Some(json!({"error": "invalid_code"})), Refused, "invalid_code"),
-            (200, Some(json!({"error": "invalid_client"})), Refused, "invalid_client"),
+            (
+                200,
+                Some(json!({"error": "invalid_code"})),
+                Unauthorized,
+                "invalid_code",
+            ),
+            (
+                400,
+                Some(json!({"error": "invalid_code"})),
+                Unauthorized,
+                "invalid_code",
+            ),
+            (
+                200,
+                Some(json!({"error": "invalid_client"})),
+                Unauthorized,
+                "invalid_client",
+            ),
             (
                 200,
                 Some(json!({"error": "invalid_client_secret"})),
-                Refused,
+                Unauthorized,
                 "invalid_client_secret",
             ),
-            (200, Some(denied.clone()), TokenThrottled, "Access Denied"),
-            (400, Some(denied), TokenThrottled, "Access Denied"),
-            (200, Some(chinese), TokenThrottled, "throttled"),
+            (200, Some(denied.clone()), TokenRateLimited, "Access Denied"),
+            (400, Some(denied), TokenRateLimited, "Access Denied"),
+            (200, Some(chinese), TokenRateLimited, "rate_limited"),
             (
                 200,
                 Some(json!({"error": "access_denied"})),
-                TokenThrottled,
+                TokenRateLimited,
                 "access_denied",
             ),
-            (200, Some(json!({})), TokenThrottled, "throttled"),
-            (200, Some(json!({"access_token": ""})), TokenThrottled, "throttled"),
+            (200, Some(json!({})), TokenRateLimited, "rate_limited"),
+            (200, Some(json!({"access_token": ""})), TokenRateLimited, "rate_limited"),
             (
                 200,
                 Some(json!({"access_token": "two\nlines"})),
-                TokenThrottled,
-                "throttled",
+                TokenRateLimited,
+                "rate_limited",
             ),
-            (429, None, TokenThrottled, "throttled"),
-            (500, Some(json!({"error": "general_error"})), Down, "HTTP 500"),
-            (502, None, Down, "HTTP 502"),
-            (200, None, Down, "HTTP 200"),
-            (200, Some(json!("ok")), Down, "HTTP 200"),
+            (429, None, TokenRateLimited, "rate_limited"),
+            (500, Some(json!({"error": "general_error"})), Unavailable, "HTTP 500"),
+            (502, None, Unavailable, "HTTP 502"),
+            (200, None, Unavailable, "HTTP 200"),
+            (200, Some(json!("ok")), Unavailable, "HTTP 200"),
         ];
         for (status, body, kind, code) in cases {
             let label = format!("{status} {body:?}");
-            let pause = judge(&answer(status, body), &accounts()).err().expect(&label);
+            let service_error = judge(&answer(status, body), &accounts()).err().expect(&label);
             assert_eq!(
-                (pause.remote, pause.kind, pause.code.as_str()),
+                (service_error.remote, service_error.kind, service_error.code.as_str()),
                 (Remote::Token, kind, code),
                 "{label}"
             );
@@ -357,7 +372,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::strange::config())]
+        #![proptest_config(crate::testing::arbitrary_json::config())]
 
         #[test]
         fn there_is_a_grant_only_where_there_is_a_token((status, json) in answers(KEYS, TEXTS), domain in select(TEXTS)) {
@@ -374,10 +389,10 @@ mod tests {
                     prop_assert!(grant.lasts <= Duration::from_secs(3600));
                     prop_assert!(grant.api_domain.is_none_or(|url| url.scheme() == "https" || is_loopback(&url)));
                 }
-                Err(pause) => {
+                Err(service_error) => {
                     prop_assert!(fits.is_none());
-                    prop_assert_eq!(pause.remote, Remote::Token);
-                    let shown = format!("{pause:?}");
+                    prop_assert_eq!(service_error.remote, Remote::Token);
+                    let shown = format!("{service_error:?}");
                     prop_assert!(!tells(&shown) && !shown.contains("1000."));
                 }
             }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::Results;
 use super::answer::clean_code;
-use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
-use crate::outbound::word;
+use crate::http_client::word;
 
 /// Judges one item of `data[]`; `status` is that of the whole answer. On success returns its `details`.
 ///
@@ -27,15 +27,15 @@ pub(super) fn judge(item: &Value, status: StatusCode, by_id: bool) -> Result<&Va
         return Ok(&item["details"]);
     }
     if by_id && is_gone(item) {
-        return Err(ItemError::Gone);
+        return Err(ItemError::ContactGone);
     }
     match refusal(item) {
-        Some((code, _)) if let Some(kind) = service_refusal(&code) => Err(ItemError::ServiceRefused {
-            pause: service_pause(kind, code),
+        Some((code, _)) if let Some(kind) = service_refusal(&code) => Err(ItemError::Service {
+            error: service_error_of(kind, code),
         }),
-        Some((code, reason)) if !passes(&code, status) => Err(ItemError::Refused { code, reason }),
-        Some((code, _)) => Err(ItemError::Later { code }),
-        None => Err(ItemError::Later {
+        Some((code, reason)) if !passes(&code, status) => Err(ItemError::Rejected { code, reason }),
+        Some((code, _)) => Err(ItemError::Retry { code }),
+        None => Err(ItemError::Retry {
             code: "NO_CODE".to_owned(),
         }),
     }
@@ -43,24 +43,26 @@ pub(super) fn judge(item: &Value, status: StatusCode, by_id: bool) -> Result<&Va
 
 /// The kind of trouble, where the refusal of a record speaks of the service and not of the record: a missing right, a limit,
 /// an internal error.
-fn service_refusal(code: &str) -> Option<PauseKind> {
+fn service_refusal(code: &str) -> Option<ServiceErrorKind> {
     match code {
-        "INVALID_TOKEN" | "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED" => Some(PauseKind::Refused),
-        "LIMIT_EXCEEDED" | "TOO_MANY_REQUESTS" => Some(PauseKind::RateLimited),
-        code if code.contains("INTERNAL") => Some(PauseKind::Down),
+        "INVALID_TOKEN" | "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED" => {
+            Some(ServiceErrorKind::Unauthorized)
+        }
+        "LIMIT_EXCEEDED" | "TOO_MANY_REQUESTS" => Some(ServiceErrorKind::RateLimited),
+        code if code.contains("INTERNAL") => Some(ServiceErrorKind::Unavailable),
         _ => None,
     }
 }
 
-fn service_pause(kind: PauseKind, code: String) -> Pause {
+fn service_error_of(kind: ServiceErrorKind, code: String) -> ServiceError {
     let message = match kind {
-        PauseKind::Refused => {
+        ServiceErrorKind::Unauthorized => {
             "Bigin denies access to contacts: the user of the refresh token needs the right to create and edit them"
         }
-        PauseKind::RateLimited => "Bigin accepts no more records at the moment",
+        ServiceErrorKind::RateLimited => "Bigin accepts no more records at the moment",
         _ => "Bigin reports an internal error",
     };
-    Pause {
+    ServiceError {
         remote: Remote::Bigin,
         kind,
         code,
@@ -73,15 +75,20 @@ fn service_pause(kind: PauseKind, code: String) -> Pause {
 /// of its own: then no lead is to blame.
 ///
 /// # Errors
-/// [`CallError::Unavailable`]: nothing was applied.
+/// [`CallError::Service`]: nothing was applied.
 pub(super) fn unless_service_refused<T>(results: Results<T>) -> Result<Results<T>, CallError> {
     let refusal = |result: &Result<T, ItemError>| match result {
-        Err(ItemError::ServiceRefused { pause }) => Some(pause.clone()),
+        Err(ItemError::Service { error: service_error }) => Some(service_error.clone()),
         _ => None,
     };
     match results.first().and_then(refusal) {
-        Some(pause) if results.len() > 1 && results.iter().all(|result| refusal(result).as_ref() == Some(&pause)) => {
-            Err(CallError::Unavailable(pause))
+        Some(service_error)
+            if results.len() > 1
+                && results
+                    .iter()
+                    .all(|result| refusal(result).as_ref() == Some(&service_error)) =>
+        {
+            Err(CallError::Service(service_error))
         }
         _ => Ok(results),
     }
@@ -165,7 +172,7 @@ fn other_contact(details: &Value) -> Option<ContactId> {
 /// have the same length.
 ///
 /// # Errors
-/// [`CallError::Unknown`] where an item names a contact that nobody asked for, or one that another item has named: it
+/// [`CallError::Ambiguous`] where an item names a contact that nobody asked for, or one that another item has named: it
 /// must not pass for the answer about somebody else. One contact alone can only be answered for itself.
 pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'a Value>, CallError> {
     if let [item] = items {
@@ -183,7 +190,7 @@ pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Re
             .zip(&mut places)
             .find(|(contact, place)| ***contact == named && place.is_none());
         let Some((_, place)) = free else {
-            return Err(CallError::Unknown {
+            return Err(CallError::Ambiguous {
                 code: "WRONG_RECORDS".to_owned(),
                 message: "Bigin's answer is about other contacts than those it was asked for".to_owned(),
                 retry_after: None,

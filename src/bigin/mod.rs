@@ -27,10 +27,10 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::SharedClock;
-use crate::domain::failure::{CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
-use crate::outbound::{Answer, Call, Calls, Deadline, Operation};
+use crate::http_client::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
 pub use organisation::NewTag;
@@ -119,7 +119,7 @@ struct ContactUpdate<'a> {
 }
 
 impl Bigin {
-    /// `http` comes from [`crate::outbound::client`]; `vault` is the second level of the token cache.
+    /// `http` comes from [`crate::http_client::client`]; `vault` is the second level of the token cache.
     pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
         Self {
             api_domain: settings.api_domain.clone(),
@@ -147,7 +147,7 @@ impl Bigin {
     /// traffic 2026-10-09).
     ///
     /// # Errors
-    /// [`CallError`]; a missing scope is [`PauseKind::Refused`] with the code `OAUTH_SCOPE_MISMATCH`.
+    /// [`CallError`]; a missing scope is [`ServiceErrorKind::Unauthorized`] with the code `OAUTH_SCOPE_MISMATCH`.
     pub async fn fields(&self, deadline: Duration) -> Result<OrgFields, CallError> {
         let answer = self
             .ask(deadline, call(Operation::Fields, 0), 1, |base| {
@@ -165,7 +165,7 @@ impl Bigin {
     /// listed, and Bigin checks other unique fields all the same. One result per record, in order.
     ///
     /// # Errors
-    /// [`CallError`]. After [`CallError::Unknown`] any of the records may have been written.
+    /// [`CallError`]. After [`CallError::Ambiguous`] any of the records may have been written.
     pub async fn upsert(
         &self,
         records: &[Record],
@@ -196,7 +196,7 @@ impl Bigin {
     }
 
     /// Updates contacts by id: `PUT /bigin/v2/Contacts` (official docs, update-records). At most [`BATCH`]. One result per
-    /// record, in order; [`ItemError::Gone`] where there is no contact of that id (any more).
+    /// record, in order; [`ItemError::ContactGone`] where there is no contact of that id (any more).
     ///
     /// # Errors
     /// [`CallError`], as for [`Bigin::upsert`].
@@ -240,7 +240,7 @@ impl Bigin {
     /// everything in the query string (official docs of v1, add-tags-records; v2 does not document its parameters).
     ///
     /// At most [`BATCH`] contacts, of which the same may be named more than once. One result per contact, in order: results
-    /// are matched by the id they name, and by their order where they name none. [`ItemError::Gone`] where there is no such
+    /// are matched by the id they name, and by their order where they name none. [`ItemError::ContactGone`] where there is no such
     /// contact. Adding a tag twice does no harm.
     ///
     /// # Errors
@@ -320,12 +320,12 @@ impl Bigin {
     ) -> Result<Answer, CallError> {
         let authorization = format!("Zoho-oauthtoken {}", token.access_token.expose_secret());
         let base = self.api_domain.as_ref().unwrap_or(&token.api_domain);
-        let request = request(crate::outbound::base_text(base)).header("authorization", authorization);
+        let request = request(crate::http_client::base_text(base)).header("authorization", authorization);
         let answer = self.calls.send_by(call, request, deadline, answer::label).await;
         // A call whose answer is lost, or comes too late, has cost them too.
         let costs_nothing = match &answer {
             Ok(answer) => is_token_refused(answer),
-            Err(error) => matches!(error, CallError::Unavailable(_)),
+            Err(error) => matches!(error, CallError::Service(_)),
         };
         if !costs_nothing {
             let credits = u32::try_from(credits).unwrap_or(u32::MAX);
@@ -338,9 +338,9 @@ impl Bigin {
         match tokio::time::timeout(deadline.left(), self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             // All permits were held for a whole deadline by calls that Bigin did not answer.
-            _ => Err(CallError::Unavailable(Pause {
+            _ => Err(CallError::Service(ServiceError {
                 remote: Remote::Bigin,
-                kind: PauseKind::Down,
+                kind: ServiceErrorKind::Unavailable,
                 code: "busy".to_owned(),
                 message: "Bigin left all calls that are allowed at once unanswered".to_owned(),
                 retry_after: None,
@@ -361,7 +361,7 @@ fn within_batch(records: usize) -> Result<(), CallError> {
     if records <= BATCH {
         return Ok(());
     }
-    Err(CallError::Refused {
+    Err(CallError::Rejected {
         code: "TOO_MANY_RECORDS".to_owned(),
         message: format!("{records} records in one call, where Bigin takes {BATCH}"),
     })
@@ -392,7 +392,7 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
 }
 
 fn unreadable(message: &str) -> CallError {
-    CallError::Unknown {
+    CallError::Ambiguous {
         code: "UNREADABLE_ANSWER".to_owned(),
         message: message.to_owned(),
         retry_after: None,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::exchange::{Organisation, named};
 use super::{Bigin, answer, call, item, unreadable};
 use crate::domain::failure::CallError;
-use crate::outbound::Operation;
+use crate::http_client::Operation;
 
 const ORGANISATION_SCOPE: &str = "ZohoBigin.org.READ";
 const LIST_TAGS_SCOPE: &str = "ZohoBigin.settings.tags.READ";
@@ -62,7 +62,7 @@ impl Bigin {
     /// Makes a tag of Contacts: `POST /bigin/v2/settings/tags?module=Contacts` (official docs, create-tags).
     ///
     /// # Errors
-    /// [`CallError`], as for [`Bigin::organisation`]; [`CallError::Refused`] where it cannot be a tag, or there are too many.
+    /// [`CallError`], as for [`Bigin::organisation`]; [`CallError::Rejected`] where it cannot be a tag, or there are too many.
     pub async fn make_tag(&self, name: &str, deadline: Duration) -> Result<NewTag, CallError> {
         let body = json!({ "tags": [{ "name": name }] });
         let answer = self
@@ -71,7 +71,7 @@ impl Bigin {
                 self.http.post(url).query(&[("module", "Contacts")]).json(&body)
             })
             .await?;
-        let refused = |code: &str| CallError::Refused {
+        let refused = |code: &str| CallError::Rejected {
             code: code.to_owned(),
             message: format!("Bigin refuses the tag ({code})"),
         };

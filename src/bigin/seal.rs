@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Settings;
-use crate::chance;
+use crate::random;
 
 const PURPOSE: &[u8] = b"bigin-sync token v1";
 
@@ -55,7 +55,7 @@ impl Seal {
     /// gigabytes.
     pub(super) fn seal(&self, kept: &Kept) -> Option<String> {
         let plain = serde_json::to_vec(kept).ok()?;
-        let nonce = chance::bytes::<NONCE>();
+        let nonce = random::bytes::<NONCE>();
         let payload = Payload {
             msg: &plain,
             aad: &self.bound_to,
@@ -80,7 +80,7 @@ impl Seal {
 fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     // HMAC takes keys of every length, so that the fall-back is never used.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return chance::bytes();
+        return random::bytes();
     };
     mac.update(message);
     mac.finalize().into_bytes().into()

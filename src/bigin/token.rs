@@ -18,10 +18,10 @@ use tracing::{Instrument as _, warn};
 
 use super::seal::{Kept, Seal};
 use super::{Settings, grant};
-use crate::chance;
 use crate::clock::{SharedClock, after, until};
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::Calls;
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::http_client::Calls;
+use crate::random;
 
 /// Zoho grants ten access tokens per refresh token in ten minutes (docs of Zoho CRM, token-validity); we stop one short,
 /// since asking beyond it prolongs the silence.
@@ -127,7 +127,7 @@ impl Tokens {
             cache: Cache::new(1),
             refused: Mutex::new(None),
             grants: Mutex::new(Vec::new()),
-            holder: format!("{:032x}", u128::from_le_bytes(chance::bytes())),
+            holder: format!("{:032x}", u128::from_le_bytes(random::bytes())),
         }))
     }
 
@@ -255,14 +255,14 @@ impl Inner {
 
     async fn granted(&self) -> Result<Arc<Token>, CallError> {
         let (asked_here, asked_at) = (self.clock.now(), self.shared_now().await);
-        self.check_budget(asked_at).await.map_err(CallError::Unavailable)?;
+        self.check_budget(asked_at).await.map_err(CallError::Service)?;
         let grant = match grant::refresh(&self.http, &self.calls, &self.settings, GRANT_DEADLINE).await {
             Ok(grant) => grant,
             Err(none) => {
                 if none.may_be_granted {
                     self.note(asked_at).await;
                 }
-                return Err(CallError::Unavailable(none.pause));
+                return Err(CallError::Service(none.service_error));
             }
         };
         self.note(asked_at).await;
@@ -293,7 +293,7 @@ impl Inner {
     }
 
     /// Holds back while [`MOST_GRANTS`] were granted in the last [`GRANT_WINDOW`].
-    async fn check_budget(&self, now: Timestamp) -> Result<(), Pause> {
+    async fn check_budget(&self, now: Timestamp) -> Result<(), ServiceError> {
         let since = now.saturating_sub(GRANT_WINDOW).unwrap_or(Timestamp::MIN);
         let mut grants = {
             let mut own = lock(&self.grants);
@@ -309,9 +309,9 @@ impl Inner {
         let Some(first_to_fall_out) = grants.len().checked_sub(MOST_GRANTS).map(|place| grants[place]) else {
             return Ok(());
         };
-        Err(Pause {
+        Err(ServiceError {
             remote: Remote::Token,
-            kind: PauseKind::TokenThrottled,
+            kind: ServiceErrorKind::TokenRateLimited,
             code: "own_limit".to_owned(),
             message: "nine access tokens were granted in ten minutes; asking for more would make Zoho grant none"
                 .to_owned(),
@@ -332,9 +332,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn down(code: &str, message: &str) -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: code.to_owned(),
         message: message.to_owned(),
         retry_after: None,
@@ -343,9 +343,9 @@ fn down(code: &str, message: &str) -> CallError {
 
 /// A person is needed: asking again gives the same answer.
 fn no_api_domain() -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Refused,
+        kind: ServiceErrorKind::Unauthorized,
         code: "no_api_domain".to_owned(),
         message: "Zoho's token answer names no https address of the API; set BIGIN_API_DOMAIN".to_owned(),
         retry_after: None,

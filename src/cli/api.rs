@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Sources, Usage};
 use crate::config::{Layers, ServiceSettings, environment};
-use crate::outbound::{self, Answer, NoAnswer, base_text, is_loopback};
+use crate::http_client::{self, Answer, NoAnswer, base_text, is_loopback};
 
 pub(super) use self::events::Event;
 
@@ -107,7 +107,7 @@ pub(super) struct ApiError {
 
 impl Api {
     fn new(url: &reqwest::Url, token: Option<SecretString>) -> anyhow::Result<Self> {
-        let http = outbound::client(USER_AGENT, &[url]).context("no HTTP client can be made")?;
+        let http = http_client::client(USER_AGENT, &[url]).context("no HTTP client can be made")?;
         Ok(Self {
             http,
             url: base_text(url).to_owned(),
@@ -157,7 +157,7 @@ impl Api {
     /// # Errors
     /// As for [`Api::get`].
     pub(super) async fn readiness(&self, patience: Duration) -> Result<Readiness, ApiError> {
-        let answer = outbound::send(self.request(Method::GET, "/readyz"), patience).await;
+        let answer = http_client::send(self.request(Method::GET, "/readyz"), patience).await;
         let answer = answer.map_err(|none| self.unanswered(&none, patience))?;
         // 503 is an answer like any other here.
         let said = answer.json.as_ref().and_then(|body| Readiness::deserialize(body).ok());
@@ -169,7 +169,7 @@ impl Api {
     }
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder, patience: Duration) -> Result<T, ApiError> {
-        let answer = outbound::send(request, patience).await;
+        let answer = http_client::send(request, patience).await;
         let answer = answer.map_err(|none| self.unanswered(&none, patience))?;
         let status = answer.status;
         let body = self.judge(answer)?;
@@ -266,7 +266,7 @@ pub(super) struct Readiness {
 /// A sync, as far as commands show it.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Sync {
+pub(super) struct SyncJob {
     pub(super) id: i64,
     pub(super) lead_id: String,
     pub(super) state: String,
@@ -275,16 +275,16 @@ pub(super) struct Sync {
     pub(super) reason: Option<String>,
     pub(super) cancelled_by: Option<String>,
     pub(super) tag_not_before: Option<Timestamp>,
-    pub(super) by_person: bool,
+    pub(super) is_manual: bool,
     pub(super) attempts: u32,
     pub(super) last_problem: Option<String>,
-    pub(super) due_at: Option<Timestamp>,
-    pub(super) opened_at: Timestamp,
+    pub(super) next_attempt_at: Option<Timestamp>,
+    pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
     pub(super) finished_at: Option<Timestamp>,
 }
 
-impl Sync {
+impl SyncJob {
     /// Whether the service has read the lead.
     pub(super) fn is_read(&self) -> bool {
         self.state != "requested"
@@ -299,7 +299,7 @@ impl Sync {
 /// A page of syncs, newest first.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
-    pub(super) syncs: Vec<Sync>,
+    pub(super) syncs: Vec<SyncJob>,
     pub(super) next: Option<i64>,
 }
 

@@ -11,7 +11,7 @@ use self::ask::{ask, ask_code, ask_secret, hint, secret_of};
 use super::{Sources, Usage, env_file, interrupt, print};
 use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
 use crate::config::{BiginAccess, Layers, data_centers, environment};
-use crate::outbound;
+use crate::http_client;
 
 mod ask;
 
@@ -216,7 +216,7 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
         )));
     }
     if let Some(own) = &known.accounts_url {
-        let url = outbound::base_url(own).map_err(|error| Usage(format!("BIGIN_ACCOUNTS_URL {error}")))?;
+        let url = http_client::base_url(own).map_err(|error| Usage(format!("BIGIN_ACCOUNTS_URL {error}")))?;
         return Ok(vec![(None, url)]);
     }
     let wanted = wanted.or(known.data_center.as_deref());
@@ -278,7 +278,7 @@ fn why(refused: &Refused, accounts: &Url) -> anyhow::Error {
 }
 
 async fn tell_organisation(known: &BiginAccess, granted: &Granted, quietly: bool) -> anyhow::Result<()> {
-    let own = known.api_domain.as_deref().map(outbound::base_url).transpose();
+    let own = known.api_domain.as_deref().map(http_client::base_url).transpose();
     let own = own.map_err(|error| Usage(format!("BIGIN_API_DOMAIN {error}")))?;
     let Some(api_domain) = own.or_else(|| granted.api_domain.clone()) else {
         bail!("Zoho's answer names no address of the API: set BIGIN_API_DOMAIN");
@@ -375,7 +375,7 @@ fn stored(known: &BiginAccess) -> anyhow::Result<&SecretString> {
 }
 
 fn http(url: &Url) -> anyhow::Result<Client> {
-    Ok(outbound::client(crate::app::USER_AGENT, &[url])?)
+    Ok(http_client::client(crate::app::USER_AGENT, &[url])?)
 }
 
 #[cfg(test)]

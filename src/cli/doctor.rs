@@ -16,8 +16,8 @@ use serde::Serialize;
 pub(super) use self::finding::{Finding, Outcome};
 
 use self::finding::Group;
-use self::vault::Borrowed;
-pub(super) use self::vault::Remembered;
+use self::token_cache::Borrowed;
+pub(super) use self::token_cache::Remembered;
 use super::{Said, Sources, Usage, print};
 use crate::app::{bigin_client, sanity_client};
 use crate::bigin::Bigin;
@@ -25,22 +25,22 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Layers, SanitySettings, Settings, environment};
 use crate::domain::lead::LeadId;
 use crate::domain::mapping::Mapping;
-use crate::outbound::{self, Calls, Network};
+use crate::http_client::{self, Calls, Network};
 use crate::sanity::Sanity;
 
 mod bigin;
+mod clock;
 mod database;
 mod fields;
 mod finding;
-mod guided;
+mod guided_test;
 mod leads;
-mod machine;
-mod rule;
+mod render;
 mod sanity;
-mod show;
 mod tags;
-mod vault;
+mod token_cache;
 mod webhook;
+mod webhook_rule;
 
 /// A person waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -181,7 +181,7 @@ impl Patient {
             bigin: bigin_client(&settings, &Network::default(), &calls, &clock, Arc::clone(&vault) as _)?,
             sanity: sanity_client(&settings, &Network::default(), calls, &clock)?,
             mapping: Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region).ok(),
-            http: outbound::client(super::api::USER_AGENT, &urls).context("no HTTP client can be made")?,
+            http: http_client::client(super::api::USER_AGENT, &urls).context("no HTTP client can be made")?,
             clock,
             vault,
             settings,
@@ -225,7 +225,7 @@ impl Patient {
     pub(super) fn address(&self) -> String {
         let own = || format!("http://{}", self.settings.listen);
         let public = self.settings.public_url.as_ref();
-        public.map_or_else(own, |url| outbound::base_text(url).to_owned())
+        public.map_or_else(own, |url| http_client::base_text(url).to_owned())
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -251,7 +251,7 @@ fn names(sentence: &str, setting: &str) -> bool {
 /// Looks at everything.
 pub(super) async fn examine(patient: &Patient, wishes: &Wishes) -> Report {
     let mut findings = settings(&patient.faults);
-    findings.extend(machine::look(patient).await);
+    findings.extend(clock::look(patient).await);
     findings.extend(database::look(patient).await);
     let (of_bigin, fields) = bigin::look(patient).await;
     findings.extend(of_bigin);
@@ -266,7 +266,7 @@ pub(super) async fn examine(patient: &Patient, wishes: &Wishes) -> Report {
     findings.extend(webhook::look(patient, wishes).await);
     let (of_leads, lead) = leads::look(patient, wishes, samples, fields.as_ref()).await;
     findings.extend(of_leads);
-    findings.push(guided::offer());
+    findings.push(guided_test::offer());
     Report { findings, lead }
 }
 
@@ -299,12 +299,12 @@ fn settings(faults: &[String]) -> Vec<Finding> {
 
 /// The report as a person reads it.
 pub(super) fn table(report: &Report) -> String {
-    show::table(report, false)
+    render::table(report, false)
 }
 
 /// Findings as a person reads them, without their headings.
 pub(super) fn rows(findings: &[Finding]) -> String {
-    let rows = findings.iter().flat_map(|finding| show::rows(finding, false));
+    let rows = findings.iter().flat_map(|finding| render::rows(finding, false));
     rows.map(|row| row + "\n").collect()
 }
 
@@ -333,12 +333,12 @@ pub(super) async fn doctor(options: &Options) -> anyhow::Result<()> {
         note("the values of the lead are shown: they are personal data, keep them to yourself");
     }
     if options.guided_test {
-        return guided::test(&patient, options.yes, wishes.may_ask).await;
+        return guided_test::test(&patient, options.yes, wishes.may_ask).await;
     }
     let report = examine(&patient, &wishes).await;
     let text = match options.json {
-        true => format!("{:#}\n", show::document(&report)),
-        false => show::table(&report, colours),
+        true => format!("{:#}\n", render::document(&report)),
+        false => render::table(&report, colours),
     };
     print(&text).context("the result cannot be written")?;
     match (patient.faults.len(), report.is_well()) {

@@ -10,13 +10,13 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 mod api;
 mod auth;
-mod bars;
 mod check;
+mod completions;
 pub mod demo;
 mod doctor;
 mod env_file;
 mod interrupt;
-mod manual;
+mod progress;
 mod send;
 mod serve;
 mod setup;
@@ -62,9 +62,9 @@ enum Command {
     /// Check an unavailable service now, after a repair, instead of at the next attempt
     Check(check::Options),
     /// Write the completions of a shell to standard output
-    Completions(manual::Completions),
+    Completions(completions::Completions),
     /// Write the manual page
-    Man(manual::Man),
+    Man(completions::Man),
 }
 
 /// Where the settings are.
@@ -121,8 +121,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Send(options) => send::send(&options).await,
             Command::Status(options) => status::status(&options).await,
             Command::Check(options) => check::check(&options).await,
-            Command::Completions(options) => manual::completions(&options),
-            Command::Man(options) => manual::man(&options),
+            Command::Completions(options) => completions::completions(&options),
+            Command::Man(options) => completions::man(&options),
         }
     });
     // A call that was left to its lease must not hold the process back.

@@ -11,8 +11,8 @@ use clap::ArgGroup;
 use serde_json::json;
 
 use self::show::Show;
-use super::api::{Api, Sync, Target};
-use super::bars::{counted, leads};
+use super::api::{Api, SyncJob, Target};
+use super::progress::{counted, leads};
 use super::{Usage, print};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::parse_duration;
@@ -166,11 +166,11 @@ async fn since(options: &Options, api: &Api) -> anyhow::Result<Option<i64>> {
 
 /// The syncs that carry out what was asked.
 struct Sending {
-    syncs: BTreeMap<i64, Sync>,
+    syncs: BTreeMap<i64, SyncJob>,
 }
 
 impl Sending {
-    fn new(syncs: Vec<Sync>) -> Self {
+    fn new(syncs: Vec<SyncJob>) -> Self {
         Self {
             syncs: syncs.into_iter().map(|sync| (sync.id, sync)).collect(),
         }
@@ -181,13 +181,13 @@ impl Sending {
         let Some((Wait(limit), after)) = options.wait.zip(after) else {
             if let Some(after) = after {
                 // What was accepted is accepted, also where it cannot be watched.
-                let reading = follow::follow(api, after, &mut self.syncs, &mut show, Sync::is_read);
+                let reading = follow::follow(api, after, &mut self.syncs, &mut show, SyncJob::is_read);
                 let _ = tokio::time::timeout(READ_WITHIN, reading).await;
             }
             self.report(options, &mut show)?;
             return self.missing();
         };
-        let following = follow::follow(api, after, &mut self.syncs, &mut show, Sync::is_over);
+        let following = follow::follow(api, after, &mut self.syncs, &mut show, SyncJob::is_over);
         let waited = match limit {
             Some(limit) => tokio::time::timeout(limit, following).await.unwrap_or(Ok(())),
             None => following.await,
@@ -217,13 +217,13 @@ impl Sending {
         }
     }
 
-    fn count(&self, is_it: impl Fn(&Sync) -> bool) -> usize {
+    fn count(&self, is_it: impl Fn(&SyncJob) -> bool) -> usize {
         self.syncs.values().filter(|sync| is_it(sync)).count()
     }
 
     fn report(&self, options: &Options, show: &mut Show) -> anyhow::Result<()> {
         show.finish();
-        let syncs: Vec<&Sync> = self.syncs.values().collect();
+        let syncs: Vec<&SyncJob> = self.syncs.values().collect();
         let all = leads(syncs.len());
         let line = match options.wait {
             Some(_) => format!("{all}: {}", counted(syncs.iter().copied())),

@@ -7,14 +7,14 @@ use secrecy::SecretString;
 pub(super) use self::answers::Options;
 
 use self::answers::{DATASET, LEAD_TYPE, PROJECT_ID, PUBLIC_URL, SANITY_TOKEN, TAGS};
-use self::desk::{Desk, Question, confirmed, hidden, line_of};
+use self::session::{Desk, Question, confirmed, hidden, line_of};
 use self::webhook::{ByHand, Step};
 use super::doctor::{self, Finding, MANAGEMENT_TOKEN, Outcome, Wishes};
 use super::{Said, Usage, auth, env_file, interrupt, print};
 use crate::config::environment;
 
 mod answers;
-mod desk;
+mod session;
 mod test_lead;
 mod webhook;
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::signals::{Signal, signals};
+use self::rules::{Signal, signals};
 use super::breaker::Breaker;
 use super::failure::Remote;
 use super::retry::later;
-use super::sync::Sync;
+use super::sync::SyncJob;
 
-mod signals;
+mod rules;
 
 /// Between two messages, whatever they say: what comes up meanwhile waits and is told together.
 pub const GAP: Duration = Duration::from_secs(5 * 60);
@@ -116,7 +116,7 @@ pub struct Standing {
     /// Since when a person has paused the work, if so.
     pub paused_since: Option<Timestamp>,
     /// The sync in progress that was opened first.
-    pub oldest: Option<Sync>,
+    pub oldest: Option<SyncJob>,
     /// How many syncs are in progress.
     pub in_progress: u64,
     /// How long a lead waits for its tag when all is well.
@@ -224,8 +224,8 @@ impl Told {
         self.failed = standing.failed;
         let missed = standing.missed.saturating_sub(self.missed);
         self.missed = standing.missed;
-        note(&mut self.missed_at, at, missed, signals::MISSED_WITHIN);
-        note(&mut self.refused_at, at, standing.refused, signals::REFUSED_WITHIN);
+        note(&mut self.missed_at, at, missed, rules::MISSED_WITHIN);
+        note(&mut self.refused_at, at, standing.refused, rules::REFUSED_WITHIN);
     }
 
     /// Whether an outage is told already, or none has kept the oldest lead for so long that it should have been.
@@ -237,7 +237,7 @@ impl Told {
                 .any(|trouble| self.troubles.get(trouble).is_some_and(|known| known.is_open))
         };
         let oldest = standing.oldest.as_ref();
-        oldest.is_none_or(|oldest| elapsed(standing.at, later(oldest.opened_at, standing.tag_delay)) < EXPLAINED)
+        oldest.is_none_or(|oldest| elapsed(standing.at, later(oldest.created_at, standing.tag_delay)) < EXPLAINED)
             || Remote::ALL.into_iter().any(is_told)
     }
 
@@ -259,7 +259,7 @@ impl Told {
                 known.told_at = Some(at);
                 known.is_open = true;
             } else if over.is_some() {
-                well.push(format!("- {}", signals::ended(*trouble)));
+                well.push(format!("- {}", rules::ended(*trouble)));
             }
             if over.is_some() {
                 ended.push(*trouble);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{Pause, PauseKind, Remote};
+use super::failure::{Remote, ServiceError, ServiceErrorKind};
 use super::retry::{RetryPolicy, later};
 
 /// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
@@ -46,7 +46,7 @@ pub struct Open {
     /// until then.
     pub fresh_from: Option<Timestamp>,
     /// What kind of trouble it is: tells whether a person is needed.
-    pub kind: PauseKind,
+    pub kind: ServiceErrorKind,
     /// Short stable word: `invalid_code`, `HTTP 503`.
     pub code: String,
     /// A sentence for people.
@@ -68,12 +68,12 @@ impl Breaker {
     ///
     /// A call that carried only suspects says little of the service: the pause grows to ten seconds at most for it, and a lead that has not
     /// failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
-    pub fn trip(
+    pub fn record_failure(
         &mut self,
-        (pause, cause): (&Pause, Cause),
+        (service_error, cause): (&ServiceError, Cause),
         epoch: i64,
         policy: &RetryPolicy,
-        draw: f64,
+        jitter: f64,
         now: Timestamp,
     ) -> bool {
         if epoch != self.epoch {
@@ -85,7 +85,7 @@ impl Breaker {
         }
         self.epoch += 1;
         let since = self.open.as_ref().map_or(now, |open| open.since);
-        let mut wait = policy.pause(pause.kind, self.failures, draw, pause.retry_after);
+        let mut wait = policy.breaker_delay(service_error.kind, self.failures, jitter, service_error.retry_after);
         if cause == Cause::Suspects {
             // In an outage in which all leads have become suspects, their probes get rarer all the same.
             let open_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -95,9 +95,9 @@ impl Breaker {
             since,
             until: later(now, wait),
             fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
-            kind: pause.kind,
-            code: pause.code.clone(),
-            message: pause.message.clone(),
+            kind: service_error.kind,
+            code: service_error.code.clone(),
+            message: service_error.message.clone(),
         });
         true
     }
@@ -133,10 +133,10 @@ mod tests {
         give_up_after: Duration::from_secs(86_400),
     };
 
-    fn down() -> Pause {
-        Pause {
+    fn down() -> ServiceError {
+        ServiceError {
             remote: Remote::Bigin,
-            kind: PauseKind::Down,
+            kind: ServiceErrorKind::Unavailable,
             code: "HTTP 503".into(),
             message: "no answer".into(),
             retry_after: None,
@@ -148,19 +148,19 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         for epoch in 0..5 {
-            assert!(breaker.trip((&down(), Cause::Suspects), epoch, &POLICY, 1.0, now));
+            assert!(breaker.record_failure((&down(), Cause::Suspects), epoch, &POLICY, 1.0, now));
             let open = breaker.open.as_ref().unwrap();
             assert_eq!(open.until, now + Duration::from_secs(1));
             assert_eq!(open.fresh_from, Some(now));
         }
-        for (after, pause) in [(50, 5), (100, 10), (1_000_000, 10)] {
+        for (after, service_error) in [(50, 5), (100, 10), (1_000_000, 10)] {
             let later = now + Duration::from_secs(after);
             let mut breaker = breaker.clone();
-            assert!(breaker.trip((&down(), Cause::Suspects), 5, &POLICY, 1.0, later));
-            assert_eq!(breaker.open.unwrap().until, later + Duration::from_secs(pause));
+            assert!(breaker.record_failure((&down(), Cause::Suspects), 5, &POLICY, 1.0, later));
+            assert_eq!(breaker.open.unwrap().until, later + Duration::from_secs(service_error));
         }
         // The probe of a fresh lead failed too: now it is the service.
-        assert!(breaker.trip((&down(), Cause::Service), 5, &POLICY, 1.0, now));
+        assert!(breaker.record_failure((&down(), Cause::Service), 5, &POLICY, 1.0, now));
         let open = breaker.open.as_ref().unwrap();
         assert_eq!((open.until, open.fresh_from), (now + Duration::from_secs(2), None));
     }
@@ -170,12 +170,12 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         for (epoch, seconds) in [(0, 1), (1, 2), (2, 4)] {
-            assert!(breaker.trip((&down(), Cause::Service), epoch, &POLICY, 1.0, now));
+            assert!(breaker.record_failure((&down(), Cause::Service), epoch, &POLICY, 1.0, now));
             assert_eq!(breaker.open.as_ref().unwrap().until, now + Duration::from_secs(seconds));
         }
         assert!(breaker.mend(3));
         assert!(!breaker.mend(4), "the second answer was no news");
-        assert!(breaker.trip((&down(), Cause::Service), 4, &POLICY, 1.0, now));
+        assert!(breaker.record_failure((&down(), Cause::Service), 4, &POLICY, 1.0, now));
         assert_eq!(breaker.failures, 1);
     }
 
@@ -183,11 +183,11 @@ mod tests {
     fn a_late_failure_neither_counts_twice_nor_reopens_a_mended_breaker() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Sanity);
-        assert!(breaker.trip((&down(), Cause::Service), 0, &POLICY, 0.0, now));
-        assert!(!breaker.trip((&down(), Cause::Service), 0, &POLICY, 0.0, now));
+        assert!(breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 0.0, now));
+        assert!(!breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 0.0, now));
         assert_eq!(breaker.failures, 1);
         breaker.mend(1);
-        assert!(!breaker.trip((&down(), Cause::Service), 1, &POLICY, 0.0, now));
+        assert!(!breaker.record_failure((&down(), Cause::Service), 1, &POLICY, 0.0, now));
         assert_eq!(breaker.open, None);
     }
 
@@ -196,18 +196,18 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         assert!(!breaker.check_now(now), "there is nothing to check");
-        let day = Pause {
+        let day = ServiceError {
             retry_after: Some(Duration::from_secs(86_400)),
             ..down()
         };
-        assert!(breaker.trip((&day, Cause::Service), 0, &POLICY, 1.0, now));
+        assert!(breaker.record_failure((&day, Cause::Service), 0, &POLICY, 1.0, now));
         let before = breaker.clone();
         assert!(breaker.check_now(now));
         assert_eq!(breaker.open.as_ref().unwrap().until, now);
         assert_eq!((breaker.failures, breaker.epoch), (before.failures, before.epoch));
         assert!(!breaker.check_now(now), "the probe may go already");
         assert!(
-            breaker.trip((&down(), Cause::Service), 1, &POLICY, 1.0, now),
+            breaker.record_failure((&down(), Cause::Service), 1, &POLICY, 1.0, now),
             "the probe counts as any other"
         );
         assert_eq!(breaker.failures, 2);
@@ -217,7 +217,7 @@ mod tests {
     fn a_late_success_cuts_no_pause_short() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Sanity);
-        assert!(breaker.trip((&down(), Cause::Service), 0, &POLICY, 1.0, now));
+        assert!(breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 1.0, now));
         assert!(!breaker.mend(0), "its call began before the trouble");
         assert!(breaker.open.is_some());
         assert!(breaker.mend(1));

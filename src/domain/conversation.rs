@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use super::moment::moment;
+use super::datetime::moment;
 
 /// Longest conversation that is sent, of the 32,000 characters Description takes: the rest is for what a mapping writes
 /// around it.

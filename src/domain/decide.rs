@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::lead::{ContactId, Lead, LeadRead};
 use super::state::{Delivered, Event, Seen, State};
-use super::sync::{Memory, Sync};
+use super::sync::{LeadLink, SyncJob};
 
 /// After this many rounds of edits that nobody asked for, the tag no longer waits: a busy conversation must not hold a
 /// lead back for ever.
@@ -14,9 +14,9 @@ pub const MOST_EDIT_ROUNDS: u32 = 3;
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// The claimed sync.
-    pub sync: &'a Sync,
+    pub sync: &'a SyncJob,
     /// What the store remembers of the lead.
-    pub memory: &'a Memory,
+    pub link: &'a LeadLink,
     /// What Sanity holds.
     pub read: &'a LeadRead,
 }
@@ -27,9 +27,9 @@ fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
     let Some(lead) = &view.read.published else {
         return Err(Event::LeadDeleted);
     };
-    let overwritten = view.sync.is_overwritten(lead, view.memory);
-    let retried = view.sync.requests.by_retry && matches!(lead.crm_status.as_deref(), Some(SENT | FAILED));
-    if lead.is_requested() || view.sync.requests.by_person || retried || overwritten {
+    let overwritten = view.sync.is_overwritten(lead, view.link);
+    let retried = view.sync.requests.is_retry && matches!(lead.crm_status.as_deref(), Some(SENT | FAILED));
+    if lead.is_requested() || view.sync.requests.is_manual || retried || overwritten {
         Ok(lead)
     } else {
         Err(Event::Withdrawn)
@@ -57,12 +57,12 @@ pub fn before_upsert<'a>(view: View<'a>) -> BeforeUpsert<'a> {
 /// sent, and does not carry the `lastSyncedAt` that we wrote with the last result. A lead that carries it was asked for
 /// on purpose. `hash` is that of the record the lead renders to now.
 pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
-    let synced_at = view.memory.synced_at?;
-    let contact = view.memory.contact.clone()?;
+    let synced_at = view.link.synced_at?;
+    let contact = view.link.contact.clone()?;
     let stale = lead.is_requested()
-        && !view.sync.requests.by_person
-        && !view.sync.requests.by_retry
-        && view.memory.sent_hash.as_deref() == Some(hash)
+        && !view.sync.requests.is_manual
+        && !view.sync.requests.is_retry
+        && view.link.sent_hash.as_deref() == Some(hash)
         && lead.last_synced_at != Some(synced_at);
     stale.then(|| Event::Restored {
         delivered: Delivered {
@@ -71,7 +71,7 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
             hash: hash.to_owned(),
             keys: Vec::new(),
         },
-        seen: view.sync.seen(lead, view.memory),
+        seen: view.sync.seen(lead, view.link),
         synced_at,
     })
 }
@@ -80,18 +80,18 @@ pub fn restores(view: View<'_>, lead: &Lead, hash: &str) -> Option<Event> {
 /// knows that contact as another lead's (Studio's "Duplicate" copies the field) or Bigin has just said that it is gone.
 /// `others` says which contacts are another lead's.
 pub fn known_contact(view: View<'_>, lead: &Lead, others: impl Fn(&ContactId) -> bool) -> Option<ContactId> {
-    if matches!(view.sync.state, State::Requested { afresh: true, .. }) {
+    if matches!(view.sync.state, State::Requested { force_create: true, .. }) {
         return None;
     }
-    let ours = view.sync.state.contact().or(view.memory.contact.as_ref());
+    let ours = view.sync.state.contact().or(view.link.contact.as_ref());
     let field = || lead.contact.as_ref().filter(|contact| !others(contact));
     ours.or_else(field).cloned()
 }
 
 /// Until when a lead without a unique value has to wait for its look-up: an insert that ended ambiguously may still be
 /// applied, and would not be found yet. `None` where nothing is under way.
-pub fn settles_at(memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    memory.ambiguous_until.filter(|until| *until > now)
+pub fn settles_at(link: &LeadLink, now: Timestamp) -> Option<Timestamp> {
+    link.ambiguous_until.filter(|until| *until > now)
 }
 
 /// What the tag worker does.
@@ -112,12 +112,12 @@ pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
 }
 
 /// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
-pub fn stale_upsert(sync: &Sync, hash: &str) -> bool {
+pub fn stale_upsert(sync: &SyncJob, hash: &str) -> bool {
     !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
 }
 
 /// Whether the lead renders (`hash`) to what was upserted.
-pub fn is_as_upserted(sync: &Sync, hash: &str) -> bool {
+pub fn is_as_upserted(sync: &SyncJob, hash: &str) -> bool {
     match &sync.state {
         State::Upserted { delivered, .. } => delivered.hash == hash,
         _ => true,
@@ -127,7 +127,7 @@ pub fn is_as_upserted(sync: &Sync, hash: &str) -> bool {
 /// The hash of what was upserted, where the lead is still at the revision that it was made of. It would render to the same,
 /// unless the mapping or the organisation's fields have been changed in between; such a change is for leads that are sent
 /// later.
-pub fn still_upserted<'a>(sync: &'a Sync, lead: &Lead) -> Option<&'a str> {
+pub fn still_upserted<'a>(sync: &'a SyncJob, lead: &Lead) -> Option<&'a str> {
     match &sync.state {
         State::Upserted { delivered, seen, .. } => {
             let rev = seen.revision.as_ref()?.rev.as_deref()?;
@@ -139,7 +139,7 @@ pub fn still_upserted<'a>(sync: &'a Sync, lead: &Lead) -> Option<&'a str> {
 
 /// What a read without content has seen, where the lead is still at the revision (`rev`) that was upserted. It then asks for
 /// its sync as it did when it was upserted: a revision never changes, and a person's request is never taken back.
-pub fn seen_again(sync: &Sync, rev: &str) -> Option<Seen> {
+pub fn seen_again(sync: &SyncJob, rev: &str) -> Option<Seen> {
     match &sync.state {
         State::Upserted { seen, .. } => {
             let revision = seen.revision.as_ref()?;
@@ -183,7 +183,7 @@ pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
 }
 
 /// Whether the lead was edited after the read for which it was refused, so that the reason may no longer be true.
-fn is_edited_since_refused(sync: &Sync, lead: &Lead) -> bool {
+fn is_edited_since_refused(sync: &SyncJob, lead: &Lead) -> bool {
     match &sync.state {
         State::Rejected { seen, .. } => {
             let refused = seen.revision.as_ref();

@@ -11,10 +11,10 @@ pub const TIMEOUT: &str = "timeout";
 pub enum CallError {
     /// The service takes no work from us for now and no lead is at fault: the work pauses, and costs no attempt.
     #[error("{0}")]
-    Unavailable(Pause),
+    Service(ServiceError),
     /// No answer, or one that does not say whether the work was done (timeout, lost reply, 5xx, a proxy's page).
     #[error("{code}: {message}")]
-    Unknown {
+    Ambiguous {
         /// A short stable word for logs, like `timeout`, `HTTP 502`, `INTERNAL_ERROR`.
         code: String,
         /// A sentence for people, with nothing of a lead in it.
@@ -24,7 +24,7 @@ pub enum CallError {
     },
     /// The request was refused as a whole, for what was in it, and nothing was done.
     #[error("{code}: {message}")]
-    Refused {
+    Rejected {
         /// The service's own code, like `INVALID_DATA`.
         code: String,
         /// A sentence for people, with nothing of a lead in it.
@@ -34,19 +34,19 @@ pub enum CallError {
 
 impl CallError {
     /// The same failure as the whole service's.
-    pub fn into_pause(self, remote: Remote) -> Pause {
+    pub fn into_service_error(self, remote: Remote) -> ServiceError {
         let (code, message, retry_after) = match self {
-            Self::Unavailable(pause) => return pause,
-            Self::Unknown {
+            Self::Service(error) => return error,
+            Self::Ambiguous {
                 code,
                 message,
                 retry_after,
             } => (code, message, retry_after),
-            Self::Refused { code, message } => (code, message, None),
+            Self::Rejected { code, message } => (code, message, None),
         };
-        Pause {
+        ServiceError {
             remote,
-            kind: PauseKind::Down,
+            kind: ServiceErrorKind::Unavailable,
             code,
             message,
             retry_after,
@@ -56,17 +56,17 @@ impl CallError {
     /// The name of its kind in metrics and spans.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Unavailable(pause) => pause.kind.label(),
-            Self::Unknown { .. } => "unknown",
-            Self::Refused { .. } => "refused",
+            Self::Service(error) => error.kind.label(),
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::Rejected { .. } => "rejected",
         }
     }
 
     /// The short stable word for logs and history.
     pub fn code(&self) -> &str {
         match self {
-            Self::Unavailable(pause) => &pause.code,
-            Self::Unknown { code, .. } | Self::Refused { code, .. } => code,
+            Self::Service(error) => &error.code,
+            Self::Ambiguous { code, .. } | Self::Rejected { code, .. } => code,
         }
     }
 }
@@ -126,11 +126,11 @@ impl Remote {
 
 /// Why a service takes no work, and for how long at least.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pause {
+pub struct ServiceError {
     /// Which service.
     pub remote: Remote,
     /// What kind of trouble; decides the pace of asking again.
-    pub kind: PauseKind,
+    pub kind: ServiceErrorKind,
     /// A short stable word: `invalid_code`, `TOO_MANY_REQUESTS`, `HTTP 503`.
     pub code: String,
     /// A sentence for people: what happened, and what to do where a person is needed.
@@ -139,7 +139,7 @@ pub struct Pause {
     pub retry_after: Option<Duration>,
 }
 
-impl fmt::Display for Pause {
+impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.remote.label(), sentence(&self.code, &self.message))
     }
@@ -155,41 +155,41 @@ pub fn sentence(code: &str, message: &str) -> String {
 
 /// Kinds of trouble of a whole service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PauseKind {
+pub enum ServiceErrorKind {
     /// Our credentials or their scopes are refused: asked again at the pace of retries, and a person is needed.
-    Refused,
+    Unauthorized,
     /// The token endpoint says we asked too often: asking again before ten quiet minutes prolongs it.
-    TokenThrottled,
+    TokenRateLimited,
     /// A rate or concurrency limit; passes by itself.
     RateLimited,
     /// The API credits of the last 24 hours are used up; passes by itself, slowly.
     CreditsUsedUp,
     /// The service cannot be reached or answers 5xx.
-    Down,
+    Unavailable,
 }
 
-impl PauseKind {
+impl ServiceErrorKind {
     /// All of them.
     pub const ALL: [Self; 5] = [
-        Self::Refused,
-        Self::TokenThrottled,
+        Self::Unauthorized,
+        Self::TokenRateLimited,
         Self::RateLimited,
         Self::CreditsUsedUp,
-        Self::Down,
+        Self::Unavailable,
     ];
 
     /// The stable name in the store, metrics and spans.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Refused => "denied",
-            Self::TokenThrottled => "throttled",
+            Self::Unauthorized => "unauthorized",
+            Self::TokenRateLimited => "token_rate_limited",
             Self::RateLimited => "rate_limited",
             Self::CreditsUsedUp => "credits_used_up",
-            Self::Down => "down",
+            Self::Unavailable => "unavailable",
         }
     }
 
-    /// The inverse of [`PauseKind::label`].
+    /// The inverse of [`ServiceErrorKind::label`].
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.label() == label)
     }
@@ -199,21 +199,21 @@ impl PauseKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ItemError {
     /// The record is refused for what it says; a sentence that names fields, never values.
-    Refused {
+    Rejected {
         /// The service's own code, like `INVALID_DATA`.
         code: String,
         /// For editors: `Bigin refused Email: not an email address`.
         reason: String,
     },
     /// The contact with this id no longer exists (deleted, or merged into another).
-    Gone,
+    ContactGone,
     /// The service refuses it for a reason that is not the record's: a missing right, a limit, an internal error.
-    ServiceRefused {
-        /// The refusal, as if it were for every record.
-        pause: Pause,
+    Service {
+        /// The error, as if it were for every record.
+        error: ServiceError,
     },
     /// It may succeed later (`RECORD_LOCKED`).
-    Later {
+    Retry {
         /// The service's own code.
         code: String,
     },

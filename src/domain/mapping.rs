@@ -1,6 +1,6 @@
 //! The mapping: which fields of a Bigin contact are made from what of a lead. Configuration, rendered by pure templates.
 
-mod gate;
+mod org_fields;
 mod templates;
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::conversation::{self, length};
 use super::lead::Document;
 use super::phone;
 use super::record::{OrgFields, Record};
-use gate::{DESCRIPTION, Description, LAST_NAME};
+use org_fields::{DESCRIPTION, Description, LAST_NAME};
 use templates::{Templates, Variables};
 
 /// Templates of Bigin's fields, checked and ready to render leads.
@@ -126,13 +126,13 @@ impl Mapping {
             let text = self.text(field, &everything)?.trim().to_owned();
             match text.as_str() {
                 "" => {}
-                _ if gate::takes(fields, field) => {
+                _ if org_fields::takes(fields, field) => {
                     record.set(
                         field,
-                        gate::convert(fields.and_then(|fields| fields.writable(field)), text),
+                        org_fields::convert(fields.and_then(|fields| fields.writable(field)), text),
                     );
                 }
-                _ => extras.push(gate::extra(field, &text)),
+                _ => extras.push(org_fields::extra(field, &text)),
             }
         }
         if record.text(LAST_NAME).is_none() {
@@ -140,7 +140,7 @@ impl Mapping {
                 "The lead has no name: fill in the first or last name".to_owned(),
             ));
         }
-        if gate::takes(fields, DESCRIPTION) {
+        if org_fields::takes(fields, DESCRIPTION) {
             let description = Description::new(fields, &extras)?;
             let text = self.description(&variables, &everything, description.room)?;
             record.set(DESCRIPTION, Json::String(description.complete(&text)));

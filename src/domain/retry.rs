@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::failure::PauseKind;
+use super::failure::ServiceErrorKind;
 
 /// The token endpoint wants this much silence once it throttles; asking within it prolongs it (Zoho, Kaizen 43).
-const TOKEN_SILENCE: Duration = Duration::from_secs(10 * 60);
+const TOKEN_RATE_LIMIT_DELAY: Duration = Duration::from_secs(10 * 60);
 
 /// A service that says "come back in a month" costs at most this much: by then it is worth asking again.
-const LONGEST_HINT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Doubling past this many failures changes nothing but risks overflow.
-const MOST_DOUBLINGS: u32 = 20;
+const MAX_DOUBLINGS: u32 = 20;
 
 /// The pace of trying again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,22 +28,31 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// How long to wait after the `failures`th failure in a row (1 for the first): exponential with equal jitter, so at
-    /// least half of the exponential wait and never less than `hint`, the least wait the service asked for.
+    /// least half of the exponential wait and never less than `retry_after`, the least wait the service asked for.
     ///
-    /// `draw` is random, in `0.0..1.0`.
-    pub fn delay(&self, failures: u32, draw: f64, hint: Option<Duration>) -> Duration {
-        let doublings = failures.saturating_sub(1).min(MOST_DOUBLINGS);
+    /// `jitter` is random, in `0.0..1.0`.
+    pub fn delay(&self, failures: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
+        let doublings = failures.saturating_sub(1).min(MAX_DOUBLINGS);
         let exponential = self.base_delay.saturating_mul(1 << doublings).min(self.max_delay);
-        let jittered = exponential / 2 + exponential.mul_f64(draw.clamp(0.0, 1.0) / 2.0);
-        jittered.max(hint.unwrap_or_default().min(LONGEST_HINT))
+        let jittered = exponential / 2 + exponential.mul_f64(jitter.clamp(0.0, 1.0) / 2.0);
+        jittered.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
     /// How long a whole service is left alone after it refused work for the `failures`th time in a row.
-    pub fn pause(&self, kind: PauseKind, failures: u32, draw: f64, hint: Option<Duration>) -> Duration {
-        let delay = self.delay(failures, draw, hint);
+    pub fn breaker_delay(
+        &self,
+        kind: ServiceErrorKind,
+        failures: u32,
+        jitter: f64,
+        retry_after: Option<Duration>,
+    ) -> Duration {
+        let delay = self.delay(failures, jitter, retry_after);
         match kind {
-            PauseKind::TokenThrottled => delay.max(TOKEN_SILENCE),
-            PauseKind::Refused | PauseKind::RateLimited | PauseKind::CreditsUsedUp | PauseKind::Down => delay,
+            ServiceErrorKind::TokenRateLimited => delay.max(TOKEN_RATE_LIMIT_DELAY),
+            ServiceErrorKind::Unauthorized
+            | ServiceErrorKind::RateLimited
+            | ServiceErrorKind::CreditsUsedUp
+            | ServiceErrorKind::Unavailable => delay,
         }
     }
 }
@@ -84,16 +93,16 @@ mod tests {
 
     #[test]
     fn a_throttled_token_endpoint_gets_ten_quiet_minutes() {
-        let pause = |kind| POLICY.pause(kind, 1, 0.0, None);
-        assert_eq!(pause(PauseKind::TokenThrottled), Duration::from_secs(600));
-        assert_eq!(pause(PauseKind::Refused), Duration::from_millis(500));
+        let delay = |kind| POLICY.breaker_delay(kind, 1, 0.0, None);
+        assert_eq!(delay(ServiceErrorKind::TokenRateLimited), Duration::from_secs(600));
+        assert_eq!(delay(ServiceErrorKind::Unauthorized), Duration::from_millis(500));
     }
 
     proptest! {
         #[test]
-        fn a_wait_lies_between_half_and_all_of_the_exponential(failures in 1u32.., draw in 0.0f64..1.0) {
+        fn a_wait_lies_between_half_and_all_of_the_exponential(failures in 1u32.., jitter in 0.0f64..1.0) {
             let all = POLICY.delay(failures, 1.0, None);
-            let wait = POLICY.delay(failures, draw, None);
+            let wait = POLICY.delay(failures, jitter, None);
             prop_assert!(all / 2 <= wait && wait <= all);
         }
     }

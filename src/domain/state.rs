@@ -15,9 +15,9 @@ pub enum State {
         /// The contact of an earlier round of this sync.
         contact: Option<ContactId>,
         /// This sync has made that contact, so that a later upsert of it is no "update" to whoever asked.
-        made: bool,
+        contact_created: bool,
         /// The contact it was is gone from Bigin: a new one is made, whatever the lead's own field says.
-        afresh: bool,
+        force_create: bool,
     },
     /// Bigin has the lead's data; the tag waits for its time.
     Upserted {
@@ -97,7 +97,7 @@ pub enum CancelledBy {
     /// The lead's own status no longer asks for it.
     Lead,
     /// A person, through the API or the dashboard.
-    Person,
+    Operator,
 }
 
 impl CancelledBy {
@@ -105,13 +105,13 @@ impl CancelledBy {
     pub fn label(self) -> &'static str {
         match self {
             Self::Lead => "lead",
-            Self::Person => "person",
+            Self::Operator => "operator",
         }
     }
 
     /// The inverse of [`CancelledBy::label`].
     pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Lead, Self::Person].into_iter().find(|by| by.label() == label)
+        [Self::Lead, Self::Operator].into_iter().find(|by| by.label() == label)
     }
 }
 
@@ -231,8 +231,12 @@ impl State {
 
     /// The state of a sync that begins another round, with what is known of the contact.
     pub(super) fn another_round(&self) -> Self {
-        let (made, afresh) = match self {
-            Self::Requested { made, afresh, .. } => (*made, *afresh),
+        let (contact_created, force_create) = match self {
+            Self::Requested {
+                contact_created,
+                force_create,
+                ..
+            } => (*contact_created, *force_create),
             Self::Upserted { delivered, .. } | Self::Tagged { delivered, .. } => {
                 (delivered.action == Action::Insert, false)
             }
@@ -240,8 +244,8 @@ impl State {
         };
         Self::Requested {
             contact: self.contact().cloned(),
-            made,
-            afresh,
+            contact_created,
+            force_create,
         }
     }
 
@@ -279,7 +283,7 @@ impl Event {
             Self::LeadDeleted => Some(State::LeadDeleted),
             Self::Withdrawn => Some(State::Cancelled { by: CancelledBy::Lead }),
             Self::Cancelled => Some(State::Cancelled {
-                by: CancelledBy::Person,
+                by: CancelledBy::Operator,
             }),
             _ => None,
         }
@@ -314,14 +318,18 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         }),
 
         (
-            Requested { contact, made, .. },
+            Requested {
+                contact,
+                contact_created,
+                ..
+            },
             Event::Upserted {
                 mut delivered,
                 seen,
                 tag_not_before,
             },
         ) => {
-            if made && contact.as_ref() == Some(&delivered.contact) {
+            if contact_created && contact.as_ref() == Some(&delivered.contact) {
                 delivered.action = Action::Insert;
             }
             Ok(Upserted {
@@ -344,8 +352,8 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
         }),
         (Requested { .. } | Upserted { .. }, Event::ContactGone) => Ok(Requested {
             contact: None,
-            made: false,
-            afresh: true,
+            contact_created: false,
+            force_create: true,
         }),
 
         (

@@ -10,7 +10,7 @@ use super::lead::{Lead, LeadId, Revision};
 use super::retry::{RetryPolicy, later};
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
 
-pub use super::memory::Memory;
+pub use super::lead_link::LeadLink;
 
 /// The number of a sync; counts up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum Source {
     /// Our own search for leads that say `REQUESTED` and have no sync.
     Reconciliation,
     /// A person, through the API: carried out whatever `crmStatus` says.
-    Person,
+    Manual,
     /// An operator who tries a sync that has ended again: carried out while `crmStatus` asks for it, or still says what our
     /// own last result wrote. An editor who has withdrawn the lead meanwhile has the last word.
     Retry,
@@ -39,14 +39,14 @@ pub enum Source {
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Webhook, Self::Reconciliation, Self::Person, Self::Retry];
+    pub const ALL: [Self; 4] = [Self::Webhook, Self::Reconciliation, Self::Manual, Self::Retry];
 
     /// The stable name in the store, logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::Reconciliation => "reconciliation",
-            Self::Person => "person",
+            Self::Manual => "manual",
             Self::Retry => "retry",
         }
     }
@@ -58,29 +58,29 @@ pub struct Requests {
     /// How many requests it has had, the first included.
     pub count: u32,
     /// One of them came from a person.
-    pub by_person: bool,
+    pub is_manual: bool,
     /// One of them was a [`Source::Retry`].
-    pub by_retry: bool,
+    pub is_retry: bool,
     /// The latest revision that one of them was made for.
     pub revision: Option<Revision>,
 }
 
 /// Failures of the present round, which the services' own pauses are not among.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Failures {
+pub struct Attempts {
     /// How many in a row.
     pub count: u32,
     /// How long the sync has waited because of them.
-    pub waited: Duration,
+    pub backoff_total: Duration,
     /// What the last one was, for people.
-    pub last: Option<String>,
+    pub last_error: Option<String>,
     /// How many records the stage's service had ever accepted at the last failure that may have been the service's own.
     pub accepted_before: Option<i64>,
 }
 
 /// One journey of one lead. A lead has at most one that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sync {
+pub struct SyncJob {
     /// Its number.
     pub id: SyncId,
     /// Whose journey.
@@ -90,7 +90,7 @@ pub struct Sync {
     /// What has been asked of it.
     pub requests: Requests,
     /// Failures of the present round.
-    pub failures: Failures,
+    pub attempts: Attempts,
     /// How often edits that nobody asked for have sent it back.
     pub edits: u32,
     /// How often Bigin has said that the contact is gone, since the sync last made progress. A second time contradicts the
@@ -100,9 +100,9 @@ pub struct Sync {
     /// succeeds: bisection isolates the poison item. `None`: it is no suspect.
     pub bisect_limit: Option<u32>,
     /// When a worker is to take it up.
-    pub due_at: Timestamp,
+    pub next_attempt_at: Timestamp,
     /// When it was opened.
-    pub opened_at: Timestamp,
+    pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
@@ -111,11 +111,11 @@ pub struct Sync {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// What happened, for people: becomes the reason of `FAILED` if it goes on for too long.
-    pub problem: String,
+    pub error: String,
     /// The least wait the service asked for.
-    pub hint: Option<Duration>,
+    pub retry_after: Option<Duration>,
     /// Random, in `0.0..1.0`, for the jitter.
-    pub draw: f64,
+    pub jitter: f64,
     /// The failed call may have inserted a contact that no unique value finds. Until `AMBIGUITY_DELAY` is over the lead is not
     /// looked up and not sent, and the sync is not given up before the look-up that follows.
     pub ambiguous_insert: bool,
@@ -123,12 +123,12 @@ pub struct Failure {
     pub isolates: bool,
 }
 
-impl Sync {
+impl SyncJob {
     /// Lets a new request join.
     pub fn join(&mut self, source: Source, revision: Option<Revision>) {
         self.requests.count += 1;
-        self.requests.by_person |= source == Source::Person;
-        self.requests.by_retry |= source == Source::Retry;
+        self.requests.is_manual |= source == Source::Manual;
+        self.requests.is_retry |= source == Source::Retry;
         self.requests.revision = Revision::later(self.requests.revision.take(), revision);
     }
 
@@ -140,13 +140,13 @@ impl Sync {
     }
 
     /// Whether the lead carries a result that our own write-back has put over a request of this sync.
-    pub fn is_overwritten(&self, lead: &Lead, memory: &Memory) -> bool {
-        matches!(lead.crm_status.as_deref(), Some(SENT | FAILED)) && self.has_unread_request(memory)
+    pub fn is_overwritten(&self, lead: &Lead, link: &LeadLink) -> bool {
+        matches!(lead.crm_status.as_deref(), Some(SENT | FAILED)) && self.has_unread_request(link)
     }
 
     /// Whether a request was signed for a revision later than any that a sync has read.
-    fn has_unread_request(&self, memory: &Memory) -> bool {
-        match (&self.requests.revision, &memory.seen) {
+    fn has_unread_request(&self, link: &LeadLink) -> bool {
+        match (&self.requests.revision, &link.seen) {
             (Some(requested), Some(seen)) => requested.may_follow(seen),
             _ => false,
         }
@@ -159,21 +159,21 @@ impl Sync {
             lead,
             state: State::Requested {
                 contact: None,
-                made: false,
-                afresh: false,
+                contact_created: false,
+                force_create: false,
             },
             requests: Requests {
                 count: 1,
-                by_person: source == Source::Person,
-                by_retry: source == Source::Retry,
+                is_manual: source == Source::Manual,
+                is_retry: source == Source::Retry,
                 revision,
             },
-            failures: Failures::default(),
+            attempts: Attempts::default(),
             edits: 0,
             contact_losses: 0,
             bisect_limit: None,
-            due_at: now,
-            opened_at: now,
+            next_attempt_at: now,
+            created_at: now,
             finished_at: None,
         }
     }
@@ -188,7 +188,7 @@ impl Sync {
         let is_return = matches!(event, Event::Upserted { .. } | Event::Changed | Event::ContactGone);
         let another_round = self.state.another_round();
         let next = state::apply(self.state.clone(), event)?;
-        let overtaken = next.is_final() && !cancelled_by_person(&next) && self.requests.count > claimed_requests;
+        let overtaken = next.is_final() && !cancelled_by_operator(&next) && self.requests.count > claimed_requests;
         self.state = if overtaken { another_round } else { next };
 
         if self.state.is_final() {
@@ -202,10 +202,10 @@ impl Sync {
         }
         // An upsert that the next call contradicts is no progress.
         if self.contact_losses == 0 {
-            self.failures = Failures::default();
+            self.attempts = Attempts::default();
         }
         self.bisect_limit = None;
-        self.due_at = match &self.state {
+        self.next_attempt_at = match &self.state {
             State::Upserted { tag_not_before, .. } => *tag_not_before,
             _ => now,
         };
@@ -216,7 +216,7 @@ impl Sync {
     /// between, this is a failure: it backs off, and is given up like any other.
     ///
     /// # Errors
-    /// As for [`Sync::apply`].
+    /// As for [`SyncJob::apply`].
     pub fn lose_contact(
         &mut self,
         failure: Failure,
@@ -224,31 +224,31 @@ impl Sync {
         policy: &RetryPolicy,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let (losses, failures) = (self.contact_losses, self.failures.clone());
+        let (losses, failures) = (self.contact_losses, self.attempts.clone());
         self.apply(Event::ContactGone, claimed_requests, now)?;
         self.contact_losses = losses.saturating_add(1);
         if losses == 0 {
             return Ok(());
         }
-        self.failures = failures;
+        self.attempts = failures;
         self.fail(failure, claimed_requests, policy, now)
     }
 
     /// Moves the tag of a contact that another sync has just upserted. Failures and a later due time stay.
     pub fn contact_upserted(&mut self, tag_not_before: Timestamp) -> Result<(), IllegalEvent> {
         self.state = state::apply(self.state.clone(), Event::ContactUpserted { tag_not_before })?;
-        self.due_at = self.due_at.max(tag_not_before);
+        self.next_attempt_at = self.next_attempt_at.max(tag_not_before);
         Ok(())
     }
 
     /// A person wants it tried now: a wait after a failure is over. A tag's time stays, and so does the place in the queue
     /// of what is due already.
-    pub fn hurry(&mut self, now: Timestamp) {
+    pub fn make_due_now(&mut self, now: Timestamp) {
         let soonest = match &self.state {
             State::Upserted { tag_not_before, .. } => now.max(*tag_not_before),
             _ => now,
         };
-        self.due_at = self.due_at.min(soonest);
+        self.next_attempt_at = self.next_attempt_at.min(soonest);
     }
 
     /// Counts a failure: the sync is tried again later, or has failed for long enough and is rejected. A result that is
@@ -276,19 +276,19 @@ impl Sync {
                 revision: None,
             };
             let event = Event::Rejected {
-                reason: failure.problem,
+                reason: failure.error,
                 seen,
             };
             return self.apply(event, claimed_requests, now);
         }
         let wait = self.put_off(failure, policy, now);
-        self.failures.waited = self.failures.waited.saturating_add(wait);
+        self.attempts.backoff_total = self.attempts.backoff_total.saturating_add(wait);
         Ok(())
     }
 
     /// Whether the next failure that counts is the last.
     pub fn has_failed_for_long(&self, policy: &RetryPolicy) -> bool {
-        self.failures.waited >= policy.give_up_after
+        self.attempts.backoff_total >= policy.give_up_after
     }
 
     /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has accepted
@@ -298,35 +298,35 @@ impl Sync {
         if self.state.is_final() {
             return;
         }
-        self.failures.accepted_before = Some(accepted);
+        self.attempts.accepted_before = Some(accepted);
         self.put_off(failure, policy, now);
     }
 
     /// Whether other records have been accepted since the sync failed alone, so that failing again is its own doing.
     pub fn stands_out(&self, accepted: i64) -> bool {
-        self.failures.accepted_before.is_some_and(|before| accepted > before)
+        self.attempts.accepted_before.is_some_and(|before| accepted > before)
     }
 
     /// Whether it has failed before, so that another failure says little of the service.
     pub fn is_suspect(&self) -> bool {
-        self.bisect_limit.is_some() || self.failures.count > 0
+        self.bisect_limit.is_some() || self.attempts.count > 0
     }
 
     /// A batch call with this sync ended ambiguously: it is retried in a batch of at most `limit`, and no attempt counts.
     pub fn bisect(&mut self, limit: u32, now: Timestamp) {
         self.bisect_limit = Some(limit);
-        self.due_at = self.due_at.max(now);
+        self.next_attempt_at = self.next_attempt_at.max(now);
     }
 
     fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
-        self.failures.count = self.failures.count.saturating_add(1);
-        self.failures.last = Some(failure.problem);
+        self.attempts.count = self.attempts.count.saturating_add(1);
+        self.attempts.last_error = Some(failure.error);
         if failure.isolates {
             self.bisect_limit = Some(1);
         }
-        let wait = policy.delay(self.failures.count, failure.draw, failure.hint);
+        let wait = policy.delay(self.attempts.count, failure.jitter, failure.retry_after);
         // Another lead's upsert may have moved the tag since this sync was claimed.
-        self.due_at = match &self.state {
+        self.next_attempt_at = match &self.state {
             State::Upserted { tag_not_before, .. } => later(now, wait).max(*tag_not_before),
             _ => later(now, wait),
         };
@@ -337,19 +337,19 @@ impl Sync {
     ///
     /// A revision in which our own result has overwritten the request does not count as read: the request would look
     /// carried out to the next worker, which would take the result for a withdrawal.
-    pub fn seen(&self, lead: &Lead, memory: &Memory) -> Seen {
+    pub fn seen(&self, lead: &Lead, link: &LeadLink) -> Seen {
         Seen {
             requests: self.requests.count,
-            revision: (!self.is_overwritten(lead, memory)).then(|| lead.revision()),
+            revision: (!self.is_overwritten(lead, link)).then(|| lead.revision()),
         }
     }
 }
 
-fn cancelled_by_person(state: &State) -> bool {
+fn cancelled_by_operator(state: &State) -> bool {
     matches!(
         state,
         State::Cancelled {
-            by: CancelledBy::Person
+            by: CancelledBy::Operator
         }
     )
 }

@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::overview::OpenBreaker;
+use super::health::OpenBreaker;
 use super::problem::{self, Problem};
 use super::{State, answer};
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::{Source, SyncId};
-use crate::store::{Accepted, Filter, HistoryEntry, SyncView};
+use crate::store::{Accepted, Filter, SyncEvent, SyncView};
 
 /// Syncs of a page, where the request does not say.
 const PAGE: u32 = 50;
@@ -47,16 +47,16 @@ pub(super) struct SyncJson {
     /// How many requests it has had, the first included.
     pub(super) requests: u32,
     /// One of them came from an operator.
-    pub(super) by_person: bool,
+    pub(super) is_manual: bool,
     /// How often edits that nobody asked for have sent it back.
     pub(super) edits: u32,
     /// Failures in a row of the present round.
     pub(super) attempts: u32,
     /// What the last of them was.
-    pub(super) last_problem: Option<String>,
+    pub(super) last_error: Option<String>,
     /// When a worker takes it up next; none where it has ended.
-    pub(super) due_at: Option<Timestamp>,
-    pub(super) opened_at: Timestamp,
+    pub(super) next_attempt_at: Option<Timestamp>,
+    pub(super) created_at: Timestamp,
     /// When its state last changed.
     pub(super) changed_at: Timestamp,
     pub(super) finished_at: Option<Timestamp>,
@@ -71,11 +71,11 @@ pub(super) struct SyncJson {
     pub(super) unavailable: Vec<OpenBreaker>,
     /// Everything that has happened to it, oldest first; only where one sync is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) history: Option<Vec<HistoryEntry>>,
+    pub(super) events: Option<Vec<SyncEvent>>,
 }
 
 impl SyncJson {
-    pub(super) fn new(view: SyncView, history: Option<Vec<HistoryEntry>>) -> Self {
+    pub(super) fn new(view: SyncView, events: Option<Vec<SyncEvent>>) -> Self {
         let SyncView {
             sync,
             changed_at,
@@ -115,16 +115,16 @@ impl SyncJson {
             },
             last_synced_at,
             requests: sync.requests.count,
-            by_person: sync.requests.by_person || sync.requests.by_retry,
+            is_manual: sync.requests.is_manual || sync.requests.is_retry,
             edits: sync.edits,
-            attempts: sync.failures.count,
-            last_problem: sync.failures.last,
-            due_at: sync.finished_at.is_none().then_some(sync.due_at),
-            opened_at: sync.opened_at,
+            attempts: sync.attempts.count,
+            last_error: sync.attempts.last_error,
+            next_attempt_at: sync.finished_at.is_none().then_some(sync.next_attempt_at),
+            created_at: sync.created_at,
             finished_at: sync.finished_at,
             lead_id: sync.lead,
             changed_at,
-            history,
+            events,
         }
     }
 }
@@ -243,7 +243,7 @@ pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResp
 /// One sync with its history, for the API and for people.
 pub(super) async fn find(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
     match state.store.sync(id).await {
-        Ok(Some((view, history))) => Ok(SyncJson::new(view, Some(history))),
+        Ok(Some((view, events))) => Ok(SyncJson::new(view, Some(events))),
         Ok(None) => Err(missing()),
         Err(error) => Err(problem::unavailable(&error)),
     }
@@ -280,7 +280,7 @@ pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> 
 
 pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
     match find(state, id).await {
-        Ok(sync) => HttpResponse::Accepted().json(SyncJson { history: None, ..sync }),
+        Ok(sync) => HttpResponse::Accepted().json(SyncJson { events: None, ..sync }),
         Err(response) => response,
     }
 }
@@ -288,13 +288,13 @@ pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
 /// A person's request for a sync.
 pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, HttpResponse> {
     let lead = LeadId::parse(lead_id).map_err(|error| problem::answer(400, &format!("The leadId is {error}.")))?;
-    match state.store.request(lead.clone(), Source::Person, None).await {
-        Ok(Accepted::Opened(id) | Accepted::Joined(id)) => {
+    match state.store.request(lead.clone(), Source::Manual, None).await {
+        Ok(Accepted::Created(id) | Accepted::Coalesced(id)) => {
             tracing::info!(sync_id = %id, lead_id = %lead, "sync {id} of lead {lead}: requested by a person");
             Ok(id)
         }
         // Only deliveries and reconciliation have repeats.
-        Ok(Accepted::Repeat) => Err(problem::answer(500, "The request was taken for a repeat.")),
+        Ok(Accepted::Duplicate) => Err(problem::answer(500, "The request was taken for a repeat.")),
         Err(error) => Err(problem::unavailable(&error)),
     }
 }

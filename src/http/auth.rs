@@ -23,8 +23,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::{State, connections, problem};
-use crate::chance;
 use crate::clock::{after, until};
+use crate::random;
 
 /// The cookie that a login sets.
 const COOKIE: &str = "bigin_sync_session";
@@ -101,7 +101,7 @@ impl Admin {
         }
         Ok(Session {
             ends: after(now, SESSION),
-            nonce: URL_SAFE_NO_PAD.encode(chance::bytes::<16>()),
+            nonce: URL_SAFE_NO_PAD.encode(random::bytes::<16>()),
         })
     }
 

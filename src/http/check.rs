@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::overview::{OpenBreaker, open};
+use super::health::{OpenBreaker, open};
 use super::problem::{self, Problem};
 use super::{State, answer};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
-use crate::store::Checking;
+use crate::store::CheckResult;
 
 /// How long an answer waits for the end of the check; a call may take longer.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
@@ -93,9 +93,9 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
         remote.name()
     );
     match checking {
-        Checking::Closed => return Ok(reachable(remote)),
-        Checking::Idle => state.idle_check.notify_one(),
-        Checking::Probe => {}
+        CheckResult::Closed => return Ok(reachable(remote)),
+        CheckResult::Idle => state.idle_check.notify_one(),
+        CheckResult::Probe => {}
     }
     match tokio::time::timeout(CHECK_WAIT.min(state.send_wait), ended(state, remote, epoch)).await {
         Ok(breaker) => Ok(match self::open(breaker?) {

@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use super::State;
 use super::problem::{self, Problem};
-use crate::store::{Change, Happening, Store, StoreError};
+use crate::store::{Change, EventRow, Store, StoreError};
 
 /// Streams at once; each looks into the store whenever something happens.
 pub const MOST_STREAMS: usize = 64;
@@ -68,7 +68,7 @@ pub(super) async fn events(
     };
     // Watched before the store is looked at, so that no change falls in between.
     let changes = state.store.changes();
-    let newest = match state.store.last_happening().await {
+    let newest = match state.store.last_event_id().await {
         Ok(newest) => newest,
         Err(error) => return problem::unavailable(&error),
     };
@@ -122,11 +122,11 @@ impl Watcher {
             if tokio::time::Instant::now() >= self.ends {
                 return None;
             }
-            match self.store.happenings(self.after, LOOK).await {
-                Ok(happenings) if happenings.is_empty() => {}
-                Ok(happenings) => {
-                    self.after = happenings.last().map_or(self.after, |last| last.id);
-                    return Some(Ok(happenings.iter().map(event).collect()));
+            match self.store.events_after(self.after, LOOK).await {
+                Ok(events_after) if events_after.is_empty() => {}
+                Ok(events_after) => {
+                    self.after = events_after.last().map_or(self.after, |last| last.id);
+                    return Some(Ok(events_after.iter().map(event).collect()));
                 }
                 Err(error) => return Some(Err(error)),
             }
@@ -147,7 +147,7 @@ impl Watcher {
     }
 }
 
-fn event(happening: &Happening) -> String {
+fn event(happening: &EventRow) -> String {
     // What is plain data cannot fail to be JSON.
     let data = serde_json::to_string(happening).unwrap_or_default();
     format!("id: {}\nevent: sync\ndata: {data}\n\n", happening.id)

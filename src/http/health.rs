@@ -1,92 +1,331 @@
-//! Whether the process lives, whether it can take webhooks, and which of its parts are in trouble. Open to everybody, so
-//! without any id, person or secret.
+//! How things stand, in numbers and in sentences: for programs at `/api/health`, and for the dashboard.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{State, overview};
-use crate::domain::breaker::Open;
-use crate::domain::failure::Remote;
-use crate::store::StoreError;
+use super::probes::trouble;
+use super::problem::{self, Problem};
+use super::{State, answer};
+use crate::clock::until;
+use crate::domain::breaker::Breaker;
+use crate::domain::failure::{Remote, ServiceErrorKind};
+use crate::domain::lead::LeadId;
+use crate::domain::sync::SyncId;
+use crate::metrics::Metrics;
+use crate::store::{Flow, Ledger, Overview, SyncView, WebhookLog};
 
-/// Whether webhooks can be stored, and what is in trouble.
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many webhooks in a row that were missed are a rule.
+const MISSED: u64 = 3;
+
+/// How things stand.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Readiness {
-    /// ready; degraded, where a part is in trouble; or unavailable, where webhooks cannot be stored.
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    /// The service's time.
+    pub(super) at: Timestamp,
+    /// What is wrong and what to do about it, a sentence each; empty while all is well.
+    pub(super) troubles: Vec<String>,
+    /// Since when a person has paused the work, if so.
+    pub(super) paused_since: Option<Timestamp>,
+    /// The services that take no work now.
+    pub(super) breakers: Vec<OpenBreaker>,
+    /// Each service, as the last calls to it have shown.
+    pub(super) services: Vec<Service>,
+    /// Whether webhooks arrive.
+    pub(super) webhooks: Webhooks,
+    /// Syncs in progress, by state.
+    pub(super) in_progress: BTreeMap<String, u64>,
+    /// The sync in progress that was opened first.
+    pub(super) oldest_waiting: Option<Waiting>,
+    /// Leads whose last sync failed, and that nobody has asked for again since.
+    pub(super) failed_leads: u64,
+    /// Syncs that ended in the last hour.
+    pub(super) last_hour: Ended,
+    /// Syncs that ended in the last 24 hours.
+    pub(super) last_day: Ended,
+    /// Credits of Bigin used in the last 24 hours: an estimate by its documentation.
+    pub(super) credits_used: u64,
+    /// How many Bigin gives in 24 hours, where BIGIN_DAILY_CREDITS says so.
+    pub(super) daily_credits: Option<u64>,
+    /// The access token to Bigin.
+    pub(super) token: Token,
+    /// Everything that ever came in, and what became of it.
+    pub(super) ledger: Ledger,
+    /// Whether the ledger's sums hold, as they do at every moment.
+    pub(super) balances: bool,
+}
+
+/// A service.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Service {
+    /// zoho_accounts, bigin or sanity.
     #[schema(value_type = String)]
-    status: &'static str,
-    /// A sentence for each part in trouble: what is wrong, and what to do.
-    degraded: Vec<String>,
+    pub(super) remote: &'static str,
+    /// reachable, unavailable, or not_called_yet: since this process was started.
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
 }
 
-/// Says that the process lives.
-#[utoipa::path(get, path = "/livez", tag = "service", security(()), responses(
-    (status = 200, description = "It lives", body = serde_json::Value),
+/// Whether webhooks arrive.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Webhooks {
+    /// When the last one was stored; none within RETENTION where this is empty.
+    pub(super) last_received_at: Option<Timestamp>,
+    /// How many were refused for their signature since one was good; since this process was started, at most.
+    pub(super) rejected: u64,
+    pub(super) last_rejected_at: Option<Timestamp>,
+    /// How many were missed in a row: their leads were found by reconciliation, and no webhook has come in since.
+    pub(super) missed: u64,
+    pub(super) last_missed_at: Option<Timestamp>,
+    /// What is wrong and what to do about it, where webhooks are refused or missed as a rule.
+    pub(super) problem: Option<String>,
+}
+
+impl Webhooks {
+    fn new(log: WebhookLog, (rejected, last_rejected_at): (u64, Option<Timestamp>), at: Timestamp) -> Self {
+        let WebhookLog {
+            last_received,
+            missed,
+            last_missed,
+        } = log;
+        // One that nobody misses may be a stranger's, who comes and goes.
+        let is_recent = last_rejected_at.is_some_and(|rejected| until(rejected, at) < HOUR);
+        let problem = if rejected > 0 && (is_recent || missed > 0) {
+            Some(format!(
+                "webhooks: {rejected} refused for a wrong signature and none accepted since, so leads arrive late; set SANITY_WEBHOOK_SECRET to \
+                 the secret of Sanity's webhook (`bigin-sync doctor` compares them). If they match, someone is sending forged webhooks"
+            ))
+        } else if missed >= MISSED {
+            Some(format!(
+                "webhooks: the last {missed} never arrived and no other came in since, so leads are found late, by the regular check; look \
+                 at the webhook in Sanity and at its last deliveries (`bigin-sync doctor`). After an outage of this service this is over with \
+                 the next webhook"
+            ))
+        } else {
+            None
+        };
+        Self {
+            last_received_at: last_received,
+            rejected,
+            last_rejected_at,
+            missed,
+            last_missed_at: last_missed,
+            problem,
+        }
+    }
+}
+
+/// What this process alone knows.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// The services that it has called.
+    pub(super) called: Vec<Remote>,
+    /// How many webhooks in a row were refused for their signature, and when the last was.
+    pub(super) rejected: (u64, Option<Timestamp>),
+}
+
+impl Observed {
+    fn of(metrics: &Metrics) -> Self {
+        let is_called = |remote: &Remote| metrics.calls.any(remote.label());
+        Self {
+            called: Remote::ALL.into_iter().filter(is_called).collect(),
+            rejected: metrics.rejected_in_a_row.get(),
+        }
+    }
+}
+
+/// A service that takes no work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct OpenBreaker {
+    /// token, bigin or sanity.
+    #[schema(value_type = String)]
+    pub(super) remote: &'static str,
+    pub(super) since: Timestamp,
+    /// When the next single call may try.
+    pub(super) until: Timestamp,
+    /// Short stable word.
+    pub(super) code: String,
+    pub(super) message: String,
+    /// A POST to this address has the service checked now.
+    pub(super) check: String,
+    /// To check it early prolongs the trouble: see the address above.
+    #[serde(skip)]
+    pub(super) is_throttled: bool,
+}
+
+/// A sync that has not ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Waiting {
+    #[schema(value_type = i64)]
+    pub(super) sync_id: SyncId,
+    #[schema(value_type = String)]
+    pub(super) lead_id: LeadId,
+    #[schema(value_type = String)]
+    pub(super) state: &'static str,
+    pub(super) created_at: Timestamp,
+    /// How long ago that was.
+    pub(super) seconds: u64,
+}
+
+/// How many syncs ended in a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Ended {
+    /// `SENT`.
+    pub(super) sent: u64,
+    /// `FAILED`.
+    pub(super) failed: u64,
+}
+
+impl Ended {
+    fn of(flow: &[Flow]) -> Self {
+        flow.iter().fold(Self::default(), |sum, step| Self {
+            sent: sum.sent + step.sent,
+            failed: sum.failed + step.failed,
+        })
+    }
+
+    /// Of a hundred that ended, how many were sent, cut to the whole number; none where none ended.
+    pub(super) fn success_rate(self) -> Option<u64> {
+        (100 * self.sent).checked_div(self.sent + self.failed)
+    }
+}
+
+/// The access token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Token {
+    /// When the last one was granted; none in the last day where this is empty.
+    pub(super) granted_at: Option<Timestamp>,
+    /// How long ago that was.
+    pub(super) age_seconds: Option<u64>,
+    /// How many were granted in the last 24 hours.
+    pub(super) grants: usize,
+}
+
+/// Shows how things stand.
+#[utoipa::path(get, path = "/api/health", tag = "service", responses(
+    (status = 200, description = "How things stand", body = Health),
+    (status = 503, description = "The database cannot be read", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn livez() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "alive" }))
+pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
+    answer(read(&state).await.map(|(health, _)| health))
 }
 
-/// Says whether webhooks can be stored, and which parts are in trouble.
-///
-/// 503 only where they cannot be: with a remote service in trouble they still are, and must keep coming.
-#[utoipa::path(get, path = "/readyz", tag = "service", security(()), responses(
-    (status = 200, description = "Webhooks are stored; a part may be in trouble all the same", body = Readiness),
-    (status = 503, description = "Webhooks cannot be stored now", body = Readiness),
-))]
-pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
-    let mut degraded = Vec::new();
-    let stored = state.store.check().await;
-    if let Err(error) = &stored {
-        degraded.push(format!("store: {}", without_path(error)));
-    }
-    // Not the whole overview: anybody may ask, as often as they like.
-    let read = tokio::try_join!(state.store.paused_since(), state.store.open_breakers());
-    if let Ok((paused_since, breakers)) = read {
-        degraded.extend(overview::troubles(paused_since, &breakers));
-    }
-    let restarts = state.metrics.worker_restarts.get();
-    if restarts > 0 {
-        degraded.push(format!(
-            "workers: started again {restarts} times since the process began; the log says why"
-        ));
-    }
-    let status = match (&stored, degraded.is_empty()) {
-        (Err(_), _) => "unavailable",
-        (Ok(()), false) => "degraded",
-        (Ok(()), true) => "ready",
+/// How things stand, and how many syncs ended in each minute of the last hour and each hour of the last day.
+pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), HttpResponse> {
+    let unavailable = |error| problem::unavailable(&error);
+    let overview = state.store.overview().await.map_err(unavailable)?;
+    let flow = async |span: Duration, step: Duration| {
+        let since = overview.at.checked_sub(span).unwrap_or(Timestamp::MIN);
+        state.store.flow(since, step).await
     };
-    let body = Readiness { status, degraded };
-    if stored.is_ok() {
-        HttpResponse::Ok().json(body)
-    } else {
-        HttpResponse::ServiceUnavailable().json(body)
+    let hour = flow(HOUR, HOUR / 60).await.map_err(unavailable)?;
+    let day = flow(DAY, HOUR).await.map_err(unavailable)?;
+    let day_ago = overview.at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+    let grants = state.store.grants(day_ago).await.map_err(unavailable)?.len();
+    let observed = Observed::of(&state.metrics);
+    let mut health = Health::new(overview, &observed, Ended::of(&hour), Ended::of(&day));
+    (health.token.grants, health.daily_credits) = (grants, state.daily_credits);
+    Ok((health, [hour, day]))
+}
+
+impl Health {
+    pub(super) fn new(overview: Overview, observed: &Observed, last_hour: Ended, last_day: Ended) -> Self {
+        let Overview { at, ledger, .. } = overview;
+        let seconds = |since: Timestamp| until(since, at).as_secs();
+        let webhooks = Webhooks::new(overview.webhooks, observed.rejected, at);
+        let mut troubles = troubles(overview.paused_since, &overview.breakers);
+        troubles.extend(webhooks.problem.clone());
+        Self {
+            at,
+            troubles,
+            paused_since: overview.paused_since,
+            services: Remote::ALL
+                .map(|remote| service(remote, &overview, &observed.called))
+                .into(),
+            webhooks,
+            breakers: open_breakers(overview.breakers),
+            in_progress: overview.in_progress,
+            oldest_waiting: overview.oldest.map(|SyncView { sync, .. }| Waiting {
+                sync_id: sync.id,
+                lead_id: sync.lead,
+                state: sync.state.label(),
+                created_at: sync.created_at,
+                seconds: seconds(sync.created_at),
+            }),
+            failed_leads: overview.failed_leads,
+            last_hour,
+            last_day,
+            credits_used: overview.credits,
+            daily_credits: None,
+            token: Token {
+                granted_at: overview.token_granted_at,
+                age_seconds: overview.token_granted_at.map(seconds),
+                grants: 0,
+            },
+            ledger,
+            balances: ledger.balances(),
+        }
     }
 }
 
-/// `bigin: refresh token rejected (invalid_code); run …`: the part as people know it, what is wrong, and what to do.
-pub(super) fn trouble(remote: Remote, open: &Open) -> String {
-    // Access tokens are Bigin's too, to everybody but us.
-    let part = match remote {
-        Remote::Token | Remote::Bigin => "bigin",
-        Remote::Sanity => "sanity",
-    };
-    let code = format!(" ({})", open.code);
-    match open.message.split_once("; ") {
-        Some((what, to_do)) => format!("{part}: {what}{code}; {to_do}"),
-        // Some messages end with it already.
-        None => format!("{part}: {}{code}", open.message.trim_end_matches(&code)),
+/// What is wrong with the services and the work, in sentences.
+pub(super) fn troubles(paused_since: Option<Timestamp>, breakers: &[Breaker]) -> Vec<String> {
+    let paused = paused_since.map(paused);
+    let breakers = breakers.iter().filter_map(|breaker| {
+        let open = breaker.open.as_ref()?;
+        Some(trouble(breaker.remote, open))
+    });
+    paused.into_iter().chain(breakers).collect()
+}
+
+/// What to say where a person has paused the work.
+fn paused(since: Timestamp) -> String {
+    let since = since.strftime("%Y-%m-%d %H:%M UTC");
+    format!("work: paused by a person since {since}; webhooks are stored and nothing is sent until a person resumes it")
+}
+
+fn service(remote: Remote, overview: &Overview, called: &[Remote]) -> Service {
+    let is_open = overview
+        .breakers
+        .iter()
+        .any(|breaker| breaker.remote == remote && breaker.open.is_some());
+    // A token lasts for an hour, and a restart does not ask for another.
+    let is_known = called.contains(&remote) || remote == Remote::Token && overview.token_granted_at.is_some();
+    Service {
+        remote: remote.service(),
+        state: match (is_open, is_known) {
+            (true, _) => "unavailable",
+            (false, true) => "reachable",
+            (false, false) => "not_called_yet",
+        },
     }
 }
 
-/// The kind of trouble; what the database says in detail is for the log.
-fn without_path(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Busy => "the queue of writes is full",
-        StoreError::Stopping => "it is stopping",
-        StoreError::DiskFull(_) => "the disk is full or cannot be written to",
-        StoreError::Failed(_) => "the database failed",
-    }
+/// Those that are open.
+pub(super) fn open_breakers(breakers: Vec<Breaker>) -> Vec<OpenBreaker> {
+    breakers.into_iter().filter_map(open).collect()
+}
+
+pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
+    let open = breaker.open?;
+    Some(OpenBreaker {
+        remote: breaker.remote.label(),
+        since: open.since,
+        until: open.until,
+        code: open.code,
+        message: open.message,
+        check: format!("/api/services/{}/check", breaker.remote.service()),
+        is_throttled: open.kind == ServiceErrorKind::TokenRateLimited,
+    })
 }

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 
 use super::State;
-use super::overview::DAY;
+use super::health::DAY;
 use super::webhook::ANSWERS;
 use crate::clock::until;
 use crate::domain::breaker::Breaker;
@@ -73,20 +73,20 @@ fn about(text: &mut Text, started_at: Timestamp) {
 
 fn ledger(text: &mut Text, ledger: &Ledger) {
     let name = "bigin_sync_deliveries_total";
-    let help = "Webhooks that were stored or found to be repeats, by what they did.";
+    let help = "Webhooks that were stored or recognised as duplicates, by result.";
     let counted = [
-        ("opened", ledger.opened_by_webhook),
-        ("joined", ledger.joined_by_webhook),
-        ("repeat", ledger.repeats),
+        ("created", ledger.created_by_webhook),
+        ("coalesced", ledger.coalesced_by_webhook),
+        ("duplicate", ledger.duplicates),
     ];
     counters(text, name, help, "result", &counted);
 
-    let name = "bigin_sync_syncs_opened_total";
-    let help = "Syncs that were opened, by whom.";
+    let name = "bigin_sync_syncs_created_total";
+    let help = "Syncs created, by source.";
     let counted = [
-        ("webhook", ledger.opened_by_webhook),
-        ("reconciliation", ledger.opened_by_reconciliation),
-        ("person", ledger.opened_by_person),
+        ("webhook", ledger.created_by_webhook),
+        ("reconciliation", ledger.created_by_reconciliation),
+        ("manual", ledger.created_manually),
     ];
     counters(text, name, help, "source", &counted);
 
@@ -94,11 +94,11 @@ fn ledger(text: &mut Text, ledger: &Ledger) {
     text.counter(
         name,
         "Requests that were found in Sanity and whose webhook never came.",
-        ledger.opened_by_reconciliation,
+        ledger.created_by_reconciliation,
     );
 
-    let name = "bigin_sync_syncs_ended_total";
-    let help = "Syncs that have ended, by how.";
+    let name = "bigin_sync_syncs_finished_total";
+    let help = "Syncs finished, by outcome.";
     let counted = [
         ("sent", ledger.sent),
         ("failed", ledger.failed),
@@ -129,7 +129,7 @@ fn now(text: &mut Text, overview: &Overview, grants: usize) {
         text.sample(name, &[("state", state)], count);
     }
     let oldest = overview.oldest.as_ref();
-    let age = oldest.map_or(Duration::ZERO, |oldest| until(oldest.sync.opened_at, overview.at));
+    let age = oldest.map_or(Duration::ZERO, |oldest| until(oldest.sync.created_at, overview.at));
     let help = "For how long the oldest sync in progress has been open; 0 where there is none.";
     text.gauge("bigin_sync_oldest_sync_age_seconds", help, age.as_secs_f64());
     let help = "Leads whose last sync failed and was not dismissed.";

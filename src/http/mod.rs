@@ -29,23 +29,23 @@ mod auth;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod check;
 mod connections;
+mod dashboard;
 #[expect(unused_qualifications, reason = "utoipa's macro writes them")]
 mod events;
 mod health;
 mod metrics;
 mod openapi;
-mod overview;
-mod pages;
+#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
+mod operator;
+mod probes;
 mod problem;
 mod send;
-#[expect(unused_qualifications, reason = "utoipa's macro writes them")]
-mod steer;
 mod webhook;
 
 pub use auth::Admin;
+pub use dashboard::{DOOR, PAGES};
 pub use events::MOST_STREAMS;
 pub use openapi::Document;
-pub use pages::{DOOR, PAGES};
 
 /// What the handlers work with.
 pub struct State {
@@ -183,12 +183,12 @@ pub const OPEN: &[Address] = &[
     Address {
         path: "/livez",
         methods: &["GET"],
-        mount: |address| address.route(get().to(health::livez)),
+        mount: |address| address.route(get().to(probes::livez)),
     },
     Address {
         path: "/readyz",
         methods: &["GET"],
-        mount: |address| address.route(get().to(health::readyz)),
+        mount: |address| address.route(get().to(probes::readyz)),
     },
     Address {
         path: "/metrics",
@@ -212,7 +212,7 @@ pub const API: &[Address] = &[
     Address {
         path: "/syncs/retry",
         methods: &["POST"],
-        mount: |address| address.post(steer::retry_failed),
+        mount: |address| address.post(operator::retry_failed),
     },
     Address {
         path: "/syncs/{id}",
@@ -222,17 +222,17 @@ pub const API: &[Address] = &[
     Address {
         path: "/syncs/{id}/retry",
         methods: &["POST"],
-        mount: |address| address.post(steer::retry),
+        mount: |address| address.post(operator::retry),
     },
     Address {
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
-        mount: |address| address.post(steer::cancel),
+        mount: |address| address.post(operator::cancel),
     },
     Address {
         path: "/syncs/{id}/dismiss",
         methods: &["POST"],
-        mount: |address| address.post(steer::dismiss),
+        mount: |address| address.post(operator::dismiss),
     },
     Address {
         path: "/services/{remote}/check",
@@ -242,7 +242,7 @@ pub const API: &[Address] = &[
     Address {
         path: "/failures",
         methods: &["GET"],
-        mount: |address| address.route(get().to(steer::failures)),
+        mount: |address| address.route(get().to(operator::failures)),
     },
     Address {
         path: "/events",
@@ -252,17 +252,17 @@ pub const API: &[Address] = &[
     Address {
         path: "/health",
         methods: &["GET"],
-        mount: |address| address.route(get().to(overview::health)),
+        mount: |address| address.route(get().to(health::health)),
     },
     Address {
         path: "/pause",
         methods: &["POST"],
-        mount: |address| address.post(steer::pause),
+        mount: |address| address.post(operator::pause),
     },
     Address {
         path: "/resume",
         methods: &["POST"],
-        mount: |address| address.post(steer::resume),
+        mount: |address| address.post(operator::resume),
     },
     Address {
         path: "/openapi.json",
@@ -297,14 +297,14 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
         config.service(address.resource());
     }
     for address in DOOR {
-        config.service(address.resource().wrap(from_fn(pages::door)));
+        config.service(address.resource().wrap(from_fn(dashboard::door)));
     }
     for address in PAGES {
-        config.service(address.resource().wrap(from_fn(pages::gate)));
+        config.service(address.resource().wrap(from_fn(dashboard::gate)));
     }
     config
         .service(api.default_service(web::to(not_found)))
-        .default_service(web::to(pages::not_found));
+        .default_service(web::to(dashboard::not_found));
 }
 
 /// Lets the pages of one origin call the API. Cookies stay out of it.

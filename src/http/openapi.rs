@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{api, check, events, health, metrics, overview, send, steer, webhook};
+use super::{api, check, events, health, metrics, operator, probes, send, webhook};
 
 /// The description of everything that is no page.
 #[derive(OpenApi)]
@@ -15,22 +15,22 @@ use super::{api, check, events, health, metrics, overview, send, steer, webhook}
     ),
     paths(
         webhook::receive,
-        health::livez,
-        health::readyz,
+        probes::livez,
+        probes::readyz,
         metrics::metrics,
         send::send_to_bigin,
         api::list,
         api::open,
-        steer::retry_failed,
+        operator::retry_failed,
         api::one,
-        steer::retry,
-        steer::cancel,
-        steer::dismiss,
-        steer::failures,
+        operator::retry,
+        operator::cancel,
+        operator::dismiss,
+        operator::failures,
         events::events,
-        overview::health,
-        steer::pause,
-        steer::resume,
+        health::health,
+        operator::pause,
+        operator::resume,
         check::check,
         openapi,
     ),

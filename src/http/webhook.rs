@@ -75,13 +75,13 @@ type Answered = (&'static str, HttpResponse);
 
 /// Every word with every status it comes with.
 pub(super) const ANSWERS: [[&str; 2]; 11] = [
-    ["opened", "202"],
-    ["joined", "202"],
-    ["repeat", "200"],
+    ["created", "202"],
+    ["coalesced", "202"],
+    ["duplicate", "200"],
     ["ignored", "200"],
     ["malformed", "400"],
-    ["refused", "400"],
-    ["refused", "401"],
+    ["rejected", "400"],
+    ["rejected", "401"],
     ["too_large", "413"],
     ["broken_off", "503"],
     ["no_room", "503"],
@@ -147,7 +147,7 @@ async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answe
         return refused(state, error);
     }
     connections::authenticated(request);
-    state.metrics.refused_in_a_row.end();
+    state.metrics.rejected_in_a_row.end();
     let Some(payload) = parse(&body.bytes) else {
         return malformed(
             "The body must be a JSON object with the lead's _id, and where they are there, texts in _type, _rev, _updatedAt and crmStatus: check the webhook's projection.",
@@ -216,15 +216,18 @@ async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, An
 async fn store(state: &State, delivery: Delivery) -> Answered {
     let lead = delivery.lead.clone();
     match state.store.accept(delivery).await {
-        Ok(Accepted::Opened(sync)) => {
+        Ok(Accepted::Created(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested by webhook");
-            ("opened", HttpResponse::Accepted().json(Received::by("opened", sync)))
+            ("created", HttpResponse::Accepted().json(Received::by("created", sync)))
         }
-        Ok(Accepted::Joined(sync)) => {
+        Ok(Accepted::Coalesced(sync)) => {
             tracing::info!(sync_id = %sync, lead_id = %lead, "sync {sync} of lead {lead}: requested again by webhook");
-            ("joined", HttpResponse::Accepted().json(Received::by("joined", sync)))
+            (
+                "coalesced",
+                HttpResponse::Accepted().json(Received::by("coalesced", sync)),
+            )
         }
-        Ok(Accepted::Repeat) => ("repeat", HttpResponse::Ok().json(Received::new("repeat"))),
+        Ok(Accepted::Duplicate) => ("duplicate", HttpResponse::Ok().json(Received::new("duplicate"))),
         Err(error) => {
             tracing::error!(lead_id = %lead, "a webhook for lead {lead} could not be stored: {error}");
             ("not_stored", problem::unavailable(&error))
@@ -265,7 +268,7 @@ fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
 /// Strangers can make as many of these as they like, so only each doubling of their number is logged.
 fn refused(state: &State, error: SignatureError) -> Answered {
     let count = state.metrics.signatures_refused.add() + 1;
-    state.metrics.refused_in_a_row.add(state.clock.now());
+    state.metrics.rejected_in_a_row.add(state.clock.now());
     if count.is_power_of_two() {
         tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");
     }
@@ -275,7 +278,7 @@ fn refused(state: &State, error: SignatureError) -> Answered {
         _ => "",
     };
     let detail = format!("The webhook is refused: {error}{hint}.");
-    ("refused", problem::answer(error.status(), &detail))
+    ("rejected", problem::answer(error.status(), &detail))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::{CommitError, unreadable};
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
-use crate::outbound::{self, Answer, RawAnswer, json, word};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::http_client::{self, Answer, RawAnswer, json, word};
 
 /// The JSON of a successful answer.
 ///
@@ -39,15 +39,17 @@ const MAX_ERROR: usize = 64 * 1024;
 
 /// How a call ended, in a word for metrics and spans.
 pub(super) fn label(answer: &Answer, dataset: &str) -> &'static str {
-    judge(answer, dataset).err().map_or(outbound::OK, |error| error.label())
+    judge(answer, dataset)
+        .err()
+        .map_or(http_client::OK, |error| error.label())
 }
 
 /// How a transaction ended, in a word for metrics and spans.
 pub(super) fn commit_label(answer: &Answer, dataset: &str, mutations: &[Owner<'_>]) -> &'static str {
     match judge_commit(answer, dataset, mutations) {
-        Ok(()) => outbound::OK,
-        Err(CommitError::Conflict(_) | CommitError::Contention) => outbound::CONFLICT,
-        Err(CommitError::Forbidden(pause)) => pause.kind.label(),
+        Ok(()) => http_client::OK,
+        Err(CommitError::Conflict(_) | CommitError::Contention) => http_client::CONFLICT,
+        Err(CommitError::Forbidden(service_error)) => service_error.kind.label(),
         Err(CommitError::Call(error)) => error.label(),
     }
 }
@@ -79,8 +81,8 @@ pub(super) fn judge_commit(answer: &Answer, dataset: &str, mutations: &[Owner<'_
         said => match conflicts(body, answer.status, said, mutations) {
             Some(places) => Err(CommitError::Conflict(places)),
             None => Err(match failure(answer, dataset) {
-                CallError::Unavailable(pause) if answer.status == StatusCode::FORBIDDEN => {
-                    CommitError::Forbidden(pause)
+                CallError::Service(service_error) if answer.status == StatusCode::FORBIDDEN => {
+                    CommitError::Forbidden(service_error)
                 }
                 error => CommitError::Call(error),
             }),
@@ -137,8 +139,8 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
     let http = format!("HTTP {}", status.as_u16());
     let said = answer.json.as_ref().and_then(error_type);
     let code = said.map_or_else(|| http.clone(), str::to_owned);
-    let pause = |kind, message: String| {
-        CallError::Unavailable(Pause {
+    let service_error = |kind, message: String| {
+        CallError::Service(ServiceError {
             remote: Remote::Sanity,
             kind,
             code: code.clone(),
@@ -147,34 +149,34 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
         })
     };
     match status {
-        StatusCode::UNAUTHORIZED => pause(
-            PauseKind::Refused,
+        StatusCode::UNAUTHORIZED => service_error(
+            ServiceErrorKind::Unauthorized,
             "Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it".to_owned(),
         ),
-        StatusCode::FORBIDDEN => pause(
-            PauseKind::Refused,
+        StatusCode::FORBIDDEN => service_error(
+            ServiceErrorKind::Unauthorized,
             format!("SANITY_API_WRITE_TOKEN lacks a right in the dataset {dataset}; give it the Editor role"),
         ),
-        StatusCode::PAYMENT_REQUIRED => pause(
-            PauseKind::Refused,
+        StatusCode::PAYMENT_REQUIRED => service_error(
+            ServiceErrorKind::Unauthorized,
             "the Sanity project is over its quota or unpaid; see its plan and usage".to_owned(),
         ),
-        StatusCode::NOT_FOUND if answer.json.is_some() => pause(
-            PauseKind::Refused,
+        StatusCode::NOT_FOUND if answer.json.is_some() => service_error(
+            ServiceErrorKind::Unauthorized,
             format!("Sanity knows no such project or dataset ({dataset}); check SANITY_PROJECT_ID and SANITY_DATASET"),
         ),
-        StatusCode::TOO_MANY_REQUESTS => pause(
-            PauseKind::RateLimited,
+        StatusCode::TOO_MANY_REQUESTS => service_error(
+            ServiceErrorKind::RateLimited,
             "Sanity takes no more requests at the moment".to_owned(),
         ),
         // Boom, the third shape, names no type for these; the status is the code then.
         _ if is_refusal(status) && answer.json.is_some() || status == StatusCode::PAYLOAD_TOO_LARGE => {
-            CallError::Refused {
+            CallError::Rejected {
                 message: format!("Sanity refused the request ({code})"),
                 code,
             }
         }
-        _ => CallError::Unknown {
+        _ => CallError::Ambiguous {
             message: match answer.json {
                 Some(_) => format!("Sanity answered {http}"),
                 None => format!("Sanity did not answer properly ({http})"),

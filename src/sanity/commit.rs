@@ -11,9 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::answer::Owner;
 use super::{Sanity, answer};
-use crate::domain::failure::{CallError, Pause, Remote};
+use crate::domain::failure::{CallError, Remote, ServiceError};
 use crate::domain::lead::LeadId;
-use crate::outbound::{Answer, Deadline, NoAnswer, Operation};
+use crate::http_client::{Answer, Deadline, NoAnswer, Operation};
 
 /// Sanity takes 25 mutation requests a second from one address (Sanity's docs, technical limits); this makes 20.
 const PACE: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ pub enum CommitError {
     Contention,
     /// 403: the token may not write one of the leads, or none at all. Nothing was written.
     #[error("{0}")]
-    Forbidden(Pause),
+    Forbidden(ServiceError),
     /// The call failed; see [`CallError`] for whether it may have been carried out.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -80,7 +80,7 @@ impl Sanity {
     /// At most 20 commits a second leave this client; the wait for one's turn is part of `deadline`.
     ///
     /// # Errors
-    /// [`CommitError`]. After [`CallError::Unknown`] read the leads again: it may have been committed.
+    /// [`CommitError`]. After [`CallError::Ambiguous`] read the leads again: it may have been committed.
     pub async fn commit(&self, writes: &[WriteBack<'_>], deadline: Duration) -> Result<(), CommitError> {
         if writes.is_empty() {
             return Ok(());

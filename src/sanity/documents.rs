@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::unreadable;
 use crate::domain::failure::CallError;
 use crate::domain::lead::{Document, Lead, LeadId, LeadRead};
-use crate::outbound::{BYTE_ORDER_MARK, json, with_whole_characters};
+use crate::http_client::{BYTE_ORDER_MARK, json, with_whole_characters};
 
 /// What Sanity says of one lead that it was asked for.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use crate::domain::lead::REQUESTED;
-use crate::outbound::{self, base_text};
+use crate::http_client::{self, base_text};
 
 /// What a webhook tells of each lead: enough to know what to read, and nothing about a person.
 pub const PROJECTION: &str = "{_id, _type, _rev, _updatedAt, crmStatus}";
@@ -39,7 +39,7 @@ pub fn definition(url: &str, dataset: &str, lead_type: &str, secret: &SecretStri
 
 /// Where the API is, and who asks.
 pub struct Hooks<'a> {
-    /// From [`crate::outbound::client`].
+    /// From [`crate::http_client::client`].
     pub http: &'a Client,
     /// `https://{project}.api.sanity.io`: the global host refuses what the project's own takes.
     pub api_url: &'a Url,
@@ -177,7 +177,7 @@ impl Hooks<'_> {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = outbound::send(request, within).await;
+        let answer = http_client::send(request, within).await;
         let answer = answer.map_err(|none| HooksError::NoAnswer(none.code.to_owned()))?;
         let message = answer.json.as_ref().and_then(|json| json.get("message")?.as_str());
         match (answer.status, message) {
@@ -220,7 +220,7 @@ fn webhook(hook: &Value) -> Option<Webhook> {
 fn attempt(attempt: &Value) -> Attempt {
     let text = |key: &str| attempt.get(key).and_then(Value::as_str);
     let status = attempt.get("resultCode").and_then(Value::as_u64);
-    let reason = text("failureReason").and_then(|reason| outbound::word(reason, 20, |c| c.is_ascii_lowercase()));
+    let reason = text("failureReason").and_then(|reason| http_client::word(reason, 20, |c| c.is_ascii_lowercase()));
     Attempt {
         at: text("createdAt").and_then(|at| at.parse().ok()),
         status: status

@@ -8,7 +8,7 @@ mod commit;
 mod documents;
 pub mod hooks;
 #[cfg(test)]
-mod odd_tests;
+mod malformed_tests;
 mod outline;
 mod probe;
 mod read;
@@ -26,7 +26,7 @@ use tokio::time::Interval;
 use crate::clock::SharedClock;
 use crate::domain::failure::CallError;
 use crate::domain::lead::{LeadId, REQUESTED};
-use crate::outbound::{Answer, Call, Calls, Deadline, Operation, base_text};
+use crate::http_client::{Answer, Call, Calls, Deadline, Operation, base_text};
 
 pub use commit::{CommitError, WriteBack};
 pub use documents::{RawDocument, Read, RevisionRead};
@@ -71,7 +71,7 @@ pub const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _
      && dateTime(_updatedAt) <= dateTime(now()) - $age]|order(_id asc)";
 
 impl Sanity {
-    /// `http` comes from [`crate::outbound::client`].
+    /// `http` comes from [`crate::http_client::client`].
     pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock) -> Self {
         Self {
             http,
@@ -126,7 +126,7 @@ impl Sanity {
     /// else than ids (texts, or documents with their `_id`). `$type` stands for the leads' document type in it.
     ///
     /// # Errors
-    /// [`CallError`]; it is [`CallError::Refused`] where Sanity does not understand the query.
+    /// [`CallError`]; it is [`CallError::Rejected`] where Sanity does not understand the query.
     pub async fn ids(&self, query: &str, deadline: Duration) -> Result<Option<Vec<String>>, CallError> {
         // In the body, since a query may be too long for an address.
         let body = json!({ "query": query, "params": { "type": self.lead_type } });
@@ -167,7 +167,7 @@ impl Sanity {
 }
 
 fn unreadable(message: &str) -> CallError {
-    CallError::Unknown {
+    CallError::Ambiguous {
         code: "UNREADABLE_ANSWER".to_owned(),
         message: message.to_owned(),
         retry_after: None,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Sanity, answer, unreadable};
 use crate::domain::failure::CallError;
 use crate::domain::lead::{Lead, LeadId, LeadRead};
-use crate::outbound::{Answer, Deadline, Operation};
+use crate::http_client::{Answer, Deadline, Operation};
 
 /// All that [`Lead`] has.
 const FIELDS: &str = "*[_id == $id]{_id, _type, _rev, _updatedAt, crmStatus, biginContactId, lastSyncedAt, crmError}";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Sanity, answer};
 use crate::domain::failure::CallError;
 use crate::domain::lead::LeadId;
-use crate::outbound::{Answer, Deadline, Operation};
+use crate::http_client::{Answer, Deadline, Operation};
 
 /// A field that no lead has, so that taking it away changes nothing even if somebody did it.
 const NO_FIELD: &str = "biginSyncDoctor";

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::documents::{DocAnswer, RawDocument, Read, RevisionRead};
 use super::{Sanity, answer, unreadable};
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::{LeadId, LeadRead};
-use crate::outbound::{self, Call, Deadline, NoAnswer, Operation, RawAnswer};
+use crate::http_client::{self, Call, Deadline, NoAnswer, Operation, RawAnswer};
 
 /// Maximum size of an answer with leads, in bytes, unless the client has another. A lead that exceeds it by itself, with its
 /// drafts and versions, cannot be read.
@@ -42,7 +42,7 @@ pub enum ReadError {
     Failed {
         /// How many leads were asked for.
         ids: usize,
-        /// How it failed; it is [`PauseKind::Refused`] where the token may read no lead at all.
+        /// How it failed; it is [`ServiceErrorKind::Unauthorized`] where the token may read no lead at all.
         error: CallError,
     },
 }
@@ -52,7 +52,7 @@ impl ReadError {
     pub fn into_error(self) -> CallError {
         match self {
             Self::Failed { error, .. } => error,
-            Self::Busy => CallError::Unknown {
+            Self::Busy => CallError::Ambiguous {
                 code: "busy".to_owned(),
                 message: "other reads took too long".to_owned(),
                 retry_after: None,
@@ -250,7 +250,7 @@ impl Sanity {
             of: ids.len(),
         };
         let label = |raw: &RawAnswer| match self.judged(raw) {
-            Ok(_) => outbound::OK,
+            Ok(_) => http_client::OK,
             Err(error) => error.label(),
         };
         let request = self.authorised(request);
@@ -295,9 +295,9 @@ impl Sanity {
 }
 
 fn token_refused() -> CallError {
-    CallError::Unavailable(Pause {
+    CallError::Service(ServiceError {
         remote: Remote::Sanity,
-        kind: PauseKind::Refused,
+        kind: ServiceErrorKind::Unauthorized,
         code: "permission".to_owned(),
         message: "SANITY_API_WRITE_TOKEN may not read the leads; give it the Editor role".to_owned(),
         retry_after: None,

@@ -1,7 +1,7 @@
 //! Tests of the Sanity client: a table of answers, and calls to a server that answers canned text.
 
+mod arbitrary_json;
 pub(super) mod read;
-mod strange;
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::*;
-use crate::canned::{Canned, Reply, Request};
 use crate::clock::ManualClock;
-use crate::domain::failure::{Pause, PauseKind, Remote};
+use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind};
+use crate::testing::stub_server::{Reply, Request, StubServer};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (Canned, Sanity) {
-    let server = Canned::start(answer).await;
+pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (StubServer, Sanity) {
+    let server = StubServer::start(answer).await;
     let settings = Settings {
         api_url: server.url.clone(),
         dataset: "production".to_owned(),
@@ -25,7 +25,7 @@ pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'st
         max_answer: 50_000,
     };
     assert!(!format!("{settings:?}").contains("hush"));
-    let http = crate::outbound::client("test", &[&server.url]).unwrap();
+    let http = crate::http_client::client("test", &[&server.url]).unwrap();
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
     let calls = Calls::new(clock.clone(), Arc::default());
     (server, Sanity::new(settings, http, calls, clock))
@@ -71,12 +71,12 @@ fn typed(kind: &str) -> Option<Value> {
 pub(super) fn outline(error: &CallError) -> String {
     assert!(!error.to_string().contains("ada"), "{error}");
     match error {
-        CallError::Unavailable(Pause { kind, code, remote, .. }) => {
+        CallError::Service(ServiceError { kind, code, remote, .. }) => {
             assert_eq!(*remote, Remote::Sanity);
             format!("{kind:?} {code}")
         }
-        CallError::Unknown { code, .. } => format!("unknown {code}"),
-        CallError::Refused { code, .. } => format!("refused {code}"),
+        CallError::Ambiguous { code, .. } => format!("ambiguous {code}"),
+        CallError::Rejected { code, .. } => format!("rejected {code}"),
     }
 }
 
@@ -84,36 +84,36 @@ pub(super) fn outline(error: &CallError) -> String {
 fn every_failure_is_judged_by_its_status_and_named_by_its_body() {
     let described = Some(json!({"error": {"description": "ada@example.org"}}));
     let cases = [
-        (401, boom(401, Some("SIO-401-ANF")), "Refused SIO-401-ANF"),
-        (401, boom(401, Some("SIO-401-AEX")), "Refused SIO-401-AEX"),
-        (401, None, "Refused HTTP 401"),
-        (403, boom(403, None), "Refused HTTP 403"),
+        (401, boom(401, Some("SIO-401-ANF")), "Unauthorized SIO-401-ANF"),
+        (401, boom(401, Some("SIO-401-AEX")), "Unauthorized SIO-401-AEX"),
+        (401, None, "Unauthorized HTTP 401"),
+        (403, boom(403, None), "Unauthorized HTTP 403"),
         (
             403,
             typed("insufficientPermissionsError"),
-            "Refused insufficientPermissionsError",
+            "Unauthorized insufficientPermissionsError",
         ),
-        (402, boom(402, None), "Refused HTTP 402"),
-        (404, boom(404, None), "Refused HTTP 404"),
-        (404, None, "unknown HTTP 404"),
+        (402, boom(402, None), "Unauthorized HTTP 402"),
+        (404, boom(404, None), "Unauthorized HTTP 404"),
+        (404, None, "ambiguous HTTP 404"),
         (429, boom(429, None), "RateLimited HTTP 429"),
         (429, None, "RateLimited HTTP 429"),
-        (400, typed("queryParseError"), "refused queryParseError"),
-        (400, described, "refused HTTP 400"),
-        (400, typed("personal: ada@example.org"), "refused HTTP 400"),
-        (400, None, "unknown HTTP 400"),
-        (410, boom(410, None), "refused HTTP 410"),
-        (412, boom(412, None), "refused HTTP 412"),
-        (422, typed("validationError"), "refused validationError"),
-        (413, boom(413, None), "refused HTTP 413"),
-        (413, None, "refused HTTP 413"),
-        (408, boom(408, None), "unknown HTTP 408"),
-        (409, boom(409, None), "unknown HTTP 409"),
-        (500, boom(500, None), "unknown HTTP 500"),
-        (503, None, "unknown HTTP 503"),
-        (502, typed("upstreamError"), "unknown HTTP 502"),
-        (200, None, "unknown HTTP 200"),
-        (302, None, "unknown HTTP 302"),
+        (400, typed("queryParseError"), "rejected queryParseError"),
+        (400, described, "rejected HTTP 400"),
+        (400, typed("personal: ada@example.org"), "rejected HTTP 400"),
+        (400, None, "ambiguous HTTP 400"),
+        (410, boom(410, None), "rejected HTTP 410"),
+        (412, boom(412, None), "rejected HTTP 412"),
+        (422, typed("validationError"), "rejected validationError"),
+        (413, boom(413, None), "rejected HTTP 413"),
+        (413, None, "rejected HTTP 413"),
+        (408, boom(408, None), "ambiguous HTTP 408"),
+        (409, boom(409, None), "ambiguous HTTP 409"),
+        (500, boom(500, None), "ambiguous HTTP 500"),
+        (503, None, "ambiguous HTTP 503"),
+        (502, typed("upstreamError"), "ambiguous HTTP 502"),
+        (200, None, "ambiguous HTTP 200"),
+        (302, None, "ambiguous HTTP 302"),
     ];
     for (status, body, expected) in cases {
         let label = format!("{status} {body:?}");
@@ -122,7 +122,7 @@ fn every_failure_is_judged_by_its_status_and_named_by_its_body() {
         // What is no conflict is the same for a commit.
         let committed = answer::judge_commit(&answer(status, body), "production", &[(0, "a")]);
         let expected = match error {
-            CallError::Unavailable(pause) if status == 403 => CommitError::Forbidden(pause),
+            CallError::Service(service_error) if status == 403 => CommitError::Forbidden(service_error),
             error => CommitError::Call(error),
         };
         assert_eq!(committed, Err(expected), "{label}");
@@ -167,13 +167,13 @@ fn a_conflict_names_the_leads_to_read_again() {
     for kind in ["projectNotFoundError", "datasetNotFoundError"] {
         let judged = answer::judge_commit(&answer(404, typed(kind)), "production", &mutations);
         assert!(
-            matches!(judged, Err(CommitError::Call(CallError::Unavailable(_)))),
+            matches!(judged, Err(CommitError::Call(CallError::Service(_)))),
             "{kind}"
         );
     }
     let invalid = failed(json!([{"index": 0, "error": {"type": "validationError", "description": "ada"}}]));
     let judged = answer::judge_commit(&answer(400, invalid), "production", &mutations);
-    assert!(matches!(judged, Err(CommitError::Call(CallError::Refused { .. }))));
+    assert!(matches!(judged, Err(CommitError::Call(CallError::Rejected { .. }))));
 }
 
 #[tokio::test]
@@ -266,14 +266,14 @@ async fn trouble_on_the_way_is_told_apart() {
     .await;
     let a = lead("a");
     match sanity.commit(&[write(&a, &[])], DEADLINE).await {
-        Err(CommitError::Call(error)) => assert_eq!(outline(&error), "unknown connection lost"),
+        Err(CommitError::Call(error)) => assert_eq!(outline(&error), "ambiguous connection lost"),
         other => panic!("{other:?}"),
     }
     match read::leads(&sanity, std::slice::from_ref(&a), DEADLINE).await {
-        Err(CallError::Unavailable(pause)) => {
+        Err(CallError::Service(service_error)) => {
             assert_eq!(
-                (pause.kind, pause.retry_after),
-                (PauseKind::RateLimited, Some(Duration::from_secs(9)))
+                (service_error.kind, service_error.retry_after),
+                (ServiceErrorKind::RateLimited, Some(Duration::from_secs(9)))
             );
         }
         other => panic!("{other:?}"),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::OpenFlags;
 
 use super::sql::db::{Db, DbError};
-use super::sql::{kept, rows};
+use super::sql::{kv, rows};
 use super::sqlite::{self, OpenError};
 use super::{migrations, postgres};
 use crate::database::{Address, Database};
@@ -70,8 +70,8 @@ pub fn tokens(database: &Database, name: &str, since: Timestamp) -> Result<Optio
             return Ok(None);
         }
         Ok(Some(Tokens {
-            sealed: kept::kept(db, name)?.map(|(sealed, _)| sealed),
-            grants: kept::grants(db, since)?,
+            sealed: kv::get(db, name)?.map(|(sealed, _)| sealed),
+            grants: kv::grants(db, since)?,
             breaker: rows::breaker(db, Remote::Token)?,
         }))
     };
@@ -106,10 +106,10 @@ pub fn keep_token(
             return Ok(false);
         }
         if let Some(sealed) = sealed {
-            kept::keep(db, name, sealed, now)?;
+            kv::put(db, name, sealed, now)?;
         }
         if let Some(at) = granted_at {
-            kept::note_grant(db, at)?;
+            kv::note_grant(db, at)?;
         }
         Ok(true)
     };
@@ -156,7 +156,7 @@ fn of_file(path: &Path) -> Result<Condition, String> {
     if condition.in_use {
         condition.write = None;
     } else if is_current && condition.write == Some(Ok(())) {
-        let mark = |db: Db<'_>| kept::mark(db, CHECK, Timestamp::UNIX_EPOCH);
+        let mark = |db: Db<'_>| kv::mark(db, CHECK, Timestamp::UNIX_EPOCH);
         condition.write = Some(writing(path, mark));
     }
     Ok(condition)
@@ -175,7 +175,7 @@ fn of_server(address: &Address) -> Result<Condition, String> {
     let (schema, fsync, clock) = conn.read(look).map_err(|error| error.to_string())?;
     let write = committed(Db::Postgres(&conn), postgres::BEGIN, |db| {
         if schema.0 == schema.1 {
-            kept::mark(db, CHECK, Timestamp::UNIX_EPOCH)
+            kv::mark(db, CHECK, Timestamp::UNIX_EPOCH)
         } else {
             db.batch("CREATE TEMPORARY TABLE doctor (at BIGINT) ON COMMIT DROP")
         }

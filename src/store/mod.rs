@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{Pause, Remote};
+use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::Event;
-use crate::domain::sync::{Failure, Memory, Source, Sync, SyncId};
+use crate::domain::sync::{Failure, LeadLink, Source, SyncId, SyncJob};
 
 pub mod inspect;
 pub mod postgres;
@@ -26,7 +26,7 @@ mod views;
 
 pub use sql::SqlStore;
 pub use sql::writer::{Commits, Gate, Step};
-pub use views::{FailureGroup, Filter, Flow, Happening, HistoryEntry, Ledger, Overview, SyncView, WebhookLog};
+pub use views::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, SyncEvent, SyncView, WebhookLog};
 
 /// Why the store did not do what it was asked. Nothing of it was done, unless the database did not answer in time: then it may
 /// be done yet.
@@ -49,12 +49,12 @@ pub enum StoreError {
 /// What became of a request for a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
-    /// A sync was opened for it.
-    Opened(SyncId),
-    /// It joined the lead's active sync.
-    Joined(SyncId),
+    /// A sync was created for it.
+    Created(SyncId),
+    /// It was coalesced with the lead's active sync.
+    Coalesced(SyncId),
     /// It was seen before and changes nothing.
-    Repeat,
+    Duplicate,
 }
 
 /// One verified webhook.
@@ -124,17 +124,17 @@ impl Stage {
 
 /// Proof of a claim: changes with every claim, so that a late release of a lost lease changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease(pub i64);
+pub struct ClaimToken(pub i64);
 
 /// A sync that this worker, and no other, works on until it records an outcome or the lease runs out.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// The sync as it was when claimed.
-    pub sync: Sync,
+    pub sync: SyncJob,
     /// Proof of the claim.
-    pub lease: Lease,
+    pub token: ClaimToken,
     /// What is remembered of the lead.
-    pub memory: Memory,
+    pub link: LeadLink,
 }
 
 /// What a claim brought.
@@ -157,7 +157,7 @@ pub struct Claim {
 pub enum Prefer {
     /// Those that are no suspects.
     Fresh,
-    /// Suspects of one limit, and of that limit at most: see [`Sync::bisect_limit`].
+    /// Suspects of one limit, and of that limit at most: see [`SyncJob::bisect_limit`].
     Suspects,
 }
 
@@ -184,14 +184,14 @@ impl Touched {
 
 /// What a step has learned of the remote services.
 #[derive(Debug, Clone, Default)]
-pub struct Learned {
+pub struct StepReport {
     /// These have answered a call, which mends their breakers if they are still in the epoch in which it began.
     pub answered: Vec<(Remote, i64)>,
     /// These were to be probed in this epoch. Where neither an answer nor trouble has come of it, the next claim may probe at
     /// once.
     pub probed: Vec<(Remote, i64)>,
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
-    pub unknown_upsert: bool,
+    pub ambiguous_upsert: bool,
     /// Upserts that ended ambiguously may have changed these contacts: their tags wait the delay again.
     pub touched: Touched,
     /// Bigin's credits that calls have cost since the last time this was said: an estimate.
@@ -213,12 +213,12 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// The event happened.
-    Happened(Event),
+    Event(Event),
     /// It failed and is counted: again later, or given up.
     Failed(Failure),
-    /// The call with it alone failed, which may be its fault or the service's; see [`Sync::suspect`].
+    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::suspect`].
     Suspected(Failure),
-    /// Bigin says that the contact is gone; from the second time on this is a failure, see [`Sync::lose_contact`].
+    /// Bigin says that the contact is gone; from the second time on this is a failure, see [`SyncJob::lose_contact`].
     ContactGone(Failure),
     /// A batch call with it ended ambiguously, and no attempt is counted.
     Ambiguous {
@@ -239,7 +239,7 @@ impl Effect {
         match self {
             Self::Failed(failure) | Self::Suspected(failure) => failure.ambiguous_insert,
             Self::Ambiguous { insert, .. } => *insert,
-            Self::Happened(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
+            Self::Event(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
         }
     }
 }
@@ -257,7 +257,7 @@ pub struct Change {
 
 /// What became of a person's wish to cancel a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelling {
+pub enum CancelResult {
     /// It is cancelled.
     Done,
     /// A worker has it in hand, and what it does cannot be called back: try again in a moment.
@@ -270,7 +270,7 @@ pub enum Cancelling {
 
 /// What became of an operator's wish to dismiss a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dismissing {
+pub enum DismissResult {
     /// It is dismissed.
     Done,
     /// The sync is no failure that waits for anybody: it has not failed, or the lead was asked for again since.
@@ -281,7 +281,7 @@ pub enum Dismissing {
 
 /// What became of an operator's wish to check a service now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checking {
+pub enum CheckResult {
     /// Its breaker is closed: there is nothing to check.
     Closed,
     /// A sync in progress is the probe.
@@ -305,7 +305,7 @@ pub struct StoreSettings {
 
 /// The store. All times it hands out and compares are its own; see [`Store::now`].
 #[async_trait]
-pub trait Store: Send + std::marker::Sync {
+pub trait Store: Send + Sync {
     /// The store's time, in whole microseconds: what delays, leases and pauses are counted by.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
@@ -313,7 +313,7 @@ pub trait Store: Send + std::marker::Sync {
     async fn accept(&self, delivery: Delivery) -> Result<Accepted, StoreError>;
 
     /// Opens a sync, or joins the lead's active one. `revision` is the one the asker saw. A request by
-    /// reconciliation never joins: where a sync is active the answer is [`Accepted::Repeat`].
+    /// reconciliation never joins: where a sync is active the answer is [`Accepted::Duplicate`].
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted, StoreError>;
 
     /// Claims up to `limit` due syncs of a stage, all of them suspects of one limit or none; one only where a breaker asks
@@ -321,20 +321,26 @@ pub trait Store: Send + std::marker::Sync {
     async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Result<Claim, StoreError>;
 
     /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost or is over.
-    async fn renew(&self, lease: Lease, syncs: usize) -> Result<bool, StoreError>;
+    async fn renew(&self, token: ClaimToken, syncs: usize) -> Result<bool, StoreError>;
 
     /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
     /// every sync that waits on its contact.
-    async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Result<(), StoreError>;
+    async fn record(&self, outcomes: Vec<Outcome>, report: StepReport) -> Result<(), StoreError>;
 
     /// A service takes no work: opens its breaker, if `epoch` is still that of the claim.
-    async fn pause(&self, pause: Pause, cause: Cause, epoch: i64, draw: f64) -> Result<(), StoreError>;
+    async fn open_breaker(
+        &self,
+        service_error: ServiceError,
+        cause: Cause,
+        epoch: i64,
+        jitter: f64,
+    ) -> Result<(), StoreError>;
 
     /// Which of the contacts the store knows as some lead's.
     async fn owners(&self, contacts: Vec<ContactId>) -> Result<BTreeMap<ContactId, LeadId>, StoreError>;
 
     /// What is remembered of a lead, also after its syncs are forgotten; nothing of one that never was here.
-    async fn memory(&self, lead: LeadId) -> Result<Memory, StoreError>;
+    async fn link(&self, lead: LeadId) -> Result<LeadLink, StoreError>;
 
     /// Those of the leads that have no active sync, in the same order.
     async fn without_sync(&self, leads: Vec<LeadId>) -> Result<Vec<LeadId>, StoreError>;
@@ -349,10 +355,10 @@ pub trait Store: Send + std::marker::Sync {
     async fn list(&self, filter: Filter, limit: usize) -> Result<Vec<SyncView>, StoreError>;
 
     /// One sync with its history, oldest line first.
-    async fn sync(&self, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>, StoreError>;
+    async fn sync(&self, id: SyncId) -> Result<Option<(SyncView, Vec<SyncEvent>)>, StoreError>;
 
     /// Cancels a sync for a person.
-    async fn cancel(&self, id: SyncId) -> Result<Cancelling, StoreError>;
+    async fn cancel(&self, id: SyncId) -> Result<CancelResult, StoreError>;
 
     /// A person wants a sync tried again: one in progress now instead of later, one that has ended by another sync of its
     /// lead, which is a [`Source::Retry`], or whatever `crmStatus` says where the person insists. `None` where there is no
@@ -360,10 +366,10 @@ pub trait Store: Send + std::marker::Sync {
     async fn retry(&self, id: SyncId, insist: bool) -> Result<Option<Accepted>, StoreError>;
 
     /// An operator has dealt with a failure otherwise: it is not shown among the failures any more, nor tried again with them.
-    async fn dismiss(&self, id: SyncId) -> Result<Dismissing, StoreError>;
+    async fn dismiss(&self, id: SyncId) -> Result<DismissResult, StoreError>;
 
     /// An operator wants a service checked: the next probe of its breaker may go at once. The breaker stays open.
-    async fn check_now(&self, remote: Remote) -> Result<Checking, StoreError>;
+    async fn check_now(&self, remote: Remote) -> Result<CheckResult, StoreError>;
 
     /// Opens a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
     /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
@@ -375,7 +381,7 @@ pub trait Store: Send + std::marker::Sync {
     ) -> Result<(usize, Option<SyncId>), StoreError>;
 
     /// A person pauses all work, or lets it go on: while it is paused nothing is claimed, and requests are stored as ever.
-    async fn pause_all(&self, paused: bool) -> Result<(), StoreError>;
+    async fn set_paused(&self, paused: bool) -> Result<(), StoreError>;
 
     /// Since when a person has paused the work, if so.
     async fn paused_since(&self) -> Result<Option<Timestamp>, StoreError>;
@@ -390,10 +396,10 @@ pub trait Store: Send + std::marker::Sync {
     async fn flow(&self, since: Timestamp, step: Duration) -> Result<Vec<Flow>, StoreError>;
 
     /// The lines of all histories after this one, oldest first.
-    async fn happenings(&self, after: i64, limit: usize) -> Result<Vec<Happening>, StoreError>;
+    async fn events_after(&self, after: i64, limit: usize) -> Result<Vec<EventRow>, StoreError>;
 
     /// The id of the last line of all histories.
-    async fn last_happening(&self) -> Result<i64, StoreError>;
+    async fn last_event_id(&self) -> Result<i64, StoreError>;
 
     /// The ledger.
     async fn ledger(&self) -> Result<Ledger, StoreError>;
@@ -409,20 +415,20 @@ pub trait Store: Send + std::marker::Sync {
     async fn check(&self) -> Result<(), StoreError>;
 
     /// A value kept under a name (the sealed token, the organisation's fields), with the time it was put there.
-    async fn kept(&self, name: &'static str) -> Result<Option<(Vec<u8>, Timestamp)>, StoreError>;
+    async fn kv_get(&self, name: &'static str) -> Result<Option<(Vec<u8>, Timestamp)>, StoreError>;
 
     /// Keeps a value under a name.
-    async fn keep(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
+    async fn kv_put(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
 
     /// Forgets what is kept under a name, if it is still this.
-    async fn forget_kept(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
+    async fn kv_delete(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
 
     /// Asks for what only one of several replicas may do at a time, for so long. `true` where `holder` has it now: because
     /// nobody had it, or its time was over, or `holder` had it before.
-    async fn hold(&self, name: &'static str, holder: &str, lasting: Duration) -> Result<bool, StoreError>;
+    async fn try_lock(&self, name: &'static str, holder: &str, lasting: Duration) -> Result<bool, StoreError>;
 
     /// Gives back before its time what `holder` holds.
-    async fn let_go(&self, name: &'static str, holder: &str) -> Result<(), StoreError>;
+    async fn unlock(&self, name: &'static str, holder: &str) -> Result<(), StoreError>;
 
     /// Notes that an access token was granted at this time, and forgets grants of more than a day ago.
     async fn note_grant(&self, at: Timestamp) -> Result<(), StoreError>;

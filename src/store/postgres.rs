@@ -21,13 +21,13 @@ use super::sql::db::{Arg, Db, DbError, corrupt};
 use super::sql::writer::{AfterCommit, Commits, Engine, Listeners};
 use super::sql::{Reader, SqlStore, Time, listeners, whole_micros};
 use super::{Change, Stage, StoreSettings, migrations};
-use crate::chance;
 use crate::clock::SharedClock;
 use crate::database::Address;
 use crate::domain::lead::LeadId;
 use crate::domain::state::State;
 use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
+use crate::random;
 
 /// What holds in every transaction, whatever the server's own default. It is set with each: behind a pooler, what was set for
 /// a session holds for another's.
@@ -122,7 +122,7 @@ pub fn open(
     } else {
         Time::Server
     };
-    let name = format!("{:016x}", u64::from_le_bytes(chance::bytes()));
+    let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
     let listeners = listeners(metrics);
     let ear = Ear::start(address.clone(), name.clone(), listeners.clone())?;
     let engine = Writing {

@@ -173,7 +173,7 @@ pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connecti
 fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
     let sql = "-- latest_time()
         SELECT max(coalesce((SELECT max(at) FROM event WHERE id = (SELECT max(id) FROM event)), 0),
-            coalesce((SELECT max(at) FROM kept), 0)) AS latest";
+            coalesce((SELECT max(at) FROM kv), 0)) AS latest";
     db.one(sql, &[], |row| row.get("latest"))
 }
 

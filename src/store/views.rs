@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 
 use crate::domain::breaker::Breaker;
 use crate::domain::lead::{ContactId, LeadId};
-use crate::domain::sync::{Sync, SyncId};
+use crate::domain::sync::{SyncId, SyncJob};
 
 /// A sync with when it last changed, for the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncView {
     /// The sync.
-    pub sync: Sync,
+    pub sync: SyncJob,
     /// When its state last changed.
     pub changed_at: Timestamp,
     /// Its contact in Bigin, also where it has ended without one in its state.
@@ -28,11 +28,11 @@ pub struct SyncView {
 
 /// One line of a sync's history.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct HistoryEntry {
+pub struct SyncEvent {
     /// When.
     pub at: Timestamp,
     /// `opened`, `joined`, `retry`, or the label of an [`Event`](crate::domain::state::Event).
-    pub what: String,
+    pub kind: String,
     /// Label of the sync's state after it.
     pub state: String,
     /// Codes, counts, durations, sentences.
@@ -42,7 +42,7 @@ pub struct HistoryEntry {
 /// A line of some sync's history, for whoever watches them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Happening {
+pub struct EventRow {
     /// Counts up over all syncs.
     #[serde(skip)]
     pub id: i64,
@@ -50,8 +50,8 @@ pub struct Happening {
     pub sync_id: SyncId,
     /// Whose.
     pub lead_id: LeadId,
-    /// As in [`HistoryEntry`].
-    pub what: String,
+    /// As in [`SyncEvent`].
+    pub kind: String,
     /// Label of the sync's state after it.
     pub state: String,
     /// When.
@@ -134,24 +134,24 @@ pub struct Filter {
 }
 
 /// The ledger of promise 1. It balances at any moment:
-/// `accepted = opened_by_webhook + joined_by_webhook + repeats` and
-/// `opened = sent + failed + lead_deleted + cancelled + in_progress`.
+/// `accepted = created_by_webhook + coalesced_by_webhook + duplicates` and
+/// `created = sent + failed + lead_deleted + cancelled + in_progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Ledger {
     /// Deliveries answered 2xx after they were stored or found to be repeats.
     pub accepted: u64,
     /// Those that opened a sync.
-    pub opened_by_webhook: u64,
+    pub created_by_webhook: u64,
     /// Those that joined one.
-    pub joined_by_webhook: u64,
+    pub coalesced_by_webhook: u64,
     /// Those that were seen before.
-    pub repeats: u64,
+    pub duplicates: u64,
     /// Syncs opened by anybody.
-    pub opened: u64,
+    pub created: u64,
     /// Of these, by reconciliation: webhooks that never came.
-    pub opened_by_reconciliation: u64,
+    pub created_by_reconciliation: u64,
     /// Of these, by a person, retries included.
-    pub opened_by_person: u64,
+    pub created_manually: u64,
     /// Ended `SENT`.
     pub sent: u64,
     /// Ended `FAILED`.
@@ -167,8 +167,8 @@ pub struct Ledger {
 impl Ledger {
     /// Whether both sums hold.
     pub fn balances(&self) -> bool {
-        self.accepted == self.opened_by_webhook + self.joined_by_webhook + self.repeats
-            && self.opened == self.opened_by_webhook + self.opened_by_reconciliation + self.opened_by_person
-            && self.opened == self.sent + self.failed + self.lead_deleted + self.cancelled + self.in_progress
+        self.accepted == self.created_by_webhook + self.coalesced_by_webhook + self.duplicates
+            && self.created == self.created_by_webhook + self.created_by_reconciliation + self.created_manually
+            && self.created == self.sent + self.failed + self.lead_deleted + self.cancelled + self.in_progress
     }
 }

@@ -9,11 +9,11 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Context;
-use super::hook::{Hook, NotTaken};
-use crate::chance;
+use super::notifier::{Hook, NotTaken};
 use crate::clock::after;
 use crate::domain::alert::{Message, Standing, Told};
 use crate::domain::retry::RetryPolicy;
+use crate::random;
 use crate::store::StoreError;
 
 /// How often to look. Trouble that needs a person is not over in less.
@@ -74,7 +74,7 @@ impl Alerts {
     pub async fn step(&self, context: &Context) -> Result<bool, StoreError> {
         let mut memory = self.memory.lock().await;
         // A store that cannot say, because its disk is full, is no reason to tell nobody.
-        if let Ok(false) = context.store.hold(ALERTS, &context.replica, INTERVAL * 3).await {
+        if let Ok(false) = context.store.try_lock(ALERTS, &context.replica, INTERVAL * 3).await {
             // Another replica tells. What it tells is in the store, for when this one takes its place.
             *memory = Memory {
                 refused: context.metrics.signatures_refused.get(),
@@ -126,7 +126,7 @@ impl Alerts {
             credits: overview.credits,
             daily_credits: self.daily_credits,
             refused,
-            missed: overview.ledger.opened_by_reconciliation,
+            missed: overview.ledger.created_by_reconciliation,
         })
     }
 
@@ -149,7 +149,7 @@ impl Alerts {
                     tracing::warn!(%code, "ALERT_URL took no message ({code}); it is tried again until it does");
                 }
                 memory.failures = memory.failures.saturating_add(1);
-                let wait = RETRY.delay(memory.failures, chance::unit(), retry_after);
+                let wait = RETRY.delay(memory.failures, random::unit(), retry_after);
                 memory.not_before = Some(after(at, wait));
                 false
             }
@@ -160,7 +160,7 @@ impl Alerts {
 async fn keep(context: &Context, memory: &mut Memory, told: &Told) -> Result<(), StoreError> {
     if memory.kept.as_ref() != Some(told) {
         let bytes = serde_json::to_vec(told).map_err(|error| StoreError::Failed(error.to_string()))?;
-        context.store.keep(TOLD, bytes).await?;
+        context.store.kv_put(TOLD, bytes).await?;
         memory.kept = Some(told.clone());
     }
     Ok(())
@@ -168,6 +168,6 @@ async fn keep(context: &Context, memory: &mut Memory, told: &Told) -> Result<(),
 
 /// What was told before; `None` where that is nothing, or what another version wrote.
 async fn read(context: &Context) -> Result<Option<Told>, StoreError> {
-    let kept = context.store.kept(TOLD).await?;
+    let kept = context.store.kv_get(TOLD).await?;
     Ok(kept.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()))
 }

@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::bisect::{Doubt, bisect_limit};
 use super::{Context, Stepped};
-use crate::chance;
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{CallError, Pause, Remote, TIMEOUT, sentence};
+use crate::domain::failure::{CallError, Remote, ServiceError, TIMEOUT, sentence};
 use crate::domain::lead::ContactId;
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
-use crate::store::{Claim, Claimed, Effect, Learned, Lease, Outcome, Stage, StoreError, Touched};
+use crate::random;
+use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, Stage, StepReport, StoreError, Touched};
 
 /// A claim being worked on. Every claimed sync gets exactly one outcome, all recorded together at the end.
 pub(super) struct Batch<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Batch<'a> {
     stage: Stage,
     claimed_at: Timestamp,
     /// `None` where nothing was claimed.
-    lease: Option<Lease>,
+    token: Option<ClaimToken>,
     /// How many syncs were claimed.
     claimed: usize,
     /// When the lease was taken, or renewed.
@@ -37,8 +37,8 @@ pub(super) struct Batch<'a> {
     /// A call ended ambiguously, or the service takes no work: nothing more is sent.
     is_over: bool,
     answered: BTreeSet<Remote>,
-    pauses: Vec<(Pause, Cause)>,
-    unknown_upsert: bool,
+    pauses: Vec<(ServiceError, Cause)>,
+    ambiguous_upsert: bool,
     touched: Touched,
     outcomes: Vec<Outcome>,
 }
@@ -52,7 +52,7 @@ impl<'a> Batch<'a> {
             context,
             stage,
             claimed_at,
-            lease: claim.syncs.first().map(|claimed| claimed.lease),
+            token: claim.syncs.first().map(|claimed| claimed.token),
             claimed: claim.syncs.len(),
             leased_at: claimed_at,
             breakers: claim.breakers,
@@ -62,7 +62,7 @@ impl<'a> Batch<'a> {
             is_over: false,
             answered: BTreeSet::new(),
             pauses: Vec::new(),
-            unknown_upsert: false,
+            ambiguous_upsert: false,
             touched: Touched::default(),
             outcomes: Vec::with_capacity(claim.syncs.len()),
         };
@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         }
         self.outcomes.push(Outcome {
             claimed,
-            effect: Effect::Happened(event),
+            effect: Effect::Event(event),
             note: Some(note),
         });
     }
@@ -112,13 +112,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The sync failed, which counts.
-    pub(super) fn failed(&mut self, claimed: Claimed, code: &str, problem: String, hint: Option<Duration>) {
+    pub(super) fn failed(&mut self, claimed: Claimed, code: &str, error: String, retry_after: Option<Duration>) {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
-            "sync {} of lead {} failed and is tried again: {problem}", sync.id, sync.lead
+            "sync {} of lead {} failed and is tried again: {error}", sync.id, sync.lead
         );
-        let failure = failure(problem, hint);
+        let failure = failure(error, retry_after);
         self.add(claimed, code, Effect::Failed(failure));
     }
 
@@ -133,8 +133,8 @@ impl<'a> Batch<'a> {
         tracing::info!(
             sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, Event::ContactGone.label()
         );
-        let problem = "Bigin accepted the lead, and then said that its contact does not exist".to_owned();
-        self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure(problem, None)));
+        let error = "Bigin accepted the lead, and then said that its contact does not exist".to_owned();
+        self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure(error, None)));
     }
 
     /// Whether a sync whose call failed alone is to blame: others were accepted in this step, or have been since it last
@@ -146,27 +146,33 @@ impl<'a> Batch<'a> {
     /// The call with this sync alone failed. Where nothing shows that it is the sync's own doing, no attempt counts, and the
     /// sync stands back behind the others. `insert`: see [`Failure::ambiguous_insert`].
     pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt, insert: bool) {
-        let Doubt { pause, is_ambiguous } = doubt;
+        let Doubt {
+            service_error,
+            is_ambiguous,
+        } = doubt;
         let is_to_blame = self.is_to_blame(&claimed);
         // An ambiguous end has been weighed where the call ended.
         if !is_to_blame && !is_ambiguous {
-            self.pause(pause.clone(), cause_of(&[&claimed]));
+            self.open_breaker(service_error.clone(), cause_of(&[&claimed]));
         }
         let sync = &claimed.sync;
         tracing::warn!(
-            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %pause.code,
-            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&pause.code, &pause.message)
+            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
+            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&service_error.code, &service_error.message)
         );
         let failure = Failure {
             ambiguous_insert: insert && is_ambiguous,
             isolates: is_ambiguous,
-            ..failure(sentence(&pause.code, &pause.message), pause.retry_after)
+            ..failure(
+                sentence(&service_error.code, &service_error.message),
+                service_error.retry_after,
+            )
         };
         let effect = match is_to_blame {
             true => Effect::Failed(failure),
             false => Effect::Suspected(failure),
         };
-        self.add(claimed, &pause.code, effect);
+        self.add(claimed, &service_error.code, effect);
     }
 
     /// A batch call with this sync ended ambiguously: it is a suspect now. `insert`: see [`Failure::ambiguous_insert`].
@@ -190,20 +196,20 @@ impl<'a> Batch<'a> {
     pub(super) fn carried_in_vain(&mut self, carried: Vec<Claimed>, remote: Remote, error: CallError) -> Cause {
         // An answer that comes at once and says nothing of the one lead it was asked for is the service's.
         let may_be_theirs = match &error {
-            CallError::Unknown { code, .. } => carried.len() > 1 || code == TIMEOUT,
-            CallError::Unavailable(_) | CallError::Refused { .. } => false,
+            CallError::Ambiguous { code, .. } => carried.len() > 1 || code == TIMEOUT,
+            CallError::Service(_) | CallError::Rejected { .. } => false,
         };
         if !may_be_theirs && remote == Remote::Sanity {
             self.call_failed(carried, remote, error);
             return Cause::Service;
         }
         let doubt = Doubt::of(error, remote);
-        let cause = self.call_ended_ambiguously(&carried.iter().collect::<Vec<_>>(), doubt.pause.clone());
+        let cause = self.call_ended_ambiguously(&carried.iter().collect::<Vec<_>>(), doubt.service_error.clone());
         let (limit, is_alone) = (bisect_limit(carried.len()), carried.len() == 1);
         for claimed in carried {
             match is_alone {
                 true => self.in_doubt(claimed, doubt.clone(), false),
-                false => self.ambiguous(claimed, &doubt.pause.code, limit, false),
+                false => self.ambiguous(claimed, &doubt.service_error.code, limit, false),
             }
         }
         cause
@@ -212,16 +218,16 @@ impl<'a> Batch<'a> {
     /// A call with these syncs ended ambiguously, which ends the step. Where it carried a sync that had not failed before,
     /// the service has failed; where it carried only suspects, the service has failed once three such calls in a row have,
     /// or where the call was its probe. Says which of both it carried.
-    pub(super) fn call_ended_ambiguously(&mut self, carried: &[&Claimed], pause: Pause) -> Cause {
+    pub(super) fn call_ended_ambiguously(&mut self, carried: &[&Claimed], service_error: ServiceError) -> Cause {
         self.is_over = true;
         let (leads, cause) = (carried.len(), cause_of(carried));
         tracing::warn!(
-            worker = self.stage.label(), remote = pause.remote.label(), code = %pause.code, leads,
-            "a call for {leads} leads ended ambiguously: {}", sentence(&pause.code, &pause.message)
+            worker = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
+            "a call for {leads} leads ended ambiguously: {}", sentence(&service_error.code, &service_error.message)
         );
         let is_service = self.context.paces.of(self.stage).ended_ambiguously(cause);
-        if is_service || self.probed.contains(&pause.remote) {
-            self.pause(pause, cause);
+        if is_service || self.probed.contains(&service_error.remote) {
+            self.open_breaker(service_error, cause);
         }
         cause
     }
@@ -256,16 +262,20 @@ impl<'a> Batch<'a> {
     }
 
     /// A service takes no work: no sync is at fault.
-    pub(super) fn pause(&mut self, pause: Pause, cause: Cause) {
-        if !self.pauses.iter().any(|(known, _)| known.remote == pause.remote) {
-            tracing::warn!(remote = pause.remote.label(), code = %pause.code, "work pauses: {pause}");
-            self.pauses.push((pause, cause));
+    pub(super) fn open_breaker(&mut self, service_error: ServiceError, cause: Cause) {
+        if !self
+            .pauses
+            .iter()
+            .any(|(known, _)| known.remote == service_error.remote)
+        {
+            tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "work pauses: {service_error}");
+            self.pauses.push((service_error, cause));
         }
     }
 
     /// An upsert may have been carried out, and of which contact is not known.
-    pub(super) fn unknown_upsert(&mut self) {
-        self.unknown_upsert = true;
+    pub(super) fn ambiguous_upsert(&mut self) {
+        self.ambiguous_upsert = true;
     }
 
     /// An upsert that ended ambiguously may have changed this contact, or those with these keys.
@@ -281,7 +291,7 @@ impl<'a> Batch<'a> {
     /// A call that was made for all of these failed as a whole, and says nothing of any one of them (a read, say): it is
     /// the service's trouble, whether it ended unclearly or was refused.
     pub(super) fn call_failed(&mut self, all: Vec<Claimed>, remote: Remote, error: CallError) {
-        self.pause(error.into_pause(remote), Cause::Service);
+        self.open_breaker(error.into_service_error(remote), Cause::Service);
         all.into_iter().for_each(|claimed| self.release(claimed));
     }
 
@@ -300,9 +310,9 @@ impl<'a> Batch<'a> {
         let deadline = self.context.deadline();
         let now = self.context.clock.now();
         if until(self.leased_at, now) + deadline > self.context.lease {
-            let lease = self.lease?;
+            let token = self.token?;
             // A store that fails here fails the record of the outcomes too, which says so.
-            self.is_over = !self.context.store.renew(lease, self.claimed).await.unwrap_or(false);
+            self.is_over = !self.context.store.renew(token, self.claimed).await.unwrap_or(false);
             self.leased_at = now;
         }
         (!self.is_over).then_some(deadline)
@@ -312,24 +322,24 @@ impl<'a> Batch<'a> {
     pub(super) async fn finish(self) -> Result<Stepped, StoreError> {
         let worked = self.outcomes.len();
         let epoch = |remote: Remote| self.breakers.get(&remote).map_or(0, |breaker| breaker.epoch);
-        for (pause, cause) in &self.pauses {
-            let epoch = epoch(pause.remote);
+        for (service_error, cause) in &self.pauses {
+            let epoch = epoch(service_error.remote);
             self.context
                 .store
-                .pause(pause.clone(), *cause, epoch, chance::unit())
+                .open_breaker(service_error.clone(), *cause, epoch, random::unit())
                 .await?;
         }
         let in_epoch = |remote: &Remote| (*remote, epoch(*remote));
-        let learned = Learned {
+        let report = StepReport {
             // A service that is paused now has another epoch.
             answered: self.answered.iter().map(in_epoch).collect(),
             probed: self.probed.iter().map(in_epoch).collect(),
-            unknown_upsert: self.unknown_upsert,
+            ambiguous_upsert: self.ambiguous_upsert,
             touched: self.touched,
             credits: self.context.bigin.take_credits(),
         };
-        let credits = learned.credits;
-        let recorded = self.context.store.record(self.outcomes, learned).await;
+        let credits = report.credits;
+        let recorded = self.context.store.record(self.outcomes, report).await;
         if recorded.is_err() {
             self.context.bigin.give_back_credits(credits);
         }
@@ -344,11 +354,11 @@ fn cause_of(carried: &[&Claimed]) -> Cause {
     if only_suspects { Cause::Suspects } else { Cause::Service }
 }
 
-fn failure(problem: String, hint: Option<Duration>) -> Failure {
+fn failure(error: String, retry_after: Option<Duration>) -> Failure {
     Failure {
-        problem,
-        hint,
-        draw: chance::unit(),
+        error,
+        retry_after,
+        jitter: random::unit(),
         ambiguous_insert: false,
         isolates: false,
     }

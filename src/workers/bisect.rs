@@ -20,7 +20,7 @@ use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
 use crate::clock::until;
 use crate::domain::breaker::Cause;
-use crate::domain::failure::{CallError, ItemError, Pause, Remote};
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceError};
 use crate::store::Claimed;
 
 /// Where this many calls in a row are refused and none has succeeded, the whole group and both of its halves have been: one
@@ -41,7 +41,7 @@ pub(super) enum Sent<R> {
     Ambiguous {
         /// Short stable word.
         code: String,
-        /// See [`crate::domain::sync::Sync::bisect_limit`].
+        /// See [`crate::domain::sync::SyncJob::bisect_limit`].
         bisect_limit: u32,
     },
     /// It was not sent, or it went along in a call that was refused for all: nothing is known against it.
@@ -52,7 +52,7 @@ pub(super) enum Sent<R> {
 #[derive(Clone)]
 pub(super) struct Doubt {
     /// The failure, as if it were the whole service's.
-    pub(super) pause: Pause,
+    pub(super) service_error: ServiceError,
     /// Its end is not known; else it was refused, and nothing was done.
     pub(super) is_ambiguous: bool,
 }
@@ -106,13 +106,13 @@ pub(super) async fn send<T: Travels>(
                 }
                 results.extend(part.into_iter().zip(judged.into_iter().map(Sent::Judged)));
             }
-            Err(CallError::Unavailable(pause)) => {
-                batch.pause(pause, Cause::Service);
+            Err(CallError::Service(service_error)) => {
+                batch.open_breaker(service_error, Cause::Service);
                 batch.end();
                 results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
             }
-            Err(error @ CallError::Unknown { .. }) => results.extend(ambiguous(batch, part, error)),
-            Err(error @ CallError::Refused { .. }) => {
+            Err(error @ CallError::Ambiguous { .. }) => results.extend(ambiguous(batch, part, error)),
+            Err(error @ CallError::Rejected { .. }) => {
                 refusals += 1;
                 let may_part = part.len() > 1;
                 let most = if succeeded { MAX_REFUSALS } else { REFUSALS_OF_ALL };
@@ -123,7 +123,7 @@ pub(super) async fn send<T: Travels>(
                     waiting.push_front(part);
                     waiting.push_back(rest);
                 } else if refusals >= most && !is_last {
-                    batch.pause(error.into_pause(Remote::Bigin), Cause::Service);
+                    batch.open_breaker(error.into_service_error(Remote::Bigin), Cause::Service);
                     results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
                 } else if may_part {
                     let rest = part.split_off(part.len() / 2);
@@ -146,7 +146,7 @@ fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) 
     part.iter().for_each(|item| item.may_be_applied(batch));
     let doubt = Doubt::of(error, Remote::Bigin);
     let carried: Vec<&Claimed> = part.iter().map(T::claimed).collect();
-    if batch.call_ended_ambiguously(&carried, doubt.pause.clone()) == Cause::Service {
+    if batch.call_ended_ambiguously(&carried, doubt.service_error.clone()) == Cause::Service {
         batch.shrink(part.len());
     }
     let bisect_limit = bisect_limit(part.len());
@@ -155,7 +155,7 @@ fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) 
         let sent = match is_alone {
             true => Sent::Alone(doubt.clone()),
             false => Sent::Ambiguous {
-                code: doubt.pause.code.clone(),
+                code: doubt.service_error.code.clone(),
                 bisect_limit,
             },
         };
@@ -171,17 +171,17 @@ pub(super) fn bisect_limit(records: usize) -> u32 {
 
 impl Doubt {
     /// The service refused the record for a reason of its own; nothing was done.
-    pub(super) fn refused(pause: Pause) -> Self {
+    pub(super) fn refused(service_error: ServiceError) -> Self {
         Self {
-            pause,
+            service_error,
             is_ambiguous: false,
         }
     }
 
     pub(super) fn of(error: CallError, remote: Remote) -> Self {
         Self {
-            is_ambiguous: matches!(error, CallError::Unknown { .. }),
-            pause: error.into_pause(remote),
+            is_ambiguous: matches!(error, CallError::Ambiguous { .. }),
+            service_error: error.into_service_error(remote),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Context;
-use super::hook::Hook;
+use super::notifier::Hook;
 use super::reconcile::ReconcileError;
-use crate::domain::failure::PauseKind;
+use crate::domain::failure::ServiceErrorKind;
 
 /// The monitor.
 pub struct Heartbeat {
@@ -44,5 +44,5 @@ impl Heartbeat {
 async fn is_refused(context: &Context) -> bool {
     let breakers = context.store.open_breakers().await;
     let mut open = breakers.iter().flatten().filter_map(|breaker| breaker.open.as_ref());
-    breakers.is_err() || open.any(|open| open.kind == PauseKind::Refused)
+    breakers.is_err() || open.any(|open| open.kind == ServiceErrorKind::Unauthorized)
 }

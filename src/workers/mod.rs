@@ -24,20 +24,20 @@ use crate::store::{Prefer, Stage, Store, StoreError};
 pub mod alert;
 mod batch;
 mod bisect;
+mod breaker_guard;
 pub mod heartbeat;
-pub mod hook;
-mod look_up;
-mod org;
+mod match_contact;
+pub mod notifier;
+mod org_fields;
 mod pace;
 mod read;
 pub mod reconcile;
 pub mod retention;
 mod tag;
-mod unasked;
 mod upsert;
 mod write_back;
 
-pub use org::OrgCache;
+pub use org_fields::OrgCache;
 pub use pace::Paces;
 pub use read::LastReads;
 

@@ -38,12 +38,12 @@ const LASTING: u32 = 2;
 /// Whether this replica reconciles, from now for some intervals.
 async fn is_ours(context: &Context, interval: Duration) -> Result<bool, StoreError> {
     let lasting = interval.saturating_mul(LASTING);
-    context.store.hold(RECONCILIATION, &context.replica, lasting).await
+    context.store.try_lock(RECONCILIATION, &context.replica, lasting).await
 }
 
 /// Leaves the rounds to another replica at once.
 pub async fn stop(context: &Context) {
-    if let Err(error) = context.store.let_go(RECONCILIATION, &context.replica).await {
+    if let Err(error) = context.store.unlock(RECONCILIATION, &context.replica).await {
         tracing::debug!("another replica reconciles later than it might: {error}");
     }
 }
@@ -125,7 +125,7 @@ async fn open<'c>(
                 return Ok(&[]);
             };
             round.failures += 1;
-            if matches!(error, CallError::Unavailable(_)) || round.failures >= MAX_FAILURES {
+            if matches!(error, CallError::Service(_)) || round.failures >= MAX_FAILURES {
                 return Err(error.into());
             }
             tracing::warn!(
@@ -144,7 +144,7 @@ async fn open<'c>(
             // It is to be rejected, with a reason that the editor sees.
             Read::TooLarge => match context.sanity.outline(&id, DEADLINE).await {
                 Ok(read) => read.unwrap_or_default(),
-                Err(error) if matches!(error, CallError::Unavailable(_)) => return Err(error.into()),
+                Err(error) if matches!(error, CallError::Service(_)) => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}, which is large and could not be read: {error}");
                     round.failed.get_or_insert(error);
@@ -163,7 +163,7 @@ async fn open<'c>(
             .store
             .request(id.clone(), Source::Reconciliation, Some(lead.revision()))
             .await?;
-        if let Accepted::Opened(sync) = accepted {
+        if let Accepted::Created(sync) = accepted {
             round.opened += 1;
             tracing::warn!(sync_id = %sync, lead_id = %id, "lead {id} asked for a sync and no webhook came: sync {sync} is opened by reconciliation");
         }

@@ -15,7 +15,7 @@ use crate::domain::lead::{ContactId, LeadId, LeadRead};
 use crate::domain::record::OrgFields;
 use crate::domain::state::{Event, Seen};
 use crate::sanity::{RawDocument, ReadError};
-use crate::store::{Claimed, Learned, Stage, StoreError};
+use crate::store::{Claimed, Stage, StepReport, StoreError};
 
 /// A contact to be tagged.
 struct Due {
@@ -29,11 +29,11 @@ struct Due {
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let mut unrecorded = context.contacts.lock().await;
     if *unrecorded {
-        let learned = Learned {
-            unknown_upsert: true,
-            ..Learned::default()
+        let report = StepReport {
+            ambiguous_upsert: true,
+            ..StepReport::default()
         };
-        context.store.record(Vec::new(), learned).await?;
+        context.store.record(Vec::new(), report).await?;
         *unrecorded = false;
     }
     let claimed_at = context.clock.now();
@@ -148,7 +148,7 @@ fn judge(
 ) -> Result<(ContactId, Seen, bool), Event> {
     let view = View {
         sync: &claimed.sync,
-        memory: &claimed.memory,
+        link: &claimed.link,
         read,
     };
     let lead = match before_tag(view) {
@@ -169,7 +169,7 @@ fn judge(
     }
     let contact = claimed.sync.state.contact().cloned().ok_or(Event::ContactGone)?;
     let edited = !is_as_upserted(&claimed.sync, &hash);
-    Ok((contact, claimed.sync.seen(lead, &claimed.memory), edited))
+    Ok((contact, claimed.sync.seen(lead, &claimed.link), edited))
 }
 
 impl Travels for Due {
@@ -211,12 +211,14 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             let remark = edited.then_some("edits_not_carried");
             batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
         }
-        Sent::Judged(Err(ItemError::Gone)) => batch.contact_gone(claimed),
-        Sent::Judged(Err(ItemError::ServiceRefused { pause })) => batch.in_doubt(claimed, Doubt::refused(pause), false),
-        Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
+        Sent::Judged(Err(ItemError::ContactGone)) => batch.contact_gone(claimed),
+        Sent::Judged(Err(ItemError::Service { error: service_error })) => {
+            batch.in_doubt(claimed, Doubt::refused(service_error), false)
+        }
+        Sent::Judged(Err(ItemError::Rejected { reason, .. })) => {
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Judged(Err(ItemError::Later { code })) => {
+        Sent::Judged(Err(ItemError::Retry { code })) => {
             let problem = format!("Bigin could not add the tag ({code})");
             batch.failed(claimed, &code, problem, None);
         }

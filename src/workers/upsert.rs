@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::bisect::{Doubt, Sent, Travels, send};
-use super::look_up::{is_bare, is_unknown, look_up, name};
+use super::match_contact::{is_bare, is_unknown, match_contact, name};
 use super::read::{Unrendered, made, missing, read, reject};
 use super::tag::with_fields;
 use super::{Context, Stepped};
@@ -59,10 +59,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 
     let mut unrecorded = context.contacts.lock().await;
     if *unrecorded {
-        batch.unknown_upsert();
+        batch.ambiguous_upsert();
     }
     *unrecorded = true;
-    let ready = look_up(context, &mut batch, ready).await?;
+    let ready = match_contact(context, &mut batch, ready).await?;
     let ready = not_given_up(context, &mut batch, ready);
     for group in groups(ready) {
         let sent = send(context, &mut batch, group).await;
@@ -81,7 +81,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Ready> {
     let (settling, settled): (Vec<_>, Vec<_>) = ready
         .into_iter()
-        .partition(|ready| is_unknown(ready) && settles_at(&ready.claimed.memory, now).is_some());
+        .partition(|ready| is_unknown(ready) && settles_at(&ready.claimed.link, now).is_some());
     settling.into_iter().for_each(|ready| batch.settling(ready.claimed));
     settled
 }
@@ -93,10 +93,10 @@ fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> 
     for ready in ready {
         let Ready { claimed, seen, .. } = &ready;
         let is_given_up = is_unknown(&ready)
-            && claimed.memory.ambiguous_until.is_some()
-            && !claimed.sync.failures.waited.is_zero()
+            && claimed.link.ambiguous_until.is_some()
+            && !claimed.sync.attempts.backoff_total.is_zero()
             && claimed.sync.has_failed_for_long(&context.retry);
-        match &claimed.sync.failures.last {
+        match &claimed.sync.attempts.last_error {
             Some(reason) if is_given_up => {
                 let (reason, seen) = (reason.clone(), seen.clone());
                 batch.happened(ready.claimed, Event::Rejected { reason, seen });
@@ -137,14 +137,14 @@ fn judge(
 ) -> Result<Judged, Unsent> {
     let view = View {
         sync: &claimed.sync,
-        memory: &claimed.memory,
+        link: &claimed.link,
         read: &read,
     };
     let lead = match before_upsert(view) {
         BeforeUpsert::Send(lead) => lead,
         BeforeUpsert::Settle(event) => return Err(Unsent::Happens(event)),
     };
-    let seen = claimed.sync.seen(lead, &claimed.memory);
+    let seen = claimed.sync.seen(lead, &claimed.link);
     let raw = document.ok_or(Unsent::Missing)?;
     let document = raw.parse().ok_or_else(|| match raw.is_too_large() {
         true => Unsent::Unfit(Unfit::TooLarge),
@@ -203,7 +203,7 @@ async fn prepare(
         } = judged;
         let view = View {
             sync: &claimed.sync,
-            memory: &claimed.memory,
+            link: &claimed.link,
             read: &read,
         };
         let others = |contact: &ContactId| owners.get(contact).is_some_and(|owner| *owner != claimed.sync.lead);
@@ -215,7 +215,7 @@ async fn prepare(
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
         let keys = check.iter().filter_map(key).collect();
         let (_, canonical) = identity(&record, context.mapping.phone_region());
-        let retried = claimed.sync.is_suspect() || claimed.memory.ambiguous_until.is_some();
+        let retried = claimed.sync.is_suspect() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
             record
                 .text("Phone")
@@ -324,17 +324,19 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
                 },
             );
         }
-        Sent::Judged(Err(ItemError::Gone)) => batch.contact_gone(claimed),
-        Sent::Judged(Err(ItemError::ServiceRefused { pause })) => batch.in_doubt(claimed, Doubt::refused(pause), false),
-        Sent::Judged(Err(ItemError::Refused { reason, .. })) => {
+        Sent::Judged(Err(ItemError::ContactGone)) => batch.contact_gone(claimed),
+        Sent::Judged(Err(ItemError::Service { error: service_error })) => {
+            batch.in_doubt(claimed, Doubt::refused(service_error), false)
+        }
+        Sent::Judged(Err(ItemError::Rejected { reason, .. })) => {
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Judged(Err(ItemError::Later { code })) => {
+        Sent::Judged(Err(ItemError::Retry { code })) => {
             let problem = format!("Bigin could not take the lead ({code})");
             batch.failed(claimed, &code, problem, None);
         }
         Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
-            let reason = sentence(&doubt.pause.code, &doubt.pause.message);
+            let reason = sentence(&doubt.service_error.code, &doubt.service_error.message);
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),

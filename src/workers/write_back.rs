@@ -9,7 +9,7 @@ use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::Cause;
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
-use crate::domain::failure::{CallError, Pause, Remote, sentence};
+use crate::domain::failure::{CallError, Remote, ServiceError, sentence};
 use crate::domain::lead::LeadRead;
 use crate::domain::state::{Event, State};
 use crate::domain::unfit::Unfit;
@@ -74,7 +74,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &LeadRead) {
     let view = View {
         sync: &claimed.sync,
-        memory: &claimed.memory,
+        link: &claimed.link,
         read,
     };
     match before_write_back(view) {
@@ -122,7 +122,7 @@ fn result_of(claimed: &Claimed) -> (Map<String, Value>, &'static [&'static str])
     let mut set = Map::new();
     let mut put = |field: &str, value: String| set.insert(field.to_owned(), Value::String(value));
     // A lead that is refused before its upsert may have a contact from an earlier sync.
-    if let Some(contact) = state.contact().or(claimed.memory.contact.as_ref()) {
+    if let Some(contact) = state.contact().or(claimed.link.contact.as_ref()) {
         put("biginContactId", contact.to_string());
     }
     match state {
@@ -182,21 +182,21 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                     return;
                 }
             }
-            Err(CommitError::Call(CallError::Refused { .. })) if due.len() > 1 => {
+            Err(CommitError::Call(CallError::Rejected { .. })) if due.len() > 1 => {
                 // The culprit is found by contrast: each half is written by itself.
                 let rest = due.split_off(due.len() / 2);
                 Box::pin(write(context, batch, due, refusals)).await;
                 due = rest;
             }
-            Err(CommitError::Forbidden(pause)) => {
+            Err(CommitError::Forbidden(service_error)) => {
                 *refusals += 1;
                 match due.len() {
                     // However few leads a call has: it is not one of them.
                     _ if *refusals >= MAX_REFUSALS => {
-                        batch.pause(pause, Cause::Service);
+                        batch.open_breaker(service_error, Cause::Service);
                         batch.end();
                     }
-                    1 => return forbidden(batch, due, pause),
+                    1 => return forbidden(batch, due, service_error),
                     _ => {
                         let rest = due.split_off(due.len() / 2);
                         Box::pin(write(context, batch, due, refusals)).await;
@@ -222,9 +222,9 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
 }
 
 /// The token may not write this lead, or none: others that were written tell.
-fn forbidden(batch: &mut Batch<'_>, due: Vec<Due>, pause: Pause) {
+fn forbidden(batch: &mut Batch<'_>, due: Vec<Due>, service_error: ServiceError) {
     for due in due {
-        batch.in_doubt(due.claimed, Doubt::refused(pause.clone()), false);
+        batch.in_doubt(due.claimed, Doubt::refused(service_error.clone()), false);
     }
 }
 
@@ -235,13 +235,13 @@ fn release(batch: &mut Batch<'_>, due: Vec<Due>) {
 /// After an unclear end the next turn reads the lead again and sees whether the result is there.
 fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
     match error {
-        CallError::Refused { code, message } => {
+        CallError::Rejected { code, message } => {
             for due in due {
                 batch.failed(due.claimed, &code, sentence(&code, &message), None);
             }
         }
         error => {
-            let (is_ambiguous, records) = (matches!(error, CallError::Unknown { .. }), due.len());
+            let (is_ambiguous, records) = (matches!(error, CallError::Ambiguous { .. }), due.len());
             let carried = due.into_iter().map(|due| due.claimed).collect();
             let cause = batch.carried_in_vain(carried, Remote::Sanity, error);
             if is_ambiguous && cause == Cause::Service {

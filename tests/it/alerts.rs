@@ -257,7 +257,7 @@ async fn a_restart_neither_repeats_nor_forgets() {
 async fn an_address_that_does_not_answer_holds_up_no_lead() {
     let chat = Chat::start();
     let world = world_with(&chat).await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     world.clock.advance(secs(25 * 3600));
     chat.answers(0);
     tokio::select! {
@@ -265,7 +265,7 @@ async fn an_address_that_does_not_answer_holds_up_no_lead() {
         () = look(&world) => panic!("nobody has answered"),
         () = async {
             eventually("it is being told", || async { (chat.calls() > 0).then_some(()) }).await;
-            world.store().pause_all(false).await.unwrap();
+            world.store().set_paused(false).await.unwrap();
             world.request(lead("Ada")).await;
             world.run_to_the_end().await;
         } => {}
@@ -362,10 +362,10 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
     monitor.answers(200);
     assert!(round().await);
     let file = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
-    file.execute_batch("ALTER TABLE kept RENAME TO lost").unwrap();
+    file.execute_batch("ALTER TABLE kv RENAME TO lost").unwrap();
     world.clock.advance(secs(1));
     assert!(!round().await, "the store takes nothing");
-    file.execute_batch("ALTER TABLE lost RENAME TO kept").unwrap();
+    file.execute_batch("ALTER TABLE lost RENAME TO kv").unwrap();
     assert_eq!(monitor.calls(), 3);
     monitor.finish(world).await;
 }

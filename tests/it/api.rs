@@ -115,8 +115,8 @@ async fn a_sync_is_opened_listed_and_looked_at() {
     let (status, sync) = world.get("/api/syncs/1").await;
     assert_eq!(status, 200);
     assert_eq!(sync["tagNotBefore"], "2026-11-22T10:00:15Z");
-    assert_eq!(sync["history"][0]["what"], "opened");
-    assert_eq!(sync["history"][1]["detail"]["action"], "insert");
+    assert_eq!(sync["events"][0]["what"], "created");
+    assert_eq!(sync["events"][1]["detail"]["action"], "insert");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -163,7 +163,7 @@ async fn health_shows_the_ledger_and_the_services_in_trouble() {
     );
     let counted = |name: &str| health["ledger"][name].as_u64();
     assert_eq!(
-        (counted("accepted"), counted("opened"), counted("sent")),
+        (counted("accepted"), counted("created"), counted("sent")),
         (Some(1), Some(1), Some(1))
     );
 
@@ -202,7 +202,7 @@ async fn a_retry_says_that_the_lead_no_longer_asks_and_sends_it_where_who_asks_i
     assert_eq!(world.bigin.model().contacts().count(), 0, "nothing was sent");
     let (status, body) = world.post("/api/syncs/2/retry?insist=true", json!(null)).await;
     assert_eq!(
-        (status, &body["id"], &body["byPerson"]),
+        (status, &body["id"], &body["isManual"]),
         (202, &json!(3), &json!(true)),
         "{body}"
     );
@@ -275,7 +275,7 @@ async fn health_says_whether_webhooks_arrive_and_which_services_were_called() {
     );
     assert_eq!(
         health["webhooks"],
-        json!({ "lastReceivedAt": null, "refused": 0, "lastRefusedAt": null, "missed": 0, "lastMissedAt": null, "problem": null })
+        json!({ "lastReceivedAt": null, "rejected": 0, "lastRejectedAt": null, "missed": 0, "lastMissedAt": null, "problem": null })
     );
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
@@ -364,7 +364,7 @@ async fn a_failed_lead_is_tried_again_and_one_on_its_way_is_hurried() {
         .unwrap();
     let (status, sync) = world.post(&format!("/api/syncs/{failed}/retry"), json!({})).await;
     assert_eq!(
-        (status, &sync["state"], &sync["byPerson"]),
+        (status, &sync["state"], &sync["isManual"]),
         (202, &json!("requested"), &json!(true))
     );
     assert_ne!(sync["id"], json!(failed), "what has ended stays as it was");

@@ -79,10 +79,10 @@ async fn with_the_queue_of_writes_full_webhooks_are_told_when_to_come_again() {
     assert_eq!(answer(webhook(&world, "lead-late")).await.0, 202, "there is room again");
     let stored = filled
         .iter()
-        .filter(|answer| matches!(answer, Ok(Accepted::Opened(_))))
+        .filter(|answer| matches!(answer, Ok(Accepted::Created(_))))
         .count();
     assert!((4096..6000).contains(&stored), "{stored}");
-    assert_eq!(world.ledger().await.opened, u64::try_from(stored).unwrap() + 1);
+    assert_eq!(world.ledger().await.created, u64::try_from(stored).unwrap() + 1);
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -179,7 +179,7 @@ async fn an_unsigned_webhook_is_refused_before_its_body() {
     let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(
-        metrics.contains(r#"bigin_sync_webhook_answers_total{answer="refused",code="400"} 4"#),
+        metrics.contains(r#"bigin_sync_webhook_answers_total{answer="rejected",code="400"} 4"#),
         "{metrics}"
     );
     world.finish().await;
@@ -386,7 +386,10 @@ async fn the_ten_thousandth_request_for_one_lead_takes_no_longer_than_the_first(
         let started = Instant::now();
         let deliveries = (from..from + 1000).map(|number| world.store().accept(delivery("gone", format!("r{number}"))));
         for accepted in futures_util::future::join_all(deliveries).await {
-            assert!(matches!(accepted.unwrap(), Accepted::Opened(_) | Accepted::Joined(_)));
+            assert!(matches!(
+                accepted.unwrap(),
+                Accepted::Created(_) | Accepted::Coalesced(_)
+            ));
         }
         started.elapsed()
     };
@@ -402,7 +405,7 @@ async fn the_ten_thousandth_request_for_one_lead_takes_no_longer_than_the_first(
         "{first:?}, then {last:?}"
     );
     let ledger = world.ledger().await;
-    assert_eq!((ledger.opened, ledger.joined_by_webhook), (1, 9_999));
+    assert_eq!((ledger.created, ledger.coalesced_by_webhook), (1, 9_999));
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.lead_deleted, 1);
     world.finish().await;

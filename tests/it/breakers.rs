@@ -324,13 +324,13 @@ async fn outlasts_a_weekend_of(trouble: Trouble) {
     for name in ["Tagged", "Upserted", "Ada", "Grace", "Edsger", "Late"] {
         let sync = world.sync(name).await.sync;
         assert_eq!(
-            sync.failures.waited,
+            sync.attempts.backoff_total,
             Duration::ZERO,
             "{what}: {name} pays with its patience"
         );
         assert_ne!(sync.state.label(), "failed", "{what}: {name}");
         assert!(
-            sync.failures.count == 0 || !is_plain,
+            sync.attempts.count == 0 || !is_plain,
             "{what}: {name} pays with an attempt"
         );
         let history = world.history(sync.id).await;

@@ -130,7 +130,7 @@ fn spread_over_a_day(database: &Path) {
     let back = "(CASE WHEN sync.id % 5 = 0 THEN sync.id * 211 % 3300 ELSE 3600 + sync.id * sync.id * 977 % 80000 END) * 1000000";
     let sql = format!(
         "UPDATE event SET at = at - (SELECT {back} FROM sync WHERE sync.id = sync_id);
-         UPDATE sync SET opened_at = opened_at - {back}, changed_at = changed_at - {back}, finished_at = finished_at - {back};"
+         UPDATE sync SET created_at = created_at - {back}, changed_at = changed_at - {back}, finished_at = finished_at - {back};"
     );
     database.execute_batch(&sql).unwrap();
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bigin_sync::clock::SystemClock;
 use bigin_sync::database::Database;
-use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::LeadId;
-use bigin_sync::store::{Accepted, Delivery, Effect, Learned, Ledger, Outcome, SqlStore, Stage, Store, StoreError};
+use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Outcome, SqlStore, Stage, StepReport, Store, StoreError};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 
@@ -105,7 +105,7 @@ async fn while_the_server_says_nothing_webhooks_are_told_to_come_again_in_time()
 async fn a_replica_goes_on_beside_a_newer_one_that_has_added_a_column() {
     let cluster = Cluster::start();
     let ([older, _], url) = two_stores(&cluster);
-    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Opened(_))));
+    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Created(_))));
     let mut claim = older
         .claim(Stage::Upsert, 1, bigin_sync::store::Prefer::Fresh)
         .await
@@ -115,13 +115,13 @@ async fn a_replica_goes_on_beside_a_newer_one_that_has_added_a_column() {
         effect: Effect::Released,
         note: None,
     };
-    older.record(vec![released], Learned::default()).await.unwrap();
+    older.record(vec![released], StepReport::default()).await.unwrap();
     cluster::tell(
         &url,
-        "ALTER TABLE sync ADD COLUMN added_later BIGINT; ALTER TABLE kept ADD COLUMN added_later BIGINT",
+        "ALTER TABLE sync ADD COLUMN added_later BIGINT; ALTER TABLE kv ADD COLUMN added_later BIGINT",
     );
-    assert!(matches!(older.accept(delivery("b")).await, Ok(Accepted::Opened(_))));
-    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Joined(_))));
+    assert!(matches!(older.accept(delivery("b")).await, Ok(Accepted::Created(_))));
+    assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Coalesced(_))));
     assert_eq!(
         older
             .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
@@ -148,7 +148,7 @@ async fn a_server_that_has_become_a_standby_is_left_for_the_one_that_writes() {
     );
     assert!(store.accept(delivery("a")).await.is_err());
     cluster::tell(&cluster.url("postgres"), &read_only("off"));
-    assert!(matches!(store.accept(delivery("a")).await, Ok(Accepted::Opened(_))));
+    assert!(matches!(store.accept(delivery("a")).await, Ok(Accepted::Created(_))));
 }
 
 #[actix_web::test]
@@ -240,7 +240,7 @@ async fn replicas_write_one_after_the_other_whatever_isolation_the_house_prefers
                 .map(|(number, lead)| stores[number % 2].accept(delivery(lead))),
         );
         for accepted in accepted.await {
-            assert!(matches!(accepted, Ok(Accepted::Opened(_))), "{accepted:?}");
+            assert!(matches!(accepted, Ok(Accepted::Created(_))), "{accepted:?}");
         }
     }
     assert_eq!(stores[0].ledger().await.unwrap().accepted, 400);
@@ -259,14 +259,14 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
         .await
         .unwrap();
     let epoch = claim.breakers[&Remote::Bigin].epoch;
-    let pause = Pause {
+    let service_error = ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
         message: "no answer".into(),
         retry_after: Some(secs(60)),
     };
-    one.pause(pause, bigin_sync::domain::breaker::Cause::Service, epoch, 0.0)
+    one.open_breaker(service_error, bigin_sync::domain::breaker::Cause::Service, epoch, 0.0)
         .await
         .unwrap();
     assert!(
@@ -277,9 +277,9 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
             .syncs
             .is_empty()
     );
-    let heard = |epoch| Learned {
+    let heard = |epoch| StepReport {
         answered: vec![(Remote::Bigin, epoch)],
-        ..Learned::default()
+        ..StepReport::default()
     };
     other.record(Vec::new(), heard(epoch)).await.unwrap();
     assert_eq!(
@@ -290,16 +290,16 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
     other.record(Vec::new(), heard(epoch + 1)).await.unwrap();
     assert!(one.open_breakers().await.unwrap().is_empty());
 
-    assert!(one.hold("reconciliation", "one", secs(60)).await.unwrap());
-    assert!(!other.hold("reconciliation", "other", secs(60)).await.unwrap());
-    assert!(one.hold("reconciliation", "one", secs(60)).await.unwrap(), "again");
-    other.let_go("reconciliation", "other").await.unwrap();
+    assert!(one.try_lock("reconciliation", "one", secs(60)).await.unwrap());
+    assert!(!other.try_lock("reconciliation", "other", secs(60)).await.unwrap());
+    assert!(one.try_lock("reconciliation", "one", secs(60)).await.unwrap(), "again");
+    other.unlock("reconciliation", "other").await.unwrap();
     assert!(
-        !other.hold("reconciliation", "other", secs(60)).await.unwrap(),
+        !other.try_lock("reconciliation", "other", secs(60)).await.unwrap(),
         "it had nothing to give back"
     );
-    one.let_go("reconciliation", "one").await.unwrap();
-    assert!(other.hold("reconciliation", "other", secs(60)).await.unwrap());
+    one.unlock("reconciliation", "one").await.unwrap();
+    assert!(other.try_lock("reconciliation", "other", secs(60)).await.unwrap());
 }
 
 /// What PostgreSQL knows of a table that was empty when it looked last is nothing, and by that it chooses its indexes.
@@ -316,7 +316,7 @@ async fn a_webhook_s_lead_is_looked_up_and_not_looked_for_among_all_that_wait() 
             async move { store.accept(delivery(&format!("lead-{hundred}-{number}"))).await }
         });
         for accepted in join_all(accepted).await {
-            assert!(matches!(accepted, Ok(Accepted::Opened(_))), "{accepted:?}");
+            assert!(matches!(accepted, Ok(Accepted::Created(_))), "{accepted:?}");
         }
     }
     // A connection says what it has read when it ends.
@@ -376,7 +376,7 @@ async fn limits_hold_in_each_transaction_behind_a_pooler() {
     );
     cluster::tell(&url, &watch);
     for lead in ["a", "b", "c"] {
-        assert!(matches!(store.accept(delivery(lead)).await, Ok(Accepted::Opened(_))));
+        assert!(matches!(store.accept(delivery(lead)).await, Ok(Accepted::Created(_))));
     }
     let seen = cluster::ask(&url, "SELECT settings FROM seen");
     assert_eq!(seen, ["on 22s 25s 10s"; 3]);
@@ -403,7 +403,7 @@ async fn slow_writes_are_done_though_their_callers_have_left() {
     let left = Err(StoreError::Failed("it has not answered for 20 s".into()));
     let reads = join_all((0..4).map(|_| other.breaker(Remote::Bigin)));
     let (write, reads) = tokio::join!(store.accept(delivery("a")), reads);
-    assert_eq!(write, left.clone().map(|(): ()| Accepted::Repeat));
+    assert_eq!(write, left.clone().map(|(): ()| Accepted::Duplicate));
     for read in reads {
         assert_eq!(read.map(|_| ()), left);
     }

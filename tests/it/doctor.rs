@@ -369,7 +369,7 @@ async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
     let asked = clinic.stage.bigin.model().count(CallKind::Token);
     let database = rusqlite::Connection::open(clinic.stage.folder.path().join("bigin-sync.db")).unwrap();
     database
-        .execute_batch("DELETE FROM kept WHERE name = 'access_token'")
+        .execute_batch("DELETE FROM kv WHERE name = 'access_token'")
         .unwrap();
     let far = 4_000_000_000_000_000_i64;
     let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, message)

@@ -78,7 +78,7 @@ async fn whoever_watches_sees_the_whole_journey_and_nothing_of_the_lead() {
         let (_, event) = watching.event().await;
         assert_eq!(event["leadId"], json!(id("Ada")), "only what is new");
         let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["at", "leadId", "state", "syncId", "what"]);
+        assert_eq!(keys, ["at", "leadId", "state", "syncId", "kind"]);
         states.push(event["state"].clone());
     }
     assert_eq!(states, ["requested", "upserted", "tagged", "sent"]);
@@ -91,12 +91,12 @@ async fn a_lost_connection_misses_nothing() {
     world.request(lead("Ada")).await;
     let mut watching = Watching::begin(&world, &[("last-event-id", "0")]).await;
     let (last, event) = watching.event().await;
-    assert_eq!(event["what"], "opened");
+    assert_eq!(event["kind"], "created");
     drop(watching);
     world.run_to_the_end().await;
     let mut watching = Watching::begin(&world, &[("last-event-id", &last)]).await;
     for what in ["upserted", "tagged", "written_back"] {
-        assert_eq!(watching.event().await.1["what"], what);
+        assert_eq!(watching.event().await.1["kind"], what);
     }
     world.finish().await;
 }
@@ -109,7 +109,7 @@ async fn whoever_saw_more_than_there_is_since_an_older_database_was_restored_see
     assert!(watching.block().await.ends_with("\nid: 1"), "the newest there is");
     world.run_to_the_end().await;
     for what in ["upserted", "tagged", "written_back"] {
-        assert_eq!(watching.event().await.1["what"], what);
+        assert_eq!(watching.event().await.1["kind"], what);
     }
     world.finish().await;
 }

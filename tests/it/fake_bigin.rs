@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bigin_sync::clock::ManualClock;
 use bigin_sync::fake::bigin::{Action, CallKind, Change, FakeBigin, Fault, UnknownKeys};
-use bigin_sync::outbound;
+use bigin_sync::http_client;
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ impl World {
         let clock = Arc::new(ManualClock::new("2026-10-09T19:10:52Z".parse::<Timestamp>().unwrap()));
         let fake = FakeBigin::start(clock.clone()).await.unwrap();
         let url: Url = fake.url().parse().unwrap();
-        let client = outbound::client("test", &[&url]).unwrap();
+        let client = http_client::client("test", &[&url]).unwrap();
         let mut world = Self {
             clock,
             fake,
@@ -106,7 +106,7 @@ async fn got(request: RequestBuilder) -> Got {
 }
 
 async fn try_got(request: RequestBuilder) -> Result<Got, &'static str> {
-    let answer = outbound::send(request, Duration::from_secs(20)).await;
+    let answer = http_client::send(request, Duration::from_secs(20)).await;
     answer
         .map(|answer| (answer.status.as_u16(), answer.json.unwrap_or_default()))
         .map_err(|error| error.code)
@@ -862,7 +862,7 @@ async fn every_fault_is_met_by_as_many_calls_as_were_asked_for() {
     let world = World::new().await;
     world.fake.model().fail_next(CallKind::Org, limited(Some(90)), 1);
     let request = world.with_token(world.client.get(world.url("/bigin/v2/org")));
-    let answer = outbound::send(request, Duration::from_secs(20))
+    let answer = http_client::send(request, Duration::from_secs(20))
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(answer.retry_after, Some(Duration::from_secs(90)));
@@ -894,7 +894,7 @@ async fn the_work_goes_on_when_the_caller_hangs_up() {
         world.fake.model().fail_next(CallKind::Upsert, fault.clone(), 1);
         let body = json!({"data": [{"Last_Name": "Ada"}]});
         let request = world.with_token(world.client.post(world.url(UPSERT)).json(&body));
-        let answer = outbound::send(request, Duration::from_millis(400)).await;
+        let answer = http_client::send(request, Duration::from_millis(400)).await;
         assert_eq!(answer.err().map(|error| error.code), Some("timeout"), "{fault:?}");
         let early = usize::from(matches!(fault, Fault::Hang(_)));
         assert_eq!(world.number(), early, "{fault:?}");

@@ -8,7 +8,7 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bigin_sync::clock::{Clock, ManualClock};
 use bigin_sync::fake::sanity::{By, FakeSanity, Fault, Kind, MessageState, RetryAfter, WEBHOOK_ID};
-use bigin_sync::outbound::{self, Answer, NoAnswer};
+use bigin_sync::http_client::{self, Answer, NoAnswer};
 use bigin_sync::signature::{self, Secrets};
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ impl Lake {
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00.5Z".parse().unwrap()));
         let fake = FakeSanity::start(clock.clone()).await.unwrap();
-        let client = outbound::local_client("tests").unwrap();
+        let client = http_client::local_client("tests").unwrap();
         Self { fake, clock, client }
     }
 
@@ -38,7 +38,7 @@ impl Lake {
             .client
             .get(format!("{}{path}", self.fake.url()))
             .bearer_auth(self.fake.token());
-        outbound::send(request, Duration::from_secs(5)).await
+        http_client::send(request, Duration::from_secs(5)).await
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -55,7 +55,7 @@ impl Lake {
     async fn try_mutate(&self, params: &str, body: &Value) -> Result<Answer, NoAnswer> {
         let address = format!("{}/{VERSION}/data/mutate/production{params}", self.fake.url());
         let request = self.client.post(address).bearer_auth(self.fake.token()).json(body);
-        outbound::send(request, Duration::from_secs(5)).await
+        http_client::send(request, Duration::from_secs(5)).await
     }
 
     async fn mutate(&self, params: &str, body: Value) -> (u16, Value) {
@@ -66,7 +66,7 @@ impl Lake {
         let address = format!("{}/{VERSION}/data/query/production", self.fake.url());
         let request = self.client.get(address).query(&[("query", query)]).query(params);
         let request = request.bearer_auth(self.fake.token());
-        body(outbound::send(request, Duration::from_secs(5)).await.unwrap())
+        body(http_client::send(request, Duration::from_secs(5)).await.unwrap())
     }
 
     /// The ids of the leads that a query sees.
@@ -436,7 +436,7 @@ async fn only_the_token_and_the_dataset_of_the_project_are_known() {
     let lake = Lake::new().await;
     let path = format!("{}/{VERSION}/data/doc/production/a", lake.fake.url());
     for request in [lake.client.get(&path), lake.client.get(&path).bearer_auth("another")] {
-        let (status, body) = body(outbound::send(request, Duration::from_secs(5)).await.unwrap());
+        let (status, body) = body(http_client::send(request, Duration::from_secs(5)).await.unwrap());
         assert_eq!((status, &body["errorCode"]), (401, &json!("SIO-401-ANF")));
         assert_eq!(
             (&body["statusCode"], &body["error"]),
@@ -497,7 +497,7 @@ async fn queries_may_be_posted_and_malformed_ones_are_refused() {
     let address = format!("{}/{VERSION}/data/query/production?returnQuery=false", lake.fake.url());
     let body = json!({"query": "count(*[_id == $id])", "params": {"id": "a"}});
     let request = lake.client.post(address).bearer_auth(lake.fake.token()).json(&body);
-    let (status, body) = self::body(outbound::send(request, Duration::from_secs(5)).await.unwrap());
+    let (status, body) = self::body(http_client::send(request, Duration::from_secs(5)).await.unwrap());
     assert_eq!((status, &body["result"], body.get("query")), (200, &json!(1), None));
     for (query, params) in [
         ("*[_id = 'a']", [].as_slice()),
@@ -890,7 +890,7 @@ async fn a_call_that_hangs_is_done_all_the_same() {
         .post(address)
         .bearer_auth(lake.fake.token())
         .json(&set("a", json!({"crmStatus": "SENT"})));
-    let answer = outbound::send(request, Duration::from_millis(200)).await;
+    let answer = http_client::send(request, Duration::from_millis(200)).await;
     assert_eq!(answer.err(), Some(NoAnswer { code: "timeout" }));
     assert_eq!(lake.fake.model().text("a", "crmStatus"), Some("SENT"));
 }
@@ -962,7 +962,7 @@ async fn the_webhook_can_be_looked_up() {
     let look = async |path: &str| {
         let request = lake.client.get(format!("{}{path}", lake.fake.url()));
         let request = request.bearer_auth(lake.fake.management_token());
-        body(outbound::send(request, Duration::from_secs(5)).await.unwrap())
+        body(http_client::send(request, Duration::from_secs(5)).await.unwrap())
     };
     let (status, hooks) = look(&path).await;
     assert_eq!(status, 200);
@@ -986,6 +986,6 @@ async fn a_stopped_fake_refuses_connections() {
     let lake = Lake::new().await;
     let address = format!("{}/v1/data/doc/production/a", lake.fake.url());
     lake.fake.stop().await;
-    let answer = outbound::send(lake.client.get(address), Duration::from_secs(5)).await;
+    let answer = http_client::send(lake.client.get(address), Duration::from_secs(5)).await;
     assert_eq!(answer.err(), Some(NoAnswer { code: "connect" }));
 }

@@ -132,7 +132,7 @@ async fn lease_is_renewed_for_a_call_and_a_lost_one_sends_nothing() {
     };
     step_with_late_read(&world, Stage::Upsert, lost).await;
     let sync = world.sync("Grace").await.sync;
-    assert_eq!((sync.state.label(), sync.failures.count), ("requested", 0));
+    assert_eq!((sync.state.label(), sync.attempts.count), ("requested", 0));
     assert_eq!(world.bigin.model().count(CallKind::Upsert), 1);
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
@@ -171,7 +171,7 @@ async fn a_lead_that_changed_holds_back_no_other_result() {
     world.run(Stage::WriteBack).await;
     let ada = world.sync("Ada").await.sync;
     assert_eq!(
-        (ada.state.label(), ada.failures.count),
+        (ada.state.label(), ada.attempts.count),
         ("tagged", 1),
         "one that always changes must not keep us busy"
     );
@@ -253,7 +253,7 @@ async fn outage_costs_a_batch_one_call_and_no_lead_an_attempt() {
         "the whole batch; then only probes"
     );
     for number in 0..16 {
-        assert_eq!(world.sync(&format!("Lead{number}")).await.sync.failures.count, 0);
+        assert_eq!(world.sync(&format!("Lead{number}")).await.sync.attempts.count, 0);
     }
     world.bigin.model().clear_faults();
     world.run_to_the_end().await;
@@ -298,7 +298,7 @@ async fn leads_whose_look_up_hangs_are_suspects() {
     step(&world.app.context, Stage::Upsert).await.unwrap();
     for name in ["Ada", "Grace"] {
         let sync = world.sync(name).await.sync;
-        assert_eq!((sync.bisect_limit, sync.failures.count), (Some(1), 0));
+        assert_eq!((sync.bisect_limit, sync.attempts.count), (Some(1), 0));
     }
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.sent, 2);
@@ -382,7 +382,7 @@ async fn reconciliation_believes_the_lead_and_not_the_query() {
         reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
         Some(0)
     );
-    assert_eq!(world.ledger().await.opened, 0);
+    assert_eq!(world.ledger().await.created, 0);
     world.finish().await;
 }
 
@@ -408,7 +408,7 @@ async fn a_sync_that_has_not_ended_is_never_forgotten() {
     world.clock.advance(secs(40 * 86_400));
     retention::round(&world.app.context, secs(30 * 86_400)).await.unwrap();
     assert_eq!(world.ledger().await.in_progress, 1);
-    assert_eq!(world.story("Ada").await, ["opened"]);
+    assert_eq!(world.story("Ada").await, ["created"]);
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     world.finish().await;
@@ -445,7 +445,7 @@ async fn a_replica_whose_round_took_too_long_leaves_the_rest_to_the_one_that_too
         }
         world.clock.advance(secs(120));
         store
-            .hold("reconciliation", "another replica", secs(120))
+            .try_lock("reconciliation", "another replica", secs(120))
             .await
             .unwrap()
     };
@@ -456,7 +456,7 @@ async fn a_replica_whose_round_took_too_long_leaves_the_rest_to_the_one_that_too
     assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
     let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
     assert_eq!(next.unwrap(), None, "the other one makes the rounds");
-    store.let_go("reconciliation", "another replica").await.unwrap();
+    store.unlock("reconciliation", "another replica").await.unwrap();
     let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
     assert_eq!(next.unwrap(), Some(50));
     world.run_to_the_end().await;

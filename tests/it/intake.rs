@@ -41,17 +41,22 @@ async fn a_good_webhook_opens_a_sync_and_a_second_one_joins_it() {
         .unwrap();
     assert_eq!(
         post(&world, &payload("r1"), Some("k1")).await,
-        (202, json!({ "result": "opened", "sync": 1 }))
+        (202, json!({ "result": "created", "sync": 1 }))
     );
     assert_eq!(
         post(&world, &payload("r2"), Some("k2")).await,
-        (202, json!({ "result": "joined", "sync": 1 }))
+        (202, json!({ "result": "coalesced", "sync": 1 }))
     );
     assert_eq!(world.sync("Ada").await.sync.requests.count, 2);
     world.run_to_the_end().await;
     let ledger = world.ledger().await;
     assert_eq!(
-        (ledger.accepted, ledger.opened, ledger.joined_by_webhook, ledger.sent),
+        (
+            ledger.accepted,
+            ledger.created,
+            ledger.coalesced_by_webhook,
+            ledger.sent
+        ),
         (2, 1, 1, 1)
     );
     world.finish().await;
@@ -66,44 +71,49 @@ async fn what_counts_as_a_repeat() {
             "the same delivery",
             (payload("r1"), Some("k1")),
             (payload("r1"), Some("k1")),
-            "repeat",
+            "duplicate",
         ),
         (
             "the same revision under another key",
             (payload("r1"), Some("k1")),
             (payload("r1"), Some("k2")),
-            "repeat",
+            "duplicate",
         ),
         (
             "the same revision without a key",
             (payload("r1"), None),
             (payload("r1"), None),
-            "repeat",
+            "duplicate",
         ),
         (
             "another revision under a forged key",
             (payload("r1"), Some("k1")),
             (payload("r2"), Some("k1")),
-            "joined",
+            "coalesced",
         ),
         (
             "no revision, the same key",
             (no_rev.clone(), Some("k1")),
             (no_rev.clone(), Some("k1")),
-            "repeat",
+            "duplicate",
         ),
         (
             "no revision, another key",
             (no_rev.clone(), Some("k1")),
             (no_rev.clone(), Some("k2")),
-            "joined",
+            "coalesced",
         ),
-        ("no revision, no key", (no_rev.clone(), None), (no_rev, None), "joined"),
+        (
+            "no revision, no key",
+            (no_rev.clone(), None),
+            (no_rev, None),
+            "coalesced",
+        ),
         (
             "an empty revision is none",
             (empty_rev.clone(), Some("k1")),
             (empty_rev, Some("k2")),
-            "joined",
+            "coalesced",
         ),
     ];
     for (label, (first, first_key), (second, second_key), expected) in cases {
@@ -111,7 +121,7 @@ async fn what_counts_as_a_repeat() {
         assert_eq!(post(&world, &first, first_key).await.0, 202, "{label}");
         let (status, body) = post(&world, &second, second_key).await;
         assert_eq!(body["result"], expected, "{label}");
-        assert_eq!(status, if expected == "repeat" { 200 } else { 202 }, "{label}");
+        assert_eq!(status, if expected == "duplicate" { 200 } else { 202 }, "{label}");
         world.run_to_the_end().await;
         world.finish().await;
     }
@@ -124,7 +134,7 @@ async fn a_repeat_after_the_sync_has_ended_opens_no_second_one() {
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
     let ledger = world.ledger().await;
-    assert_eq!((ledger.accepted, ledger.opened, ledger.repeats), (2, 1, 1));
+    assert_eq!((ledger.accepted, ledger.created, ledger.duplicates), (2, 1, 1));
     world.finish().await;
 }
 

@@ -21,7 +21,7 @@ async fn a_requested_lead_is_upserted_tagged_after_the_delay_and_says_so() {
 
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     assert_eq!(
@@ -172,7 +172,7 @@ async fn an_edit_during_the_delay_is_upserted_again_before_the_tag() {
     );
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "changed", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "changed", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.bigin.model().contacts().count(), 1);
     world.finish().await;
@@ -316,7 +316,7 @@ async fn a_stale_draft_that_is_published_gets_its_result_back_without_a_second_s
         .unwrap();
     world.deliver().await;
     world.run_to_the_end().await;
-    assert_eq!(world.story("Ada").await, ["opened", "restored", "written_back"]);
+    assert_eq!(world.story("Ada").await, ["created", "restored", "written_back"]);
     assert_eq!(
         world.lead_says("Ada", "lastSyncedAt").as_deref(),
         Some("2026-11-22T10:00:15Z")
@@ -337,7 +337,7 @@ async fn a_second_request_on_purpose_is_carried_out() {
     world.run_to_the_end().await;
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
@@ -369,7 +369,7 @@ async fn a_request_that_the_write_back_overwrote_is_carried_out() {
     world.run_to_the_end().await;
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
-    assert_eq!(world.ledger().await.opened, 2);
+    assert_eq!(world.ledger().await.created, 2);
     world.finish().await;
 }
 
@@ -393,10 +393,10 @@ async fn a_request_that_joins_between_the_tag_and_the_write_back_goes_round_agai
     assert_eq!(
         world.story("Ada").await,
         [
-            "opened",
+            "created",
             "upserted",
             "tagged",
-            "joined",
+            "coalesced",
             "asked_again",
             "upserted",
             "tagged",
@@ -557,7 +557,7 @@ async fn a_webhook_that_never_came_is_found_by_reconciliation_and_counted() {
     world.run_to_the_end().await;
     assert_eq!(round().await.unwrap(), Some(0));
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
-    assert_eq!(world.ledger().await.opened_by_reconciliation, 1);
+    assert_eq!(world.ledger().await.created_by_reconciliation, 1);
     world.finish().await;
 }
 

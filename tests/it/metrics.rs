@@ -96,7 +96,7 @@ pub async fn everything_happens(world: &World) {
     world.sanity.model().seed(lead("Barbara")).unwrap();
     let barbara = LeadId::parse(&id("Barbara")).unwrap();
     for _ in 0..2 {
-        let asked = world.store().request(barbara.clone(), Source::Person, None).await;
+        let asked = world.store().request(barbara.clone(), Source::Manual, None).await;
         asked.unwrap();
     }
 
@@ -154,9 +154,9 @@ async fn a_scrape_says_exactly_what_has_happened() {
     insta::assert_snapshot!(telling(&text), @r#"
     process_start_time_seconds 1795341600
     bigin_sync_webhook_answers_total{answer="opened",code="202"} 5
-    bigin_sync_webhook_answers_total{answer="refused",code="401"} 2
+    bigin_sync_webhook_answers_total{answer="rejected",code="401"} 2
     bigin_sync_webhook_answers_total{answer="repeat",code="200"} 1
-    bigin_sync_signatures_refused_total 2
+    bigin_sync_signatures_rejected_total 2
     bigin_sync_remote_calls_total{remote="bigin",operation="add_tags",result="ok"} 2
     bigin_sync_remote_calls_total{remote="bigin",operation="fields",result="ok"} 1
     bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="ok"} 2
@@ -193,14 +193,14 @@ async fn a_scrape_says_exactly_what_has_happened() {
     bigin_sync_store_up 1
     bigin_sync_deliveries_total{result="opened"} 5
     bigin_sync_deliveries_total{result="repeat"} 1
-    bigin_sync_syncs_opened_total{source="webhook"} 5
-    bigin_sync_syncs_opened_total{source="reconciliation"} 1
-    bigin_sync_syncs_opened_total{source="person"} 1
+    bigin_sync_syncs_created_total{source="webhook"} 5
+    bigin_sync_syncs_created_total{source="reconciliation"} 1
+    bigin_sync_syncs_created_total{source="person"} 1
     bigin_sync_missed_webhooks_total 1
-    bigin_sync_syncs_ended_total{outcome="sent"} 3
-    bigin_sync_syncs_ended_total{outcome="failed"} 1
-    bigin_sync_syncs_ended_total{outcome="lead_deleted"} 1
-    bigin_sync_syncs_ended_total{outcome="cancelled"} 1
+    bigin_sync_syncs_finished_total{outcome="sent"} 3
+    bigin_sync_syncs_finished_total{outcome="failed"} 1
+    bigin_sync_syncs_finished_total{outcome="lead_deleted"} 1
+    bigin_sync_syncs_finished_total{outcome="cancelled"} 1
     bigin_sync_syncs{state="requested"} 1
     bigin_sync_oldest_sync_age_seconds 7
     bigin_sync_leads_failed 1
@@ -248,7 +248,7 @@ async fn what_waits_is_told_as_it_stands() {
         assert!(text.contains(&format!("bigin_sync_{line}\n")), "{line}: {text}");
     };
     told("oldest_sync_age_seconds 0").await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     world.request(lead("Ada")).await;
     let ada = json!({ "crmStatus": "NOT_SENT" });
     world.sanity.model().edit(&id("Ada"), ada).unwrap();
@@ -259,7 +259,7 @@ async fn what_waits_is_told_as_it_stands() {
     told("deliveries_total{result=\"joined\"} 1").await;
     told("syncs{state=\"requested\"} 1").await;
     told("oldest_sync_age_seconds 90").await;
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.run_due().await;
     told("paused 0").await;
     told("syncs{state=\"requested\"} 0").await;
@@ -359,13 +359,13 @@ async fn every_answer_to_a_webhook_is_counted_as_one_of_the_list() {
     let draft = json!({ "_id": "drafts.lead-ada" }).to_string();
     let large = " ".repeat(8 * 1024 * 1024 + 1);
     let cases = [
-        (payload("r1"), sign(&payload("r1")), "opened", 202),
-        (payload("r2"), sign(&payload("r2")), "joined", 202),
-        (payload("r2"), sign(&payload("r2")), "repeat", 200),
+        (payload("r1"), sign(&payload("r1")), "created", 202),
+        (payload("r2"), sign(&payload("r2")), "coalesced", 202),
+        (payload("r2"), sign(&payload("r2")), "duplicate", 200),
         (draft.clone(), sign(&draft), "ignored", 200),
         ("[]".to_owned(), sign("[]"), "malformed", 400),
-        (payload("r3"), None, "refused", 401),
-        (payload("r3"), Some("not a signature".to_owned()), "refused", 400),
+        (payload("r3"), None, "rejected", 401),
+        (payload("r3"), Some("not a signature".to_owned()), "rejected", 400),
         (large, sign("another body"), "too_large", 413),
     ];
     for (body, signature, word, status) in cases {
@@ -406,7 +406,7 @@ async fn the_counters_of_the_ledger_outlive_a_restart_and_those_of_the_process_d
     world.restart().await;
     let text = scrape(&world.url).await;
     for line in [
-        "bigin_sync_syncs_ended_total{outcome=\"sent\"} 1",
+        "bigin_sync_syncs_finished_total{outcome=\"sent\"} 1",
         "bigin_sync_deliveries_total{result=\"opened\"} 1",
         "bigin_sync_webhook_answers_total{answer=\"opened\",code=\"202\"} 0",
         "bigin_sync_token_grants 1",

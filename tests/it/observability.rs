@@ -87,8 +87,8 @@ async fn alerts_and_dashboard_name_what_is_there() {
     for (text, missing) in [
         ("sum(bigin_sync_leads)", "bigin_sync_leads []"),
         (
-            "rate(bigin_sync_syncs_ended_total{outcome=\"lost\"}[5m])",
-            "bigin_sync_syncs_ended_total [(\"outcome\", \"lost\")]",
+            "rate(bigin_sync_syncs_finished_total{outcome=\"lost\"}[5m])",
+            "bigin_sync_syncs_finished_total [(\"outcome\", \"lost\")]",
         ),
     ] {
         assert_eq!(unknown(text, &families, &samples), [missing]);
@@ -234,7 +234,7 @@ async fn every_query_of_the_dashboard_finds_something_in_a_real_prometheus() {
     let prometheus = Prometheus::start(world.url.strip_prefix("http://").unwrap()).await;
     everything_happens(&world).await;
     prometheus
-        .until("bigin_sync_syncs_ended_total{outcome=\"sent\"}", 3.0)
+        .until("bigin_sync_syncs_finished_total{outcome=\"sent\"}", 3.0)
         .await;
     prometheus.until("bigin_sync_breaker_open{remote=\"bigin\"}", 1.0).await;
     // Rates are of what grows between two scrapes.
@@ -248,7 +248,7 @@ async fn every_query_of_the_dashboard_finds_something_in_a_real_prometheus() {
     world.request(lead("Dorothy")).await;
     world.run_due().await;
     prometheus
-        .until("bigin_sync_syncs_ended_total{outcome=\"sent\"}", 6.0)
+        .until("bigin_sync_syncs_finished_total{outcome=\"sent\"}", 6.0)
         .await;
     prometheus.until("sum(bigin_sync_breaker_open)", 1.0).await;
 

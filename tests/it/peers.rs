@@ -15,7 +15,7 @@ use bigin_sync::clock::{ManualClock, SharedClock, SystemClock};
 use bigin_sync::config::{Layers, Settings};
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
-use bigin_sync::outbound;
+use bigin_sync::http_client;
 use bigin_sync::sanity::REQUESTED_LEADS;
 use bigin_sync::signature;
 use serde_json::{Value, json};
@@ -199,7 +199,7 @@ impl Service {
         let serving = tokio::spawn(app.run(listener, async { stopped.await.unwrap_or_default() }));
         Self {
             url,
-            client: outbound::local_client("Sanity.io webhook delivery").unwrap(),
+            client: http_client::local_client("Sanity.io webhook delivery").unwrap(),
             stop,
             serving,
             _remotes: (bigin, sanity),
@@ -213,7 +213,7 @@ impl Service {
         let request = request
             .header("content-type", "application/json")
             .header(signature::HEADER, header);
-        let answer = outbound::send(request.body(body.to_owned()), Duration::from_secs(10)).await;
+        let answer = http_client::send(request.body(body.to_owned()), Duration::from_secs(10)).await;
         answer.unwrap().status.as_u16()
     }
 

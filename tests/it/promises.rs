@@ -7,7 +7,7 @@ use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::state::State;
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
-use bigin_sync::store::{Learned, Stage};
+use bigin_sync::store::{Stage, StepReport};
 use bigin_sync::workers::{self, Stepped};
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ async fn a_request_that_the_write_back_overwrote_is_carried_to_its_tag() {
     world.run_to_the_end().await;
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
     assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
@@ -109,7 +109,7 @@ async fn one_contact_that_bigin_chokes_on_holds_back_no_other_tag() {
         assert_eq!(world.state(&format!("Lead{number}")).await, "sent", "Lead{number}");
     }
     assert!(
-        world.sync("Ada").await.sync.failures.count > 0,
+        world.sync("Ada").await.sync.attempts.count > 0,
         "only the culprit is blamed"
     );
     world.bigin.model().switches.poison = None;
@@ -162,7 +162,7 @@ async fn an_outage_of_bigins_api_costs_a_lone_lead_no_attempt() {
     }
     let sync = world.sync("Ada").await.sync;
     assert_eq!(
-        (sync.state.label(), sync.failures.waited),
+        (sync.state.label(), sync.attempts.backoff_total),
         ("requested", Duration::ZERO)
     );
     world.bigin.model().clear_faults();
@@ -187,7 +187,7 @@ async fn an_outage_of_bigins_api_is_probed_by_one_call_at_a_time_with_pauses_bet
     assert!(calls <= 2, "{calls} calls within two seconds of an outage");
     for number in 0..40 {
         assert_eq!(
-            world.sync(&format!("Lead{number}")).await.sync.failures.waited,
+            world.sync(&format!("Lead{number}")).await.sync.attempts.backoff_total,
             Duration::ZERO
         );
     }
@@ -415,16 +415,16 @@ async fn a_probe_that_asked_nobody_wakes_the_others() {
         .await
         .unwrap();
     assert!(held.next_due.is_some());
-    let learned = Learned {
+    let report = StepReport {
         probed: probe
             .probed
             .iter()
             .map(|remote| (*remote, probe.breakers[remote].epoch))
             .collect(),
-        ..Learned::default()
+        ..StepReport::default()
     };
     let _ = tokio::time::timeout(Duration::from_millis(10), store.woken(Stage::Tag).notified()).await;
-    store.record(vec![], learned).await.unwrap();
+    store.record(vec![], report).await.unwrap();
     tokio::time::timeout(Duration::from_secs(1), store.woken(Stage::Tag).notified())
         .await
         .expect("the tag worker is told that it may probe");
@@ -460,7 +460,7 @@ async fn the_history_says_that_the_tag_no_longer_waited_for_edits() {
     let sync = world.sync("Ada").await.sync;
     assert_eq!(sync.state.label(), "sent");
     let history = world.history(sync.id).await;
-    let tagged = history.iter().find(|entry| entry.what == "tagged").unwrap();
+    let tagged = history.iter().find(|entry| entry.kind == "tagged").unwrap();
     assert_eq!(tagged.detail["edits_not_carried"], json!(true), "{tagged:?}");
     world.finish().await;
 }
@@ -494,7 +494,7 @@ async fn a_refusal_of_the_fields_is_no_leads_fault() {
     world.bigin.model().fail_next(CallKind::Fields, refused, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
-    assert_eq!(world.sync("Ada").await.sync.failures.count, 0);
+    assert_eq!(world.sync("Ada").await.sync.attempts.count, 0);
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     world.finish().await;
@@ -513,7 +513,7 @@ async fn a_refused_read_of_many_leads_is_no_leads_fault() {
     }
     world.run_due().await;
     for name in ["Ada", "Grace"] {
-        assert_eq!(world.sync(name).await.sync.failures.count, 0);
+        assert_eq!(world.sync(name).await.sync.attempts.count, 0);
     }
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.sent, 2);
@@ -525,7 +525,7 @@ async fn a_person_s_request_joined_by_a_withdrawal_is_still_carried_out() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     let ada = LeadId::parse(&id("Ada")).unwrap();
-    let person = bigin_sync::domain::sync::Source::Person;
+    let person = bigin_sync::domain::sync::Source::Manual;
     world.store().request(ada, person, None).await.unwrap();
     world
         .sanity
@@ -550,7 +550,7 @@ async fn a_draft_published_with_other_data_is_sent_and_not_restored() {
     world.run_to_the_end().await;
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
     world.finish().await;
@@ -566,7 +566,7 @@ async fn a_person_s_request_is_carried_out_even_where_a_stale_draft_would_be_res
     let again = json!({ "_rev": null, "_updatedAt": null, "_createdAt": null });
     world.sanity.model().publish(with(stale, again)).unwrap();
     let ada = LeadId::parse(&id("Ada")).unwrap();
-    let person = bigin_sync::domain::sync::Source::Person;
+    let person = bigin_sync::domain::sync::Source::Manual;
     world.store().request(ada, person, None).await.unwrap();
     world.deliver().await;
     world.run_to_the_end().await;
@@ -720,7 +720,7 @@ async fn a_lone_lead_whose_call_is_refused_as_a_whole_is_not_blamed_before_other
     for _ in 0..3 {
         world.run_due().await;
         assert_eq!(world.state("Ada").await, "requested");
-        assert_eq!(world.sync("Ada").await.sync.failures.waited, Duration::ZERO);
+        assert_eq!(world.sync("Ada").await.sync.attempts.backoff_total, Duration::ZERO);
         world.clock.advance(secs(300));
     }
     world.run_to_the_end().await;

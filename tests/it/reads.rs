@@ -135,7 +135,7 @@ async fn a_lead_that_answers_leave_out_is_not_deleted() {
     assert_eq!(world.state("Grace").await, "sent");
     let ada = world.sync("Ada").await.sync;
     assert_eq!(ada.state.label(), "requested");
-    assert!(ada.failures.count > 1 && !sanity_is_paused(&world).await, "{ada:?}");
+    assert!(ada.attempts.count > 1 && !sanity_is_paused(&world).await, "{ada:?}");
     world.sanity.model().doc.unmentioned.clear();
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
@@ -272,7 +272,7 @@ async fn a_request_after_the_tag_is_not_swallowed() {
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
     let ada = LeadId::parse(&id("Ada")).unwrap();
-    world.store().request(ada, Source::Person, None).await.unwrap();
+    world.store().request(ada, Source::Manual, None).await.unwrap();
     world.run(Stage::WriteBack).await;
     assert_eq!(world.state("Ada").await, "requested");
     world.run_to_the_end().await;
@@ -294,7 +294,7 @@ async fn reconciliation_steps_over_a_part_that_fails() {
     world.clock.advance(secs(60));
     world.sanity.model().faults.fail_next(Kind::Doc, Fault::Status(500), 1);
     assert!(round(&world).await.is_err(), "some were left out");
-    assert_eq!(world.ledger().await.opened_by_reconciliation, 50);
+    assert_eq!(world.ledger().await.created_by_reconciliation, 50);
     assert_eq!(
         round(&world).await.unwrap(),
         None,

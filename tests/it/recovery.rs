@@ -135,7 +135,7 @@ async fn killed_at(moment: &Moment) {
     let contacts = stage.bigin.model().contacts().count();
     assert_eq!(contacts, usize::from(moment.ends == "SENT"), "{}", moment.name);
     let ledger = stage.ledger().await;
-    assert_eq!((ledger.accepted, ledger.opened), (1, 1), "{}", moment.name);
+    assert_eq!((ledger.accepted, ledger.created), (1, 1), "{}", moment.name);
     stage.finish().await;
 }
 
@@ -309,7 +309,7 @@ async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged
     let store = open(&stage.folder.path().join("bigin-sync.db"));
     let ledger = store.ledger().await.unwrap();
     assert!(ledger.balances());
-    assert_eq!(ledger.opened, acknowledged + 1);
+    assert_eq!(ledger.created, acknowledged + 1);
 }
 
 #[actix_web::test]

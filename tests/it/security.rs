@@ -54,7 +54,7 @@ async fn strangers_learn_nothing_of_leads_contacts_or_places() {
             }
         }
     }
-    assert_eq!(world.ledger().await.opened, 2, "and nobody was sent for a stranger");
+    assert_eq!(world.ledger().await.created, 2, "and nobody was sent for a stranger");
     world.finish().await;
 }
 

@@ -139,7 +139,7 @@ async fn leads_are_asked_for_once_each_and_sent_whatever_they_say() {
     assert_eq!(said["leads"][0]["id"], json!(2), "it has joined the one on its way");
     world.run_to_the_end().await;
     assert_eq!((world.state("Ada").await, world.state("Grace").await), ("sent", "sent"));
-    assert_eq!(world.ledger().await.opened_by_person, 2);
+    assert_eq!(world.ledger().await.created_manually, 2);
     world.finish().await;
 }
 
@@ -219,7 +219,7 @@ async fn what_is_no_published_lead_is_refused_before_anything_is_asked() {
     let (code, _, err) = caller.run(&["send", "--ids-from", "nowhere"]).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @"bigin-sync: nowhere cannot be read: No such file or directory (os error 2)");
-    assert_eq!(world.ledger().await.opened, 0);
+    assert_eq!(world.ledger().await.created, 0);
     world.finish().await;
 }
 
@@ -284,7 +284,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
          3  Bigin refused Email: not an email address
          1  Bigin refused Mailing_Zip: longer than 30 characters
     ");
-    assert_eq!(world.ledger().await.opened, 4, "nothing was asked so far");
+    assert_eq!(world.ledger().await.created, 4, "nothing was asked so far");
 
     let reason = world.store().failure_groups(1).await.unwrap()[0].reason.clone();
     for name in ["Ada", "Grace"] {
@@ -305,7 +305,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
 
     let mut waiting = caller.start(&["send", "--failed", "--wait", "--json"]);
     eventually("both are asked for", || async {
-        (world.ledger().await.opened == 9).then_some(())
+        (world.ledger().await.created == 9).then_some(())
     })
     .await;
     carry(&world, &mut waiting).await;
@@ -383,7 +383,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     let caller = Caller::of(&world.url);
     let mut waiting = caller.start(&["send", "--wait", "lead-ada", "lead-grace", "lead-nobody"]);
     eventually("all are asked for", || async {
-        (world.ledger().await.opened == 3).then_some(())
+        (world.ledger().await.created == 3).then_some(())
     })
     .await;
     carry(&world, &mut waiting).await;
@@ -411,7 +411,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
 async fn whoever_waits_for_so_long_only_is_told_what_is_still_on_the_way() {
     let world = World::new().await;
     seed(&world, &["Ada"]);
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     let caller = Caller::of(&world.url);
     let (code, out, err) = caller.run(&["send", "--wait=1s", "lead-ada"]).await;
     assert_eq!(code, 1);
@@ -420,7 +420,7 @@ async fn whoever_waits_for_so_long_only_is_told_what_is_still_on_the_way() {
     1 lead: 1 accepted
     ");
     insta::assert_snapshot!(err.lines().last().unwrap(), @"bigin-sync: the time is up with 1 of 1 lead still on the way; the service carries them on, and `bigin-sync status` shows how");
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -521,12 +521,12 @@ async fn more_than_twenty_are_not_sent_from_a_terminal_before_somebody_says_yes(
     terminal.until_it_shows("Send 21 leads to Bigin? [y/N]").await;
     terminal.type_in("\n");
     assert_eq!(terminal.ended().await, 1);
-    assert_eq!(world.ledger().await.opened, 0);
+    assert_eq!(world.ledger().await.created, 0);
     let mut terminal = Terminal::run(caller.command(&args));
     terminal.until_it_shows("[y/N]").await;
     terminal.type_in("y\n");
     assert_eq!(world.while_workers_run(terminal.ended()).await, 0);
-    assert_eq!(world.ledger().await.opened, 21);
+    assert_eq!(world.ledger().await.created, 21);
     let sure: Vec<&str> = args.iter().copied().chain(["--yes"]).collect();
     let mut terminal = Terminal::run(caller.command(&sure));
     assert_eq!(terminal.ended().await, 0);
@@ -540,17 +540,17 @@ async fn more_than_twenty_are_not_sent_from_a_terminal_before_somebody_says_yes(
 async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stands_in_the_way_is_said() {
     let world = World::new().await;
     seed(&world, &["Ada", "Grace"]);
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     let caller = Caller::of(&world.url);
     let mut terminal = Terminal::run(caller.command(&["send", "--wait", "lead-ada", "lead-grace"]));
     eventually("both are asked for", || async {
-        (world.ledger().await.opened == 2).then_some(())
+        (world.ledger().await.created == 2).then_some(())
     })
     .await;
     terminal
         .until_it_shows("bigin-sync: work: paused by a person since")
         .await;
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.run_due().await;
     terminal.until_it_shows("in Bigin, tag in").await;
     world.run_to_the_end().await;
@@ -575,7 +575,7 @@ async fn at_a_terminal_a_crowd_has_one_row() {
         .collect();
     let mut terminal = Terminal::run(caller.command(&args));
     eventually("all are asked for", || async {
-        (world.ledger().await.opened == 13).then_some(())
+        (world.ledger().await.created == 13).then_some(())
     })
     .await;
     terminal.until_it_shows("0/13").await;

@@ -160,7 +160,7 @@ async fn only_probes_are_sent_while_every_call_hangs() {
     assert_eq!((status, &body["status"]), (200, &json!("degraded")), "{body}");
     for name in &names {
         assert_eq!(
-            world.sync(name).await.sync.failures.waited,
+            world.sync(name).await.sync.attempts.backoff_total,
             Duration::ZERO,
             "no attempt counts"
         );
@@ -333,8 +333,8 @@ async fn refusal_of_every_record_is_the_services() {
         let breakers = world.store().open_breakers().await.unwrap();
         assert_eq!(breakers[0].open.as_ref().unwrap().code, code);
         for name in ["Ada", "Grace", "Barbara"] {
-            let failures = world.sync(name).await.sync.failures;
-            assert_eq!(failures.waited, Duration::ZERO, "{code}: no attempt counts");
+            let failures = world.sync(name).await.sync.attempts;
+            assert_eq!(failures.backoff_total, Duration::ZERO, "{code}: no attempt counts");
         }
         world.bigin.model().clear_faults();
         world.run_to_the_end().await;

@@ -56,7 +56,7 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
         world.request(with(lead(name), bad)).await;
     }
     world.run_to_the_end().await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     let caller = Caller::of(&world.url);
     let (code, out, err) = caller.run(&["status"]).await;
     assert_eq!((code, err.as_str()), (1, ""));
@@ -205,7 +205,7 @@ async fn where_webhooks_cannot_be_stored_it_is_not_ready() {
 async fn a_health_check_says_nothing_and_needs_neither_token_nor_files() {
     let world = World::new().await;
     // A degraded service still stores webhooks.
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let port = world.url.rsplit(':').next().unwrap();
@@ -224,7 +224,7 @@ async fn a_health_check_says_nothing_and_needs_neither_token_nor_files() {
     write(".env", "ADMIN_TOKEN_FILE=/nonexistent\nno line\n");
     write("bigin-sync.toml", "nonsense = ");
     assert_eq!(ready("BIGIN_SYNC_URL", &world.url).await, well, "whatever is in files");
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.finish().await;
 }
 
@@ -334,7 +334,7 @@ async fn whoever_watches_sees_it_drawn_anew_until_ctrl_c() {
     let caller = Caller::of(&world.url);
     let mut terminal = Terminal::run(caller.command(&["status", "--watch"]));
     terminal.until_it_shows("All is well.").await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     terminal.until_it_shows("paused by a person").await;
     terminal.interrupt();
     assert_eq!(terminal.ended().await, 0);
@@ -342,6 +342,6 @@ async fn whoever_watches_sees_it_drawn_anew_until_ctrl_c() {
     let (code, out, err) = caller.run(&["status", "--watch"]).await;
     assert_eq!((code, out.as_str()), (2, ""), "no terminal");
     insta::assert_snapshot!(err, @"bigin-sync: --watch draws on a terminal, and there is none: leave it out, or take --json");
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.finish().await;
 }

@@ -1,13 +1,13 @@
 //! People take a hand: they cancel, try again, and pause all work. What they say holds, and nobody loses a lead by it.
 
 use bigin_sync::domain::sync::SyncId;
-use bigin_sync::store::{Accepted, Cancelling, Stage};
+use bigin_sync::store::{Accepted, CancelResult, Stage};
 use bigin_sync::workers::reconcile;
 use serde_json::json;
 
 use crate::world::{World, id, lead, secs, with};
 
-async fn cancel(world: &World, name: &str) -> Cancelling {
+async fn cancel(world: &World, name: &str) -> CancelResult {
     let sync = world.sync(name).await.sync.id;
     world.store().cancel(sync).await.unwrap()
 }
@@ -30,7 +30,7 @@ async fn what_is_cancelled_before_its_tag_gets_none_and_comes_back_only_when_an_
     world.request(lead("Ada")).await;
     world.run_due().await;
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
-    assert_eq!(cancel(&world, "Ada").await, Cancelling::Done);
+    assert_eq!(cancel(&world, "Ada").await, CancelResult::Done);
     world.pass(secs(60)).await;
     assert_eq!(world.state("Ada").await, "cancelled");
     assert_eq!(world.changes_of(&contact), ["upserted"], "no tag");
@@ -70,7 +70,7 @@ async fn what_is_cancelled_before_its_tag_gets_none_and_comes_back_only_when_an_
 async fn a_cancelled_lead_that_is_asked_for_anew_is_found_also_where_that_webhook_is_lost() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
-    assert_eq!(cancel(&world, "Ada").await, Cancelling::Done);
+    assert_eq!(cancel(&world, "Ada").await, CancelResult::Done);
     world.clock.advance(secs(60));
     world.sanity.model().webhooks.lose_next(1);
     world
@@ -98,13 +98,13 @@ async fn while_a_worker_has_it_in_hand_a_sync_is_busy_and_goes_its_way() {
         .unwrap();
     assert_eq!(claim.syncs.len(), 1);
     let before = world.sync("Ada").await;
-    assert_eq!(cancel(&world, "Ada").await, Cancelling::Busy);
+    assert_eq!(cancel(&world, "Ada").await, CancelResult::Busy);
     assert_eq!(world.sync("Ada").await, before);
-    assert_eq!(world.story("Ada").await, ["opened"]);
+    assert_eq!(world.story("Ada").await, ["created"]);
     world.clock.advance(secs(60));
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
-    assert_eq!(cancel(&world, "Ada").await, Cancelling::Ended);
+    assert_eq!(cancel(&world, "Ada").await, CancelResult::Ended);
     world.finish().await;
 }
 
@@ -119,12 +119,12 @@ async fn a_failed_lead_that_a_person_tries_again_is_sent_though_it_says_failed()
     world.clock.advance(secs(60));
     let good = json!({ "emailAddress": "ada@example.org" });
     world.sanity.model().edit(&id("Ada"), good).unwrap();
-    assert_eq!(retry(&world, "Ada").await, Some(Accepted::Opened(SyncId(2))));
+    assert_eq!(retry(&world, "Ada").await, Some(Accepted::Created(SyncId(2))));
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     assert_eq!(world.lead_says("Ada", "crmError"), None);
     let ledger = world.ledger().await;
-    assert_eq!((ledger.failed, ledger.sent, ledger.opened_by_person), (1, 1, 1));
+    assert_eq!((ledger.failed, ledger.sent, ledger.created_manually), (1, 1, 1));
     assert_eq!(world.store().overview().await.unwrap().failed_leads, 0);
     world.finish().await;
 }
@@ -216,7 +216,7 @@ async fn a_retry_during_the_delay_brings_no_tag_forward() {
     world.request(lead("Ada")).await;
     world.run_due().await;
     assert_eq!(world.state("Ada").await, "upserted");
-    assert_eq!(retry(&world, "Ada").await, Some(Accepted::Joined(SyncId(1))));
+    assert_eq!(retry(&world, "Ada").await, Some(Accepted::Coalesced(SyncId(1))));
     world.pass(secs(14)).await;
     assert_eq!(world.state("Ada").await, "upserted");
     // The end of every story sees that no tag was early.
@@ -230,7 +230,7 @@ async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_ou
     let mut world = World::with(|settings| settings.give_up_after = secs(3600)).await;
     world.request(lead("Upserted")).await;
     world.run_due().await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     let changes = world.bigin.model().changes.len();
     for name in ["Ada", "Grace"] {
         world.request(lead(name)).await;
@@ -250,12 +250,12 @@ async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_ou
         "webhooks are stored as ever"
     );
     for name in ["Upserted", "Ada", "Grace"] {
-        let failures = world.sync(name).await.sync.failures;
-        assert_eq!((failures.count, failures.waited), (0, secs(0)), "{name}");
+        let failures = world.sync(name).await.sync.attempts;
+        assert_eq!((failures.count, failures.backoff_total), (0, secs(0)), "{name}");
     }
     assert_eq!(world.get("/readyz").await.0, 200);
 
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     world.run_to_the_end().await;
     let ledger = world.ledger().await;
     assert_eq!((ledger.sent, ledger.failed), (3, 0));
@@ -266,7 +266,7 @@ async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_ou
 #[actix_web::test]
 async fn after_a_pause_the_workers_go_on_without_a_restart() {
     let world = World::with(|settings| settings.tag_delay = secs(0)).await;
-    world.store().pause_all(true).await.unwrap();
+    world.store().set_paused(true).await.unwrap();
     world.request(lead("Ada")).await;
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let workers = Stage::ALL.map(|stage| {
@@ -279,7 +279,7 @@ async fn after_a_pause_the_workers_go_on_without_a_restart() {
     }
     assert_eq!(world.state("Ada").await, "requested");
     let mut changes = world.store().changes();
-    world.store().pause_all(false).await.unwrap();
+    world.store().set_paused(false).await.unwrap();
     while changes.recv().await.unwrap().state != "sent" {}
     stop.send_replace(true);
     for worker in workers {

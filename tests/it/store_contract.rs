@@ -7,14 +7,14 @@ use std::time::Duration;
 use bigin_sync::clock::{Clock, ManualClock};
 use bigin_sync::database::Database;
 use bigin_sync::domain::breaker::Cause;
-use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, State};
 use bigin_sync::domain::sync::{Failure, Source};
 use bigin_sync::store::{
-    Accepted, Claimed, Delivery, Effect, Filter, Learned, Outcome, Prefer, SqlStore, Stage, Store, StoreError,
+    Accepted, Claimed, Delivery, Effect, Filter, Outcome, Prefer, SqlStore, Stage, StepReport, Store, StoreError,
     StoreSettings,
 };
 
@@ -78,7 +78,7 @@ impl Bench {
 
     async fn open(&self, lead: &str) {
         let accepted = self.store.accept(delivery(lead, "r1")).await.unwrap();
-        assert!(matches!(accepted, Accepted::Opened(_)));
+        assert!(matches!(accepted, Accepted::Created(_)));
     }
 
     async fn claim_one(&self, stage: Stage) -> Claimed {
@@ -93,7 +93,7 @@ impl Bench {
             effect,
             note: None,
         };
-        self.store.record(vec![outcome], Learned::default()).await.unwrap();
+        self.store.record(vec![outcome], StepReport::default()).await.unwrap();
     }
 
     async fn upserted(&self, claimed: &Claimed, contact: &str) {
@@ -110,7 +110,7 @@ impl Bench {
             },
             tag_not_before: self.clock.now() + secs(15),
         };
-        self.record(claimed, Effect::Happened(event)).await;
+        self.record(claimed, Effect::Event(event)).await;
     }
 
     async fn state(&self, lead: &str) -> State {
@@ -143,10 +143,10 @@ fn delivery(lead: &str, rev: &str) -> Delivery {
     }
 }
 
-fn pause() -> Pause {
-    Pause {
+fn service_error() -> ServiceError {
+    ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::RateLimited,
+        kind: ServiceErrorKind::RateLimited,
         code: "TOO_MANY_REQUESTS".into(),
         message: "too many calls".into(),
         retry_after: Some(secs(30)),
@@ -163,7 +163,7 @@ async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
     assert_eq!(none.next_due, Some(bench.clock.now() + secs(60)));
     bench.clock.advance(secs(60));
     let second = bench.claim_one(Stage::Upsert).await;
-    assert_ne!(first.lease, second.lease);
+    assert_ne!(first.token, second.token);
 }
 
 #[actix_web::test]
@@ -173,14 +173,14 @@ async fn lease_that_is_over_is_not_renewed() {
     let upsert = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&upsert, "1").await;
     bench.clock.advance(secs(15));
-    let Claimed { lease, .. } = bench.claim_one(Stage::Tag).await;
+    let Claimed { token, .. } = bench.claim_one(Stage::Tag).await;
     for _ in 0..2 {
         bench.clock.advance(secs(59));
-        assert!(bench.store.renew(lease, 1).await.unwrap(), "it lasts anew from then on");
+        assert!(bench.store.renew(token, 1).await.unwrap(), "it lasts anew from then on");
     }
     // Another replica may have its turn now, and upsert the contact for another lead.
     bench.clock.advance(secs(60));
-    assert!(!bench.store.renew(lease, 1).await.unwrap());
+    assert!(!bench.store.renew(token, 1).await.unwrap());
 }
 
 #[actix_web::test]
@@ -190,11 +190,11 @@ async fn an_outcome_that_comes_after_its_lease_was_lost_changes_nothing() {
     let late = bench.claim_one(Stage::Upsert).await;
     bench.clock.advance(secs(60));
     let current = bench.claim_one(Stage::Upsert).await;
-    bench.record(&late, Effect::Happened(Event::LeadDeleted)).await;
+    bench.record(&late, Effect::Event(Event::LeadDeleted)).await;
     assert_eq!(bench.state("a").await.label(), "requested");
     bench.upserted(&current, "1").await;
     assert_eq!(bench.state("a").await.label(), "upserted");
-    bench.record(&current, Effect::Happened(Event::LeadDeleted)).await;
+    bench.record(&current, Effect::Event(Event::LeadDeleted)).await;
     assert_eq!(
         bench.state("a").await.label(),
         "upserted",
@@ -209,12 +209,12 @@ async fn a_final_state_is_not_recorded_over_a_request_that_came_meanwhile() {
     let claimed = bench.claim_one(Stage::Upsert).await;
     assert!(matches!(
         bench.store.accept(delivery("a", "r2")).await.unwrap(),
-        Accepted::Joined(_)
+        Accepted::Coalesced(_)
     ));
-    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&claimed, Effect::Event(Event::Withdrawn)).await;
     assert_eq!(bench.state("a").await.label(), "requested");
     let again = bench.claim_one(Stage::Upsert).await;
-    bench.record(&again, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&again, Effect::Event(Event::Withdrawn)).await;
     assert_eq!(bench.state("a").await.label(), "cancelled");
     assert!(bench.store.ledger().await.unwrap().balances());
 }
@@ -261,9 +261,9 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
     let tag = bench.claim_one(Stage::Tag).await;
     bench.upserted(&b, "1").await;
     let failure = Failure {
-        problem: "no luck".into(),
-        hint: None,
-        draw: 1.0,
+        error: "no luck".into(),
+        retry_after: None,
+        jitter: 1.0,
         ambiguous_insert: false,
         isolates: false,
     };
@@ -300,18 +300,22 @@ async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
     bench.clock.advance(secs(15));
     bench.claim_one(Stage::Tag).await;
     bench.clock.advance(secs(50));
-    let learned = Learned {
-        unknown_upsert: true,
-        ..Learned::default()
+    let report = StepReport {
+        ambiguous_upsert: true,
+        ..StepReport::default()
     };
-    bench.store.record(Vec::new(), learned).await.unwrap();
+    bench.store.record(Vec::new(), report).await.unwrap();
     bench.clock.advance(secs(10));
-    bench.store.pause(pause(), Cause::Service, 0, 0.0).await.unwrap();
-    let learned = Learned {
+    bench
+        .store
+        .open_breaker(service_error(), Cause::Service, 0, 0.0)
+        .await
+        .unwrap();
+    let report = StepReport {
         probed: vec![(Remote::Bigin, 1)],
-        ..Learned::default()
+        ..StepReport::default()
     };
-    bench.store.record(Vec::new(), learned).await.unwrap();
+    bench.store.record(Vec::new(), report).await.unwrap();
     let claim = bench.store.claim(Stage::Tag, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(claim.next_due, Some(bench.clock.now() + secs(5)));
     assert!(claim.probed.is_empty(), "no probe is spent on nothing");
@@ -322,9 +326,9 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
     let bench = Bench::new();
     bench.open("a").await;
     let failure = Failure {
-        problem: "no luck".into(),
-        hint: None,
-        draw: 1.0,
+        error: "no luck".into(),
+        retry_after: None,
+        jitter: 1.0,
         ambiguous_insert: false,
         isolates: false,
     };
@@ -354,15 +358,19 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
     let failed = bench.claim_one(Stage::Upsert).await;
     let upserted = bench.claim_one(Stage::Upsert).await;
     let failure = Failure {
-        problem: "no luck".into(),
-        hint: None,
-        draw: 0.0,
+        error: "no luck".into(),
+        retry_after: None,
+        jitter: 0.0,
         ambiguous_insert: false,
         isolates: false,
     };
     bench.record(&failed, Effect::Failed(failure)).await;
     bench.upserted(&upserted, "7001").await;
-    bench.store.pause(pause(), Cause::Service, 0, 0.0).await.unwrap();
+    bench
+        .store
+        .open_breaker(service_error(), Cause::Service, 0, 0.0)
+        .await
+        .unwrap();
     bench.clock.advance(secs(30));
 
     let left = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
@@ -378,13 +386,13 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
         lead_id("fresh"),
         "though the other has been due for longer"
     );
-    bench.record(&probe, Effect::Happened(Event::LeadDeleted)).await;
+    bench.record(&probe, Effect::Event(Event::LeadDeleted)).await;
 
     let tag = bench.store.claim(Stage::Tag, 10, Prefer::Fresh).await.unwrap();
     assert_eq!(tag.syncs.len(), 0, "the breaker waits for the probe's answer");
     bench.clock.advance(secs(60));
     let tag = bench.claim_one(Stage::Tag).await;
-    bench.record(&tag, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&tag, Effect::Event(Event::Withdrawn)).await;
     bench.clock.advance(secs(60));
     let alone = bench.claim_one(Stage::Upsert).await;
     assert_eq!(alone.sync.lead, lead_id("failed"), "nobody else is left");
@@ -403,11 +411,19 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         effect: Effect::Released,
         note: None,
     };
-    bench.store.pause(pause(), Cause::Service, epoch, 0.0).await.unwrap();
-    bench.store.pause(pause(), Cause::Service, epoch, 0.0).await.unwrap();
     bench
         .store
-        .record(claim.syncs.iter().map(release).collect(), Learned::default())
+        .open_breaker(service_error(), Cause::Service, epoch, 0.0)
+        .await
+        .unwrap();
+    bench
+        .store
+        .open_breaker(service_error(), Cause::Service, epoch, 0.0)
+        .await
+        .unwrap();
+    bench
+        .store
+        .record(claim.syncs.iter().map(release).collect(), StepReport::default())
         .await
         .unwrap();
     let breakers = bench.store.open_breakers().await.unwrap();
@@ -437,13 +453,13 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
         "one probe at a time"
     );
 
-    let learned = Learned {
+    let report = StepReport {
         answered: vec![(Remote::Bigin, probe.breakers[&Remote::Bigin].epoch)],
-        ..Learned::default()
+        ..StepReport::default()
     };
     bench
         .store
-        .record(vec![release(&probe.syncs[0])], learned)
+        .record(vec![release(&probe.syncs[0])], report)
         .await
         .unwrap();
     assert!(bench.store.open_breakers().await.unwrap().is_empty());
@@ -565,7 +581,7 @@ async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
         .count();
     let stored = answers
         .iter()
-        .filter(|answer| matches!(answer, Ok(Accepted::Opened(_))))
+        .filter(|answer| matches!(answer, Ok(Accepted::Created(_))))
         .count();
     assert_eq!(
         busy + stored,
@@ -586,16 +602,16 @@ async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
 async fn a_person_s_request_joins_and_marks_the_sync() {
     let bench = Bench::new();
     bench.open("a").await;
-    bench.store.request(lead_id("a"), Source::Person, None).await.unwrap();
+    bench.store.request(lead_id("a"), Source::Manual, None).await.unwrap();
     let claimed = bench.claim_one(Stage::Upsert).await;
-    assert!(claimed.sync.requests.by_person);
+    assert!(claimed.sync.requests.is_manual);
     assert_eq!(
         bench
             .store
             .request(lead_id("a"), Source::Reconciliation, None)
             .await
             .unwrap(),
-        Accepted::Repeat
+        Accepted::Duplicate
     );
     assert!(bench.store.ledger().await.unwrap().balances());
 }
@@ -610,13 +626,18 @@ async fn the_ledger_balances_after_every_kind_of_end() {
     ] {
         bench.open(lead).await;
         let claimed = bench.claim_one(Stage::Upsert).await;
-        bench.record(&claimed, Effect::Happened(event)).await;
+        bench.record(&claimed, Effect::Event(event)).await;
         assert!(bench.store.ledger().await.unwrap().balances());
     }
     bench.store.accept(delivery("a", "r1")).await.unwrap();
     let ledger = bench.store.ledger().await.unwrap();
     assert_eq!(
-        (ledger.accepted, ledger.repeats, ledger.cancelled, ledger.lead_deleted),
+        (
+            ledger.accepted,
+            ledger.duplicates,
+            ledger.cancelled,
+            ledger.lead_deleted
+        ),
         (4, 1, 2, 1)
     );
     assert!(ledger.balances());
@@ -625,7 +646,7 @@ async fn the_ledger_balances_after_every_kind_of_end() {
 #[tokio::test]
 async fn checks_store_other_bytes_and_share_a_second() {
     let bench = Bench::new();
-    let mark = || async { bench.store.kept("check").await.unwrap().map(|(mark, _)| mark) };
+    let mark = || async { bench.store.kv_get("check").await.unwrap().map(|(mark, _)| mark) };
     let checks = (0..100).map(|_| bench.store.check());
     assert!(futures_util::future::join_all(checks).await.iter().all(Result::is_ok));
     let first = mark().await.unwrap();

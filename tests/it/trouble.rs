@@ -120,7 +120,7 @@ async fn a_rate_limited_bigin_delays_the_lead_and_costs_no_attempt() {
     );
     world.pass(secs(1)).await;
     assert_eq!(world.state("Ada").await, "upserted");
-    assert_eq!(world.story("Ada").await, ["opened", "upserted"]);
+    assert_eq!(world.story("Ada").await, ["created", "upserted"]);
     ends_sent(world, "after the limit").await;
 }
 
@@ -134,7 +134,7 @@ async fn an_outage_of_a_weekend_fails_no_lead() {
     for _ in 0..48 {
         world.pass(secs(3600)).await;
     }
-    assert_eq!(world.sync("Ada").await.sync.failures.count, 0);
+    assert_eq!(world.sync("Ada").await.sync.attempts.count, 0);
     world.bigin.model().switches.down = false;
     world.run_to_the_end().await;
     for name in ["Ada", "Grace"] {
@@ -181,11 +181,11 @@ async fn the_culprit_of_a_dying_batch_is_found_and_the_others_are_sent() {
     }
     for number in 0..10 {
         let sync = world.sync(&format!("Lead{number}")).await.sync;
-        assert_eq!((sync.state.label(), sync.failures.count), ("upserted", 0));
+        assert_eq!((sync.state.label(), sync.attempts.count), ("upserted", 0));
     }
     let ada = world.sync("Ada").await.sync;
     assert_eq!(ada.state.label(), "requested");
-    assert!(ada.failures.count > 0, "only the culprit is blamed");
+    assert!(ada.attempts.count > 0, "only the culprit is blamed");
     world.bigin.model().switches.poison = None;
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.sent, 11);
@@ -215,7 +215,7 @@ async fn an_outage_that_only_a_lone_lead_meets_costs_it_nothing() {
     for _ in 0..72 {
         world.pass(secs(3600)).await;
     }
-    assert_eq!(world.sync("Ada").await.sync.failures.waited, Duration::ZERO);
+    assert_eq!(world.sync("Ada").await.sync.attempts.backoff_total, Duration::ZERO);
     world.bigin.model().clear_faults();
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
@@ -308,7 +308,7 @@ async fn a_contact_deleted_or_merged_during_the_delay_is_upserted_afresh() {
         assert_eq!(
             world.story("Ada").await,
             [
-                "opened",
+                "created",
                 "upserted",
                 "contact_gone",
                 "upserted",
@@ -334,7 +334,7 @@ async fn a_contact_that_only_the_lead_remembers_and_that_is_gone_is_made_afresh(
     world.run_to_the_end().await;
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "contact_gone", "upserted", "tagged", "written_back"]
+        ["created", "contact_gone", "upserted", "tagged", "written_back"]
     );
     assert_ne!(
         world.lead_says("Ada", "biginContactId").as_deref(),
@@ -420,7 +420,7 @@ async fn without_the_scope_to_look_up_phones_only_leads_without_email_wait() {
     world.request(lead("Grace")).await;
     world.run_due().await;
     assert_eq!(world.state("Grace").await, "upserted");
-    let problem = world.sync("Ada").await.sync.failures.last.unwrap();
+    let problem = world.sync("Ada").await.sync.attempts.last_error.unwrap();
     assert!(
         problem.contains("ZohoBigin.coql.READ") && problem.contains("BIGIN_LEAD_ID_FIELD"),
         "{problem}"
@@ -457,7 +457,7 @@ async fn a_webhook_that_is_lost_repeated_or_late_makes_no_second_sync() {
     world.run_to_the_end().await;
     let ledger = world.ledger().await;
     assert_eq!(
-        (ledger.accepted, ledger.opened, ledger.repeats, ledger.sent),
+        (ledger.accepted, ledger.created, ledger.duplicates, ledger.sent),
         (4, 2, 2, 2)
     );
     world.finish().await;

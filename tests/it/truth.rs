@@ -358,7 +358,7 @@ async fn a_stale_draft_is_sent_and_not_restored_where_the_last_result_was_failed
     world.run_to_the_end().await;
     assert_eq!(
         world.story("Ada").await,
-        ["opened", "upserted", "tagged", "written_back"]
+        ["created", "upserted", "tagged", "written_back"]
     );
     world.finish().await;
 }

@@ -16,7 +16,7 @@ use bigin_sync::domain::sync::SyncId;
 use bigin_sync::fake::bigin::{Change, FakeBigin};
 use bigin_sync::fake::sanity::FakeSanity;
 use bigin_sync::http;
-use bigin_sync::store::{Filter, HistoryEntry, Ledger, Stage, Store, SyncView};
+use bigin_sync::store::{Filter, Ledger, Stage, Store, SyncEvent, SyncView};
 use bigin_sync::workers::{self, Stepped};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -152,7 +152,7 @@ impl World {
                 break;
             }
             drop(app);
-            self.let_go();
+            self.unlock();
             tokio::time::sleep(Duration::from_millis(10)).await;
             app = App::build(&settings, clock.clone());
         }
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Drops the app that holds the file, by putting one with a file of its own in its place.
-    fn let_go(&mut self) {
+    fn unlock(&mut self) {
         let spare = tempfile::tempdir().unwrap();
         let mut settings = self.settings.clone();
         settings.database = Database::Sqlite(spare.path().join("spare.db"));
@@ -270,7 +270,7 @@ impl World {
     /// Waits until the lead's newest sync has failed once.
     pub async fn until_it_failed(&self, name: &str) {
         for _ in 0..3_000 {
-            if self.sync(name).await.sync.failures.count > 0 {
+            if self.sync(name).await.sync.attempts.count > 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -314,14 +314,14 @@ impl World {
         self.sync(name).await.sync.state.label()
     }
 
-    pub async fn history(&self, sync: SyncId) -> Vec<HistoryEntry> {
+    pub async fn history(&self, sync: SyncId) -> Vec<SyncEvent> {
         self.store().sync(sync).await.unwrap().unwrap().1
     }
 
     /// What the lead's newest sync went through, by name.
     pub async fn story(&self, name: &str) -> Vec<String> {
         let id = self.sync(name).await.sync.id;
-        self.history(id).await.into_iter().map(|entry| entry.what).collect()
+        self.history(id).await.into_iter().map(|entry| entry.kind).collect()
     }
 
     /// A field of the published lead.
@@ -450,7 +450,7 @@ fn listen(app: &App) -> (String, ServerHandle) {
 }
 
 pub fn client() -> reqwest::Client {
-    bigin_sync::outbound::local_client("a test").unwrap()
+    bigin_sync::http_client::local_client("a test").unwrap()
 }
 
 pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {

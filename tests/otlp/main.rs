@@ -157,7 +157,7 @@ async fn a_webhook_and_every_call_is_a_span_and_none_says_anything_of_the_lead()
     }
     let bodies: Vec<u8> = received.iter().flat_map(|(_, _, body)| body.clone()).collect();
     let says = |text: &str| bodies.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(says("bigin-sync") && says("opened") && says("add_tags"));
+    assert!(says("bigin-sync") && says("created") && says("add_tags"));
     let refresh_token = stage.bigin.refresh_token();
     let personal = [
         "ada",

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{is_bad, rivals, text};
-use super::plan::{Act, Fault, LARGE, MINUTE, Op};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -74,6 +74,13 @@ fn may_fail(world: &World) -> bool {
         || plan.profile.hang
         || plan.faults.iter().any(|(op, _, fault)| blames(op, fault))
         || plan.acts.iter().any(|(_, act)| matches!(act, Act::Denied(..)))
+}
+
+/// Two leads may have one phone number and no email, and the look-up of the one comes before the insert of the other is
+/// applied. The guarantee is about one lead, and about leads that share an email.
+fn shares_phones_with_late_inserts(plan: &Plan) -> bool {
+    let is_late = |(op, _, fault): &(Op, _, Fault)| *op == Op::Upsert && matches!(fault, Fault::Late(_));
+    plan.faults.iter().any(is_late) && plan.acts.iter().any(|(_, act)| matches!(act, Act::Duplicate(_)))
 }
 
 /// What is measured of a run, to be compared with its bounds: seconds, calls, records.
@@ -252,7 +259,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
             most_grants: 2 + world.dropped_tokens + faults_of_grants + refused + world.deaths,
             most_in_flight: usize::MAX,
             together: 0,
-            by_phone: !world.plan.profile.lead_id_field,
+            by_phone: !world.plan.profile.lead_id_field && !shares_phones_with_late_inserts(&world.plan),
             region: "GB".to_owned(),
         },
         asked: Vec::new(),

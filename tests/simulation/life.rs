@@ -10,13 +10,13 @@ use actix_web::dev::Service as _;
 use actix_web::test::{self, TestRequest};
 use actix_web::{App as HttpApp, body};
 use bigin_sync::app::{App, Environment};
-use bigin_sync::chance;
 use bigin_sync::clock::{ManualClock, SharedClock, until};
 use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
 use bigin_sync::database::Database;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::http;
-use bigin_sync::outbound::Network;
+use bigin_sync::http_client::Network;
+use bigin_sync::random;
 use bigin_sync::store::{Commits, Ledger, Step, StoreSettings, sqlite};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ struct Player {
 
 /// Plays a plan to its end.
 pub fn play(plan: &Plan) -> Played {
-    chance::seed(plan.seed);
+    random::seed(plan.seed);
     let folder = Folder(folder(plan.seed));
     let world = World::of(plan);
     let settings = settings(plan, &folder.0, &world);
@@ -167,7 +167,7 @@ fn states(settings: &Settings) -> Vec<String> {
         return Vec::new();
     };
     let database = rusqlite::Connection::open(path).unwrap();
-    let sql = "SELECT DISTINCT state, lease IS NOT NULL FROM sync WHERE finished_at IS NULL";
+    let sql = "SELECT DISTINCT state, claim_token IS NOT NULL FROM sync WHERE finished_at IS NULL";
     let mut statement = database.prepare(sql).unwrap();
     let states = statement.query_map([], |row| {
         let (state, is_claimed): (String, bool) = (row.get(0)?, row.get(1)?);

@@ -12,7 +12,7 @@ use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
 use bigin_sync::fake::sanity::{FakeSanity, Kind};
 use bigin_sync::fake::{bigin, sanity};
-use bigin_sync::outbound::{Delivered, NoAnswer, Transport};
+use bigin_sync::http_client::{Delivered, NoAnswer, Transport};
 use bigin_sync::store::Step;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::bigin::answer::{Verdict, judge};
 use crate::bigin::item;
-use crate::domain::failure::{CallError, ItemError, PauseKind, Remote};
-use crate::outbound::Answer;
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceErrorKind};
+use crate::http_client::Answer;
 use std::time::Duration;
 
 fn answer(status: u16, json: Option<Value>) -> Answer {
@@ -32,18 +32,21 @@ fn outline(answer: &Answer) -> String {
         Verdict::Body(_) => "body".to_owned(),
         Verdict::Nothing => "nothing".to_owned(),
         Verdict::TokenRefused => "token refused".to_owned(),
-        Verdict::Refused(_) => "refused".to_owned(),
-        Verdict::Failed(CallError::Unavailable(pause)) => {
-            assert_eq!(pause.remote, Remote::Bigin);
-            let waits = matches!(pause.kind, PauseKind::RateLimited | PauseKind::CreditsUsedUp);
-            assert_eq!(pause.retry_after.is_some(), waits);
-            format!("{:?} {}", pause.kind, pause.code)
+        Verdict::Refused(_) => "rejected".to_owned(),
+        Verdict::Failed(CallError::Service(service_error)) => {
+            assert_eq!(service_error.remote, Remote::Bigin);
+            let waits = matches!(
+                service_error.kind,
+                ServiceErrorKind::RateLimited | ServiceErrorKind::CreditsUsedUp
+            );
+            assert_eq!(service_error.retry_after.is_some(), waits);
+            format!("{:?} {}", service_error.kind, service_error.code)
         }
-        Verdict::Failed(CallError::Unknown { code, retry_after, .. }) => {
+        Verdict::Failed(CallError::Ambiguous { code, retry_after, .. }) => {
             assert!(retry_after.is_some());
-            format!("unknown {code}")
+            format!("ambiguous {code}")
         }
-        Verdict::Failed(CallError::Refused { code, .. }) => format!("refused {code}"),
+        Verdict::Failed(CallError::Rejected { code, .. }) => format!("rejected {code}"),
     }
 }
 
@@ -65,14 +68,22 @@ fn every_answer_is_judged_by_its_body_and_then_by_its_status() {
         // Errors of the whole call.
         (401, error("INVALID_TOKEN"), "token refused"),
         (200, error("INVALID_TOKEN"), "token refused"),
-        (401, error("OAUTH_SCOPE_MISMATCH"), "Refused OAUTH_SCOPE_MISMATCH"),
-        (403, error("NO_PERMISSION"), "Refused NO_PERMISSION"),
-        (400, error("AUTHORIZATION_FAILED"), "Refused AUTHORIZATION_FAILED"),
-        (401, error("AUTHENTICATION_FAILURE"), "Refused AUTHENTICATION_FAILURE"),
-        (403, error("ANYTHING"), "Refused ANYTHING"),
-        (404, error("INVALID_URL_PATTERN"), "Refused INVALID_URL_PATTERN"),
-        (400, error("INVALID_MODULE"), "Refused INVALID_MODULE"),
-        (400, error("INVALID_REQUEST_METHOD"), "Refused INVALID_REQUEST_METHOD"),
+        (401, error("OAUTH_SCOPE_MISMATCH"), "Unauthorized OAUTH_SCOPE_MISMATCH"),
+        (403, error("NO_PERMISSION"), "Unauthorized NO_PERMISSION"),
+        (400, error("AUTHORIZATION_FAILED"), "Unauthorized AUTHORIZATION_FAILED"),
+        (
+            401,
+            error("AUTHENTICATION_FAILURE"),
+            "Unauthorized AUTHENTICATION_FAILURE",
+        ),
+        (403, error("ANYTHING"), "Unauthorized ANYTHING"),
+        (404, error("INVALID_URL_PATTERN"), "Unauthorized INVALID_URL_PATTERN"),
+        (400, error("INVALID_MODULE"), "Unauthorized INVALID_MODULE"),
+        (
+            400,
+            error("INVALID_REQUEST_METHOD"),
+            "Unauthorized INVALID_REQUEST_METHOD",
+        ),
         (429, error("TOO_MANY_REQUESTS"), "RateLimited TOO_MANY_REQUESTS"),
         (400, error("TOO_MANY_REQUESTS"), "RateLimited TOO_MANY_REQUESTS"),
         (429, error("WHATEVER"), "RateLimited WHATEVER"),
@@ -94,32 +105,32 @@ fn every_answer_is_judged_by_its_body_and_then_by_its_status() {
             said("TOO_MANY_REQUESTS", "number of requests for the 24 hour period"),
             "CreditsUsedUp TOO_MANY_REQUESTS",
         ),
-        (400, error("LIMIT_EXCEEDED"), "refused"),
-        (500, error("INTERNAL_ERROR"), "unknown INTERNAL_ERROR"),
-        (400, error("INTERNAL_ERROR"), "unknown INTERNAL_ERROR"),
-        (503, error("SOMETHING"), "unknown SOMETHING"),
-        (400, error("RECORD_LOCKED"), "unknown RECORD_LOCKED"),
-        (400, error("MANDATORY_NOT_FOUND"), "refused"),
-        (400, error("REQUIRED_PARAM_MISSING"), "refused"),
-        (400, error("PATTERN_NOT_MATCHED"), "refused"),
-        (400, error("INVALID_DATA"), "refused"),
-        (200, error("INVALID_DATA"), "refused"),
-        (400, error("ada@example.org"), "refused"),
-        (413, Some(json!({})), "refused"),
+        (400, error("LIMIT_EXCEEDED"), "rejected"),
+        (500, error("INTERNAL_ERROR"), "ambiguous INTERNAL_ERROR"),
+        (400, error("INTERNAL_ERROR"), "ambiguous INTERNAL_ERROR"),
+        (503, error("SOMETHING"), "ambiguous SOMETHING"),
+        (400, error("RECORD_LOCKED"), "ambiguous RECORD_LOCKED"),
+        (400, error("MANDATORY_NOT_FOUND"), "rejected"),
+        (400, error("REQUIRED_PARAM_MISSING"), "rejected"),
+        (400, error("PATTERN_NOT_MATCHED"), "rejected"),
+        (400, error("INVALID_DATA"), "rejected"),
+        (200, error("INVALID_DATA"), "rejected"),
+        (400, error("ada@example.org"), "rejected"),
+        (413, Some(json!({})), "rejected"),
         // Not Bigin speaking.
-        (413, None, "refused HTTP 413"),
-        (414, None, "refused HTTP 414"),
-        (502, None, "unknown HTTP 502"),
-        (500, Some(json!({})), "unknown HTTP 500"),
-        (404, None, "unknown HTTP 404"),
-        (404, Some(json!({"message": "no such route"})), "unknown HTTP 404"),
-        (401, None, "unknown HTTP 401"),
-        (401, Some(json!({"message": "log in"})), "unknown HTTP 401"),
-        (403, Some(json!("blocked")), "unknown HTTP 403"),
-        (200, None, "unknown HTTP 200"),
-        (302, None, "unknown HTTP 302"),
-        (408, error("X"), "unknown X"),
-        (503, error("ada@example.org"), "unknown HTTP 503"),
+        (413, None, "rejected HTTP 413"),
+        (414, None, "rejected HTTP 414"),
+        (502, None, "ambiguous HTTP 502"),
+        (500, Some(json!({})), "ambiguous HTTP 500"),
+        (404, None, "ambiguous HTTP 404"),
+        (404, Some(json!({"message": "no such route"})), "ambiguous HTTP 404"),
+        (401, None, "ambiguous HTTP 401"),
+        (401, Some(json!({"message": "log in"})), "ambiguous HTTP 401"),
+        (403, Some(json!("blocked")), "ambiguous HTTP 403"),
+        (200, None, "ambiguous HTTP 200"),
+        (302, None, "ambiguous HTTP 302"),
+        (408, error("X"), "ambiguous X"),
+        (503, error("ada@example.org"), "ambiguous HTTP 503"),
     ];
     for (status, body, expected) in cases {
         let label = format!("{status} {body:?}");
@@ -231,7 +242,7 @@ fn a_refused_record_is_told_in_words_for_editors() {
     ];
     for (item, expected) in cases {
         match item::judge(&item, StatusCode::ACCEPTED, false) {
-            Err(ItemError::Refused { reason, .. }) => assert_eq!(reason, expected, "{item}"),
+            Err(ItemError::Rejected { reason, .. }) => assert_eq!(reason, expected, "{item}"),
             other => panic!("{item}: {other:?}"),
         }
     }
@@ -240,30 +251,30 @@ fn a_refused_record_is_told_in_words_for_editors() {
 #[test]
 fn service_is_told_from_record_by_the_code() {
     let cases = [
-        ("LIMIT_EXCEEDED", 400, PauseKind::RateLimited),
-        ("TOO_MANY_REQUESTS", 207, PauseKind::RateLimited),
-        ("INTERNAL_ERROR", 200, PauseKind::Down),
-        ("INTERNAL_SERVER_ERROR", 500, PauseKind::Down),
-        ("NO_PERMISSION", 207, PauseKind::Refused),
-        ("OAUTH_SCOPE_MISMATCH", 207, PauseKind::Refused),
+        ("LIMIT_EXCEEDED", 400, ServiceErrorKind::RateLimited),
+        ("TOO_MANY_REQUESTS", 207, ServiceErrorKind::RateLimited),
+        ("INTERNAL_ERROR", 200, ServiceErrorKind::Unavailable),
+        ("INTERNAL_SERVER_ERROR", 500, ServiceErrorKind::Unavailable),
+        ("NO_PERMISSION", 207, ServiceErrorKind::Unauthorized),
+        ("OAUTH_SCOPE_MISMATCH", 207, ServiceErrorKind::Unauthorized),
     ];
     for (code, status, kind) in cases {
         let status = StatusCode::from_u16(status).unwrap();
         let judged = item::judge(&failed(code, json!({})), status, true).map(|_| ());
-        let Err(ItemError::ServiceRefused { pause }) = &judged else {
+        let Err(ItemError::Service { error: service_error }) = &judged else {
             panic!("{code}: {judged:?}");
         };
-        assert_eq!((pause.kind, pause.code.as_str()), (kind, code));
+        assert_eq!((service_error.kind, service_error.code.as_str()), (kind, code));
         let all = |judged: Vec<Result<(), ItemError>>| item::unless_service_refused(judged);
         assert_eq!(
             all(vec![judged.clone(), judged.clone()]),
-            Err(CallError::Unavailable(pause.clone())),
+            Err(CallError::Service(service_error.clone())),
             "two for the same reason are the service"
         );
         for mixed in [
             vec![judged.clone()],
             vec![judged.clone(), Ok(())],
-            vec![judged.clone(), Err(ItemError::Gone)],
+            vec![judged.clone(), Err(ItemError::ContactGone)],
         ] {
             assert_eq!(all(mixed.clone()), Ok(mixed));
         }
@@ -279,7 +290,7 @@ fn what_passes_is_tried_later() {
     ];
     for (code, status) in cases {
         let status = StatusCode::from_u16(status).unwrap();
-        let later = ItemError::Later { code: code.to_owned() };
+        let later = ItemError::Retry { code: code.to_owned() };
         assert_eq!(
             item::judge(&failed(code, json!({})), status, true),
             Err(later),
@@ -288,10 +299,10 @@ fn what_passes_is_tried_later() {
     }
     let bare = json!({});
     let no_code = item::judge(&bare, StatusCode::OK, true);
-    assert!(matches!(no_code, Err(ItemError::Later { .. })));
+    assert!(matches!(no_code, Err(ItemError::Retry { .. })));
     let sure = failed("INVALID_DATA", json!({"api_name": "Email"}));
     let sure = item::judge(&sure, StatusCode::INTERNAL_SERVER_ERROR, false);
-    assert!(matches!(sure, Err(ItemError::Refused { .. })));
+    assert!(matches!(sure, Err(ItemError::Rejected { .. })));
 }
 
 #[test]
@@ -308,9 +319,9 @@ fn a_contact_that_is_gone_is_told_from_a_bad_field() {
     ];
     for (item, gone) in cases {
         let judged = item::judge(&item, StatusCode::BAD_REQUEST, true);
-        assert_eq!(judged == Err(ItemError::Gone), gone, "{item}");
+        assert_eq!(judged == Err(ItemError::ContactGone), gone, "{item}");
         let judged = item::judge(&item, StatusCode::BAD_REQUEST, false);
-        assert_ne!(judged, Err(ItemError::Gone), "{item}: no id was sent");
+        assert_ne!(judged, Err(ItemError::ContactGone), "{item}: no id was sent");
     }
 }
 

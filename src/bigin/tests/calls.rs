@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::bigin::{Found, Upserted};
-use crate::domain::failure::{CallError, ItemError, PauseKind};
+use crate::domain::failure::{CallError, ItemError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, Record};
 
@@ -29,7 +29,7 @@ fn gone(id: &str) -> Value {
 
 pub(super) fn unknown_code<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {
     match result {
-        Err(CallError::Unknown { code, .. }) => code,
+        Err(CallError::Ambiguous { code, .. }) => code,
         other => panic!("not unknown: {other:?}"),
     }
 }
@@ -51,7 +51,7 @@ async fn an_upsert_sends_the_records_and_reads_one_result_for_each() {
         action,
     };
     assert_eq!(results[0], Ok(upserted("7618134000000646043", Action::Insert)));
-    assert!(matches!(&results[1], Err(ItemError::Refused { code, .. }) if code == "INVALID_DATA"));
+    assert!(matches!(&results[1], Err(ItemError::Rejected { code, .. }) if code == "INVALID_DATA"));
     assert_eq!(results[2], Ok(upserted("11", Action::Update)));
 
     let sent = &world.server.requests("/bigin/v2/Contacts/upsert")[0];
@@ -96,7 +96,7 @@ async fn an_update_goes_by_id_and_finds_out_who_is_gone() {
         contact: id("1"),
         action: Action::Update,
     };
-    assert_eq!(results, [Ok(updated), Err(ItemError::Gone)]);
+    assert_eq!(results, [Ok(updated), Err(ItemError::ContactGone)]);
     let sent = &world.server.requests("/bigin/v2/Contacts")[0];
     assert_eq!(sent.method, "PUT");
     assert_eq!(
@@ -116,10 +116,13 @@ async fn tags_are_matched_by_id_and_else_by_order() {
     let world = World::new(move |_| Reply::Json(200, data.clone())).await;
     let contacts = [id("3"), id("2"), id("1"), id("4"), id("2")];
     let results = world.bigin().add_tags(&contacts, DEADLINE).await.unwrap();
-    let locked = Err(ItemError::Later {
+    let locked = Err(ItemError::Retry {
         code: "RECORD_LOCKED".to_owned(),
     });
-    assert_eq!(results, [Ok(()), locked.clone(), Ok(()), Err(ItemError::Gone), locked]);
+    assert_eq!(
+        results,
+        [Ok(()), locked.clone(), Ok(()), Err(ItemError::ContactGone), locked]
+    );
 
     let sent = &world.server.requests("/bigin/v1/Contacts/actions/add_tags")[0];
     assert_eq!((sent.method.as_str(), sent.body.as_str()), ("POST", ""));
@@ -138,10 +141,10 @@ async fn a_single_contact_may_be_gone_without_any_data() {
     let bigin = world.bigin();
     assert_eq!(
         bigin.add_tags(&[id("4")], DEADLINE).await.unwrap(),
-        [Err(ItemError::Gone)]
+        [Err(ItemError::ContactGone)]
     );
     let two = bigin.add_tags(&[id("4"), id("5")], DEADLINE).await;
-    assert!(matches!(two, Err(CallError::Refused { code, .. }) if code == "INVALID_DATA"));
+    assert!(matches!(two, Err(CallError::Rejected { code, .. }) if code == "INVALID_DATA"));
 }
 
 #[tokio::test]
@@ -207,10 +210,10 @@ async fn trouble_on_the_way_is_told_apart() {
     let bigin = world.bigin();
     assert_eq!(unknown_code(call(&bigin).await), "connection lost");
     match bigin.upsert(&[record("Ada")], &[], DEADLINE).await {
-        Err(CallError::Unavailable(pause)) => {
+        Err(CallError::Service(service_error)) => {
             assert_eq!(
-                (pause.kind, pause.retry_after),
-                (PauseKind::RateLimited, Some(Duration::from_secs(9)))
+                (service_error.kind, service_error.retry_after),
+                (ServiceErrorKind::RateLimited, Some(Duration::from_secs(9)))
             );
         }
         other => panic!("{other:?}"),
@@ -222,8 +225,11 @@ async fn trouble_on_the_way_is_told_apart() {
         ..world.settings()
     };
     match call(&world.bigin_with(settings)).await {
-        Err(CallError::Unavailable(pause)) => {
-            assert_eq!((pause.kind, pause.code.as_str()), (PauseKind::Down, "connect"))
+        Err(CallError::Service(service_error)) => {
+            assert_eq!(
+                (service_error.kind, service_error.code.as_str()),
+                (ServiceErrorKind::Unavailable, "connect")
+            )
         }
         other => panic!("{other:?}"),
     }
@@ -244,7 +250,7 @@ async fn no_call_is_made_for_nothing_or_for_too_much() {
     let many = vec![record("Ada"); 101];
     assert!(matches!(
         bigin.upsert(&many, &[], DEADLINE).await,
-        Err(CallError::Refused { .. })
+        Err(CallError::Rejected { .. })
     ));
     assert_eq!(world.grants(), 0);
 }

@@ -1,9 +1,9 @@
 //! Tests of the Bigin client against a server that answers canned text.
 
 mod answers;
+mod arbitrary_json;
 mod calls;
-mod odd;
-mod strange;
+mod malformed;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -17,9 +17,9 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{Bigin, Settings, TokenVault, VaultError};
-use crate::canned::{Canned, Reply, Request};
 use crate::clock::{ManualClock, SharedClock};
-use crate::outbound::Calls;
+use crate::http_client::Calls;
+use crate::testing::stub_server::{Reply, Request, StubServer};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -121,7 +121,7 @@ impl Zoho {
 
 /// A client, the server it calls, and everything around them.
 struct World {
-    server: Canned,
+    server: StubServer,
     zoho: Arc<Zoho>,
     clock: Arc<ManualClock>,
     vault: Arc<MemoryVault>,
@@ -132,7 +132,7 @@ impl World {
         let zoho = Arc::new(Zoho::default());
         let also = Arc::clone(&zoho);
         Self {
-            server: Canned::start(move |request| also.answer(request).unwrap_or_else(|| answer(request))).await,
+            server: StubServer::start(move |request| also.answer(request).unwrap_or_else(|| answer(request))).await,
             zoho,
             clock: Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap())),
             vault: Arc::default(),
@@ -161,7 +161,7 @@ impl World {
     }
 
     fn bigin_with(&self, settings: Settings) -> Bigin {
-        let http = crate::outbound::client("test", &[&self.server.url]).unwrap();
+        let http = crate::http_client::client("test", &[&self.server.url]).unwrap();
         let clock: SharedClock = self.clock.clone();
         let calls = Calls::new(clock.clone(), Arc::default());
         Bigin::new(settings, http, calls, clock, self.vault.clone())

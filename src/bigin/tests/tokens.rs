@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 
-fn pause(result: Result<(), CallError>) -> Pause {
+fn service_error(result: Result<(), CallError>) -> ServiceError {
     match result {
-        Err(CallError::Unavailable(pause)) => pause,
+        Err(CallError::Service(service_error)) => service_error,
         other => panic!("not a pause: {other:?}"),
     }
 }
@@ -71,9 +71,12 @@ async fn a_fresh_token_that_is_refused_at_once_trips() {
     let world = World::of_tokens().await;
     world.zoho.refuses_all.store(true, Ordering::SeqCst);
     let bigin = world.bigin();
-    let pause = pause(call(&bigin).await);
-    assert_eq!((pause.remote, pause.kind), (Remote::Bigin, PauseKind::Refused));
-    assert_eq!(pause.code, "INVALID_TOKEN");
+    let service_error = service_error(call(&bigin).await);
+    assert_eq!(
+        (service_error.remote, service_error.kind),
+        (Remote::Bigin, ServiceErrorKind::Unauthorized)
+    );
+    assert_eq!(service_error.code, "INVALID_TOKEN");
     assert_eq!(world.grants(), 2);
     // The next probe costs one more, and no two.
     call(&bigin).await.unwrap_err();
@@ -191,9 +194,12 @@ async fn the_tenth_grant_in_ten_minutes_waits_for_the_first_to_fall_out() {
         world.zoho.refuse(token);
         world.clock.advance(Duration::from_secs(10));
     }
-    let pause = pause(call(&bigin).await);
-    assert_eq!((pause.remote, pause.kind), (Remote::Token, PauseKind::TokenThrottled));
-    assert_eq!(pause.retry_after, Some(Duration::from_secs(510)));
+    let service_error = service_error(call(&bigin).await);
+    assert_eq!(
+        (service_error.remote, service_error.kind),
+        (Remote::Token, ServiceErrorKind::TokenRateLimited)
+    );
+    assert_eq!(service_error.retry_after, Some(Duration::from_secs(510)));
     assert_eq!(world.grants(), 9);
     // A restart knows of them too.
     call(&world.bigin()).await.unwrap_err();
@@ -205,16 +211,19 @@ async fn the_tenth_grant_in_ten_minutes_waits_for_the_first_to_fall_out() {
 
 #[tokio::test]
 async fn refused_credentials_are_asked_again_and_cost_no_grant() {
-    let server = Canned::start(|_| Reply::Json(200, json!({"error": "invalid_code"}))).await;
+    let server = StubServer::start(|_| Reply::Json(200, json!({"error": "invalid_code"}))).await;
     let world = World {
         server,
         ..World::of_tokens().await
     };
     let bigin = world.bigin();
     for _ in 0..12 {
-        let pause = pause(call(&bigin).await);
-        assert_eq!((pause.remote, pause.kind), (Remote::Token, PauseKind::Refused));
-        assert!(pause.message.contains("BIGIN_REFRESH_TOKEN"));
+        let service_error = service_error(call(&bigin).await);
+        assert_eq!(
+            (service_error.remote, service_error.kind),
+            (Remote::Token, ServiceErrorKind::Unauthorized)
+        );
+        assert!(service_error.message.contains("BIGIN_REFRESH_TOKEN"));
     }
     assert!(world.vault.grants.lock().unwrap().is_empty());
 }
@@ -222,12 +231,15 @@ async fn refused_credentials_are_asked_again_and_cost_no_grant() {
 #[tokio::test]
 async fn a_lost_answer_of_the_token_endpoint_counts_as_a_grant() {
     let world = World {
-        server: Canned::start(|_| Reply::Lost).await,
+        server: StubServer::start(|_| Reply::Lost).await,
         ..World::of_tokens().await
     };
     let bigin = world.bigin();
-    let pause = pause(call(&bigin).await);
-    assert_eq!((pause.kind, pause.code.as_str()), (PauseKind::Down, "connection lost"));
+    let service_error = service_error(call(&bigin).await);
+    assert_eq!(
+        (service_error.kind, service_error.code.as_str()),
+        (ServiceErrorKind::Unavailable, "connection lost")
+    );
     assert_eq!(world.vault.grants.lock().unwrap().len(), 1);
 }
 
@@ -236,7 +248,7 @@ async fn the_api_address_comes_with_the_token_and_must_be_safe() {
     let cases = [("http://api.example", "no_api_domain"), ("", "no_api_domain")];
     for (domain, code) in cases {
         let body = json!({"access_token": "t", "api_domain": domain, "expires_in": 3600});
-        let server = Canned::start(move |_| Reply::Json(200, body.clone())).await;
+        let server = StubServer::start(move |_| Reply::Json(200, body.clone())).await;
         let world = World {
             server,
             ..World::of_tokens().await
@@ -245,10 +257,10 @@ async fn the_api_address_comes_with_the_token_and_must_be_safe() {
             api_domain: None,
             ..world.settings()
         };
-        let pause = pause(call(&world.bigin_with(settings)).await);
+        let service_error = service_error(call(&world.bigin_with(settings)).await);
         assert_eq!(
-            (pause.kind, pause.code.as_str()),
-            (PauseKind::Refused, code),
+            (service_error.kind, service_error.code.as_str()),
+            (ServiceErrorKind::Unauthorized, code),
             "{domain:?}"
         );
     }
@@ -256,10 +268,10 @@ async fn the_api_address_comes_with_the_token_and_must_be_safe() {
 
 #[tokio::test]
 async fn the_token_knows_where_it_is_to_be_used() {
-    let api = Canned::start(|_| Reply::Text(204, "")).await;
+    let api = StubServer::start(|_| Reply::Text(204, "")).await;
     let body = json!({"access_token": "t", "api_domain": api.url.as_str(), "expires_in": 3600});
     let world = World {
-        server: Canned::start(move |_| Reply::Json(200, body.clone())).await,
+        server: StubServer::start(move |_| Reply::Json(200, body.clone())).await,
         ..World::of_tokens().await
     };
     let settings = || Settings {
@@ -295,7 +307,7 @@ async fn a_caller_that_gives_up_does_not_stop_the_refresh() {
     let bigin = world.bigin();
     let held = world.vault.gate.lock().await;
     let hurried = bigin.find_by_phone(&["1".to_owned()], Duration::from_millis(5)).await;
-    assert_eq!(pause(hurried.map(|_| ())).code, "timeout");
+    assert_eq!(service_error(hurried.map(|_| ())).code, "timeout");
     drop(held);
     call(&bigin).await.unwrap();
     assert_eq!(world.grants(), 1);
@@ -314,7 +326,7 @@ async fn calls_beyond_the_permits_wait_their_turn() {
     }
     let held = bigin.permits.acquire().await.unwrap();
     let late = bigin.find_by_phone(&["1".to_owned()], Duration::from_millis(5)).await;
-    assert_eq!(pause(late.map(|_| ())).code, "busy");
+    assert_eq!(service_error(late.map(|_| ())).code, "busy");
     drop(held);
     call(&bigin).await.unwrap();
 }

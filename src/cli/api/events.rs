@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Api, ApiError, PATIENCE};
-use crate::outbound::{self, NoAnswer};
+use crate::http_client::{self, NoAnswer};
 
 /// The service says something every 15 seconds; who is silent for so long is gone.
 const SILENCE: Duration = Duration::from_secs(40);
@@ -45,7 +45,7 @@ impl Api {
         // The time limit is of the head alone: the body takes as long as there is something to watch.
         let response = match tokio::time::timeout(PATIENCE, request().send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unanswered(&outbound::no_answer(error), PATIENCE)),
+            Ok(Err(error)) => return Err(self.unanswered(&http_client::no_answer(error), PATIENCE)),
             Err(_) => return Err(self.unanswered(&NoAnswer::TIMEOUT, PATIENCE)),
         };
         let content = response.headers().get("content-type");

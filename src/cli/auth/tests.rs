@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::canned::{Canned, Reply};
+use crate::testing::stub_server::{Reply, StubServer};
 
 async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usize) {
     let (mut servers, mut accounts) = (Vec::new(), Vec::new());
     for (answer, (name, _)) in answers.iter().cloned().zip(data_centers()) {
-        let server = Canned::start(move |_| Reply::Json(200, answer.clone())).await;
+        let server = StubServer::start(move |_| Reply::Json(200, answer.clone())).await;
         accounts.push((Some(name), server.url.clone()));
         servers.push(server);
     }

@@ -12,26 +12,26 @@ use tokio::sync::watch;
 
 use self::checker::Verdict;
 use self::child::{Log, Service};
-use self::observe::{Api, Seen};
+use self::fixtures::Cast;
 use self::progress::Progress;
-use self::stories::Cast;
-use super::api::Sync;
+use self::watcher::{Api, Seen};
+use super::api::SyncJob;
 use crate::clock::{SharedClock, SystemClock, until};
 use crate::config::parse_duration;
 use crate::domain::lead::REQUESTED;
 use crate::fake::bigin::FakeBigin;
 use crate::fake::sanity::FakeSanity;
-use crate::outbound;
+use crate::http_client;
 
 pub mod checker;
 mod child;
-mod evidence;
-mod observe;
+mod fakes;
+mod fixtures;
 mod progress;
+mod recorder;
 mod report;
-mod script;
-mod stand_ins;
-mod stories;
+mod scenario;
+mod watcher;
 
 /// The demo ends within a minute, which leaves so much for the leads.
 const CURTAIN: Duration = Duration::from_secs(50);
@@ -98,7 +98,7 @@ impl Stage {
         {
             let mut crm = bigin.model();
             crm.switches.latency = LATENCY;
-            stories::settle_contacts(&mut crm);
+            fixtures::settle_contacts(&mut crm);
         }
         Ok(Self {
             clock,
@@ -137,7 +137,7 @@ impl Stage {
 
     /// The leads that are asked for at the beginning: all but the two whose webhooks are to fail.
     fn asked_at_once(&self) -> impl Iterator<Item = &str> {
-        let later = |id: &&str| ![stories::LOST, stories::DOWN].contains(id);
+        let later = |id: &&str| ![fixtures::LOST, fixtures::DOWN].contains(id);
         let crowd_first = self.cast.crowd.iter().chain(&self.cast.told);
         crowd_first.map(|lead| lead.id.as_str()).filter(later)
     }
@@ -152,7 +152,7 @@ impl Stage {
         let lake = self.sanity.model();
         let settled = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
         let mut leads = self.cast.all();
-        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(Sync::is_over)
+        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(SyncJob::is_over)
     }
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
     let stopped = stop_signal()?;
     if options.stand_ins {
         return tokio::select! {
-            result = stand_ins::play() => result,
+            result = fakes::play() => result,
             () = stopped => Ok(()),
         };
     }
@@ -189,14 +189,14 @@ async fn run(options: &Options, log: &Log, end: &OnceCell<Vec<Verdict>>) -> anyh
     let _deliveries = Deliveries::start(Arc::clone(&stage.sanity));
 
     let api = Api {
-        client: outbound::local_client("bigin-sync demo")?,
+        client: http_client::local_client("bigin-sync demo")?,
         url: service.url(),
         token: ADMIN_TOKEN.to_owned(),
     };
     let progress = Progress::new(&stage.cast, stage.tag_delay, clock);
     let (tell, seen) = watch::channel(Seen::default());
-    let watching = observe::observe(&api, &progress, tell);
-    let playing = script::play(&stage, &mut service, &progress, seen.clone());
+    let watching = watcher::watch(&api, &progress, tell);
+    let playing = scenario::play(&stage, &mut service, &progress, seen.clone());
     tokio::select! {
         ended = tokio::time::timeout(CURTAIN, playing) => match ended {
             Ok(played) => played?,
@@ -206,7 +206,7 @@ async fn run(options: &Options, log: &Log, end: &OnceCell<Vec<Verdict>>) -> anyh
     }
     progress.finish();
 
-    let evidence = evidence::collect(&stage, &api, folder.path(), log).await;
+    let evidence = recorder::collect(&stage, &api, folder.path(), log).await;
     let verdicts = end.get_or_init(|| checker::judge(&evidence));
     report::report(&stage, &evidence, &seen.borrow(), verdicts);
     report::took(until(started, stage.clock.now()));
@@ -221,7 +221,7 @@ async fn run(options: &Options, log: &Log, end: &OnceCell<Vec<Verdict>>) -> anyh
 async fn keep(stage: &Stage, api: &Api) -> anyhow::Result<()> {
     let (tell, _seen) = watch::channel(Seen::default());
     let progress = Progress::lines(&stage.cast, stage.tag_delay, SharedClock::clone(&stage.clock));
-    observe::observe(api, &progress, tell).await
+    watcher::watch(api, &progress, tell).await
 }
 
 fn judged(verdicts: &[Verdict]) -> anyhow::Result<()> {

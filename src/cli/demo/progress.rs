@@ -8,10 +8,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use jiff::Timestamp;
 
-use super::observe::Seen;
-use super::stories::{CROWD, Cast, Lead, others};
-use crate::cli::api::Sync;
-use crate::cli::bars::{self, Look};
+use super::fixtures::{CROWD, Cast, Lead, others};
+use super::watcher::Seen;
+use crate::cli::api::SyncJob;
+use crate::cli::progress::{self, Look};
 use crate::clock::{SharedClock, until};
 
 /// What a row shows that nobody works on.
@@ -137,7 +137,7 @@ impl Row {
     }
 
     fn look(&self, seen: &Seen) -> Look {
-        let syncs: Vec<&Sync> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
+        let syncs: Vec<&SyncJob> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
         let mut look = match (self.leads.as_slice(), syncs.as_slice()) {
             ([_], [sync]) => Look::of(sync),
             (_, []) => Look::plain(self.before),
@@ -145,7 +145,7 @@ impl Row {
         };
         if !seen.up && !syncs.iter().all(|sync| sync.is_over()) {
             look.text = DEAD.to_owned();
-            look.template = bars::PLAIN;
+            look.template = progress::PLAIN;
             look.tag = None;
         }
         look

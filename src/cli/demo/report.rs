@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::checker::{Evidence, Verdict};
-use super::observe::{Api, Seen};
-use super::stories::Lead;
-use super::{Stage, stories};
+use super::fixtures::Lead;
+use super::watcher::{Api, Seen};
+use super::{Stage, fixtures};
 use crate::domain::lead::REQUESTED;
 use crate::fake::bigin::{Action, CallKind, Change};
 use crate::fake::sanity::{By, Document};
@@ -107,8 +107,8 @@ fn crowd(stage: &Stage, evidence: &Evidence, seen: &Seen) -> [String; 5] {
         .map(|contact| upserts(evidence, Some(contact)))
         .sum();
     [
-        stories::others(crowd.len()),
-        stories::CROWD.to_owned(),
+        fixtures::others(crowd.len()),
+        fixtures::CROWD.to_owned(),
         tally(crowd.iter().map(|lead| ends(evidence, &lead.id)).collect()),
         tally(
             crowd
@@ -246,21 +246,21 @@ fn changes_into(evidence: &Evidence, by: By, wanted: &str) -> usize {
 fn sums(ledger: &Ledger) {
     line(format!(
         "  webhooks  {} accepted = {} opened a sync + {} joined one + {} repeated",
-        ledger.accepted, ledger.opened_by_webhook, ledger.joined_by_webhook, ledger.repeats
+        ledger.accepted, ledger.created_by_webhook, ledger.coalesced_by_webhook, ledger.duplicates
     ));
     line(format!(
         "  syncs     {} opened   = {} sent + {} failed + {} lead deleted + {} cancelled + {} in progress",
-        ledger.opened, ledger.sent, ledger.failed, ledger.lead_deleted, ledger.cancelled, ledger.in_progress
+        ledger.created, ledger.sent, ledger.failed, ledger.lead_deleted, ledger.cancelled, ledger.in_progress
     ));
     line(format!(
         "            of these {} by webhook, {} by reconciliation, {} by a person",
-        ledger.opened_by_webhook, ledger.opened_by_reconciliation, ledger.opened_by_person
+        ledger.created_by_webhook, ledger.created_by_reconciliation, ledger.created_manually
     ));
 }
 
 /// What there is to play with.
 pub(super) fn invite(stage: &Stage, api: &Api) {
-    let (sanity, lead) = (&stage.sanity, stories::NEW);
+    let (sanity, lead) = (&stage.sanity, fixtures::NEW);
     line("\nEverything stays up until Ctrl-C, and webhooks go on being delivered.");
     line(format!("  bigin-sync   {}    ADMIN_TOKEN {}", api.url, api.token));
     line(format!(

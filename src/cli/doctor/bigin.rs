@@ -7,7 +7,7 @@ use super::finding::{Finding, Group, Outcome};
 use super::{PATIENCE, Patient};
 use crate::bigin::exchange::Organisation;
 use crate::cli::api::plain;
-use crate::domain::failure::{self, CallError, ItemError, Pause, PauseKind, Remote};
+use crate::domain::failure::{self, CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{OrgFields, Record};
 
@@ -107,9 +107,9 @@ pub(super) fn denied(check: &'static str, scope: &str, error: &CallError, why: &
 /// What failed, without the name of the service before it.
 pub(super) fn sentence(error: &CallError) -> String {
     match error {
-        CallError::Unavailable(Pause { message, code, .. })
-        | CallError::Unknown { message, code, .. }
-        | CallError::Refused { message, code } => failure::sentence(code, message),
+        CallError::Service(ServiceError { message, code, .. })
+        | CallError::Ambiguous { message, code, .. }
+        | CallError::Rejected { message, code } => failure::sentence(code, message),
     }
 }
 
@@ -119,7 +119,7 @@ async fn silence(patient: &Patient) -> Option<Finding> {
     let since = now.saturating_sub(GRANT_WINDOW).ok()?;
     let tokens = patient.vault.tokens(since).await.ok()??;
     let open = tokens.breaker.open?;
-    let silent = open.kind == PauseKind::TokenThrottled && open.until > now;
+    let silent = open.kind == ServiceErrorKind::TokenRateLimited && open.until > now;
     silent.then(|| throttled(&format!("until {}", open.until.strftime("%H:%M UTC"))))
 }
 
@@ -137,12 +137,12 @@ fn throttled(until: &str) -> Finding {
 fn no_access(patient: &Patient, error: &CallError) -> Finding {
     let settings = &patient.settings.bigin;
     let accounts = settings.accounts_url.host_str().unwrap_or_default();
-    let CallError::Unavailable(pause) = error else {
+    let CallError::Service(service_error) = error else {
         let todo = "see whether Bigin can be reached from this machine, and look again in a minute";
         return Finding::failed(Group::Bigin, "token", sentence(error), "no lead can be sent", todo);
     };
     let failed = |what: String, why: &str, todo: &str| Finding::failed(Group::Bigin, "token", what, why, todo);
-    match (pause.remote, pause.code.as_str(), pause.kind) {
+    match (service_error.remote, service_error.code.as_str(), service_error.kind) {
         (Remote::Token, "invalid_code", _) => failed(
             format!("{accounts} refuses BIGIN_REFRESH_TOKEN (invalid_code)"),
             "it was revoked, mistyped, is of another data centre or client, or was pushed out by the user's twenty newer ones",
@@ -158,13 +158,13 @@ fn no_access(patient: &Patient, error: &CallError) -> Finding {
             "it was mistyped or made anew; it differs per data centre",
             "copy the secret from Zoho's API console again",
         ),
-        (Remote::Token, _, PauseKind::TokenThrottled) => throttled("for ten quiet minutes"),
+        (Remote::Token, _, ServiceErrorKind::TokenRateLimited) => throttled("for ten quiet minutes"),
         (Remote::Token, "no_api_domain", _) => failed(
             sentence(error),
             "nobody knows where Bigin's API is",
             "set BIGIN_API_DOMAIN, for example to https://www.zohoapis.eu",
         ),
-        (Remote::Token, _, PauseKind::Down) => failed(
+        (Remote::Token, _, ServiceErrorKind::Unavailable) => failed(
             sentence(error),
             "without an access token no lead is sent",
             "see that this machine reaches Zoho by https, and that BIGIN_ACCOUNTS_URL, where it is set, is right",
@@ -172,12 +172,12 @@ fn no_access(patient: &Patient, error: &CallError) -> Finding {
         (_, "INVALID_TOKEN" | "INVALID_URL_PATTERN", _) => failed(
             format!(
                 "Bigin does not take a token that {accounts} has just granted ({})",
-                pause.code
+                service_error.code
             ),
             "the token and the address of the API are of different data centres",
             "set BIGIN_DATA_CENTER to where your Bigin is, and take BIGIN_API_DOMAIN away where it is set",
         ),
-        (_, _, PauseKind::CreditsUsedUp) => failed(
+        (_, _, ServiceErrorKind::CreditsUsedUp) => failed(
             sentence(error),
             "no lead is sent until they are free again",
             "wait, or buy more; what else uses the API of this organisation?",
@@ -217,7 +217,7 @@ async fn contacts(patient: &Patient) -> Finding {
     let nobody = ContactId::parse(NO_CONTACT).map(|contact| (contact, record));
     let tried = patient.bigin.update(nobody.as_slice(), PATIENCE).await;
     match tried.as_deref() {
-        Ok([Err(ItemError::Gone)]) => Finding::ok(Group::Bigin, "scope contacts", "contacts may be written"),
+        Ok([Err(ItemError::ContactGone)]) => Finding::ok(Group::Bigin, "scope contacts", "contacts may be written"),
         // Refused for what it says, which comes after the right to say it.
         Ok(_) => Finding::ok(
             Group::Bigin,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Patient;
 use super::finding::{Finding, Group};
-use super::vault::waiting;
+use super::token_cache::waiting;
 use crate::clock::until;
 use crate::database::Database;
 use crate::store::inspect::{self, Condition};

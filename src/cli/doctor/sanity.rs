@@ -3,7 +3,7 @@
 use super::bigin::sentence;
 use super::finding::{Finding, Group};
 use super::{PATIENCE, Patient};
-use crate::domain::failure::{CallError, PauseKind};
+use crate::domain::failure::{CallError, ServiceErrorKind};
 use crate::domain::lead::LeadId;
 
 /// Without these nothing can be asked of Sanity.
@@ -73,7 +73,8 @@ pub(super) async fn look(patient: &Patient) -> (Vec<Finding>, Vec<LeadId>) {
 }
 
 fn refused(check: &'static str, error: &CallError, why: &str) -> Finding {
-    let is_denied = matches!(error, CallError::Unavailable(pause) if pause.kind == PauseKind::Refused);
+    let is_denied =
+        matches!(error, CallError::Service(service_error) if service_error.kind == ServiceErrorKind::Unauthorized);
     let todo = match is_denied {
         // The sentence itself says what to do.
         true => "sanity.io/manage has the project's id, its datasets, and under API its tokens",

@@ -3,9 +3,9 @@
 use reqwest::Url;
 
 use super::finding::{Finding, Group, Outcome};
-use super::rule;
+use super::webhook_rule;
 use super::{PATIENCE, Patient, Wishes};
-use crate::outbound::{self, Answer, base_text};
+use crate::http_client::{self, Answer, base_text};
 use crate::sanity::hooks::{Attempt, Hooks, HooksError, Webhook};
 
 /// Where the service takes webhooks.
@@ -89,7 +89,7 @@ impl Patient {
 
     /// What of a webhook is not as it should be.
     pub(in crate::cli) fn faults_of_webhook(&self, hook: &Webhook) -> Vec<&'static str> {
-        let judged = rule::judge(hook, &self.settings.sanity).into_iter();
+        let judged = webhook_rule::judge(hook, &self.settings.sanity).into_iter();
         let bad = judged.filter(|finding| finding.outcome != Outcome::Ok);
         let disabled = hook.is_disabled.then_some("disabled");
         bad.map(|finding| finding.check).chain(disabled).collect()
@@ -108,7 +108,7 @@ async fn address(patient: &Patient) -> Option<Finding> {
         ));
     };
     let request = patient.http.get(format!("{}/livez", base_text(url)));
-    let answers = outbound::send(request, PATIENCE).await;
+    let answers = http_client::send(request, PATIENCE).await;
     let host = url.host_str().unwrap_or_default();
     Some(match answers {
         Ok(answer) if is_ours(&answer) => {
@@ -161,7 +161,7 @@ async fn judge(patient: &Patient, wishes: &Wishes, hooks: &Hooks<'_>, all: &[Web
         return vec![absent(patient, all)];
     };
     let mut findings = vec![found(hook, patient.own_webhooks(all).count())];
-    findings.extend(rule::judge(hook, &patient.settings.sanity));
+    findings.extend(webhook_rule::judge(hook, &patient.settings.sanity));
     findings.push(match hooks.attempts(&hook.id, PATIENCE).await {
         Ok(attempts) if wishes.webhook_is_mended && !attempts.is_empty() => {
             Finding::ok(Group::Webhook, "deliveries", "none since it was changed just now")

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::show::Show;
-use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Sync, plain};
-use crate::cli::bars::leads;
+use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, SyncJob, plain};
+use crate::cli::progress::leads;
 use crate::domain::lead::LeadId;
 
 /// Requests at once: the service commits whatever has come in as one transaction.
@@ -23,7 +23,7 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 const PATIENCE_FOR_MANY: Duration = Duration::from_secs(120);
 
 /// Asks for each lead. What was accepted, in the order of the leads, and why it ended before all were.
-pub(super) async fn ask(api: &Api, all: &[LeadId], show: &mut Show) -> (Vec<Sync>, Option<ApiError>) {
+pub(super) async fn ask(api: &Api, all: &[LeadId], show: &mut Show) -> (Vec<SyncJob>, Option<ApiError>) {
     let Some((first, rest)) = all.split_first() else {
         return (Vec::new(), None);
     };
@@ -46,7 +46,7 @@ pub(super) async fn ask(api: &Api, all: &[LeadId], show: &mut Show) -> (Vec<Sync
     (syncs, None)
 }
 
-async fn ask_for(api: &Api, lead: &LeadId, tries: u32) -> Result<Sync, ApiError> {
+async fn ask_for(api: &Api, lead: &LeadId, tries: u32) -> Result<SyncJob, ApiError> {
     let body = json!({ "leadId": lead });
     let mut tried = 1;
     loop {
@@ -117,14 +117,14 @@ struct Retried {
 }
 
 /// Asks for all failed leads again, and finds the syncs by which they are sent.
-pub(super) async fn retry(api: &Api, reason: Option<&str>) -> Result<Vec<Sync>, ApiError> {
+pub(super) async fn retry(api: &Api, reason: Option<&str>) -> Result<Vec<SyncJob>, ApiError> {
     let newest: Page = api.find("/api/syncs", &[("limit", "1")]).await?;
     let before = newest.syncs.first().map_or(0, |sync| sync.id);
     let retried: Retried = api
         .post("/api/syncs/retry", &json!({ "reason": reason }), PATIENCE_FOR_MANY)
         .await?;
     // The answer tells how many; they are the newest ones that a person has asked for.
-    let mut syncs: Vec<Sync> = Vec::new();
+    let mut syncs: Vec<SyncJob> = Vec::new();
     let mut next = None;
     while syncs.len() < retried.retried {
         let mut query = vec![("limit", "200".to_owned())];
@@ -132,7 +132,7 @@ pub(super) async fn retry(api: &Api, reason: Option<&str>) -> Result<Vec<Sync>, 
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let page: Page = api.find("/api/syncs", &query).await?;
         let old = page.syncs.last().is_none_or(|last| last.id <= before);
-        let news = page.syncs.into_iter().filter(|sync| sync.id > before && sync.by_person);
+        let news = page.syncs.into_iter().filter(|sync| sync.id > before && sync.is_manual);
         syncs.extend(news);
         next = page.next;
         if old || next.is_none() {

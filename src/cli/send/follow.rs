@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::show::Show;
-use crate::cli::api::{Api, ApiError, Event, Sync};
+use crate::cli::api::{Api, ApiError, Event, SyncJob};
 
 /// Between two looks for a service that is away.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -22,9 +22,9 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(super) async fn follow(
     api: &Api,
     mut after: i64,
-    syncs: &mut BTreeMap<i64, Sync>,
+    syncs: &mut BTreeMap<i64, SyncJob>,
     show: &mut Show,
-    far_enough: impl Fn(&Sync) -> bool,
+    far_enough: impl Fn(&SyncJob) -> bool,
 ) -> Result<(), ApiError> {
     let mut told = BTreeSet::new();
     let mut frames = tokio::time::interval(FRAME);
@@ -61,7 +61,7 @@ pub(super) async fn follow(
 }
 
 /// Takes in what has happened. The event says what; more is asked for only where more is to be shown.
-async fn take(api: &Api, sync: &mut Sync, event: &Event, show: &mut Show) -> Result<(), ApiError> {
+async fn take(api: &Api, sync: &mut SyncJob, event: &Event, show: &mut Show) -> Result<(), ApiError> {
     let tells_all = matches!(event.state.as_str(), "requested" | "upserted" | "tagged" | "sent");
     if tells_all && !show.wants_all() {
         sync.state.clone_from(&event.state);

@@ -13,7 +13,7 @@ use crate::clock::SharedClock;
 use crate::config::{Layers, SanityAccess};
 use crate::domain::failure::CallError;
 use crate::domain::lead::LeadId;
-use crate::outbound::{self, Calls};
+use crate::http_client::{self, Calls};
 use crate::sanity::{self, Sanity};
 
 /// A query may run for a minute (Sanity's docs, technical limits).
@@ -87,7 +87,7 @@ fn parse(ids: &[String]) -> anyhow::Result<Vec<LeadId>> {
 /// What a query finds in Sanity.
 async fn found(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Result<Vec<String>> {
     let access = SanityAccess::load(layers).map_err(|faults| wrong(format!("--query reads Sanity, and {faults}")))?;
-    let http = outbound::client(USER_AGENT, &[&access.api_url])?;
+    let http = http_client::client(USER_AGENT, &[&access.api_url])?;
     let settings = sanity::Settings {
         api_url: access.api_url,
         dataset: access.dataset,
@@ -102,10 +102,10 @@ async fn found(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Res
         Ok(None) => Err(wrong(
             "the query finds something without an _id: let it end with {_id}, or with ._id".to_owned(),
         )),
-        Err(CallError::Refused { .. }) => Err(wrong(
+        Err(CallError::Rejected { .. }) => Err(wrong(
             "Sanity does not understand the query: try it in the Studio's Vision first".to_owned(),
         )),
-        Err(CallError::Unknown { code, .. }) if code == "answer too large" => Err(wrong(
+        Err(CallError::Ambiguous { code, .. }) if code == "answer too large" => Err(wrong(
             "the query finds whole documents, which are too many: let it end with {_id}".to_owned(),
         )),
         Err(error) => Err(error.into()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Options;
-use crate::cli::api::{Sync, plain};
-use crate::cli::bars::{Look, counted, words};
+use crate::cli::api::{SyncJob, plain};
+use crate::cli::progress::{Look, counted, words};
 use crate::clock::{SharedClock, until};
 
 /// Leads that have a row of their own; more would run off the screen.
@@ -69,7 +69,7 @@ impl Show {
     }
 
     /// A lead was accepted.
-    pub(super) fn accepted(&mut self, sync: &Sync) {
+    pub(super) fn accepted(&mut self, sync: &SyncJob) {
         match &self.style {
             Style::Nothing | Style::Bars { .. } => {}
             Style::Lines { .. } => self.line(&format!("{}: accepted (sync {})", plain(&sync.lead_id), sync.id)),
@@ -78,7 +78,7 @@ impl Show {
     }
 
     /// Something happened to a lead.
-    pub(super) fn changed(&mut self, sync: &Sync) {
+    pub(super) fn changed(&mut self, sync: &SyncJob) {
         let words = words(sync);
         let is_new = self.shown.get(&sync.id) != Some(&words);
         let is_worth_it = match &self.style {
@@ -97,7 +97,7 @@ impl Show {
     }
 
     /// Draws the rows.
-    pub(super) fn draw(&mut self, syncs: &BTreeMap<i64, Sync>) {
+    pub(super) fn draw(&mut self, syncs: &BTreeMap<i64, SyncJob>) {
         let Style::Bars { bars, rows, total } = &mut self.style else {
             return;
         };

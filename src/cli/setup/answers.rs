@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::desk::{Desk, Kind, Question, line_of, missing};
+use super::session::{Desk, Kind, Question, line_of, missing};
 use crate::cli::{Sources, Usage};
 
 const EXAMPLES: &str = "\

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::answers::PUBLIC_URL;
-use super::desk::Desk;
+use super::session::Desk;
 use crate::cli::doctor::{PATIENCE, Patient};
 use crate::sanity::hooks::{self, HooksError, PROJECTION, Webhook};
 

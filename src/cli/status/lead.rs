@@ -5,23 +5,23 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Seen;
-use crate::cli::api::{Api, ApiError, PATIENCE, Page, Sync, plain};
-use crate::cli::bars::words;
+use crate::cli::api::{Api, ApiError, PATIENCE, Page, SyncJob, plain};
+use crate::cli::progress::words;
 use crate::domain::lead::LeadId;
 
 /// A line of a sync's history.
 #[derive(Deserialize)]
 struct Entry {
     at: Timestamp,
-    what: String,
+    kind: String,
     detail: Value,
 }
 
 #[derive(Deserialize)]
 struct Story {
     #[serde(flatten)]
-    sync: Sync,
-    history: Vec<Entry>,
+    sync: SyncJob,
+    events: Vec<Entry>,
 }
 
 /// Looks how far a lead has come.
@@ -52,7 +52,7 @@ pub(super) async fn look(api: &Api, lead: &LeadId) -> Result<Seen, ApiError> {
     );
     lines.extend(facts(sync).map(|(name, text)| format!("  {name:<15}{text}")));
     lines.push(String::new());
-    lines.extend(story.history.iter().map(line));
+    lines.extend(story.events.iter().map(line));
     if page.syncs.len() > 1 {
         let more = if page.next.is_some() { " or more" } else { "" };
         let earlier = page.syncs.len() - 1;
@@ -77,7 +77,7 @@ fn unknown(lead: &LeadId) -> Seen {
     }
 }
 
-fn facts(sync: &Sync) -> impl Iterator<Item = (&'static str, String)> {
+fn facts(sync: &SyncJob) -> impl Iterator<Item = (&'static str, String)> {
     let contact = sync.contact_id.as_deref().map(|contact| match sync.action.as_deref() {
         Some("insert") => format!("{}, made by this sync", plain(contact)),
         Some("update") => format!("{}, which was there before", plain(contact)),
@@ -88,14 +88,14 @@ fn facts(sync: &Sync) -> impl Iterator<Item = (&'static str, String)> {
         format!("{} failed in a row, the last: {last}", sync.attempts)
     });
     let facts = [
-        ("Sync", Some(format!("{}, since {}", sync.id, moment(sync.opened_at)))),
+        ("Sync", Some(format!("{}, since {}", sync.id, moment(sync.created_at)))),
         ("Contact", contact),
         ("Attempts", attempts),
         (
             "Tag",
             sync.tag_not_before.map(|at| format!("not before {}", moment(at))),
         ),
-        ("Next try", sync.due_at.map(moment)),
+        ("Next try", sync.next_attempt_at.map(moment)),
     ];
     facts.into_iter().filter_map(|(name, text)| Some((name, text?)))
 }
@@ -110,7 +110,7 @@ fn line(entry: &Entry) -> String {
         text("problem").or_else(|| text("reason")).map(str::to_owned),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
-    let what = entry.what.replace('_', " ");
+    let what = entry.kind.replace('_', " ");
     let line = match facts.as_slice() {
         [] => what,
         facts => format!("{what}: {}", facts.join(", ")),

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Seen, span};
-use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Readiness, Sync, plain};
-use crate::cli::bars::leads;
+use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Readiness, SyncJob, plain};
+use crate::cli::progress::leads;
 use crate::clock::until;
 use crate::domain::failure::Remote;
 
@@ -42,7 +42,7 @@ struct Breaker {
 #[serde(rename_all = "camelCase")]
 struct Webhooks {
     last_received_at: Option<Timestamp>,
-    refused: u64,
+    rejected: u64,
     missed: u64,
     problem: Option<String>,
 }
@@ -154,7 +154,7 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     needs
 }
 
-fn numbers(health: &Health, last_sent: Option<&Sync>) -> Vec<String> {
+fn numbers(health: &Health, last_sent: Option<&SyncJob>) -> Vec<String> {
     let (hour, day) = (&health.last_hour, &health.last_day);
     let mut states = Vec::new();
     for state in ["requested", "upserted", "tagged", "rejected"] {
@@ -194,7 +194,7 @@ fn numbers(health: &Health, last_sent: Option<&Sync>) -> Vec<String> {
         None => "none received yet".to_owned(),
         Some(at) => format!("last received {} ago", span(until(at, health.at).as_secs())),
     };
-    let faults = [(webhooks.refused, "refused"), (webhooks.missed, "missed")];
+    let faults = [(webhooks.rejected, "rejected"), (webhooks.missed, "missed")];
     let faults = faults.into_iter().filter(|(count, _)| *count > 0);
     let faults: String = faults.map(|(count, what)| format!(", {count} {what}")).collect();
     let rows = [

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::MappingFault;
 use crate::domain::conversation::{self, conversation};
-use crate::domain::moment::moment;
+use crate::domain::datetime::moment;
 use crate::domain::phone;
 
 /// What one field of one lead may cost. A million steps or 64 MB take well under a second, and no honest template comes

@@ -35,8 +35,8 @@ fn states() -> Vec<State> {
     vec![
         State::Requested {
             contact: None,
-            made: false,
-            afresh: false,
+            contact_created: false,
+            force_create: false,
         },
         State::Upserted {
             delivered: delivered(),
@@ -185,8 +185,8 @@ fn a_round_that_starts_anew_keeps_the_contact() {
     };
     let known = Ok(State::Requested {
         contact: Some(contact()),
-        made: true,
-        afresh: false,
+        contact_created: true,
+        force_create: false,
     });
     assert_eq!(apply(upserted.clone(), Event::Changed), known);
     assert_eq!(apply(tagged, Event::AskedAgain), known);
@@ -194,8 +194,8 @@ fn a_round_that_starts_anew_keeps_the_contact() {
         apply(upserted, Event::ContactGone),
         Ok(State::Requested {
             contact: None,
-            made: false,
-            afresh: true
+            contact_created: false,
+            force_create: true
         })
     );
 }

@@ -37,8 +37,8 @@ enum Op {
 /// One step of a walk.
 struct Step<'a> {
     op: &'a Op,
-    before: &'a Sync,
-    after: &'a Sync,
+    before: &'a SyncJob,
+    after: &'a SyncJob,
     result: Result<(), IllegalEvent>,
     /// How many requests the worker saw when it claimed the sync.
     claimed: u32,
@@ -59,9 +59,9 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn opened() -> Sync {
+fn opened() -> SyncJob {
     let lead = LeadId::parse("lead-ada").unwrap();
-    Sync::open(SyncId(1), lead, Source::Webhook, None, at(0))
+    SyncJob::open(SyncId(1), lead, Source::Webhook, None, at(0))
 }
 
 fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
@@ -163,11 +163,11 @@ fn events() -> impl Strategy<Value = Event> {
 }
 
 fn failures() -> impl Strategy<Value = Failure> {
-    let hint = prop::option::weighted(0.2, (0..12u64).prop_map(Duration::from_secs));
-    (hint, 0.0..1.0f64, prop::bool::weighted(0.2)).prop_map(|(hint, draw, ambiguous_insert)| Failure {
-        problem: "no luck".into(),
-        hint,
-        draw,
+    let retry_after = prop::option::weighted(0.2, (0..12u64).prop_map(Duration::from_secs));
+    (retry_after, 0.0..1.0f64, prop::bool::weighted(0.2)).prop_map(|(retry_after, jitter, ambiguous_insert)| Failure {
+        error: "no luck".into(),
+        retry_after,
+        jitter,
         ambiguous_insert,
         isolates: false,
     })
@@ -202,7 +202,7 @@ fn config() -> ProptestConfig {
 fn is_cancelled_by_person(state: &State) -> bool {
     *state
         == State::Cancelled {
-            by: CancelledBy::Person,
+            by: CancelledBy::Operator,
         }
 }
 
@@ -268,7 +268,7 @@ proptest! {
             let State::Upserted { tag_not_before, .. } = &step.after.state else {
                 return;
             };
-            assert!(step.after.due_at >= *tag_not_before, "{:?}", step.op);
+            assert!(step.after.next_attempt_at >= *tag_not_before, "{:?}", step.op);
             if let State::Upserted { tag_not_before: was, .. } = &step.before.state {
                 assert!(tag_not_before >= was, "{:?}", step.op);
             }
@@ -280,8 +280,8 @@ proptest! {
         walk(&ops, |step| {
             if matches!(step.op, Op::ContactUpserted(_)) {
                 assert_eq!(step.result.is_ok(), step.before.state.label() == "upserted");
-                assert_eq!(step.before.failures, step.after.failures);
-                assert!(step.before.due_at <= step.after.due_at);
+                assert_eq!(step.before.attempts, step.after.attempts);
+                assert!(step.before.next_attempt_at <= step.after.next_attempt_at);
             }
         });
     }
@@ -303,8 +303,8 @@ proptest! {
             let failure = match step.op {
                 Op::Fail(failure) | Op::Suspect(failure) if !step.before.state.is_final() => failure,
                 Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => {
-                    let failures = &step.after.failures;
-                    (in_a_row, waited) = (failures.count, failures.waited.as_secs_f64());
+                    let failures = &step.after.attempts;
+                    (in_a_row, waited) = (failures.count, failures.backoff_total.as_secs_f64());
                     return;
                 }
                 _ => return,
@@ -319,9 +319,9 @@ proptest! {
             assert_eq!(step.before.state, step.after.state, "after {waited} seconds");
             in_a_row += 1;
             let longest = f64::from(2i32.pow((in_a_row - 1).min(3)));
-            let wait = (longest * (0.5 + failure.draw / 2.0)).max(failure.hint.unwrap_or_default().as_secs_f64());
+            let wait = (longest * (0.5 + failure.jitter / 2.0)).max(failure.retry_after.unwrap_or_default().as_secs_f64());
             waited += if counts { wait } else { 0.0 };
-            let due_in = step.after.due_at.duration_since(step.now).as_secs_f64();
+            let due_in = step.after.next_attempt_at.duration_since(step.now).as_secs_f64();
             assert!(due_in > wait - 1e-6, "{due_in} of {wait}");
             let is_tag = matches!(step.after.state, State::Upserted { .. });
             assert!(is_tag || due_in < wait + 1e-6, "{due_in} of {wait}");
@@ -331,21 +331,21 @@ proptest! {
     #[test]
     fn progress_wipes_failures_out_and_nothing_else_does(ops in ops()) {
         walk(&ops, |step| {
-            let (before, after) = (&step.before.failures, &step.after.failures);
+            let (before, after) = (&step.before.attempts, &step.after.attempts);
             match step.op {
                 Op::Apply(_) if step.result.is_ok() && step.after.contact_losses == 0 => {
-                    assert_eq!(*after, Failures::default());
+                    assert_eq!(*after, Attempts::default());
                 }
                 // An upsert after a loss is no progress: the next loss would contradict it.
                 Op::Apply(_) if step.result.is_ok() => assert_eq!(before, after),
                 Op::LoseContact(_) if step.result.is_ok() && step.before.contact_losses == 0 => {
-                    assert_eq!(*after, Failures::default());
+                    assert_eq!(*after, Attempts::default());
                 }
                 Op::LoseContact(_) if step.result.is_err() => assert_eq!(before, after),
-                Op::LoseContact(_) if step.after.state.label() == "rejected" => assert_eq!(*after, Failures::default()),
+                Op::LoseContact(_) if step.after.state.label() == "rejected" => assert_eq!(*after, Attempts::default()),
                 Op::LoseContact(_) => assert!(after.count > before.count),
-                Op::Fail(_) if step.after.state != step.before.state => assert_eq!(*after, Failures::default()),
-                Op::Fail(_) | Op::Suspect(_) => assert!(after.count >= before.count && after.waited >= before.waited),
+                Op::Fail(_) if step.after.state != step.before.state => assert_eq!(*after, Attempts::default()),
+                Op::Fail(_) | Op::Suspect(_) => assert!(after.count >= before.count && after.backoff_total >= before.backoff_total),
                 _ => assert_eq!(before, after),
             }
         });
@@ -360,7 +360,7 @@ proptest! {
                 Op::LoseContact(_) if step.result.is_ok() => {
                     losses += 1;
                     let is_over = step.after.state.label() == "rejected";
-                    let is_free = step.after.failures.count == 0 && step.after.due_at <= step.now;
+                    let is_free = step.after.attempts.count == 0 && step.after.next_attempt_at <= step.now;
                     assert!(losses == 1 || is_over || !is_free, "round {losses} was free");
                     losses = if is_over { 0 } else { losses };
                 }
@@ -377,7 +377,7 @@ proptest! {
         walk(&ops, |step| match step.op {
             Op::Bisect(limit) => {
                 assert_eq!(step.after.bisect_limit, Some(*limit));
-                assert_eq!(step.before.failures, step.after.failures, "no attempt");
+                assert_eq!(step.before.attempts, step.after.attempts, "no attempt");
             }
             Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => assert_eq!(step.after.bisect_limit, None),
             Op::Fail(_) if step.after.state != step.before.state => assert_eq!(step.after.bisect_limit, None),
@@ -431,8 +431,8 @@ proptest! {
                 return;
             };
             assert_eq!(after.count, before.count + 1);
-            assert_eq!(after.by_person, before.by_person || *source == Source::Person);
-            assert_eq!(after.by_retry, before.by_retry || *source == Source::Retry);
+            assert_eq!(after.is_manual, before.is_manual || *source == Source::Manual);
+            assert_eq!(after.is_retry, before.is_retry || *source == Source::Retry);
             let time = |revision: &Option<Revision>| revision.as_ref().map(|revision| revision.updated_at);
             assert_eq!(time(&after.revision), time(&before.revision).max(time(revision)));
             assert_eq!(step.before.state, step.after.state, "the worker that has it is told at the end");
@@ -469,29 +469,29 @@ proptest! {
 
     #[test]
     fn what_is_remembered_of_a_lead_only_follows_what_has_happened(ops in ops()) {
-        let mut memory = Memory::default();
+        let mut link = LeadLink::default();
         walk(&ops, |step| {
-            let before = memory.clone();
+            let before = link.clone();
             let Some(event) = step.event().filter(|_| step.result.is_ok()) else {
                 return;
             };
-            memory.learn(event, step.after);
-            let time = |memory: &Memory| memory.seen.as_ref().map(|seen| seen.updated_at);
-            assert!(time(&memory) >= time(&before), "what has been read stays read");
+            link.update(event, step.after);
+            let time = |link: &LeadLink| link.seen.as_ref().map(|seen| seen.updated_at);
+            assert!(time(&link) >= time(&before), "what has been read stays read");
             if before.contact.is_some() {
-                assert_eq!(memory.contact.is_none(), *event == Event::ContactGone);
+                assert_eq!(link.contact.is_none(), *event == Event::ContactGone);
             }
             match &step.after.state {
                 State::Sent { delivered, synced_at } => {
-                    assert_eq!(memory.sent_hash.as_ref(), Some(&delivered.hash));
-                    assert_eq!(memory.synced_at, Some(*synced_at));
-                    assert!(time(&memory) >= step.after.requests.revision.as_ref().map(|asked| asked.updated_at));
+                    assert_eq!(link.sent_hash.as_ref(), Some(&delivered.hash));
+                    assert_eq!(link.synced_at, Some(*synced_at));
+                    assert!(time(&link) >= step.after.requests.revision.as_ref().map(|asked| asked.updated_at));
                 }
                 State::Upserted { .. } | State::Failed { .. } => {
-                    assert_eq!(memory.sent_hash, None, "the last result was no SENT of what Bigin has");
-                    assert_eq!(memory.synced_at, before.synced_at);
+                    assert_eq!(link.sent_hash, None, "the last result was no SENT of what Bigin has");
+                    assert_eq!(link.synced_at, before.synced_at);
                 }
-                _ => assert_eq!((&memory.sent_hash, memory.synced_at), (&before.sent_hash, before.synced_at)),
+                _ => assert_eq!((&link.sent_hash, link.synced_at), (&before.sent_hash, before.synced_at)),
             }
         });
     }

@@ -6,7 +6,7 @@ use proptest::sample::{select, subsequence};
 use super::*;
 use crate::domain::alert::{GAP, MORE_FAILED, Message, QUIET, SETTLED, Standing, Told, Trouble};
 use crate::domain::breaker::{Breaker, Open};
-use crate::domain::failure::{PauseKind, Remote};
+use crate::domain::failure::{Remote, ServiceErrorKind};
 
 fn minutes(minutes: u64) -> Timestamp {
     at(minutes * 60)
@@ -31,7 +31,7 @@ fn well(now: Timestamp) -> Standing {
     }
 }
 
-fn open(remote: Remote, kind: PauseKind, since: Timestamp) -> Breaker {
+fn open(remote: Remote, kind: ServiceErrorKind, since: Timestamp) -> Breaker {
     let open = Open {
         fresh_from: None,
         since,
@@ -47,9 +47,9 @@ fn open(remote: Remote, kind: PauseKind, since: Timestamp) -> Breaker {
 }
 
 fn waits(standing: &mut Standing, state: State) {
-    let mut oldest = Sync { state, ..sync(None) };
-    oldest.failures.count = 3;
-    oldest.failures.last = Some("Bigin could not add the tag (RECORD_LOCKED)".to_owned());
+    let mut oldest = SyncJob { state, ..sync(None) };
+    oldest.attempts.count = 3;
+    oldest.attempts.last_error = Some("Bigin could not add the tag (RECORD_LOCKED)".to_owned());
     standing.oldest = Some(oldest);
     standing.in_progress = 1;
 }
@@ -115,7 +115,7 @@ fn cases_of_services() -> Vec<Case> {
         ("all is well", |_| {}, &[], &[]),
         (
             "credentials are refused",
-            |now| now.breakers = vec![open(Remote::Token, PauseKind::Refused, now.at)],
+            |now| now.breakers = vec![open(Remote::Token, ServiceErrorKind::Unauthorized, now.at)],
             &[Trouble::TokenRefused],
             &[
                 "Zoho's accounts server refuses us: refresh token rejected; set BIGIN_REFRESH_TOKEN (invalid_code)",
@@ -124,13 +124,13 @@ fn cases_of_services() -> Vec<Case> {
         ),
         (
             "a scope is missing",
-            |now| now.breakers = vec![open(Remote::Bigin, PauseKind::Refused, now.at)],
+            |now| now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)],
             &[Trouble::BiginRefused],
             &["Bigin refuses us", "No lead reaches Bigin"],
         ),
         (
             "Sanity's token is refused",
-            |now| now.breakers = vec![open(Remote::Sanity, PauseKind::Refused, now.at)],
+            |now| now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)],
             &[Trouble::SanityRefused],
             &["Sanity refuses us", "webhooks are still stored"],
         ),
@@ -138,7 +138,7 @@ fn cases_of_services() -> Vec<Case> {
             "a service is away for 14 minutes",
             |now| {
                 waits(now, upserted());
-                now.breakers = vec![open(Remote::Bigin, PauseKind::Down, minutes(6))];
+                now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(6))];
             },
             &[],
             &[],
@@ -147,7 +147,7 @@ fn cases_of_services() -> Vec<Case> {
             "a service is away for 15 minutes",
             |now| {
                 waits(now, upserted());
-                now.breakers = vec![open(Remote::Bigin, PauseKind::RateLimited, minutes(5))];
+                now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::RateLimited, minutes(5))];
             },
             &[Trouble::BiginDown],
             &["Bigin has taken no work for 15 minutes: ", "by itself"],
@@ -156,7 +156,7 @@ fn cases_of_services() -> Vec<Case> {
             "one lead alone fails for 15 minutes",
             |now| {
                 waits(now, upserted());
-                let mut breaker = open(Remote::Bigin, PauseKind::Down, minutes(5));
+                let mut breaker = open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(5));
                 if let Some(open) = &mut breaker.open {
                     open.fresh_from = Some(now.at);
                 }
@@ -167,7 +167,7 @@ fn cases_of_services() -> Vec<Case> {
         ),
         (
             "a service was away when it was last asked, and nobody asks",
-            |now| now.breakers = vec![open(Remote::Bigin, PauseKind::Down, minutes(0))],
+            |now| now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(0))],
             &[],
             &[],
         ),
@@ -175,7 +175,7 @@ fn cases_of_services() -> Vec<Case> {
             "the credits are used up",
             |now| {
                 now.credits = 900;
-                now.breakers = vec![open(Remote::Bigin, PauseKind::CreditsUsedUp, now.at)];
+                now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::CreditsUsedUp, now.at)];
             },
             &[Trouble::CreditsUsedUp],
             &["credits of the last 24 hours are used up; we used about 900"],
@@ -215,7 +215,7 @@ fn cases_of_leads() -> Vec<Case> {
             "a pause explains it",
             |now| {
                 waits(now, tagged());
-                now.breakers = vec![open(Remote::Sanity, PauseKind::Down, now.at)];
+                now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unavailable, now.at)];
             },
             &[],
             &[],
@@ -290,13 +290,13 @@ type Change = fn(&mut Standing);
 /// Each trouble as it is, 20 minutes after the beginning; `docs/OPERATIONS.md` quotes what is told of it.
 fn each_trouble() -> [(Trouble, Change); 13] {
     fn refuses(now: &mut Standing, remote: Remote, code: &str, message: &str) {
-        stands(now, remote, PauseKind::Refused, code, message);
+        stands(now, remote, ServiceErrorKind::Unauthorized, code, message);
     }
     fn is_away(now: &mut Standing, remote: Remote, message: &str) {
         waits(now, upserted());
-        stands(now, remote, PauseKind::Down, "HTTP 503", message);
+        stands(now, remote, ServiceErrorKind::Unavailable, "HTTP 503", message);
     }
-    fn stands(now: &mut Standing, remote: Remote, kind: PauseKind, code: &str, message: &str) {
+    fn stands(now: &mut Standing, remote: Remote, kind: ServiceErrorKind, code: &str, message: &str) {
         let mut breaker = open(remote, kind, minutes(0));
         if let Some(open) = &mut breaker.open {
             (open.code, open.message) = (code.to_owned(), message.to_owned());
@@ -332,7 +332,13 @@ fn each_trouble() -> [(Trouble, Change); 13] {
         (Trouble::CreditsUsedUp, |now| {
             now.credits = 900;
             let message = "Bigin's API credits of the last 24 hours are used up";
-            stands(now, Remote::Bigin, PauseKind::CreditsUsedUp, "LIMIT_EXCEEDED", message);
+            stands(
+                now,
+                Remote::Bigin,
+                ServiceErrorKind::CreditsUsedUp,
+                "LIMIT_EXCEEDED",
+                message,
+            );
         }),
         (Trouble::CreditsLow, |now| now.credits = 4_000),
         (Trouble::Failed, |now| {
@@ -381,7 +387,7 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
     let mut play = Play::new();
     for minute in 0..60 {
         play.look(minute, |now| {
-            now.breakers = vec![open(Remote::Token, PauseKind::Refused, at(0))]
+            now.breakers = vec![open(Remote::Token, ServiceErrorKind::Unauthorized, at(0))]
         });
     }
     assert_eq!(play.begun(), [Trouble::TokenRefused]);
@@ -404,7 +410,7 @@ fn a_trouble_that_comes_and_goes_is_not_told_each_time() {
         let is_bad = minute % 8 < 2;
         play.look(minute, |now| {
             now.breakers
-                .extend(is_bad.then(|| open(Remote::Bigin, PauseKind::Refused, now.at)));
+                .extend(is_bad.then(|| open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)));
         });
     }
     let begun = play.messages.iter().filter(|(_, message)| !message.begun.is_empty());
@@ -419,7 +425,7 @@ fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_th
     let mut play = Play::new();
     let both = |now: &mut Standing| {
         now.refused = 9;
-        now.breakers = vec![open(Remote::Sanity, PauseKind::Refused, now.at)];
+        now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)];
     };
     let text = play.look(10, both).unwrap();
     assert!(
@@ -427,7 +433,7 @@ fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_th
         "{text}"
     );
     let more = |now: &mut Standing| {
-        now.breakers = vec![open(Remote::Sanity, PauseKind::Refused, now.at)];
+        now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)];
         now.credits = 4_500;
     };
     assert_eq!(play.look(12, more), None);
@@ -503,7 +509,7 @@ fn what_waited_out_a_pause_gets_time_to_flow_off() {
     let mut play = Play::new();
     play.look(50, |now| {
         waits(now, tagged());
-        now.breakers = vec![open(Remote::Sanity, PauseKind::RateLimited, minutes(40))];
+        now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::RateLimited, minutes(40))];
     });
     assert_eq!(play.look(64, |now| waits(now, tagged())), None);
     assert!(play.look(65, |now| waits(now, tagged())).is_some(), "but not for ever");
@@ -516,7 +522,7 @@ fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end
     let flaps = |now: &mut Standing| {
         waits(now, upserted());
         let since = now.at - Duration::from_secs(10);
-        now.breakers = vec![open(Remote::Sanity, PauseKind::Down, since)];
+        now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unavailable, since)];
     };
     let told: Vec<u64> = (1..240).filter(|minute| play.look(*minute, flaps).is_some()).collect();
     assert_eq!(
@@ -537,7 +543,7 @@ fn an_outage_that_was_told_explains_that_leads_wait_however_long_it_lasts() {
     let mut play = Play::new();
     let down = |now: &mut Standing| {
         waits(now, upserted());
-        now.breakers = vec![open(Remote::Bigin, PauseKind::Down, minutes(0))];
+        now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(0))];
     };
     for minute in 1..2_000 {
         play.look(minute, down);
@@ -559,7 +565,7 @@ fn a_pause_says_nothing_of_a_lead_that_waited_before_it() {
     for minute in 21..60 {
         let text = play.look(minute, |now| {
             waits(now, tagged());
-            now.breakers = vec![open(Remote::Sanity, PauseKind::RateLimited, now.at)];
+            now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::RateLimited, now.at)];
         });
         assert_eq!(text, None, "it still waits");
     }
@@ -639,12 +645,18 @@ fn looks() -> impl Strategy<Value = Vec<Look>> {
 fn spoil(now: &mut Standing, wrong: u8) {
     let long_ago = at(0);
     match wrong {
-        0 => now.breakers.push(open(Remote::Token, PauseKind::Refused, long_ago)),
-        1 => now.breakers.push(open(Remote::Bigin, PauseKind::Refused, long_ago)),
+        0 => now
+            .breakers
+            .push(open(Remote::Token, ServiceErrorKind::Unauthorized, long_ago)),
+        1 => now
+            .breakers
+            .push(open(Remote::Bigin, ServiceErrorKind::Unauthorized, long_ago)),
         2 => now
             .breakers
-            .push(open(Remote::Bigin, PauseKind::CreditsUsedUp, long_ago)),
-        3 => now.breakers.push(open(Remote::Sanity, PauseKind::Down, long_ago)),
+            .push(open(Remote::Bigin, ServiceErrorKind::CreditsUsedUp, long_ago)),
+        3 => now
+            .breakers
+            .push(open(Remote::Sanity, ServiceErrorKind::Unavailable, long_ago)),
         4 => waits(now, tagged()),
         5 => now.credits = 4_100,
         6 => now.refused = 3,
@@ -683,7 +695,7 @@ fn play(looks: &[Look], restarts: bool) -> Play {
 }
 
 proptest! {
-    #![proptest_config(crate::strange::config())]
+    #![proptest_config(crate::testing::arbitrary_json::config())]
 
     #[test]
     fn nothing_floods_nothing_is_forgotten_and_a_restart_changes_nothing(looks in looks()) {

@@ -7,7 +7,7 @@ use crate::domain::decide::{
 };
 use crate::domain::lead::LeadRead;
 use crate::domain::state::Event;
-use crate::domain::sync::Memory;
+use crate::domain::sync::LeadLink;
 
 fn read(lead: Option<Lead>) -> LeadRead {
     LeadRead {
@@ -16,25 +16,25 @@ fn read(lead: Option<Lead>) -> LeadRead {
     }
 }
 
-fn by_person(state: State) -> Sync {
+fn is_manual(state: State) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
-    let sync = Sync::open(SyncId(1), lead, Source::Person, None, at(0));
-    Sync { state, ..sync }
+    let sync = SyncJob::open(SyncId(1), lead, Source::Manual, None, at(0));
+    SyncJob { state, ..sync }
 }
 
-fn by_webhook(state: State) -> Sync {
-    Sync {
+fn by_webhook(state: State) -> SyncJob {
+    SyncJob {
         state,
         ..sync(Some(revision(10, "r10")))
     }
 }
 
 /// What every worker makes of a lead, in a word each; `None` where it goes on.
-fn settled(sync: &Sync, memory: &Memory, lead: Option<Lead>) -> [Option<&'static str>; 3] {
+fn settled(sync: &SyncJob, link: &LeadLink, lead: Option<Lead>) -> [Option<&'static str>; 3] {
     let read = read(lead);
     let view = View {
         sync,
-        memory,
+        link,
         read: &read,
     };
     let upsert = match before_upsert(view) {
@@ -54,11 +54,11 @@ fn settled(sync: &Sync, memory: &Memory, lead: Option<Lead>) -> [Option<&'static
 
 #[test]
 fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten() {
-    let memory = Memory {
+    let link = LeadLink {
         seen: Some(revision(9, "r9")),
-        ..Memory::default()
+        ..LeadLink::default()
     };
-    let (webhook, person) = (by_webhook(tagged()), by_person(tagged()));
+    let (webhook, person) = (by_webhook(tagged()), is_manual(tagged()));
     let mut retry = by_webhook(tagged());
     // The lead was read since the request that it began with.
     retry.requests.revision = None;
@@ -84,16 +84,16 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
         ("a retry, and its status was taken away", &retry, None, withdrawn),
     ];
     for (label, sync, status, expected) in cases {
-        assert_eq!(settled(sync, &memory, Some(lead(status))), expected, "{label}");
+        assert_eq!(settled(sync, &link, Some(lead(status))), expected, "{label}");
     }
-    assert_eq!(settled(&person, &memory, None), [Some("lead_deleted"); 3]);
+    assert_eq!(settled(&person, &link, None), [Some("lead_deleted"); 3]);
 }
 
 #[test]
 fn who_asked_after_the_read_is_heard_before_anything_is_written() {
     let mut sync = by_webhook(tagged());
     sync.join(Source::Webhook, None);
-    let [_, _, write_back] = settled(&sync, &Memory::default(), None);
+    let [_, _, write_back] = settled(&sync, &LeadLink::default(), None);
     assert_eq!(
         write_back,
         Some("asked_again"),
@@ -108,7 +108,7 @@ fn written(state: State, change: impl FnOnce(&mut Lead)) -> Option<&'static str>
     lead.last_synced_at = Some(at(30));
     lead.crm_error = Some("no name".to_owned());
     change(&mut lead);
-    settled(&by_person(state), &Memory::default(), Some(lead))[2]
+    settled(&is_manual(state), &LeadLink::default(), Some(lead))[2]
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn only_this_very_result_is_taken_for_written() {
 }
 
 /// Whether a lead that renders to what was sent last gets its result back.
-fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bool {
-    let mut memory = Memory {
+fn is_restored(sync: &SyncJob, lead: &Lead, forget: impl FnOnce(&mut LeadLink)) -> bool {
+    let mut link = LeadLink {
         contact: Some(contact("7")),
         sent_hash: Some("hash".to_owned()),
         synced_at: Some(at(5)),
@@ -154,11 +154,11 @@ fn is_restored(sync: &Sync, lead: &Lead, forget: impl FnOnce(&mut Memory)) -> bo
         ambiguous_until: None,
         created_from: None,
     };
-    forget(&mut memory);
+    forget(&mut link);
     let read = read(Some(lead.clone()));
     let view = View {
         sync,
-        memory: &memory,
+        link: &link,
         read: &read,
     };
     restores(view, lead, "hash").is_some()
@@ -180,21 +180,21 @@ fn a_result_is_restored_only_to_a_lead_that_asks() {
         "its request was overwritten"
     );
     assert!(
-        !is_restored(&by_person(open.state.clone()), &stale, |_| {}),
+        !is_restored(&is_manual(open.state.clone()), &stale, |_| {}),
         "a person asks"
     );
-    let other = |memory: &mut Memory| memory.sent_hash = Some("other".to_owned());
+    let other = |link: &mut LeadLink| link.sent_hash = Some("other".to_owned());
     assert!(!is_restored(&open, &stale, other), "it has other data");
     assert!(
-        !is_restored(&open, &stale, |memory| memory.sent_hash = None),
+        !is_restored(&open, &stale, |link| link.sent_hash = None),
         "it failed last"
     );
     assert!(
-        !is_restored(&open, &stale, |memory| memory.contact = None),
+        !is_restored(&open, &stale, |link| link.contact = None),
         "its contact is gone"
     );
     assert!(
-        !is_restored(&open, &stale, |memory| memory.synced_at = None),
+        !is_restored(&open, &stale, |link| link.synced_at = None),
         "it was never sent"
     );
 }
@@ -202,7 +202,7 @@ fn a_result_is_restored_only_to_a_lead_that_asks() {
 #[test]
 fn what_is_restored_is_what_was_written_last() {
     let open = sync(Some(revision(10, "r10")));
-    let memory = Memory {
+    let link = LeadLink {
         contact: Some(contact("7")),
         sent_hash: Some("hash".to_owned()),
         synced_at: Some(at(5)),
@@ -215,7 +215,7 @@ fn what_is_restored_is_what_was_written_last() {
     let read = read(Some(lead.clone()));
     let view = View {
         sync: &open,
-        memory: &memory,
+        link: &link,
         read: &read,
     };
     let expected = Event::Restored {
@@ -231,17 +231,17 @@ fn what_is_restored_is_what_was_written_last() {
 
 #[test]
 fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_field() {
-    let requested = |known: Option<&str>, afresh| {
+    let requested = |known: Option<&str>, force_create| {
         by_webhook(State::Requested {
             contact: known.map(contact),
-            made: false,
-            afresh,
+            contact_created: false,
+            force_create,
         })
     };
-    let known = |sync: &Sync, remembered: Option<&str>, field: Option<&str>| {
-        let memory = Memory {
+    let known = |sync: &SyncJob, remembered: Option<&str>, field: Option<&str>| {
+        let link = LeadLink {
             contact: remembered.map(contact),
-            ..Memory::default()
+            ..LeadLink::default()
         };
         let lead = Lead {
             contact: field.map(contact),
@@ -250,13 +250,13 @@ fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_fie
         let read = read(Some(lead.clone()));
         let view = View {
             sync,
-            memory: &memory,
+            link: &link,
             read: &read,
         };
         let id = known_contact(view, &lead, |contact| contact.as_str() == "666");
         id.map(|id| id.to_string())
     };
-    let (new, begun, afresh) = (
+    let (new, begun, force_create) = (
         requested(None, false),
         requested(Some("1"), false),
         requested(None, true),
@@ -272,7 +272,7 @@ fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_fie
         "our own memory is believed"
     );
     assert_eq!(
-        known(&afresh, Some("2"), Some("3")),
+        known(&force_create, Some("2"), Some("3")),
         None,
         "Bigin has said that it is gone"
     );

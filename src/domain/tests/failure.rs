@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::domain::failure::{CallError, Pause, PauseKind, Remote};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 
-fn pause(code: &str) -> Pause {
-    Pause {
+fn service_error(code: &str) -> ServiceError {
+    ServiceError {
         remote: Remote::Token,
-        kind: PauseKind::Refused,
+        kind: ServiceErrorKind::Unauthorized,
         code: code.to_owned(),
         message: "refresh token rejected".to_owned(),
         retry_after: None,
@@ -25,23 +25,23 @@ fn every_service_has_a_name_and_is_found_by_it() {
 
 #[test]
 fn every_kind_of_pause_is_found_by_its_label() {
-    for kind in PauseKind::ALL {
-        assert_eq!(PauseKind::from_label(kind.label()), Some(kind));
+    for kind in ServiceErrorKind::ALL {
+        assert_eq!(ServiceErrorKind::from_label(kind.label()), Some(kind));
     }
-    let labels: std::collections::BTreeSet<_> = PauseKind::ALL.map(PauseKind::label).into();
-    assert_eq!(labels.len(), PauseKind::ALL.len());
-    assert_eq!(PauseKind::from_label("tired"), None);
+    let labels: std::collections::BTreeSet<_> = ServiceErrorKind::ALL.map(ServiceErrorKind::label).into();
+    assert_eq!(labels.len(), ServiceErrorKind::ALL.len());
+    assert_eq!(ServiceErrorKind::from_label("tired"), None);
 }
 
 #[test]
 fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
-    let unavailable = CallError::Unavailable(pause("invalid_code"));
-    let unknown = CallError::Unknown {
+    let unavailable = CallError::Service(service_error("invalid_code"));
+    let unknown = CallError::Ambiguous {
         code: "HTTP 502".to_owned(),
         message: "Bigin did not answer properly".to_owned(),
         retry_after: None,
     };
-    let refused = CallError::Refused {
+    let refused = CallError::Rejected {
         code: "INVALID_DATA".to_owned(),
         message: "Bigin refused the call".to_owned(),
     };
@@ -61,23 +61,23 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
 #[test]
 fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_for() {
     let wait = Some(Duration::from_secs(9));
-    let unknown = CallError::Unknown {
+    let unknown = CallError::Ambiguous {
         code: "HTTP 502".to_owned(),
         message: "a page".to_owned(),
         retry_after: wait,
     };
-    let expected = Pause {
+    let expected = ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: "HTTP 502".to_owned(),
         message: "a page".to_owned(),
         retry_after: wait,
     };
-    assert_eq!(unknown.into_pause(Remote::Bigin), expected);
-    let paused = CallError::Unavailable(pause("invalid_code"));
+    assert_eq!(unknown.into_service_error(Remote::Bigin), expected);
+    let paused = CallError::Service(service_error("invalid_code"));
     assert_eq!(
-        paused.into_pause(Remote::Bigin),
-        pause("invalid_code"),
+        paused.into_service_error(Remote::Bigin),
+        service_error("invalid_code"),
         "it knows better which service"
     );
 }

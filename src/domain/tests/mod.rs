@@ -17,7 +17,7 @@ use serde_json::json;
 use super::lead::{ContactId, Lead, LeadId, Revision};
 use super::record::Action;
 use super::state::{Delivered, Seen, State};
-use super::sync::{Source, Sync, SyncId};
+use super::sync::{Source, SyncId, SyncJob};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -45,9 +45,9 @@ fn lead(status: Option<&str>) -> Lead {
 }
 
 /// A sync that a webhook for this revision has opened.
-fn sync(requested: Option<Revision>) -> Sync {
+fn sync(requested: Option<Revision>) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
-    Sync::open(SyncId(1), lead, Source::Webhook, requested, at(0))
+    SyncJob::open(SyncId(1), lead, Source::Webhook, requested, at(0))
 }
 
 fn delivered() -> Delivered {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{CancelledBy, Event};
-use crate::domain::sync::{Failure, Failures, Memory};
+use crate::domain::sync::{Attempts, Failure, LeadLink};
 
 const POLICY: RetryPolicy = RetryPolicy {
     base_delay: Duration::from_secs(1),
@@ -11,15 +11,15 @@ const POLICY: RetryPolicy = RetryPolicy {
     give_up_after: Duration::from_secs(60),
 };
 
-fn in_state(state: State) -> Sync {
-    Sync { state, ..sync(None) }
+fn in_state(state: State) -> SyncJob {
+    SyncJob { state, ..sync(None) }
 }
 
 fn failure() -> Failure {
     Failure {
-        problem: "no luck".to_owned(),
-        hint: None,
-        draw: 1.0,
+        error: "no luck".to_owned(),
+        retry_after: None,
+        jitter: 1.0,
         ambiguous_insert: false,
         isolates: false,
     }
@@ -31,11 +31,11 @@ fn a_request_that_joins_is_remembered_with_its_revision() {
     sync.join(Source::Webhook, Some(revision(12, "c")));
     sync.join(Source::Webhook, Some(revision(11, "b")));
     sync.join(Source::Reconciliation, None);
-    assert_eq!((sync.requests.count, sync.requests.by_person), (4, false));
+    assert_eq!((sync.requests.count, sync.requests.is_manual), (4, false));
     assert_eq!(sync.requests.revision, Some(revision(12, "c")), "the latest of them");
-    sync.join(Source::Person, None);
+    sync.join(Source::Manual, None);
     sync.join(Source::Webhook, None);
-    assert!(sync.requests.by_person, "a person has asked, whoever else does");
+    assert!(sync.requests.is_manual, "a person has asked, whoever else does");
 }
 
 #[test]
@@ -46,20 +46,20 @@ fn a_request_is_unread_until_a_later_read() {
     assert!(sync.asked_since_read());
     sync.state = State::Requested {
         contact: None,
-        made: false,
-        afresh: false,
+        contact_created: false,
+        force_create: false,
     };
     assert!(!sync.asked_since_read(), "the read is still to come");
 }
 
 #[test]
 fn only_our_own_result_can_have_overwritten_a_request() {
-    let memory = |seen| Memory {
+    let link = |seen| LeadLink {
         seen,
-        ..Memory::default()
+        ..LeadLink::default()
     };
     let asked = sync(Some(revision(11, "r11")));
-    let read = memory(Some(revision(10, "r10")));
+    let read = link(Some(revision(10, "r10")));
     for (status, overwritten) in [
         (Some("SENT"), true),
         (Some("FAILED"), true),
@@ -70,26 +70,26 @@ fn only_our_own_result_can_have_overwritten_a_request() {
         assert_eq!(asked.is_overwritten(&lead(status), &read), overwritten, "{status:?}");
     }
     let sent = lead(Some("SENT"));
-    for (label, sync, memory) in [
+    for (label, sync, link) in [
         ("that revision was read", sync(Some(revision(10, "r10"))), read.clone()),
-        ("a later one was read", asked, memory(Some(revision(12, "r12")))),
+        ("a later one was read", asked, link(Some(revision(12, "r12")))),
         ("nobody says which revision was asked for", sync(None), read),
-        ("nothing was ever read", sync(Some(revision(11, "r11"))), memory(None)),
+        ("nothing was ever read", sync(Some(revision(11, "r11"))), link(None)),
     ] {
-        assert!(!sync.is_overwritten(&sent, &memory), "{label}");
+        assert!(!sync.is_overwritten(&sent, &link), "{label}");
     }
 }
 
 #[test]
 fn a_revision_that_our_result_overwrote_does_not_count_as_read() {
     let asked = sync(Some(revision(11, "r11")));
-    let memory = Memory {
+    let link = LeadLink {
         seen: Some(revision(9, "r9")),
-        ..Memory::default()
+        ..LeadLink::default()
     };
-    let plain = asked.seen(&lead(Some("REQUESTED")), &memory);
+    let plain = asked.seen(&lead(Some("REQUESTED")), &link);
     assert_eq!((plain.requests, plain.revision), (1, Some(revision(10, "r10"))));
-    assert_eq!(asked.seen(&lead(Some("SENT")), &memory).revision, None);
+    assert_eq!(asked.seen(&lead(Some("SENT")), &link).revision, None);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_person_cancels_also_over_a_request_that_came_meanwhile() {
         (sync.state, sync.finished_at),
         (
             State::Cancelled {
-                by: CancelledBy::Person
+                by: CancelledBy::Operator
             },
             Some(at(5))
         )
@@ -134,8 +134,8 @@ fn a_sync_ends_where_nobody_asked_meanwhile() {
 fn a_round_that_was_overtaken_begins_again_as_it_was() {
     let begun = State::Requested {
         contact: None,
-        made: true,
-        afresh: true,
+        contact_created: true,
+        force_create: true,
     };
     let mut sync = in_state(begun.clone());
     sync.join(Source::Webhook, None);
@@ -150,10 +150,13 @@ fn a_round_that_was_overtaken_keeps_the_contact() {
     sync.apply(Event::WrittenBack, 1, at(40)).unwrap();
     let again = State::Requested {
         contact: Some(contact("7")),
-        made: true,
-        afresh: false,
+        contact_created: true,
+        force_create: false,
     };
-    assert_eq!((sync.state, sync.due_at, sync.finished_at), (again, at(40), None));
+    assert_eq!(
+        (sync.state, sync.next_attempt_at, sync.finished_at),
+        (again, at(40), None)
+    );
 }
 
 #[test]
@@ -165,19 +168,19 @@ fn a_sync_is_due_at_once_and_its_tag_at_its_time() {
         tag_not_before: at(25),
     };
     sync.apply(event, 1, at(10)).unwrap();
-    assert_eq!(sync.due_at, at(25));
+    assert_eq!(sync.next_attempt_at, at(25));
     sync.apply(Event::Changed, 1, at(30)).unwrap();
-    assert_eq!(sync.due_at, at(30));
+    assert_eq!(sync.next_attempt_at, at(30));
 }
 
 #[test]
 fn another_leads_upsert_moves_the_tag_and_brings_nothing_forward() {
     for (due, moved_to, expected) in [(25, 40, 40), (60, 40, 60)] {
         let mut sync = in_state(upserted());
-        sync.due_at = at(due);
-        sync.failures.count = 2;
+        sync.next_attempt_at = at(due);
+        sync.attempts.count = 2;
         sync.contact_upserted(at(moved_to)).unwrap();
-        assert_eq!((sync.due_at, sync.failures.count), (at(expected), 2));
+        assert_eq!((sync.next_attempt_at, sync.attempts.count), (at(expected), 2));
         assert!(matches!(sync.state, State::Upserted { tag_not_before, .. } if tag_not_before == at(moved_to)));
     }
     assert!(in_state(tagged()).contact_upserted(at(40)).is_err());
@@ -204,13 +207,13 @@ fn rounds_of_edits_are_counted_until_somebody_asks() {
 fn each_step_forward_begins_a_new_count_of_failures() {
     let mut sync = in_state(upserted());
     sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
-    assert_eq!(sync.failures.count, 1);
+    assert_eq!(sync.attempts.count, 1);
     let event = Event::Tagged {
         seen: seen(None),
         synced_at: at(31),
     };
     sync.apply(event, 1, at(31)).unwrap();
-    assert_eq!(sync.failures, Failures::default());
+    assert_eq!(sync.attempts, Attempts::default());
 }
 
 #[test]
@@ -224,10 +227,10 @@ fn an_event_that_cannot_be_changes_nothing() {
 #[test]
 fn failures_add_up_until_the_sync_is_given_up() {
     let mut sync = sync(None);
-    sync.failures.waited = Duration::from_secs(59);
+    sync.attempts.backoff_total = Duration::from_secs(59);
     sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
-    assert_eq!((sync.state.label(), sync.due_at), ("requested", at(31)));
-    assert_eq!(sync.failures.last.as_deref(), Some("no luck"));
+    assert_eq!((sync.state.label(), sync.next_attempt_at), ("requested", at(31)));
+    assert_eq!(sync.attempts.last_error.as_deref(), Some("no luck"));
     sync.fail(failure(), 1, &POLICY, at(31)).unwrap();
     assert_eq!(sync.state.label(), "rejected", "after a minute of waiting, exactly");
 }
@@ -236,9 +239,9 @@ fn failures_add_up_until_the_sync_is_given_up() {
 fn a_result_that_is_known_is_written_however_long_it_takes() {
     for state in [tagged(), rejected()] {
         let mut sync = in_state(state.clone());
-        sync.failures.waited = Duration::from_secs(1_000_000);
+        sync.attempts.backoff_total = Duration::from_secs(1_000_000);
         sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
-        assert_eq!((sync.state, sync.failures.count), (state, 1));
+        assert_eq!((sync.state, sync.attempts.count), (state, 1));
     }
 }
 
@@ -247,61 +250,57 @@ fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_
     let mut sync = sync(None);
     assert!(!sync.stands_out(5), "it has not failed");
     sync.suspect(failure(), 5, &POLICY, at(30));
-    assert_eq!((sync.failures.count, sync.failures.waited), (1, Duration::ZERO));
-    assert_eq!(sync.due_at, at(31));
+    assert_eq!((sync.attempts.count, sync.attempts.backoff_total), (1, Duration::ZERO));
+    assert_eq!(sync.next_attempt_at, at(31));
     assert!(!sync.stands_out(5), "nobody has succeeded since");
     assert!(sync.stands_out(6));
 }
 
 #[test]
 fn what_was_read_and_answered_is_remembered() {
-    let mut memory = Memory::default();
-    memory.learn(&Event::Changed, &in_state(upserted()));
-    assert_eq!(memory.seen, Some(revision(10, "r10")), "what was read");
-    let late = Sync {
+    let mut link = LeadLink::default();
+    link.update(&Event::Changed, &in_state(upserted()));
+    assert_eq!(link.seen, Some(revision(10, "r10")), "what was read");
+    let late = SyncJob {
         requests: sync(Some(revision(12, "r12"))).requests,
         ..in_state(State::Sent {
             delivered: delivered(),
             synced_at: at(30),
         })
     };
-    memory.learn(&Event::WrittenBack, &late);
+    link.update(&Event::WrittenBack, &late);
+    assert_eq!(link.seen, Some(revision(12, "r12")), "what was asked for, and is done");
     assert_eq!(
-        memory.seen,
-        Some(revision(12, "r12")),
-        "what was asked for, and is done"
-    );
-    assert_eq!(
-        (memory.sent_hash.as_deref(), memory.synced_at),
+        (link.sent_hash.as_deref(), link.synced_at),
         (Some("hash"), Some(at(30)))
     );
-    memory.learn(&Event::Changed, &in_state(upserted()));
-    assert_eq!(memory.seen, Some(revision(12, "r12")), "an older revision is no news");
+    link.update(&Event::Changed, &in_state(upserted()));
+    assert_eq!(link.seen, Some(revision(12, "r12")), "an older revision is no news");
 
-    let failed = Sync {
+    let failed = SyncJob {
         requests: sync(Some(revision(14, "r14"))).requests,
         ..in_state(State::Failed {
             reason: "no name".to_owned(),
             contact: None,
         })
     };
-    memory.learn(&Event::WrittenBack, &failed);
-    assert_eq!(memory.seen, Some(revision(14, "r14")), "FAILED is an answer too");
+    link.update(&Event::WrittenBack, &failed);
+    assert_eq!(link.seen, Some(revision(14, "r14")), "FAILED is an answer too");
 }
 
 #[test]
 fn a_contact_that_is_gone_is_forgotten() {
-    let mut memory = Memory::default();
-    memory.learn(&Event::Changed, &in_state(upserted()));
-    assert_eq!(memory.contact, Some(contact("7")));
-    memory.learn(&Event::Changed, &sync(None));
+    let mut link = LeadLink::default();
+    link.update(&Event::Changed, &in_state(upserted()));
+    assert_eq!(link.contact, Some(contact("7")));
+    link.update(&Event::Changed, &sync(None));
     assert_eq!(
-        memory.contact,
+        link.contact,
         Some(contact("7")),
         "a sync that knows no contact says nothing"
     );
-    memory.learn(&Event::ContactGone, &sync(None));
-    assert_eq!(memory.contact, None);
+    link.update(&Event::ContactGone, &sync(None));
+    assert_eq!(link.contact, None);
 }
 
 #[test]
@@ -316,23 +315,23 @@ fn what_was_sent_is_forgotten_once_bigin_has_something_else() {
         (tagged(), true),
         (rejected(), true),
     ] {
-        let mut memory = Memory {
+        let mut link = LeadLink {
             sent_hash: Some("hash".to_owned()),
-            ..Memory::default()
+            ..LeadLink::default()
         };
         let label = state.label();
-        memory.learn(&Event::Changed, &in_state(state));
-        assert_eq!(memory.sent_hash.is_some(), kept, "{label}");
+        link.update(&Event::Changed, &in_state(state));
+        assert_eq!(link.sent_hash.is_some(), kept, "{label}");
     }
 }
 
 #[test]
 fn who_cancels_has_a_name_and_so_has_every_state() {
     assert_eq!(
-        [CancelledBy::Lead, CancelledBy::Person].map(CancelledBy::label),
-        ["lead", "person"]
+        [CancelledBy::Lead, CancelledBy::Operator].map(CancelledBy::label),
+        ["lead", "operator"]
     );
-    for by in [CancelledBy::Lead, CancelledBy::Person] {
+    for by in [CancelledBy::Lead, CancelledBy::Operator] {
         assert_eq!(CancelledBy::from_label(by.label()), Some(by));
     }
     assert_eq!(CancelledBy::from_label("nobody"), None);
@@ -342,7 +341,7 @@ fn who_cancels_has_a_name_and_so_has_every_state() {
 #[test]
 fn who_asks_has_a_name() {
     let names = Source::ALL.map(Source::label);
-    assert_eq!(names, ["webhook", "reconciliation", "person", "retry"]);
+    assert_eq!(names, ["webhook", "reconciliation", "manual", "retry"]);
     assert_eq!(SyncId(7).to_string(), "7");
 }
 
@@ -355,36 +354,36 @@ fn a_person_in_a_hurry_ends_a_wait_and_brings_no_tag_forward() {
         ("a tag that is due keeps its place", in_state(upserted()), 40, 40),
     ];
     for (label, mut sync, due, expected) in cases {
-        sync.due_at = at(due);
-        sync.hurry(at(50));
-        assert_eq!(sync.due_at, at(expected), "{label}");
+        sync.next_attempt_at = at(due);
+        sync.make_due_now(at(50));
+        assert_eq!(sync.next_attempt_at, at(expected), "{label}");
     }
     let mut early = in_state(upserted());
-    early.due_at = at(90);
-    early.hurry(at(10));
-    assert_eq!(early.due_at, at(25), "not before the tag's own time");
+    early.next_attempt_at = at(90);
+    early.make_due_now(at(10));
+    assert_eq!(early.next_attempt_at, at(25), "not before the tag's own time");
 }
 
 #[test]
 fn what_a_person_cancelled_is_declined_until_the_lead_changes() {
-    let mut memory = Memory::default();
-    assert!(!memory.is_declined(Some(&revision(10, "r10"))));
+    let mut link = LeadLink::default();
+    assert!(!link.is_declined(Some(&revision(10, "r10"))));
     let mut cancelled = sync(Some(revision(10, "r10")));
     cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
-    memory.learn(&Event::Cancelled, &cancelled);
-    assert!(memory.is_declined(Some(&revision(10, "r10"))));
+    link.update(&Event::Cancelled, &cancelled);
+    assert!(link.is_declined(Some(&revision(10, "r10"))));
     assert!(
-        memory.is_declined(Some(&revision(20, "r20"))),
+        link.is_declined(Some(&revision(20, "r20"))),
         "an edit before the cancellation"
     );
-    assert!(!memory.is_declined(Some(&revision(21, "r21"))), "asked for anew");
-    assert!(!memory.is_declined(None));
+    assert!(!link.is_declined(Some(&revision(21, "r21"))), "asked for anew");
+    assert!(!link.is_declined(None));
 
     let mut withdrawn = sync(Some(revision(30, "r30")));
     withdrawn.apply(Event::Withdrawn, 1, at(40)).unwrap();
-    memory.learn(&Event::Withdrawn, &withdrawn);
+    link.update(&Event::Withdrawn, &withdrawn);
     assert!(
-        !memory.is_declined(Some(&revision(30, "r30"))),
+        !link.is_declined(Some(&revision(30, "r30"))),
         "the lead itself withdrew"
     );
 }
@@ -393,16 +392,16 @@ fn what_a_person_cancelled_is_declined_until_the_lead_changes() {
 fn what_was_cancelled_is_declined_also_where_sanitys_clock_is_ahead() {
     let mut cancelled = sync(Some(revision(100, "r100")));
     cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
-    let mut memory = Memory::default();
-    memory.learn(&Event::Cancelled, &cancelled);
-    assert!(memory.is_declined(Some(&revision(100, "r100"))));
-    assert!(!memory.is_declined(Some(&revision(101, "r101"))));
+    let mut link = LeadLink::default();
+    link.update(&Event::Cancelled, &cancelled);
+    assert!(link.is_declined(Some(&revision(100, "r100"))));
+    assert!(!link.is_declined(Some(&revision(101, "r101"))));
 
-    let mut read = Memory {
+    let mut read = LeadLink {
         seen: Some(revision(110, "r110")),
-        ..Memory::default()
+        ..LeadLink::default()
     };
-    read.learn(&Event::Cancelled, &cancelled);
+    read.update(&Event::Cancelled, &cancelled);
     assert!(
         read.is_declined(Some(&revision(110, "r110"))),
         "an edit that a worker has read"

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::model::Model;
+use super::options::throttled;
 use super::reply::Reply;
 use super::request::Request;
-use super::switches::throttled;
 use crate::clock::after;
 
 /// Life of an access token (official docs).

@@ -6,14 +6,14 @@
 mod accounts;
 mod coql;
 mod fields;
-mod journal;
 mod model;
+mod options;
 mod read;
 mod records;
 mod reply;
 mod request;
+mod request_log;
 mod routes;
-mod switches;
 mod tags;
 mod validate;
 
@@ -24,9 +24,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt as _;
 
 pub use self::fields::{FieldMeta, Unique};
-pub use self::journal::{Action, Call, CallKind, Change};
 pub use self::model::{Contact, Model};
-pub use self::switches::{Fault, Switches, UnknownKeys};
+pub use self::options::{Fault, Switches, UnknownKeys};
+pub use self::request_log::{Action, Call, CallKind, Change};
 
 use self::accounts::Accounts;
 use self::reply::Reply;

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::accounts::Accounts;
 use super::fields::{self, FieldMeta, Unique};
-use super::journal::{Call, CallKind, Change};
-use super::switches::{Fault, Switches};
+use super::options::{Fault, Switches};
+use super::request_log::{Call, CallKind, Change};
 use crate::clock::{SharedClock, after};
 
 /// The field that Bigin itself takes for a duplicate check (official docs, upsert-records).

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::{FieldMeta, Unique};
-use super::journal::{Action, Change};
 use super::model::{Model, SYSTEM_CHECK};
+use super::options::Fault;
 use super::reply::{Item, Reply, bigin_time, error_object};
 use super::request::Request;
-use super::switches::Fault;
+use super::request_log::{Action, Change};
 use super::tags::{self, MAX_TAGS_OF_RECORD};
 use super::validate::{self, Accepted};
 

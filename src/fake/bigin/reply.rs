@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
 
-use super::switches::Switches;
+use super::options::Switches;
 use crate::fake::Answered;
 
 /// An answer, before it is HTTP.

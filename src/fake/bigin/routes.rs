@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::journal::{Call, CallKind};
 use super::model::Model;
+use super::options::Fault;
 use super::records::{self, Batch, Mode};
 use super::reply::{Reply, bigin_time};
 use super::request::Request;
-use super::switches::Fault;
+use super::request_log::{Call, CallKind};
 use super::tags::{self, TagOrder};
 use super::{accounts, coql, fields, read};
 

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::journal::Change;
 use super::model::Model;
+use super::options::Fault;
 use super::records::invalid_id;
 use super::reply::{Item, Reply, error_object};
 use super::request::Request;
-use super::switches::Fault;
+use super::request_log::Change;
 
 /// Records of one call (official docs, api-limits).
 const MAX_IDS: usize = 500;

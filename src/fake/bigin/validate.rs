@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::FieldMeta;
-use super::journal::Action;
 use super::model::Model;
+use super::options::UnknownKeys;
 use super::reply::error_object;
-use super::switches::UnknownKeys;
+use super::request_log::Action;
 use super::tags;
 
 /// A record that was found good.

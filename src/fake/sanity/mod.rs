@@ -3,6 +3,7 @@
 //! not known is marked as an assumption.
 
 mod doc;
+mod editor;
 mod fault;
 mod gate;
 mod groq;
@@ -11,7 +12,6 @@ mod model;
 mod mutate;
 mod reply;
 mod routes;
-mod studio;
 mod webhook;
 
 use std::io;
@@ -22,14 +22,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use doc::{DocSwitches, WithoutContent};
+pub use editor::Impossible;
 pub use fault::{Fault, Faults, Kind, RetryAfter};
 pub use model::{By, Call, Change, Document, Model, Transaction};
-pub use studio::Impossible;
 pub use webhook::{Attempt, Delivery, FILTER, Message, MessageState, PROJECTION, WEBHOOK_ID, Webhooks};
 
 use super::Server;
 use crate::clock::SharedClock;
-use crate::outbound;
+use crate::http_client;
 
 /// The type of a lead's document.
 pub const LEAD_TYPE: &str = "dbrLead";
@@ -71,7 +71,7 @@ impl FakeSanity {
             config.app_data(data.clone());
             routes::configure(config);
         })?;
-        let client = outbound::local_client("Sanity.io webhook delivery").map_err(io::Error::other)?;
+        let client = http_client::local_client("Sanity.io webhook delivery").map_err(io::Error::other)?;
         Ok(Self {
             shared,
             server: Some(server),

@@ -9,7 +9,7 @@ use super::model::{Change, Document};
 use super::{DATASET, LEAD_TYPE, PROJECT_ID, WEBHOOK_SECRET, mutate};
 use crate::clock::after;
 use crate::domain::lead::{REQUESTED, is_copy};
-use crate::outbound::{self, Answer, NoAnswer};
+use crate::http_client::{self, Answer, NoAnswer};
 use crate::signature;
 
 /// Its id, as `sanity-webhook-id` carries it.
@@ -297,7 +297,7 @@ impl Delivery {
             .headers()
             .into_iter()
             .fold(request, |request, (name, value)| request.header(name, value));
-        outbound::send(request.body(self.message.body.clone()), self.timeout).await
+        http_client::send(request.body(self.message.body.clone()), self.timeout).await
     }
 
     /// The record of it.

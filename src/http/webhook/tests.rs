@@ -194,10 +194,10 @@ proptest! {
         for ((status, ledger), body) in post(&bodies, SECRET).into_iter().zip(&bodies) {
             let shown = String::from_utf8_lossy(body);
             let accepted = ledger.accepted - before.accepted;
-            let repeats = ledger.repeats - before.repeats;
+            let duplicates = ledger.duplicates - before.duplicates;
             match status {
-                202 => assert_eq!((accepted, repeats), (1, 0), "{shown}"),
-                200 => assert_eq!(accepted, repeats, "{shown}"),
+                202 => assert_eq!((accepted, duplicates), (1, 0), "{shown}"),
+                200 => assert_eq!(accepted, duplicates, "{shown}"),
                 400 => assert_eq!(ledger, before, "{shown}"),
                 other => panic!("{other} for {shown}"),
             }

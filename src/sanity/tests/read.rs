@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::documents::DocAnswer;
 use super::*;
 use crate::domain::lead::{LeadRead, is_copy};
-use crate::strange;
+use crate::testing::arbitrary_json;
 
 /// Reads leads without their documents.
 pub(in crate::sanity) async fn leads(
@@ -27,14 +27,14 @@ fn asked(request: &Request) -> Vec<String> {
 }
 
 /// How many ids each request for documents named.
-fn parts(server: &Canned) -> Vec<usize> {
+fn parts(server: &StubServer) -> Vec<usize> {
     let requests = server.requests("");
     let docs = requests.iter().filter(|request| request.path().contains("/data/doc/"));
     docs.map(|request| asked(request).len()).collect()
 }
 
 /// Answers every lead with a document of so many bytes, and every query with nothing.
-async fn serve_heavy(bytes: impl Fn(&str) -> usize + Send + Sync + 'static) -> (Canned, Sanity) {
+async fn serve_heavy(bytes: impl Fn(&str) -> usize + Send + Sync + 'static) -> (StubServer, Sanity) {
     serve(move |request| {
         if !request.path().contains("/data/doc/") {
             return Reply::Json(200, json!({ "result": [] }));
@@ -184,13 +184,13 @@ async fn an_answer_without_any_lead_is_the_services_fault() {
     let cases = [
         (
             json!({"documents": [], "omitted": [{"id": "a", "reason": "permission"}]}),
-            "Refused permission",
+            "Unauthorized permission",
         ),
-        (json!({"omitted": []}), "unknown UNREADABLE_ANSWER"),
-        (json!({"documents": [], "omitted": []}), "unknown UNREADABLE_ANSWER"),
+        (json!({"omitted": []}), "ambiguous UNREADABLE_ANSWER"),
+        (json!({"documents": [], "omitted": []}), "ambiguous UNREADABLE_ANSWER"),
         (
             json!({"documents": [{"_id": "a", "_type": "dbrLead"}]}),
-            "unknown UNREADABLE_ANSWER",
+            "ambiguous UNREADABLE_ANSWER",
         ),
     ];
     for (body, expected) in cases {
@@ -301,29 +301,30 @@ const TEXTS: &[&str] = &[
 
 /// Documents that have most of what a document has, and some that have not.
 fn bodies() -> impl Strategy<Value = Value> {
-    let document = (select(TEXTS), select(TEXTS), strange::json(KEYS, TEXTS)).prop_map(|(id, kind, mut other)| {
-        if let Some(parts) = other.as_object_mut() {
-            let own = [
-                ("_id", id),
-                ("_type", kind),
-                ("_rev", "r1"),
-                ("_updatedAt", "2026-11-22T09:00:00Z"),
-            ];
-            for (key, text) in own {
-                parts.entry(key).or_insert_with(|| text.into());
+    let document =
+        (select(TEXTS), select(TEXTS), arbitrary_json::json(KEYS, TEXTS)).prop_map(|(id, kind, mut other)| {
+            if let Some(parts) = other.as_object_mut() {
+                let own = [
+                    ("_id", id),
+                    ("_type", kind),
+                    ("_rev", "r1"),
+                    ("_updatedAt", "2026-11-22T09:00:00Z"),
+                ];
+                for (key, text) in own {
+                    parts.entry(key).or_insert_with(|| text.into());
+                }
             }
-        }
-        other
-    });
+            other
+        });
     let documents = prop::collection::vec(document, 0..6);
-    let omitted = prop::collection::vec(strange::json(KEYS, TEXTS), 0..3);
+    let omitted = prop::collection::vec(arbitrary_json::json(KEYS, TEXTS), 0..3);
     let framed = (documents, omitted);
     let framed = framed.prop_map(|(documents, omitted)| json!({ "documents": documents, "omitted": omitted }));
-    prop_oneof![4 => framed, 1 => strange::json(KEYS, TEXTS)]
+    prop_oneof![4 => framed, 1 => arbitrary_json::json(KEYS, TEXTS)]
 }
 
 proptest! {
-    #![proptest_config(strange::config())]
+    #![proptest_config(arbitrary_json::config())]
 
     #[test]
     fn a_lead_gets_its_own_document_and_its_own_copies_and_no_other(body in bodies()) {
@@ -337,7 +338,7 @@ proptest! {
             Ok(read) => read,
             Err(error) => {
                 let shown = format!("{error} {error:?}");
-                prop_assert!(!strange::tells(&shown), "{}", shown);
+                prop_assert!(!arbitrary_json::tells(&shown), "{}", shown);
                 return Ok(());
             }
         };

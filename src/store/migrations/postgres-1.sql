@@ -6,12 +6,12 @@ CREATE TABLE sync (
     lead_id TEXT COLLATE "C" NOT NULL,
     state TEXT COLLATE "C" NOT NULL,
     contact_id TEXT COLLATE "C",
-    made BIGINT NOT NULL DEFAULT 0,
-    afresh BIGINT NOT NULL DEFAULT 0,
+    contact_created BIGINT NOT NULL DEFAULT 0,
+    force_create BIGINT NOT NULL DEFAULT 0,
     action TEXT COLLATE "C",
     hash TEXT COLLATE "C",
     -- Keyed hashes of the unique values that were sent, between spaces.
-    match_keys TEXT COLLATE "C",
+    unique_keys TEXT COLLATE "C",
     seen_requests BIGINT,
     seen_updated_at BIGINT,
     seen_rev TEXT COLLATE "C",
@@ -20,21 +20,21 @@ CREATE TABLE sync (
     reason TEXT COLLATE "C",
     cancelled_by TEXT COLLATE "C",
     requests BIGINT NOT NULL,
-    by_person BIGINT NOT NULL,
-    by_retry BIGINT NOT NULL,
+    is_manual BIGINT NOT NULL,
+    is_retry BIGINT NOT NULL,
     requested_updated_at BIGINT,
     requested_rev TEXT COLLATE "C",
-    failures BIGINT NOT NULL DEFAULT 0,
-    waited BIGINT NOT NULL DEFAULT 0,
-    last_failure TEXT COLLATE "C",
+    attempts BIGINT NOT NULL DEFAULT 0,
+    backoff_total BIGINT NOT NULL DEFAULT 0,
+    last_error TEXT COLLATE "C",
     accepted_before BIGINT,
     edits BIGINT NOT NULL DEFAULT 0,
     contact_losses BIGINT NOT NULL DEFAULT 0,
     bisect_limit BIGINT,
-    due_at BIGINT NOT NULL,
-    lease BIGINT,
-    lease_until BIGINT,
-    opened_at BIGINT NOT NULL,
+    next_attempt_at BIGINT NOT NULL,
+    claim_token BIGINT,
+    claim_expires_at BIGINT,
+    created_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
     finished_at BIGINT,
     -- An operator has dealt with this failure otherwise.
@@ -45,11 +45,11 @@ CREATE TABLE sync (
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
 -- What is due: all that is not finished, said so that no look for a lead's active sync can go through all of it. What
 -- PostgreSQL knows of a table may be of when it was empty, and then one index is as good as the other.
-CREATE INDEX sync_due ON sync (state, due_at, id) WHERE state IN ('requested', 'upserted', 'tagged', 'rejected');
+CREATE INDEX sync_due ON sync (state, next_attempt_at, id) WHERE state IN ('requested', 'upserted', 'tagged', 'rejected');
 -- Suspects that are due.
-CREATE INDEX sync_suspect ON sync (state, due_at, id) WHERE bisect_limit IS NOT NULL;
+CREATE INDEX sync_suspect ON sync (state, next_attempt_at, id) WHERE bisect_limit IS NOT NULL;
 -- Which claims may have been lost.
-CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
+CREATE INDEX sync_leased ON sync (claim_expires_at) WHERE claim_token IS NOT NULL;
 -- Who waits for a contact's tag.
 CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
 -- What may be forgotten, and a lead's past.
@@ -63,7 +63,7 @@ CREATE TABLE event (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     sync_id BIGINT NOT NULL,
     at BIGINT NOT NULL,
-    what TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
     -- The sync's state after it.
     state TEXT COLLATE "C" NOT NULL,
     detail TEXT COLLATE "C" NOT NULL
@@ -113,17 +113,17 @@ CREATE TABLE counter (
 
 -- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work, what
 -- was told to the alert address.
-CREATE TABLE kept (
+CREATE TABLE kv (
     name TEXT COLLATE "C" PRIMARY KEY,
     value BYTEA NOT NULL,
     at BIGINT NOT NULL
 );
 
 -- What only one of several replicas may do at a time.
-CREATE TABLE hold (
+CREATE TABLE lock (
     name TEXT COLLATE "C" PRIMARY KEY,
     holder TEXT COLLATE "C" NOT NULL,
-    until BIGINT NOT NULL
+    expires_at BIGINT NOT NULL
 );
 
 -- Access tokens granted: Zoho allows ten in ten minutes.

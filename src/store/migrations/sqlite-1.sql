@@ -6,12 +6,12 @@ CREATE TABLE sync (
     lead_id TEXT NOT NULL,
     state TEXT NOT NULL,
     contact_id TEXT,
-    made INTEGER NOT NULL DEFAULT 0,
-    afresh INTEGER NOT NULL DEFAULT 0,
+    contact_created INTEGER NOT NULL DEFAULT 0,
+    force_create INTEGER NOT NULL DEFAULT 0,
     action TEXT,
     hash TEXT,
     -- Keyed hashes of the unique values that were sent, between spaces.
-    match_keys TEXT,
+    unique_keys TEXT,
     seen_requests INTEGER,
     seen_updated_at INTEGER,
     seen_rev TEXT,
@@ -20,21 +20,21 @@ CREATE TABLE sync (
     reason TEXT,
     cancelled_by TEXT,
     requests INTEGER NOT NULL,
-    by_person INTEGER NOT NULL,
-    by_retry INTEGER NOT NULL,
+    is_manual INTEGER NOT NULL,
+    is_retry INTEGER NOT NULL,
     requested_updated_at INTEGER,
     requested_rev TEXT,
-    failures INTEGER NOT NULL DEFAULT 0,
-    waited INTEGER NOT NULL DEFAULT 0,
-    last_failure TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    backoff_total INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
     accepted_before INTEGER,
     edits INTEGER NOT NULL DEFAULT 0,
     contact_losses INTEGER NOT NULL DEFAULT 0,
     bisect_limit INTEGER,
-    due_at INTEGER NOT NULL,
-    lease INTEGER,
-    lease_until INTEGER,
-    opened_at INTEGER NOT NULL,
+    next_attempt_at INTEGER NOT NULL,
+    claim_token INTEGER,
+    claim_expires_at INTEGER,
+    created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
     finished_at INTEGER,
     -- An operator has dealt with this failure otherwise.
@@ -44,11 +44,11 @@ CREATE TABLE sync (
 -- One active sync a lead.
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
 -- What is due.
-CREATE INDEX sync_due ON sync (state, due_at) WHERE finished_at IS NULL;
+CREATE INDEX sync_due ON sync (state, next_attempt_at) WHERE finished_at IS NULL;
 -- Suspects that are due.
-CREATE INDEX sync_suspect ON sync (state, due_at) WHERE bisect_limit IS NOT NULL;
+CREATE INDEX sync_suspect ON sync (state, next_attempt_at) WHERE bisect_limit IS NOT NULL;
 -- Which claims may have been lost.
-CREATE INDEX sync_leased ON sync (lease_until) WHERE lease IS NOT NULL;
+CREATE INDEX sync_leased ON sync (claim_expires_at) WHERE claim_token IS NOT NULL;
 -- Who waits for a contact's tag.
 CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
 -- What may be forgotten, and a lead's past.
@@ -62,7 +62,7 @@ CREATE TABLE event (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     sync_id INTEGER NOT NULL,
     at INTEGER NOT NULL,
-    what TEXT NOT NULL,
+    kind TEXT NOT NULL,
     -- The sync's state after it.
     state TEXT NOT NULL,
     detail TEXT NOT NULL
@@ -112,17 +112,17 @@ CREATE TABLE counter (
 
 -- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work, what
 -- was told to the alert address.
-CREATE TABLE kept (
+CREATE TABLE kv (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL,
     at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- What only one of several replicas may do at a time.
-CREATE TABLE hold (
+CREATE TABLE lock (
     name TEXT PRIMARY KEY,
     holder TEXT NOT NULL,
-    until INTEGER NOT NULL
+    expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Access tokens granted: Zoho allows ten in ten minutes.

@@ -14,7 +14,7 @@ use super::{rows, steer, turn};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
-use crate::store::{Claim, Claimed, Lease, Prefer, Stage, StoreSettings};
+use crate::store::{Claim, ClaimToken, Claimed, Prefer, Stage, StoreSettings};
 
 /// What the breakers of a stage allow at a moment.
 struct Gate {
@@ -41,7 +41,7 @@ enum Kind {
 impl Kind {
     fn condition(self) -> &'static str {
         match self {
-            Self::Unfailed => "AND bisect_limit IS NULL AND failures = 0",
+            Self::Unfailed => "AND bisect_limit IS NULL AND attempts = 0",
             Self::Fresh => "AND bisect_limit IS NULL",
             Self::Suspects => "AND bisect_limit = ?5",
             Self::Any => "",
@@ -54,7 +54,7 @@ pub(super) fn claim(
     stage: Stage,
     (limit, prefer): (usize, Prefer),
     settings: &StoreSettings,
-    lease: Lease,
+    token: ClaimToken,
 ) -> Result<Claim> {
     if stage != Stage::WriteBack {
         turn::expire_upserts(txn.db, txn.now, settings)?;
@@ -71,7 +71,7 @@ pub(super) fn claim(
     }
     let mut syncs = Vec::new();
     for kind in &gate.kinds {
-        syncs = claim_kind(txn, stage, *kind, gate.limit, settings.lease, lease)?;
+        syncs = claim_kind(txn, stage, *kind, gate.limit, settings.lease, token)?;
         if !syncs.is_empty() {
             turn::taken(txn, stage)?;
             break;
@@ -107,10 +107,10 @@ fn claim_kind(
     kind: Kind,
     limit: usize,
     lasting: Duration,
-    lease: Lease,
+    token: ClaimToken,
 ) -> Result<Vec<Claimed>> {
     let until = after(txn.now, lasting);
-    let mut args: Vec<Arg<'_>> = vec![lease.0.into(), until.into(), txn.now.into(), limit.into()];
+    let mut args: Vec<Arg<'_>> = vec![token.0.into(), until.into(), txn.now.into(), limit.into()];
     if kind == Kind::Suspects {
         let Some(bisect_limit) = longest_due_suspect(txn, stage)? else {
             return Ok(Vec::new());
@@ -120,12 +120,12 @@ fn claim_kind(
     }
     let mut syncs = txn.db.query(&claim_sql(stage, kind), &args, rows::sync_of)?;
     // RETURNING promises no order.
-    syncs.sort_by_key(|sync| (sync.due_at, sync.id));
-    let with_memory = |sync: crate::domain::sync::Sync| {
+    syncs.sort_by_key(|sync| (sync.next_attempt_at, sync.id));
+    let with_memory = |sync: crate::domain::sync::SyncJob| {
         Ok(Claimed {
-            memory: rows::memory(txn.db, &sync.lead)?,
+            link: rows::link(txn.db, &sync.lead)?,
             sync,
-            lease,
+            token,
         })
     };
     syncs.into_iter().map(with_memory).collect()
@@ -135,10 +135,10 @@ fn claim_kind(
 fn claim_sql(stage: Stage, kind: Kind) -> String {
     format!(
         "-- claim()
-        UPDATE sync SET lease = ?1, lease_until = ?2
-        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY due_at, id LIMIT ?4)
+        UPDATE sync SET claim_token = ?1, claim_expires_at = ?2
+        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT ?4)
         RETURNING *",
-        due_sql(stage, "id, due_at", kind.condition(), "?3", "?4")
+        due_sql(stage, "id, next_attempt_at", kind.condition(), "?3", "?4")
     )
 }
 
@@ -147,8 +147,8 @@ fn due_sql(stage: Stage, columns: &str, condition: &str, now: &str, limit: &str)
     let due = |state: &&str| {
         format!(
             "SELECT * FROM (SELECT {columns} FROM sync
-                WHERE finished_at IS NULL AND state = '{state}' AND due_at <= {now} AND (lease IS NULL OR lease_until <= {now}) {condition}
-                ORDER BY due_at, id LIMIT {limit}) AS due"
+                WHERE finished_at IS NULL AND state = '{state}' AND next_attempt_at <= {now} AND (claim_token IS NULL OR claim_expires_at <= {now}) {condition}
+                ORDER BY next_attempt_at, id LIMIT {limit}) AS due"
         )
     };
     let due: Vec<String> = stage.states().iter().map(due).collect();
@@ -159,8 +159,8 @@ fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
     let condition = "AND bisect_limit IS NOT NULL";
     let sql = format!(
         "-- longest_due_suspect()
-        SELECT bisect_limit FROM ({}) AS due ORDER BY due_at, id LIMIT 1",
-        due_sql(stage, "id, due_at, bisect_limit", condition, "?1", "1")
+        SELECT bisect_limit FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT 1",
+        due_sql(stage, "id, next_attempt_at, bisect_limit", condition, "?1", "1")
     );
     txn.db.first(&sql, args![txn.now], |row| row.get("bisect_limit"))
 }
@@ -256,13 +256,13 @@ fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>
         // states alone, and keeps plans that are to hold for every value of a parameter.
         let sql = format!(
             "-- next_due()
-            SELECT due_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND lease IS NULL {condition} ORDER BY due_at LIMIT 1"
+            SELECT next_attempt_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND claim_token IS NULL {condition} ORDER BY next_attempt_at LIMIT 1"
         );
-        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("due_at"))?;
+        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("next_attempt_at"))?;
         let sql = format!(
             "-- next_due()
-            SELECT min(CASE WHEN lease_until > due_at THEN lease_until ELSE due_at END) AS lost
-            FROM sync INDEXED BY sync_leased WHERE lease IS NOT NULL AND finished_at IS NULL AND state = ?1 {condition}"
+            SELECT min(CASE WHEN claim_expires_at > next_attempt_at THEN claim_expires_at ELSE next_attempt_at END) AS lost
+            FROM sync INDEXED BY sync_leased WHERE claim_token IS NOT NULL AND finished_at IS NULL AND state = ?1 {condition}"
         );
         let lost: Option<Timestamp> = txn.db.one(&sql, args![*state], |row| row.get("lost"))?;
         next = [next, due, lost].into_iter().flatten().min();
@@ -272,10 +272,10 @@ fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>
 
 /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost, so that its
 /// outcome could not be recorded, or is over: then another replica may have had its turn, and have moved a tag.
-pub(super) fn renew(txn: &Txn<'_>, lease: Lease, syncs: usize, lasting: Duration) -> Result<bool> {
+pub(super) fn renew(txn: &Txn<'_>, token: ClaimToken, syncs: usize, lasting: Duration) -> Result<bool> {
     let sql = "-- renew()
-        UPDATE sync SET lease_until = ?2 WHERE lease IS NOT NULL AND lease = ?1 AND lease_until > ?3";
-    Ok(txn.db.execute(sql, args![lease.0, after(txn.now, lasting), txn.now])? == syncs)
+        UPDATE sync SET claim_expires_at = ?2 WHERE claim_token IS NOT NULL AND claim_token = ?1 AND claim_expires_at > ?3";
+    Ok(txn.db.execute(sql, args![token.0, after(txn.now, lasting), txn.now])? == syncs)
 }
 
 /// How many records of a stage its service has accepted so far.

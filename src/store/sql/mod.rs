@@ -15,22 +15,23 @@ use tokio::sync::{Notify, broadcast};
 
 use super::postgres::Pool;
 use super::{
-    Accepted, Cancelling, Change, Checking, Claim, Delivery, Dismissing, FailureGroup, Filter, Flow, Happening,
-    HistoryEntry, Learned, Lease, Ledger, Outcome, Overview, Prefer, Stage, Store, StoreError, StoreSettings, SyncView,
+    Accepted, CancelResult, Change, CheckResult, Claim, ClaimToken, Delivery, DismissResult, EventRow, FailureGroup,
+    Filter, Flow, Ledger, Outcome, Overview, Prefer, Stage, StepReport, Store, StoreError, StoreSettings, SyncEvent,
+    SyncView,
 };
-use crate::chance;
 use crate::clock::{SharedClock, after};
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{Pause, Remote};
+use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::lead::{ContactId, LeadId, Revision};
-use crate::domain::sync::{Memory, Source, SyncId};
+use crate::domain::sync::{LeadLink, Source, SyncId};
 use crate::metrics::Metrics;
+use crate::random;
 use db::{Db, Result};
 use writer::{Commits, Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
 
 mod claims;
 pub(super) mod db;
-pub(super) mod kept;
+pub(super) mod kv;
 mod overview;
 pub(super) mod rows;
 mod steer;
@@ -120,7 +121,7 @@ impl SqlStore {
     }
 
     fn begin_check(&self) -> Answer<BoxFuture<'static, Answer<()>>> {
-        let write = self.writer.queue_if_room(|txn| kept::mark(txn.db, "check", txn.now))?;
+        let write = self.writer.queue_if_room(|txn| kv::mark(txn.db, "check", txn.now))?;
         let (lock, has_threads) = (self.lock.clone(), self.has_threads);
         let check = async move {
             write.await?;
@@ -173,7 +174,7 @@ async fn apart<T: Send + 'static>(has_threads: bool, work: impl FnOnce() -> T + 
 /// Whether the disk takes new bytes beside the database: those of a check go where the bytes of the last one were, in the
 /// database's log and its file, which are there on a full disk too.
 fn takes_more(lock: &File) -> std::io::Result<()> {
-    let written = lock.write_all_at(&chance::bytes::<{ kept::MARK }>(), 0);
+    let written = lock.write_all_at(&random::bytes::<{ kv::MARK }>(), 0);
     lock.set_len(0)?;
     written
 }
@@ -200,30 +201,30 @@ impl Store for SqlStore {
     async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Answer<Claim> {
         let settings = self.settings;
         // By chance, since no replica knows the others' claims.
-        let lease = Lease(i64::from_le_bytes(chance::bytes()));
+        let token = ClaimToken(i64::from_le_bytes(random::bytes()));
         self.writer
-            .write(move |txn| claims::claim(txn, stage, (limit, prefer), &settings, lease))
+            .write(move |txn| claims::claim(txn, stage, (limit, prefer), &settings, token))
             .await
     }
 
-    async fn renew(&self, lease: Lease, syncs: usize) -> Answer<bool> {
+    async fn renew(&self, token: ClaimToken, syncs: usize) -> Answer<bool> {
         let lasting = self.settings.lease;
         self.writer
-            .write(move |txn| claims::renew(txn, lease, syncs, lasting))
+            .write(move |txn| claims::renew(txn, token, syncs, lasting))
             .await
     }
 
-    async fn record(&self, outcomes: Vec<Outcome>, learned: Learned) -> Answer<()> {
+    async fn record(&self, outcomes: Vec<Outcome>, report: StepReport) -> Answer<()> {
         let settings = self.settings;
         self.writer
-            .write(move |txn| work::record(txn, &outcomes, &learned, &settings))
+            .write(move |txn| work::record(txn, &outcomes, &report, &settings))
             .await
     }
 
-    async fn pause(&self, pause: Pause, cause: Cause, epoch: i64, draw: f64) -> Answer<()> {
+    async fn open_breaker(&self, service_error: ServiceError, cause: Cause, epoch: i64, jitter: f64) -> Answer<()> {
         let policy = self.settings.retry;
         self.writer
-            .write(move |txn| work::pause(txn, (&pause, cause), epoch, draw, &policy))
+            .write(move |txn| work::open_breaker(txn, (&service_error, cause), epoch, jitter, &policy))
             .await
     }
 
@@ -231,8 +232,8 @@ impl Store for SqlStore {
         self.read(move |db| views::owners(db, &contacts)).await
     }
 
-    async fn memory(&self, lead: LeadId) -> Answer<Memory> {
-        self.read(move |db| rows::memory(db, &lead)).await
+    async fn link(&self, lead: LeadId) -> Answer<LeadLink> {
+        self.read(move |db| rows::link(db, &lead)).await
     }
 
     async fn without_sync(&self, leads: Vec<LeadId>) -> Answer<Vec<LeadId>> {
@@ -251,11 +252,11 @@ impl Store for SqlStore {
         self.read(move |db| views::list(db, &filter, limit)).await
     }
 
-    async fn sync(&self, id: SyncId) -> Answer<Option<(SyncView, Vec<HistoryEntry>)>> {
+    async fn sync(&self, id: SyncId) -> Answer<Option<(SyncView, Vec<SyncEvent>)>> {
         self.read(move |db| views::sync(db, id)).await
     }
 
-    async fn cancel(&self, id: SyncId) -> Answer<Cancelling> {
+    async fn cancel(&self, id: SyncId) -> Answer<CancelResult> {
         let settings = self.settings;
         self.writer
             .write_if_room(move |txn| steer::cancel(txn, id, &settings))
@@ -268,11 +269,11 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn dismiss(&self, id: SyncId) -> Answer<Dismissing> {
+    async fn dismiss(&self, id: SyncId) -> Answer<DismissResult> {
         self.writer.write_if_room(move |txn| steer::dismiss(txn, id)).await
     }
 
-    async fn check_now(&self, remote: Remote) -> Answer<Checking> {
+    async fn check_now(&self, remote: Remote) -> Answer<CheckResult> {
         self.writer
             .write_if_room(move |txn| steer::check_now(txn, remote))
             .await
@@ -289,9 +290,9 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn pause_all(&self, paused: bool) -> Answer<()> {
+    async fn set_paused(&self, paused: bool) -> Answer<()> {
         self.writer
-            .write_if_room(move |txn| steer::pause_all(txn, paused))
+            .write_if_room(move |txn| steer::set_paused(txn, paused))
             .await
     }
 
@@ -313,12 +314,12 @@ impl Store for SqlStore {
         self.read(move |db| overview::flow(db, since, step)).await
     }
 
-    async fn happenings(&self, after: i64, limit: usize) -> Answer<Vec<Happening>> {
-        self.read(move |db| overview::happenings(db, after, limit)).await
+    async fn events_after(&self, after: i64, limit: usize) -> Answer<Vec<EventRow>> {
+        self.read(move |db| overview::events_after(db, after, limit)).await
     }
 
-    async fn last_happening(&self) -> Answer<i64> {
-        self.read(overview::last_happening).await
+    async fn last_event_id(&self) -> Answer<i64> {
+        self.read(overview::last_event_id).await
     }
 
     async fn ledger(&self) -> Answer<Ledger> {
@@ -349,39 +350,39 @@ impl Store for SqlStore {
         in_time(check).await
     }
 
-    async fn kept(&self, name: &'static str) -> Answer<Option<(Vec<u8>, Timestamp)>> {
-        self.read(move |db| kept::kept(db, name)).await
+    async fn kv_get(&self, name: &'static str) -> Answer<Option<(Vec<u8>, Timestamp)>> {
+        self.read(move |db| kv::get(db, name)).await
     }
 
-    async fn keep(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
+    async fn kv_put(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
         self.writer
-            .write(move |txn| kept::keep(txn.db, name, &value, txn.now))
+            .write(move |txn| kv::put(txn.db, name, &value, txn.now))
             .await
     }
 
-    async fn forget_kept(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
+    async fn kv_delete(&self, name: &'static str, value: Vec<u8>) -> Answer<()> {
         self.writer
-            .write(move |txn| kept::forget(txn.db, name, Some(&value)))
+            .write(move |txn| kv::delete(txn.db, name, Some(&value)))
             .await
     }
 
     async fn note_grant(&self, at: Timestamp) -> Answer<()> {
-        self.writer.write(move |txn| kept::note_grant(txn.db, at)).await
+        self.writer.write(move |txn| kv::note_grant(txn.db, at)).await
     }
 
     async fn grants(&self, since: Timestamp) -> Answer<Vec<Timestamp>> {
-        self.read(move |db| kept::grants(db, since)).await
+        self.read(move |db| kv::grants(db, since)).await
     }
 
-    async fn hold(&self, name: &'static str, holder: &str, lasting: Duration) -> Answer<bool> {
+    async fn try_lock(&self, name: &'static str, holder: &str, lasting: Duration) -> Answer<bool> {
         let holder = holder.to_owned();
-        let hold = move |txn: &mut Txn<'_>| kept::hold(txn, name, &holder, lasting);
+        let hold = move |txn: &mut Txn<'_>| kv::try_lock(txn, name, &holder, lasting);
         self.writer.write(hold).await
     }
 
-    async fn let_go(&self, name: &'static str, holder: &str) -> Answer<()> {
+    async fn unlock(&self, name: &'static str, holder: &str) -> Answer<()> {
         let holder = holder.to_owned();
-        self.writer.write(move |txn| kept::let_go(txn.db, name, &holder)).await
+        self.writer.write(move |txn| kv::unlock(txn.db, name, &holder)).await
     }
 
     async fn forget(&self, age: Duration, limit: usize) -> Answer<usize> {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::views::{self, VIEW};
 use super::writer::Txn;
-use super::{kept, rows, steer};
+use super::{kv, rows, steer};
 use crate::domain::sync::SyncId;
-use crate::store::{FailureGroup, Flow, Happening, Overview, WebhookLog};
+use crate::store::{EventRow, FailureGroup, Flow, Overview, WebhookLog};
 
 /// Failed syncs that wait for an operator: their lead has had none since, and they were not dismissed.
 pub(super) const LAST_FAILED: &str = "state = 'failed' AND dismissed_at IS NULL
@@ -54,7 +54,7 @@ fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
     let sql = "-- webhooks()
         SELECT received_at FROM delivery ORDER BY id DESC LIMIT 1";
     let last_received = db.first(sql, &[], |row| row.get("received_at"))?;
-    let missed = kept::kept(db, MISSED)?.filter(|(_, at)| last_received.is_none_or(|received| received < *at));
+    let missed = kv::get(db, MISSED)?.filter(|(_, at)| last_received.is_none_or(|received| received < *at));
     let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     Ok(WebhookLog {
         last_received,
@@ -66,7 +66,7 @@ fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
 /// Reconciliation has opened a sync whose webhook never came.
 pub(super) fn note_missed(txn: &Txn<'_>) -> Result<()> {
     let missed = webhooks(txn.db)?.missed + 1;
-    kept::keep(txn.db, MISSED, missed.to_string().as_bytes(), txn.now)
+    kv::put(txn.db, MISSED, missed.to_string().as_bytes(), txn.now)
 }
 
 pub(super) fn failure_groups(db: Db<'_>, limit: usize) -> Result<Vec<FailureGroup>> {
@@ -99,23 +99,23 @@ pub(super) fn flow(db: Db<'_>, since: Timestamp, step: Duration) -> Result<Vec<F
     })
 }
 
-pub(super) fn happenings(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<Happening>> {
+pub(super) fn events_after(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<EventRow>> {
     let sql = "-- happenings()
-        SELECT event.id, sync_id, lead_id, what, event.state, at FROM event JOIN sync ON sync.id = sync_id
+        SELECT event.id, sync_id, lead_id, kind, event.state, at FROM event JOIN sync ON sync.id = sync_id
         WHERE event.id > ?1 ORDER BY event.id LIMIT ?2";
     db.query(sql, args![after, limit], |row| {
-        Ok(Happening {
+        Ok(EventRow {
             id: row.get("id")?,
             sync_id: SyncId(row.get("sync_id")?),
             lead_id: rows::lead_of(row)?,
-            what: row.get("what")?,
+            kind: row.get("kind")?,
             state: row.get("state")?,
             at: row.get("at")?,
         })
     })
 }
 
-pub(super) fn last_happening(db: Db<'_>) -> Result<i64> {
+pub(super) fn last_event_id(db: Db<'_>) -> Result<i64> {
     let sql = "-- last_happening()
         SELECT coalesce(max(id), 0) AS id FROM event";
     db.one(sql, &[], |row| row.get("id"))

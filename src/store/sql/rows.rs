@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::db::{Db, Result, Row, args, corrupt};
 use crate::domain::breaker::{Breaker, Open};
-use crate::domain::failure::{PauseKind, Remote};
+use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::record::Action;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
-use crate::domain::sync::{Failures, Memory, Requests, Sync, SyncId};
+use crate::domain::sync::{Attempts, LeadLink, Requests, SyncId, SyncJob};
 
 pub(super) fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
     let text: Option<String> = row.get("contact_id")?;
@@ -37,7 +37,7 @@ fn delivered_of(row: &Row<'_>) -> Result<Delivered> {
 }
 
 pub(super) fn keys_of(row: &Row<'_>) -> Result<Vec<String>> {
-    let keys: Option<String> = row.get("match_keys")?;
+    let keys: Option<String> = row.get("unique_keys")?;
     Ok(keys.unwrap_or_default().split_whitespace().map(str::to_owned).collect())
 }
 
@@ -72,8 +72,8 @@ fn state_of(row: &Row<'_>) -> Result<State> {
     Ok(match label.as_str() {
         "requested" => State::Requested {
             contact: contact_of(row)?,
-            made: row.get("made")?,
-            afresh: row.get("afresh")?,
+            contact_created: row.get("contact_created")?,
+            force_create: row.get("force_create")?,
         },
         "upserted" => State::Upserted {
             delivered: delivered_of(row)?,
@@ -109,21 +109,21 @@ fn state_of(row: &Row<'_>) -> Result<State> {
     })
 }
 
-pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
-    Ok(Sync {
+pub(super) fn sync_of(row: &Row<'_>) -> Result<SyncJob> {
+    Ok(SyncJob {
         id: SyncId(row.get("id")?),
         lead: lead_of(row)?,
         state: state_of(row)?,
         requests: Requests {
             count: row.get("requests")?,
-            by_person: row.get("by_person")?,
-            by_retry: row.get("by_retry")?,
+            is_manual: row.get("is_manual")?,
+            is_retry: row.get("is_retry")?,
             revision: revision_of(row, "requested_updated_at", "requested_rev")?,
         },
-        failures: Failures {
-            count: row.get("failures")?,
-            waited: std::time::Duration::from_micros(row.get("waited")?),
-            last: row.get("last_failure")?,
+        attempts: Attempts {
+            count: row.get("attempts")?,
+            backoff_total: std::time::Duration::from_micros(row.get("backoff_total")?),
+            last_error: row.get("last_error")?,
             accepted_before: row.get("accepted_before")?,
         },
         edits: row.get("edits")?,
@@ -131,14 +131,14 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<Sync> {
         bisect_limit: row
             .get::<Option<i64>>("bisect_limit")?
             .and_then(|limit| u32::try_from(limit).ok()),
-        due_at: row.get("due_at")?,
-        opened_at: row.get("opened_at")?,
+        next_attempt_at: row.get("next_attempt_at")?,
+        created_at: row.get("created_at")?,
         finished_at: row.get::<Option<Timestamp>>("finished_at")?,
     })
 }
 
-pub(super) fn memory_of(row: &Row<'_>) -> Result<Memory> {
-    Ok(Memory {
+pub(super) fn link_of(row: &Row<'_>) -> Result<LeadLink> {
+    Ok(LeadLink {
         contact: contact_of(row)?,
         sent_hash: row.get("sent_hash")?,
         synced_at: row.get::<Option<Timestamp>>("synced_at")?,
@@ -178,20 +178,20 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
     })
 }
 
-fn kind_of(row: &Row<'_>) -> Result<PauseKind> {
+fn kind_of(row: &Row<'_>) -> Result<ServiceErrorKind> {
     let label: String = row.get("kind")?;
-    PauseKind::from_label(&label).ok_or_else(|| corrupt("kind", &label))
+    ServiceErrorKind::from_label(&label).ok_or_else(|| corrupt("kind", &label))
 }
 
-pub(super) fn memory(db: Db<'_>, lead: &LeadId) -> Result<Memory> {
-    let sql = "-- memory()
+pub(super) fn link(db: Db<'_>, lead: &LeadId) -> Result<LeadLink> {
+    let sql = "-- link()
         SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from FROM lead WHERE lead_id = ?1";
-    let found = db.first(sql, args![lead.as_str()], memory_of)?;
+    let found = db.first(sql, args![lead.as_str()], link_of)?;
     Ok(found.unwrap_or_default())
 }
 
-pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()> {
-    let sql = "-- remember()
+pub(super) fn save_link(db: Db<'_>, lead: &LeadId, link: &LeadLink) -> Result<()> {
+    let sql = "-- save_link()
         INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (lead_id) DO UPDATE SET
@@ -201,51 +201,51 @@ pub(super) fn remember(db: Db<'_>, lead: &LeadId, memory: &Memory) -> Result<()>
         sql,
         args![
             lead.as_str(),
-            memory.contact.as_ref().map(ContactId::as_str),
-            memory.sent_hash.as_deref(),
-            memory.synced_at,
-            updated_at(memory.seen.as_ref()),
-            rev(memory.seen.as_ref()),
-            memory.cancelled_at,
-            memory.ambiguous_until,
-            memory.created_from,
+            link.contact.as_ref().map(ContactId::as_str),
+            link.sent_hash.as_deref(),
+            link.synced_at,
+            updated_at(link.seen.as_ref()),
+            rev(link.seen.as_ref()),
+            link.cancelled_at,
+            link.ambiguous_until,
+            link.created_from,
         ],
     )?;
     Ok(())
 }
 
 /// Writes a sync that is opened, and says its number.
-pub(super) fn open(db: Db<'_>, sync: &Sync) -> Result<SyncId> {
+pub(super) fn open(db: Db<'_>, sync: &SyncJob) -> Result<SyncId> {
     let sql = "-- open()
-        INSERT INTO sync (lead_id, state, requests, by_person, requested_updated_at, requested_rev, due_at, opened_at, changed_at, by_retry)
+        INSERT INTO sync (lead_id, state, requests, is_manual, requested_updated_at, requested_rev, next_attempt_at, created_at, changed_at, is_retry)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)";
     let requests = &sync.requests;
     let args = args![
         sync.lead.as_str(),
         sync.state.label(),
         requests.count,
-        requests.by_person,
+        requests.is_manual,
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
-        sync.due_at,
-        sync.opened_at,
-        requests.by_retry,
+        sync.next_attempt_at,
+        sync.created_at,
+        requests.is_retry,
     ];
     Ok(SyncId(db.insert(sql, args)?))
 }
 
 /// Writes what is asked of a sync. Not the whole row: a worker may hold the lease.
-pub(super) fn join(db: Db<'_>, sync: &Sync) -> Result<()> {
+pub(super) fn join(db: Db<'_>, sync: &SyncJob) -> Result<()> {
     let sql = "-- join()
-        UPDATE sync SET requests = ?2, by_person = ?3, requested_updated_at = ?4, requested_rev = ?5, by_retry = ?6 WHERE id = ?1";
+        UPDATE sync SET requests = ?2, is_manual = ?3, requested_updated_at = ?4, requested_rev = ?5, is_retry = ?6 WHERE id = ?1";
     let requests = &sync.requests;
     let args = args![
         sync.id.0,
         requests.count,
-        requests.by_person,
+        requests.is_manual,
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
-        requests.by_retry,
+        requests.is_retry,
     ];
     db.execute(sql, args)?;
     Ok(())
@@ -253,15 +253,15 @@ pub(super) fn join(db: Db<'_>, sync: &Sync) -> Result<()> {
 
 /// Writes the whole row of a sync, and gives its lease back. One that ends without a word of its contact keeps the contact
 /// that it had, for people to find.
-pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
+pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
     let sql = "-- save()
-        UPDATE sync SET state = ?2, contact_id = CASE WHEN ?2 IN ('cancelled', 'lead_deleted') THEN contact_id ELSE ?3 END, made = ?4, afresh = ?5, action = ?6, hash = ?7,
+        UPDATE sync SET state = ?2, contact_id = CASE WHEN ?2 IN ('cancelled', 'lead_deleted') THEN contact_id ELSE ?3 END, contact_created = ?4, force_create = ?5, action = ?6, hash = ?7,
             seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
             synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
-            by_person = ?16, requested_updated_at = ?17, requested_rev = ?18, failures = ?19,
-            waited = ?20, last_failure = ?21, accepted_before = ?22, edits = ?23, due_at = ?24,
-            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, lease = NULL, lease_until = NULL,
-            contact_losses = ?27, bisect_limit = ?28, match_keys = ?29
+            is_manual = ?16, requested_updated_at = ?17, requested_rev = ?18, attempts = ?19,
+            backoff_total = ?20, last_error = ?21, accepted_before = ?22, edits = ?23, next_attempt_at = ?24,
+            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, claim_token = NULL, claim_expires_at = NULL,
+            contact_losses = ?27, bisect_limit = ?28, unique_keys = ?29
         WHERE id = ?1";
     let state = &sync.state;
     let delivered = match state {
@@ -296,8 +296,14 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
             sync.id.0,
             state.label(),
             state.contact().map(ContactId::as_str),
-            matches!(state, State::Requested { made: true, .. }),
-            matches!(state, State::Requested { afresh: true, .. }),
+            matches!(
+                state,
+                State::Requested {
+                    contact_created: true,
+                    ..
+                }
+            ),
+            matches!(state, State::Requested { force_create: true, .. }),
             delivered.map(|delivered| delivered.action.label()),
             delivered.map(|delivered| delivered.hash.as_str()),
             state.seen().map(|seen| seen.requests),
@@ -308,15 +314,15 @@ pub(super) fn save(db: Db<'_>, sync: &Sync, now: Timestamp) -> Result<()> {
             reason,
             cancelled_by,
             sync.requests.count,
-            sync.requests.by_person,
+            sync.requests.is_manual,
             updated_at(sync.requests.revision.as_ref()),
             rev(sync.requests.revision.as_ref()),
-            sync.failures.count,
-            i64::try_from(sync.failures.waited.as_micros()).unwrap_or(i64::MAX),
-            sync.failures.last.as_deref(),
-            sync.failures.accepted_before,
+            sync.attempts.count,
+            i64::try_from(sync.attempts.backoff_total.as_micros()).unwrap_or(i64::MAX),
+            sync.attempts.last_error.as_deref(),
+            sync.attempts.accepted_before,
             sync.edits,
-            sync.due_at,
+            sync.next_attempt_at,
             sync.finished_at,
             now,
             sync.contact_losses,
@@ -352,9 +358,9 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
 }
 
 /// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn note(db: Db<'_>, sync: &Sync, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+pub(super) fn note(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
     let sql = "-- note()
-        INSERT INTO event (sync_id, at, what, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+        INSERT INTO event (sync_id, at, kind, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
     let detail = detail.to_string();
     db.execute(sql, args![sync.id.0, now, what, sync.state.label(), &detail])?;

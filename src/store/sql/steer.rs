@@ -7,49 +7,49 @@ use super::db::{Arg, Db, Result, args};
 use super::overview::LAST_FAILED;
 use super::work::{active, change_of, open_or_join, settle, wake_for};
 use super::writer::Txn;
-use super::{kept, rows, turn, views};
+use super::{kv, rows, turn, views};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::state::Event;
-use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Cancelling, Checking, Dismissing, Stage, StoreSettings, SyncView};
+use crate::domain::sync::{Source, SyncId, SyncJob};
+use crate::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage, StoreSettings, SyncView};
 
 /// The name under which is kept that a person has paused the work.
 const PAUSED: &str = "paused";
 
 /// Never under a worker's hands: what its call has done would be forgotten.
-pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<Cancelling> {
+pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
     // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know.
     turn::expire_upserts(txn.db, txn.now, settings)?;
     let Some(SyncView {
         mut sync, changed_at, ..
     }) = views::find(txn.db, id)?
     else {
-        return Ok(Cancelling::Missing);
+        return Ok(CancelResult::Missing);
     };
     let sql = "-- cancel()
-        SELECT 1 FROM sync WHERE id = ?1 AND lease IS NOT NULL AND lease_until > ?2";
+        SELECT 1 FROM sync WHERE id = ?1 AND claim_token IS NOT NULL AND claim_expires_at > ?2";
     if txn.db.exists(sql, args![id.0, txn.now])? {
-        return Ok(Cancelling::Busy);
+        return Ok(CancelResult::Busy);
     }
     let (requests, was) = (sync.requests.count, sync.state.label());
     if sync.apply(Event::Cancelled, requests, txn.now).is_err() {
-        return Ok(Cancelling::Ended);
+        return Ok(CancelResult::Ended);
     }
     rows::save(txn.db, &sync, txn.now)?;
     rows::note(
         txn.db,
         &sync,
         Event::Cancelled.label(),
-        &json!({ "by": "person" }),
+        &json!({ "by": "operator" }),
         txn.now,
     )?;
     settle(txn, &sync, Some(&Event::Cancelled), was, changed_at)?;
-    Ok(Cancelling::Done)
+    Ok(CancelResult::Done)
 }
 
 pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, insist: bool) -> Result<Option<Accepted>> {
-    let source = if insist { Source::Person } else { Source::Retry };
+    let source = if insist { Source::Manual } else { Source::Retry };
     match views::find(txn.db, id)? {
         Some(found) => ask_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),
@@ -64,12 +64,12 @@ fn ask_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepte
     Ok(accepted)
 }
 
-fn make_due(txn: &mut Txn<'_>, mut sync: Sync) -> Result<()> {
-    sync.hurry(txn.now);
+fn make_due(txn: &mut Txn<'_>, mut sync: SyncJob) -> Result<()> {
+    sync.make_due_now(txn.now);
     // Not the whole row: a worker may hold the lease.
     let sql = "-- make_due()
-        UPDATE sync SET due_at = ?2 WHERE id = ?1";
-    txn.db.execute(sql, args![sync.id.0, sync.due_at])?;
+        UPDATE sync SET next_attempt_at = ?2 WHERE id = ?1";
+    txn.db.execute(sql, args![sync.id.0, sync.next_attempt_at])?;
     wake_for(txn, &sync);
     Ok(())
 }
@@ -98,7 +98,7 @@ pub(super) fn retry_failed(
 }
 
 /// Only the latest sync of a lead: an earlier failure is not shown any more.
-pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<Dismissing> {
+pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
     let Some(SyncView {
         sync,
         dismissed_at,
@@ -106,28 +106,28 @@ pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<Dismissing> {
         ..
     }) = views::find(txn.db, id)?
     else {
-        return Ok(Dismissing::Missing);
+        return Ok(DismissResult::Missing);
     };
     if dismissed_at.is_some() {
-        return Ok(Dismissing::Done);
+        return Ok(DismissResult::Done);
     }
     if sync.state.label() != "failed" || next.is_some() {
-        return Ok(Dismissing::NoFailure);
+        return Ok(DismissResult::NoFailure);
     }
     let sql = "-- dismiss()
         UPDATE sync SET dismissed_at = ?2 WHERE id = ?1";
     txn.db.execute(sql, args![id.0, txn.now])?;
-    rows::note(txn.db, &sync, "dismissed", &json!({ "by": "person" }), txn.now)?;
+    rows::note(txn.db, &sync, "dismissed", &json!({ "by": "operator" }), txn.now)?;
     txn.changed(change_of(&sync));
-    Ok(Dismissing::Done)
+    Ok(DismissResult::Done)
 }
 
 /// Lets the next probe of an open breaker go at once. Where every sync that needs the service waits for a time of its own,
 /// the first of them is made due, so that there is a probe.
-pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<Checking> {
+pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<CheckResult> {
     let mut breaker = rows::breaker(txn.db, remote)?;
     if breaker.open.is_none() {
-        return Ok(Checking::Closed);
+        return Ok(CheckResult::Closed);
     }
     if breaker.check_now(txn.now) {
         rows::save_breaker(txn.db, &breaker)?;
@@ -139,31 +139,31 @@ pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<Checking> {
         .collect();
     let sql = format!(
         "-- check_now()
-        SELECT * FROM sync WHERE finished_at IS NULL AND state IN ({}) ORDER BY due_at, id LIMIT 1",
+        SELECT * FROM sync WHERE finished_at IS NULL AND state IN ({}) ORDER BY next_attempt_at, id LIMIT 1",
         states.join(", ")
     );
     let first = txn.db.first(&sql, &[], rows::sync_of)?;
     // Also where it was due already: the workers sleep until the end of the pause.
     stages().for_each(|stage| txn.wake(stage));
     let Some(sync) = first else {
-        return Ok(Checking::Idle);
+        return Ok(CheckResult::Idle);
     };
     make_due(txn, sync)?;
-    Ok(Checking::Probe)
+    Ok(CheckResult::Probe)
 }
 
-pub(super) fn pause_all(txn: &mut Txn<'_>, paused: bool) -> Result<()> {
+pub(super) fn set_paused(txn: &mut Txn<'_>, paused: bool) -> Result<()> {
     if !paused {
-        kept::forget(txn.db, PAUSED, None)?;
+        kv::delete(txn.db, PAUSED, None)?;
         Stage::ALL.into_iter().for_each(|stage| txn.wake(stage));
     } else if paused_since(txn.db)?.is_none() {
-        kept::keep(txn.db, PAUSED, &[], txn.now)?;
+        kv::put(txn.db, PAUSED, &[], txn.now)?;
     }
     Ok(())
 }
 
 pub(super) fn paused_since(db: Db<'_>) -> Result<Option<Timestamp>> {
     let sql = "-- paused_since()
-        SELECT at FROM kept WHERE name = ?1";
+        SELECT at FROM kv WHERE name = ?1";
     db.first(sql, args![PAUSED], |row| row.get("at"))
 }

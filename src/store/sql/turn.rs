@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::work::move_all_tags;
 use super::writer::Txn;
-use super::{kept, rows};
+use super::{kv, rows};
 use crate::clock::after;
 use crate::store::{Stage, StoreSettings};
 
@@ -25,14 +25,14 @@ pub(super) fn others(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
         return Ok(None);
     }
     let sql = "-- others()
-        SELECT max(lease_until) AS until FROM sync
-        WHERE lease IS NOT NULL AND lease_until > ?1 AND state IN ('requested', 'upserted')";
+        SELECT max(claim_expires_at) AS until FROM sync
+        WHERE claim_token IS NOT NULL AND claim_expires_at > ?1 AND state IN ('requested', 'upserted')";
     let leased: Option<Timestamp> = txn.db.one(sql, args![txn.now], |row| row.get("until"))?;
     if leased.is_some() {
         return Ok(leased);
     }
     // A slow upsert of a long queue must not keep tags waiting, nor tags upserts: where both are due, they alternate.
-    let leaves_it = kept::kept(txn.db, LAST_TURN)?.is_some_and(|(last, _)| last == stage.label().as_bytes())
+    let leaves_it = kv::get(txn.db, LAST_TURN)?.is_some_and(|(last, _)| last == stage.label().as_bytes())
         && is_due(txn, other(stage))?;
     // While a breaker is open, who probes is decided elsewhere.
     let paused = txn.db.exists("SELECT 1 FROM breaker WHERE until IS NOT NULL", &[])?;
@@ -49,7 +49,7 @@ pub(super) fn taken(txn: &Txn<'_>, stage: Stage) -> Result<()> {
     if has_no_turns(txn.db, stage) {
         return Ok(());
     }
-    kept::keep(txn.db, LAST_TURN, stage.label().as_bytes(), txn.now)
+    kv::put(txn.db, LAST_TURN, stage.label().as_bytes(), txn.now)
 }
 
 /// Upserts whose claim expired unrecorded: the process was killed or cut off while it sent them, or could not store the
@@ -62,8 +62,8 @@ pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSetting
     }
     // One of them may be what the process died of: they come back in smaller batches.
     let sql = "-- expire_upserts()
-        UPDATE sync SET lease = NULL, lease_until = NULL, bisect_limit = ?2
-        WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested'";
+        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL, bisect_limit = ?2
+        WHERE claim_token IS NOT NULL AND claim_expires_at <= ?1 AND state = 'requested'";
     db.execute(sql, args![now, (lost / 2).max(1)])?;
     if matches!(db, Db::Postgres(_)) {
         move_all_tags(db, after(now, settings.tag_delay))?;
@@ -76,14 +76,14 @@ pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSetting
 fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
     let sql = "-- expect_lost_inserts()
         SELECT * FROM sync INDEXED BY sync_leased
-        WHERE lease IS NOT NULL AND lease_until <= ?1 AND state = 'requested' AND finished_at IS NULL";
+        WHERE claim_token IS NOT NULL AND claim_expires_at <= ?1 AND state = 'requested' AND finished_at IS NULL";
     let lost = db.query(sql, args![now], |row| {
-        Ok((rows::sync_of(row)?, row.get::<Timestamp>("lease_until")?))
+        Ok((rows::sync_of(row)?, row.get::<Timestamp>("claim_expires_at")?))
     })?;
-    for (sync, lease_until) in &lost {
-        let mut memory = rows::memory(db, &sync.lead)?;
-        memory.expect_insert(sync, after(*lease_until, settings.ambiguity_delay));
-        rows::remember(db, &sync.lead, &memory)?;
+    for (sync, expires_at) in &lost {
+        let mut link = rows::link(db, &sync.lead)?;
+        link.expect_insert(sync, after(*expires_at, settings.ambiguity_delay));
+        rows::save_link(db, &sync.lead, &link)?;
     }
     Ok(lost.len())
 }
@@ -99,7 +99,7 @@ fn is_due(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
     for state in stage.states() {
         let sql = format!(
             "-- is_due()
-            SELECT 1 FROM sync WHERE finished_at IS NULL AND state = '{state}' AND due_at <= ?1 LIMIT 1"
+            SELECT 1 FROM sync WHERE finished_at IS NULL AND state = '{state}' AND next_attempt_at <= ?1 LIMIT 1"
         );
         if txn.db.exists(&sql, args![txn.now])? {
             return Ok(true);

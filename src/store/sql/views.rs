@@ -10,7 +10,7 @@ use super::rows;
 use crate::domain::breaker::Breaker;
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::sync::SyncId;
-use crate::store::{Filter, HistoryEntry, Ledger, SyncView};
+use crate::store::{Filter, Ledger, SyncEvent, SyncView};
 
 pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
     Ok(SyncView {
@@ -74,17 +74,17 @@ pub(super) fn find(db: Db<'_>, id: SyncId) -> Result<Option<SyncView>> {
     db.first(&sql, args![id.0], view_of)
 }
 
-pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<HistoryEntry>)>> {
+pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<SyncEvent>)>> {
     let Some(view) = find(db, id)? else {
         return Ok(None);
     };
     let sql = "-- sync()
-        SELECT at, what, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
+        SELECT at, kind, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
     let entries = db.query(sql, args![id.0], |row| {
         let detail: String = row.get("detail")?;
-        Ok(HistoryEntry {
+        Ok(SyncEvent {
             at: row.get("at")?,
-            what: row.get("what")?,
+            kind: row.get("kind")?,
             state: row.get("state")?,
             detail: serde_json::from_str(&detail).unwrap_or_default(),
         })
@@ -100,19 +100,19 @@ pub(super) fn ledger(db: Db<'_>) -> Result<Ledger> {
     let counts = db.query(sql, &[], |row| Ok((row.get("name")?, row.get("value")?)))?;
     let counts: BTreeMap<String, u64> = counts.into_iter().collect();
     let count = |name: &str| counts.get(name).copied().unwrap_or(0);
-    let (webhook, reconciliation, person) = (
-        count("opened_by_webhook"),
-        count("opened_by_reconciliation"),
-        count("opened_by_person"),
+    let (webhook, reconciliation, manual) = (
+        count("created_by_webhook"),
+        count("created_by_reconciliation"),
+        count("created_manually"),
     );
     Ok(Ledger {
         accepted: count("accepted"),
-        opened_by_webhook: webhook,
-        joined_by_webhook: count("joined_by_webhook"),
-        repeats: count("repeats"),
-        opened: webhook + reconciliation + person,
-        opened_by_reconciliation: reconciliation,
-        opened_by_person: person,
+        created_by_webhook: webhook,
+        coalesced_by_webhook: count("coalesced_by_webhook"),
+        duplicates: count("duplicates"),
+        created: webhook + reconciliation + manual,
+        created_by_reconciliation: reconciliation,
+        created_manually: manual,
         sent: count("sent"),
         failed: count("failed"),
         lead_deleted: count("lead_deleted"),

@@ -8,22 +8,22 @@ use super::writer::Txn;
 use super::{claims, overview, rows, turn};
 use crate::clock::{after, until};
 use crate::domain::breaker::Cause;
-use crate::domain::failure::Pause;
+use crate::domain::failure::ServiceError;
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{Source, Sync, SyncId};
-use crate::store::{Accepted, Change, Delivery, Effect, Learned, Outcome, Stage, StoreSettings, Touched};
+use crate::domain::sync::{Source, SyncId, SyncJob};
+use crate::store::{Accepted, Change, Delivery, Effect, Outcome, Stage, StepReport, StoreSettings, Touched};
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
     txn.count("accepted");
     if is_repeat(txn, delivery)? {
-        txn.count("repeats");
-        return Ok(Accepted::Repeat);
+        txn.count("duplicates");
+        return Ok(Accepted::Duplicate);
     }
     let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
-    if matches!(accepted, Accepted::Joined(_)) {
-        txn.count("joined_by_webhook");
+    if matches!(accepted, Accepted::Coalesced(_)) {
+        txn.count("coalesced_by_webhook");
     }
     Ok(accepted)
 }
@@ -54,15 +54,15 @@ pub(super) fn request(
 ) -> Result<Accepted> {
     if source == Source::Reconciliation {
         let is_active = active(txn, lead)?.is_some();
-        if is_active || rows::memory(txn.db, lead)?.is_declined(revision.as_ref()) {
-            return Ok(Accepted::Repeat);
+        if is_active || rows::link(txn.db, lead)?.is_declined(revision.as_ref()) {
+            return Ok(Accepted::Duplicate);
         }
         overview::note_missed(txn)?;
     }
     open_or_join(txn, lead, source, revision)
 }
 
-pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<Sync>> {
+pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<SyncJob>> {
     let sql = "-- active()
         SELECT * FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
     txn.db.first(sql, args![lead.as_str()], rows::sync_of)
@@ -78,29 +78,29 @@ pub(super) fn open_or_join(
     if let Some(mut sync) = active(txn, lead)? {
         sync.join(source, revision);
         rows::join(txn.db, &sync)?;
-        rows::note(txn.db, &sync, "joined", &detail, txn.now)?;
-        return Ok(Accepted::Joined(sync.id));
+        rows::note(txn.db, &sync, "coalesced", &detail, txn.now)?;
+        return Ok(Accepted::Coalesced(sync.id));
     }
     // The database gives it its number.
-    let mut sync = Sync::open(SyncId(0), lead.clone(), source, revision, txn.now);
+    let mut sync = SyncJob::open(SyncId(0), lead.clone(), source, revision, txn.now);
     sync.id = rows::open(txn.db, &sync)?;
-    rows::note(txn.db, &sync, "opened", &detail, txn.now)?;
-    txn.count(opened_by(source));
+    rows::note(txn.db, &sync, "created", &detail, txn.now)?;
+    txn.count(created_by(source));
     txn.wake(Stage::Upsert);
     txn.changed(change_of(&sync));
-    Ok(Accepted::Opened(sync.id))
+    Ok(Accepted::Created(sync.id))
 }
 
 /// The ledger's counter of the syncs that somebody has opened.
-fn opened_by(source: Source) -> &'static str {
+fn created_by(source: Source) -> &'static str {
     match source {
-        Source::Webhook => "opened_by_webhook",
-        Source::Reconciliation => "opened_by_reconciliation",
-        Source::Person | Source::Retry => "opened_by_person",
+        Source::Webhook => "created_by_webhook",
+        Source::Reconciliation => "created_by_reconciliation",
+        Source::Manual | Source::Retry => "created_manually",
     }
 }
 
-pub(super) fn change_of(sync: &Sync) -> Change {
+pub(super) fn change_of(sync: &SyncJob) -> Change {
     Change {
         sync: sync.id,
         lead: sync.lead.clone(),
@@ -108,15 +108,15 @@ pub(super) fn change_of(sync: &Sync) -> Change {
     }
 }
 
-pub(super) fn pause(
+pub(super) fn open_breaker(
     txn: &mut Txn<'_>,
-    (pause, cause): (&Pause, Cause),
+    (service_error, cause): (&ServiceError, Cause),
     epoch: i64,
-    draw: f64,
+    jitter: f64,
     policy: &RetryPolicy,
 ) -> Result<()> {
-    let mut breaker = rows::breaker(txn.db, pause.remote)?;
-    if breaker.trip((pause, cause), epoch, policy, draw, txn.now) {
+    let mut breaker = rows::breaker(txn.db, service_error.remote)?;
+    if breaker.record_failure((service_error, cause), epoch, policy, jitter, txn.now) {
         rows::save_breaker(txn.db, &breaker)?;
         // Whoever left the probe to another is to know how long there is nothing to do now.
         for stage in Stage::ALL {
@@ -129,10 +129,10 @@ pub(super) fn pause(
 pub(super) fn record(
     txn: &mut Txn<'_>,
     outcomes: &[Outcome],
-    learned: &Learned,
+    report: &StepReport,
     settings: &StoreSettings,
 ) -> Result<()> {
-    for (remote, epoch) in &learned.answered {
+    for (remote, epoch) in &report.answered {
         let mut breaker = rows::breaker(txn.db, *remote)?;
         if breaker.mend(*epoch) {
             rows::save_breaker(txn.db, &breaker)?;
@@ -141,7 +141,7 @@ pub(super) fn record(
             }
         }
     }
-    for (remote, epoch) in &learned.probed {
+    for (remote, epoch) in &report.probed {
         let mut breaker = rows::breaker(txn.db, *remote)?;
         if let Some(open) = breaker.open.as_mut().filter(|_| breaker.epoch == *epoch) {
             open.until = open.until.min(txn.now);
@@ -152,15 +152,15 @@ pub(super) fn record(
             }
         }
     }
-    if learned.credits > 0 {
-        spend(txn, learned.credits)?;
+    if report.credits > 0 {
+        spend(txn, report.credits)?;
     }
     let tag_not_before = after(txn.now, settings.tag_delay);
-    if learned.unknown_upsert {
+    if report.ambiguous_upsert {
         move_all_tags(txn.db, tag_not_before)?;
     }
-    if !learned.touched.is_empty() {
-        move_touched_tags(txn, &learned.touched, tag_not_before)?;
+    if !report.touched.is_empty() {
+        move_touched_tags(txn, &report.touched, tag_not_before)?;
     }
     for stage in Stage::ALL {
         let accepted = outcomes
@@ -183,9 +183,9 @@ pub(super) fn record(
 /// The stage whose service has accepted the record.
 fn accepted_in(outcome: &Outcome) -> Option<Stage> {
     match &outcome.effect {
-        Effect::Happened(Event::Upserted { .. }) => Some(Stage::Upsert),
-        Effect::Happened(Event::Tagged { .. }) => Some(Stage::Tag),
-        Effect::Happened(Event::WrittenBack) => Some(Stage::WriteBack),
+        Effect::Event(Event::Upserted { .. }) => Some(Stage::Upsert),
+        Effect::Event(Event::Tagged { .. }) => Some(Stage::Tag),
+        Effect::Event(Event::WrittenBack) => Some(Stage::WriteBack),
         _ => None,
     }
 }
@@ -202,9 +202,9 @@ fn spend(txn: &Txn<'_>, credits: u32) -> Result<()> {
 
 fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) -> Result<()> {
     let sql = "-- record_one()
-        SELECT * FROM sync WHERE id = ?1 AND lease = ?2";
+        SELECT * FROM sync WHERE id = ?1 AND claim_token = ?2";
     let claimed = &outcome.claimed;
-    let found = txn.db.first(sql, args![claimed.sync.id.0, claimed.lease.0], |row| {
+    let found = txn.db.first(sql, args![claimed.sync.id.0, claimed.token.0], |row| {
         Ok((rows::sync_of(row)?, row.get("changed_at")?))
     })?;
     let Some((mut sync, changed_at)) = found else {
@@ -216,11 +216,11 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let claimed_requests = outcome.claimed.sync.requests.count;
     let settles_at = match outcome.effect.is_ambiguous_insert() {
         true => Some(expect_insert(txn, &sync, after(txn.now, settings.ambiguity_delay))?),
-        false => outcome.claimed.memory.ambiguous_until,
+        false => outcome.claimed.link.ambiguous_until,
     };
     let policy = &settings.retry;
     let (what, applied) = match &outcome.effect {
-        Effect::Happened(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
+        Effect::Event(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
         Effect::ContactGone(failure) => (
             Event::ContactGone.label(),
             sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
@@ -238,9 +238,9 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
         Effect::Released | Effect::Settling => {
             // To the end of the queue: what is put back again and again must hold up nobody, and the next probe must not
             // be the one that failed.
-            sync.due_at = sync.due_at.max(txn.now);
+            sync.next_attempt_at = sync.next_attempt_at.max(txn.now);
             if let (Effect::Settling, Some(settles_at)) = (&outcome.effect, settles_at) {
-                sync.due_at = sync.due_at.max(settles_at);
+                sync.next_attempt_at = sync.next_attempt_at.max(settles_at);
             }
             rows::save(txn.db, &sync, txn.now)?;
             wake_for(txn, &sync);
@@ -248,7 +248,7 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
         }
     };
     if let (true, Some(settles_at)) = (outcome.effect.is_ambiguous_insert(), settles_at) {
-        sync.due_at = sync.due_at.max(settles_at);
+        sync.next_attempt_at = sync.next_attempt_at.max(settles_at);
     }
     if let Err(illegal) = applied {
         // Only a defect of ours can bring this about. The lease runs out and the sync is taken up again.
@@ -263,7 +263,7 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
     rows::note(txn.db, &sync, what, &detail, txn.now)?;
     let happened = match &outcome.effect {
-        Effect::Happened(event) => Some(event),
+        Effect::Event(event) => Some(event),
         Effect::ContactGone(_) => Some(&Event::ContactGone),
         _ => None,
     };
@@ -271,24 +271,24 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
 }
 
 /// Notes with the lead that an insert of it may be applied until then, and says until when at the latest.
-pub(super) fn expect_insert(txn: &Txn<'_>, sync: &Sync, until: Timestamp) -> Result<Timestamp> {
-    let mut memory = rows::memory(txn.db, &sync.lead)?;
-    memory.expect_insert(sync, until);
-    rows::remember(txn.db, &sync.lead, &memory)?;
-    Ok(memory.ambiguous_until.unwrap_or(until))
+pub(super) fn expect_insert(txn: &Txn<'_>, sync: &SyncJob, until: Timestamp) -> Result<Timestamp> {
+    let mut link = rows::link(txn.db, &sync.lead)?;
+    link.expect_insert(sync, until);
+    rows::save_link(txn.db, &sync.lead, &link)?;
+    Ok(link.ambiguous_until.unwrap_or(until))
 }
 
 /// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an
 /// event happened, other syncs' tags, the ledger, and who is told.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
-    sync: &Sync,
+    sync: &SyncJob,
     happened: Option<&Event>,
     was: &'static str,
     since: Timestamp,
 ) -> Result<()> {
     if let Some(event) = happened {
-        learn(txn, event, sync)?;
+        update_link(txn, event, sync)?;
         if let State::Upserted {
             delivered,
             tag_not_before,
@@ -309,59 +309,59 @@ pub(super) fn settle(
 }
 
 /// The sync has left a state, in which it had been since `since`.
-fn changed(txn: &mut Txn<'_>, sync: &Sync, was: &'static str, since: Timestamp) {
+fn changed(txn: &mut Txn<'_>, sync: &SyncJob, was: &'static str, since: Timestamp) {
     txn.changed(change_of(sync));
     txn.left(was, until(since, txn.now));
     if sync.state.is_final() {
-        txn.ended(sync.state.label(), until(sync.opened_at, txn.now));
+        txn.ended(sync.state.label(), until(sync.created_at, txn.now));
     }
 }
 
-fn learn(txn: &Txn<'_>, event: &Event, sync: &Sync) -> Result<()> {
-    let mut memory = rows::memory(txn.db, &sync.lead)?;
-    let before = memory.clone();
-    memory.learn(event, sync);
-    if memory != before {
-        rows::remember(txn.db, &sync.lead, &memory)?;
+fn update_link(txn: &Txn<'_>, event: &Event, sync: &SyncJob) -> Result<()> {
+    let mut link = rows::link(txn.db, &sync.lead)?;
+    let before = link.clone();
+    link.update(event, sync);
+    if link != before {
+        rows::save_link(txn.db, &sync.lead, &link)?;
     }
     Ok(())
 }
 
-fn with_failure(detail: Value, effect: &Effect, sync: &Sync, given_up: bool) -> Value {
+fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) -> Value {
     let mut detail = match detail {
         Value::Object(map) => map,
         _ => serde_json::Map::new(),
     };
     match effect {
         Effect::Failed(failure) | Effect::ContactGone(failure) if given_up => {
-            detail.insert("reason".into(), failure.problem.clone().into());
+            detail.insert("reason".into(), failure.error.clone().into());
         }
         // The first time is no failure.
-        Effect::ContactGone(_) if sync.failures.count == 0 => {}
+        Effect::ContactGone(_) if sync.attempts.count == 0 => {}
         Effect::Ambiguous { bisect_limit, .. } => {
             detail.insert("bisect_limit".into(), (*bisect_limit).into());
         }
         Effect::Failed(failure) | Effect::Suspected(failure) | Effect::ContactGone(failure) => {
-            detail.insert("problem".into(), failure.problem.clone().into());
-            detail.insert("attempt".into(), sync.failures.count.into());
-            detail.insert("next_try".into(), sync.due_at.to_string().into());
+            detail.insert("problem".into(), failure.error.clone().into());
+            detail.insert("attempt".into(), sync.attempts.count.into());
+            detail.insert("next_try".into(), sync.next_attempt_at.to_string().into());
         }
-        Effect::Happened(Event::Rejected { reason, .. }) => {
+        Effect::Event(Event::Rejected { reason, .. }) => {
             detail.insert("reason".into(), reason.clone().into());
         }
-        Effect::Happened(_) | Effect::Released | Effect::Settling => {}
+        Effect::Event(_) | Effect::Released | Effect::Settling => {}
     }
     Value::Object(detail)
 }
 
-pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &Sync) {
+pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &SyncJob) {
     if let Some(stage) = stage_of(sync) {
         txn.wake(stage);
     }
 }
 
 /// The stage that takes the sync up next; `None` where it has ended.
-fn stage_of(sync: &Sync) -> Option<Stage> {
+fn stage_of(sync: &SyncJob) -> Option<Stage> {
     Stage::ALL
         .into_iter()
         .find(|stage| stage.states().contains(&sync.state.label()))
@@ -383,7 +383,7 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
 fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp) -> Result<()> {
     // Few columns: as many may wait as the tag delay lets.
     let sql = "-- move_touched_tags()
-        SELECT id, contact_id, match_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
+        SELECT id, contact_id, unique_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
     let mut moved = Vec::new();
     txn.db.query(sql, &[], |row| {
         if touched.may_be(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
@@ -401,11 +401,12 @@ fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp
     Ok(())
 }
 
-fn move_tag(txn: &Txn<'_>, mut sync: Sync, tag_not_before: Timestamp) -> Result<()> {
+fn move_tag(txn: &Txn<'_>, mut sync: SyncJob, tag_not_before: Timestamp) -> Result<()> {
     if sync.contact_upserted(tag_not_before).is_ok() {
         let sql = "-- move_tag()
-            UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, due_at = ?3 WHERE id = ?1";
-        txn.db.execute(sql, args![sync.id.0, tag_not_before, sync.due_at])?;
+            UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, next_attempt_at = ?3 WHERE id = ?1";
+        txn.db
+            .execute(sql, args![sync.id.0, tag_not_before, sync.next_attempt_at])?;
     }
     Ok(())
 }
@@ -415,7 +416,7 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
     let sql = "-- move_all_tags()
         UPDATE sync
         SET tag_not_before = CASE WHEN tag_not_before > ?1 THEN tag_not_before ELSE ?1 END,
-            due_at = CASE WHEN due_at > ?1 THEN due_at ELSE ?1 END
+            next_attempt_at = CASE WHEN next_attempt_at > ?1 THEN next_attempt_at ELSE ?1 END
         WHERE finished_at IS NULL AND state = 'upserted'";
     db.execute(sql, args![tag_not_before])?;
     Ok(())
@@ -427,16 +428,16 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
 /// What it alone was to do, this one may.
 pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
     let sql = "-- take_over()
-        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND lease IS NOT NULL";
+        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";
     if db.exists(sql, &[])? {
         move_all_tags(db, after(now, settings.tag_delay))?;
     }
     // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
     turn::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
-        UPDATE sync SET lease = NULL, lease_until = NULL
-        WHERE finished_at IS NULL AND lease IS NOT NULL AND (state <> 'requested' OR lease_until <= ?1)";
+        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
+        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state <> 'requested' OR claim_expires_at <= ?1)";
     db.execute(sql, args![now])?;
-    db.execute("DELETE FROM hold", &[])?;
+    db.execute("DELETE FROM lock", &[])?;
     Ok(())
 }

@@ -156,7 +156,7 @@ fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let told: BTreeSet<&str> = rows.flat_map(|cell| cell.split(", ")).collect();
-    let words = read("src/http/pages/words.rs");
+    let words = read("src/http/dashboard/labels.rs");
     let words = words
         .lines()
         .filter_map(|line| line.trim().strip_prefix("word: \"")?.strip_suffix("\","));

@@ -221,7 +221,7 @@ pub fn seen(played: &Played) -> BTreeMap<String, usize> {
         ("failed", ledger.failed),
         ("lead_deleted", ledger.lead_deleted),
         ("cancelled", ledger.cancelled),
-        ("by reconciliation", ledger.opened_by_reconciliation),
+        ("by reconciliation", ledger.created_by_reconciliation),
     ] {
         add(format!("ended {end}"), usize::try_from(times).unwrap());
     }

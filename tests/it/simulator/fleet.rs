@@ -34,8 +34,8 @@ const TABLES: [&str; 10] = [
     "lead",
     "breaker",
     "counter",
-    "kept",
-    "hold",
+    "kv",
+    "lock",
     "token_grant",
     "credit",
 ];

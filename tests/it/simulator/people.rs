@@ -25,7 +25,7 @@ pub struct People {
 pub struct Asked {
     pub wanted: Wanted,
     /// A person asked through the API, whatever the status says.
-    pub by_person: bool,
+    pub is_manual: bool,
     /// Bigin had to refuse it at some time since the last request, or at the time of one.
     pub was_bad: bool,
     /// Bigin would have taken it at some time since the last request.
@@ -57,7 +57,7 @@ impl Asked {
         match &self.wanted {
             Wanted::Gone => status.is_none(),
             Wanted::Sent => by_result,
-            Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || self.by_person => {
+            Wanted::Status(wanted) if wanted == "SENT" || wanted == "FAILED" || self.is_manual => {
                 status == Some(wanted) || status == sent || status == failed
             }
             Wanted::Status(wanted) => status == Some(wanted),
@@ -169,7 +169,7 @@ impl People {
     pub fn asked_by_person(&mut self, id: &str, lake: &sanity::Model) {
         let bad = lake.document(id).is_some_and(is_bad);
         let asked = self.of(id);
-        asked.by_person = true;
+        asked.is_manual = true;
         asked.was_bad |= bad;
         asked.was_good |= !bad;
     }
@@ -177,7 +177,7 @@ impl People {
     fn of(&mut self, id: &str) -> &mut Asked {
         self.asked.entry(id.to_owned()).or_insert_with(|| Asked {
             wanted: Wanted::Status("NOT_SENT".to_owned()),
-            by_person: false,
+            is_manual: false,
             was_bad: false,
             was_good: false,
         })

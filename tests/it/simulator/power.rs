@@ -250,7 +250,7 @@ fn acknowledged(entry: &Entry<'_>) -> Option<i64> {
     }
     let text = String::from_utf8_lossy(entry.bytes);
     let body: Value = serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()?;
-    let is_stored = matches!(body.get("result")?.as_str()?, "opened" | "joined");
+    let is_stored = matches!(body.get("result")?.as_str()?, "created" | "coalesced");
     is_stored.then(|| body.get("sync")?.as_i64()).flatten()
 }
 

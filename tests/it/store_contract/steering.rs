@@ -3,14 +3,14 @@
 use bigin_sync::domain::lead::Revision;
 use bigin_sync::domain::state::Seen;
 use bigin_sync::domain::sync::SyncId;
-use bigin_sync::store::{Cancelling, Checking, Dismissing, WebhookLog};
+use bigin_sync::store::{CancelResult, CheckResult, DismissResult, WebhookLog};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::*;
 
 impl Bench {
-    async fn cancel(&self, id: i64) -> Cancelling {
+    async fn cancel(&self, id: i64) -> CancelResult {
         self.store.cancel(SyncId(id)).await.unwrap()
     }
 
@@ -27,22 +27,22 @@ impl Bench {
 
     /// A sync of the lead fails for this reason.
     async fn fails(&self, lead: &str, reason: &str) {
-        self.store.request(lead_id(lead), Source::Person, None).await.unwrap();
+        self.store.request(lead_id(lead), Source::Manual, None).await.unwrap();
         let claimed = self.claim_one(Stage::Upsert).await;
         let seen = Seen {
             requests: 1,
             revision: None,
         };
         let reason = reason.to_owned();
-        self.record(&claimed, Effect::Happened(Event::Rejected { reason, seen }))
+        self.record(&claimed, Effect::Event(Event::Rejected { reason, seen }))
             .await;
         let claimed = self.claim_one(Stage::WriteBack).await;
-        self.record(&claimed, Effect::Happened(Event::WrittenBack)).await;
+        self.record(&claimed, Effect::Event(Event::WrittenBack)).await;
     }
 
     async fn history(&self, id: i64) -> Vec<(String, serde_json::Value)> {
         let (_, history) = self.store.sync(SyncId(id)).await.unwrap().unwrap();
-        history.into_iter().map(|line| (line.what, line.detail)).collect()
+        history.into_iter().map(|line| (line.kind, line.detail)).collect()
     }
 
     fn is_woken(&self, stage: Stage) -> bool {
@@ -52,9 +52,9 @@ impl Bench {
 
 fn no_luck() -> Failure {
     Failure {
-        problem: "no luck".into(),
-        hint: None,
-        draw: 1.0,
+        error: "no luck".into(),
+        retry_after: None,
+        jitter: 1.0,
         ambiguous_insert: false,
         isolates: false,
     }
@@ -72,21 +72,21 @@ async fn a_sync_in_a_workers_hands_is_not_cancelled_and_is_as_it_was() {
     let bench = Bench::new();
     bench.open("a").await;
     let claimed = bench.claim_one(Stage::Upsert).await;
-    assert_eq!(bench.cancel(1).await, Cancelling::Busy);
+    assert_eq!(bench.cancel(1).await, CancelResult::Busy);
     bench.upserted(&claimed, "1").await;
     assert_eq!(bench.state("a").await.label(), "upserted", "the lease was still good");
     assert_eq!(bench.history(1).await.len(), 2);
 
     let mut changes = bench.store.changes();
-    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    assert_eq!(bench.cancel(1).await, CancelResult::Done);
     assert_eq!(
         bench.history(1).await[2],
-        ("cancelled".into(), serde_json::json!({ "by": "person" }))
+        ("cancelled".into(), serde_json::json!({ "by": "manual" }))
     );
     assert_eq!(changes.try_recv().unwrap().state, "cancelled");
     assert_eq!(
         (bench.cancel(1).await, bench.cancel(2).await),
-        (Cancelling::Ended, Cancelling::Missing)
+        (CancelResult::Ended, CancelResult::Missing)
     );
     bench.clock.advance(secs(60));
     assert_eq!(bench.due(Stage::Tag).await.len(), 0);
@@ -100,7 +100,7 @@ async fn a_worker_that_lost_its_lease_holds_up_no_cancellation_and_changes_nothi
     bench.open("a").await;
     let late = bench.claim_one(Stage::Upsert).await;
     bench.clock.advance(secs(60));
-    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    assert_eq!(bench.cancel(1).await, CancelResult::Done);
     bench.upserted(&late, "1").await;
     assert_eq!(bench.state("a").await.label(), "cancelled");
 }
@@ -115,8 +115,8 @@ async fn what_the_process_before_was_sending_is_neither_cancelled_nor_sent_again
     bench.claim_one(Stage::Upsert).await;
     bench.clock.advance(secs(1));
     let bench = bench.reopen();
-    assert_eq!(bench.cancel(1).await, Cancelling::Busy, "the call may be under way");
-    assert_eq!(bench.retry(1).await, Some(Accepted::Joined(SyncId(1))));
+    assert_eq!(bench.cancel(1).await, CancelResult::Busy, "the call may be under way");
+    assert_eq!(bench.retry(1).await, Some(Accepted::Coalesced(SyncId(1))));
     assert_eq!(
         bench.due(Stage::Upsert).await.len(),
         0,
@@ -142,37 +142,37 @@ async fn reconciliation_does_not_bring_back_what_a_person_cancelled() {
         .await
         .unwrap();
     bench.clock.advance(secs(1));
-    assert_eq!(bench.cancel(1).await, Cancelling::Done);
+    assert_eq!(bench.cancel(1).await, CancelResult::Done);
     let looks = |revision| {
         bench
             .store
             .request(lead_id("a"), Source::Reconciliation, Some(revision))
     };
-    assert_eq!(looks(asked.clone()).await.unwrap(), Accepted::Repeat);
-    assert_eq!(bench.store.ledger().await.unwrap().opened, 1);
+    assert_eq!(looks(asked.clone()).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(bench.store.ledger().await.unwrap().created, 1);
     let bench = bench.reopen();
     let looks = |revision| {
         bench
             .store
             .request(lead_id("a"), Source::Reconciliation, Some(revision))
     };
-    assert_eq!(looks(asked).await.unwrap(), Accepted::Repeat, "nor after a restart");
+    assert_eq!(looks(asked).await.unwrap(), Accepted::Duplicate, "nor after a restart");
     let anew = revision(bench.clock.now() + secs(1));
     assert!(
-        matches!(looks(anew).await.unwrap(), Accepted::Opened(_)),
+        matches!(looks(anew).await.unwrap(), Accepted::Created(_)),
         "asked for anew"
     );
 }
 
 #[actix_web::test]
 async fn others_bring_back_what_a_person_cancelled() {
-    for source in [Source::Webhook, Source::Person] {
+    for source in [Source::Webhook, Source::Manual] {
         let bench = Bench::new();
         bench.open("a").await;
-        assert_eq!(bench.cancel(1).await, Cancelling::Done);
+        assert_eq!(bench.cancel(1).await, CancelResult::Done);
         let old = Some(revision(bench.clock.now()));
         let accepted = bench.store.request(lead_id("a"), source, old).await.unwrap();
-        assert_eq!(accepted, Accepted::Opened(SyncId(2)), "{source:?}");
+        assert_eq!(accepted, Accepted::Created(SyncId(2)), "{source:?}");
     }
 }
 
@@ -185,12 +185,12 @@ async fn a_retry_ends_a_wait_after_a_failure_and_wakes_the_worker() {
         bench.record(&claimed, Effect::Failed(no_luck())).await;
         bench.clock.advance(secs(1));
         while bench.is_woken(Stage::Upsert) {}
-        assert_eq!(bench.retry(1).await, Some(Accepted::Joined(SyncId(1))));
+        assert_eq!(bench.retry(1).await, Some(Accepted::Coalesced(SyncId(1))));
         assert!(bench.is_woken(Stage::Upsert));
     }
     let claimed = bench.claim_one(Stage::Upsert).await;
-    assert!(claimed.sync.requests.by_retry && !claimed.sync.requests.by_person);
-    assert_eq!((claimed.sync.requests.count, claimed.sync.failures.count), (5, 4));
+    assert!(claimed.sync.requests.is_retry && !claimed.sync.requests.is_manual);
+    assert_eq!((claimed.sync.requests.count, claimed.sync.attempts.count), (5, 4));
     assert_eq!(bench.retry(7).await, None);
 }
 
@@ -217,9 +217,9 @@ async fn a_retry_under_a_workers_hands_leaves_the_lease_and_sends_the_sync_round
     let claimed = bench.claim_one(Stage::Upsert).await;
     bench.retry(1).await.unwrap();
     assert_eq!(bench.due(Stage::Upsert).await.len(), 0);
-    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&claimed, Effect::Event(Event::Withdrawn)).await;
     let again = bench.claim_one(Stage::Upsert).await;
-    assert!(again.sync.requests.by_retry);
+    assert!(again.sync.requests.is_retry);
 }
 
 #[actix_web::test]
@@ -228,13 +228,13 @@ async fn who_insists_is_a_person_and_a_retry_is_not() {
     bench.fails("a", "no email").await;
     bench.store.retry(SyncId(1), false).await.unwrap();
     let claimed = bench.claim_one(Stage::Upsert).await;
-    assert!(claimed.sync.requests.by_retry && !claimed.sync.requests.by_person);
+    assert!(claimed.sync.requests.is_retry && !claimed.sync.requests.is_manual);
     bench.store.retry(SyncId(1), true).await.unwrap();
-    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&claimed, Effect::Event(Event::Withdrawn)).await;
     let again = bench.claim_one(Stage::Upsert).await;
-    assert!(again.sync.requests.by_retry && again.sync.requests.by_person);
+    assert!(again.sync.requests.is_retry && again.sync.requests.is_manual);
     let ledger = bench.store.ledger().await.unwrap();
-    assert!(ledger.balances() && ledger.opened_by_person == 2, "{ledger:?}");
+    assert!(ledger.balances() && ledger.created_manually == 2, "{ledger:?}");
 }
 
 #[actix_web::test]
@@ -251,8 +251,12 @@ async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
         assert_eq!(overview.failed_leads, in_groups);
         in_groups
     };
-    assert_eq!(dismiss(1).await.unwrap(), Dismissing::Done);
-    assert_eq!(dismiss(1).await.unwrap(), Dismissing::Done, "once more is no mistake");
+    assert_eq!(dismiss(1).await.unwrap(), DismissResult::Done);
+    assert_eq!(
+        dismiss(1).await.unwrap(),
+        DismissResult::Done,
+        "once more is no mistake"
+    );
     assert_eq!(failed().await, 1);
     let dismissed = bench.history(1).await;
     assert_eq!(dismissed.iter().filter(|(what, _)| what == "dismissed").count(), 1);
@@ -261,12 +265,16 @@ async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
     assert_eq!(retried.sync.lead, lead_id("b"));
     assert_eq!(
         dismiss(2).await.unwrap(),
-        Dismissing::NoFailure,
+        DismissResult::NoFailure,
         "b was asked for again"
     );
-    assert_eq!(dismiss(3).await.unwrap(), Dismissing::NoFailure, "which has not ended");
-    bench.record(&retried, Effect::Happened(Event::Withdrawn)).await;
-    assert_eq!(dismiss(9).await.unwrap(), Dismissing::Missing);
+    assert_eq!(
+        dismiss(3).await.unwrap(),
+        DismissResult::NoFailure,
+        "which has not ended"
+    );
+    bench.record(&retried, Effect::Event(Event::Withdrawn)).await;
+    assert_eq!(dismiss(9).await.unwrap(), DismissResult::Missing);
     bench.fails("a", "no email").await;
     assert_eq!(failed().await, 1, "a new failure shows");
     let bench = bench.reopen();
@@ -277,19 +285,19 @@ async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
 #[actix_web::test]
 async fn a_check_lets_one_probe_pass_at_once_and_leaves_the_breaker_open() {
     let bench = Bench::new();
-    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Closed);
-    let day = Pause {
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), CheckResult::Closed);
+    let day = ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::RateLimited,
+        kind: ServiceErrorKind::RateLimited,
         code: "TOO_MANY_REQUESTS".into(),
         message: "too many".into(),
         retry_after: Some(secs(86_400)),
     };
-    bench.store.pause(day, Cause::Service, 0, 0.0).await.unwrap();
-    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Idle);
+    bench.store.open_breaker(day, Cause::Service, 0, 0.0).await.unwrap();
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), CheckResult::Idle);
     bench.open("a").await;
     bench.open("b").await;
-    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), CheckResult::Probe);
     let claim = bench.store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
     assert_eq!((claim.syncs.len(), claim.probed), (1, vec![Remote::Bigin]));
     assert!(bench.store.breaker(Remote::Bigin).await.unwrap().open.is_some());
@@ -302,14 +310,18 @@ async fn a_check_wakes_who_sleeps_until_the_end_of_the_pause() {
     bench.open("a").await;
     let claimed = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&claimed, "1").await;
-    let pause = Pause {
+    let service_error = ServiceError {
         remote: Remote::Bigin,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
         message: "away".into(),
         retry_after: None,
     };
-    bench.store.pause(pause, Cause::Service, 0, 1.0).await.unwrap();
+    bench
+        .store
+        .open_breaker(service_error, Cause::Service, 0, 1.0)
+        .await
+        .unwrap();
     for stage in Stage::ALL {
         while bench.is_woken(stage) {}
     }
@@ -327,32 +339,32 @@ async fn a_check_makes_the_first_that_waits_due_and_brings_no_tag_forward() {
     bench.open("a").await;
     let claimed = bench.claim_one(Stage::Upsert).await;
     bench.record(&claimed, Effect::Failed(no_luck())).await;
-    let pause = |remote| Pause {
+    let service_error = |remote| ServiceError {
         remote,
-        kind: PauseKind::Down,
+        kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
         message: "away".into(),
         retry_after: None,
     };
     bench
         .store
-        .pause(pause(Remote::Bigin), Cause::Service, 0, 1.0)
+        .open_breaker(service_error(Remote::Bigin), Cause::Service, 0, 1.0)
         .await
         .unwrap();
-    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), Checking::Probe);
+    assert_eq!(bench.store.check_now(Remote::Bigin).await.unwrap(), CheckResult::Probe);
     let probe = bench.claim_one(Stage::Upsert).await;
-    let answered = Learned {
+    let answered = StepReport {
         answered: vec![(Remote::Bigin, 1)],
-        ..Learned::default()
+        ..StepReport::default()
     };
     bench.store.record(Vec::new(), answered).await.unwrap();
     bench.upserted(&probe, "1").await;
     bench
         .store
-        .pause(pause(Remote::Sanity), Cause::Service, 0, 1.0)
+        .open_breaker(service_error(Remote::Sanity), Cause::Service, 0, 1.0)
         .await
         .unwrap();
-    assert_eq!(bench.store.check_now(Remote::Sanity).await.unwrap(), Checking::Probe);
+    assert_eq!(bench.store.check_now(Remote::Sanity).await.unwrap(), CheckResult::Probe);
     assert_eq!(bench.due(Stage::Tag).await.len(), 0, "not before its time");
 }
 
@@ -364,7 +376,7 @@ async fn missed_webhooks_are_counted_until_one_arrives() {
     let misses = async |lead: &str| {
         bench.clock.advance(secs(60));
         let accepted = bench.store.request(lead_id(lead), Source::Reconciliation, None).await;
-        assert!(matches!(accepted.unwrap(), Accepted::Opened(_)));
+        assert!(matches!(accepted.unwrap(), Accepted::Created(_)));
     };
     misses("a").await;
     misses("b").await;
@@ -373,7 +385,7 @@ async fn missed_webhooks_are_counted_until_one_arrives() {
         (2, Some(bench.clock.now()))
     );
     let repeat = bench.store.request(lead_id("b"), Source::Reconciliation, None).await;
-    assert_eq!(repeat.unwrap(), Accepted::Repeat);
+    assert_eq!(repeat.unwrap(), Accepted::Duplicate);
     assert_eq!(log().await.missed, 2, "one that is on its way was not missed");
     bench.clock.advance(secs(1));
     let delivery = Delivery {
@@ -403,7 +415,7 @@ async fn failed_leads_are_tried_again_page_by_page_and_by_their_reason() {
         bench.open("b").await;
         bench.claim_one(Stage::Upsert).await
     };
-    bench.record(&claimed, Effect::Happened(Event::Withdrawn)).await;
+    bench.record(&claimed, Effect::Event(Event::Withdrawn)).await;
 
     let groups = bench.store.failure_groups(9).await.unwrap();
     let groups: Vec<_> = groups
@@ -428,16 +440,16 @@ async fn failed_leads_are_tried_again_page_by_page_and_by_their_reason() {
     assert_eq!(bench.due(Stage::Upsert).await, ["a", "d", "c", "e"]);
     assert_eq!(bench.store.failure_groups(9).await.unwrap(), []);
     let ledger = bench.store.ledger().await.unwrap();
-    assert!(ledger.balances() && ledger.opened_by_person == 10, "{ledger:?}");
+    assert!(ledger.balances() && ledger.created_manually == 10, "{ledger:?}");
 }
 
 #[actix_web::test]
 async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_claimed() {
     let bench = Bench::new();
-    bench.store.pause_all(true).await.unwrap();
+    bench.store.set_paused(true).await.unwrap();
     let paused_at = bench.clock.now();
     bench.clock.advance(secs(5));
-    bench.store.pause_all(true).await.unwrap();
+    bench.store.set_paused(true).await.unwrap();
     bench.open("a").await;
     let bench = bench.reopen();
     for stage in Stage::ALL {
@@ -456,7 +468,7 @@ async fn while_a_person_has_paused_the_work_requests_are_stored_and_nothing_is_c
         "since the first time it was said"
     );
 
-    bench.store.pause_all(false).await.unwrap();
+    bench.store.set_paused(false).await.unwrap();
     assert!(Stage::ALL.into_iter().all(|stage| bench.is_woken(stage)));
     assert_eq!(bench.store.overview().await.unwrap().paused_since, None);
     assert_eq!(bench.due(Stage::Upsert).await, ["a"]);
@@ -467,11 +479,11 @@ async fn the_overview_is_of_what_is_in_progress_and_of_a_days_credits() {
     let bench = Bench::new();
     bench.store.note_grant(bench.clock.now()).await.unwrap();
     let spend = |credits| {
-        let learned = Learned {
+        let report = StepReport {
             credits,
-            ..Learned::default()
+            ..StepReport::default()
         };
-        bench.store.record(Vec::new(), learned)
+        bench.store.record(Vec::new(), report)
     };
     let granted = bench.clock.now();
     spend(3).await.unwrap();
@@ -481,7 +493,7 @@ async fn the_overview_is_of_what_is_in_progress_and_of_a_days_credits() {
         bench.clock.advance(secs(1));
     }
     let a = bench.claim_one(Stage::Upsert).await;
-    bench.record(&a, Effect::Happened(Event::LeadDeleted)).await;
+    bench.record(&a, Effect::Event(Event::LeadDeleted)).await;
     let b = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&b, "1").await;
     let overview = bench.store.overview().await.unwrap();
@@ -508,20 +520,20 @@ async fn the_overview_is_of_what_is_in_progress_and_of_a_days_credits() {
 async fn what_happens_to_all_syncs_can_be_followed_and_counted() {
     let bench = Bench::new();
     bench.open("a").await;
-    let seen = bench.store.last_happening().await.unwrap();
+    let seen = bench.store.last_event_id().await.unwrap();
     bench.open("b").await;
     bench.cancel(1).await;
-    let happenings = bench.store.happenings(seen, 10).await.unwrap();
-    let told: Vec<_> = happenings
+    let events_after = bench.store.events_after(seen, 10).await.unwrap();
+    let told: Vec<_> = events_after
         .iter()
-        .map(|line| (line.lead_id.as_str(), line.what.as_str(), line.state.as_str()))
+        .map(|line| (line.lead_id.as_str(), line.kind.as_str(), line.state.as_str()))
         .collect();
-    assert_eq!(told, [("b", "opened", "requested"), ("a", "cancelled", "cancelled")]);
+    assert_eq!(told, [("b", "created", "requested"), ("a", "cancelled", "cancelled")]);
     assert_eq!(
-        bench.store.happenings(happenings[0].id, 1).await.unwrap(),
-        happenings[1..]
+        bench.store.events_after(events_after[0].id, 1).await.unwrap(),
+        events_after[1..]
     );
-    assert_eq!(bench.store.last_happening().await.unwrap(), happenings[1].id);
+    assert_eq!(bench.store.last_event_id().await.unwrap(), events_after[1].id);
 
     bench.cancel(2).await;
     let begun = bench.clock.now();

@@ -12,7 +12,7 @@ use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::State;
 use bigin_sync::store::sqlite;
-use bigin_sync::store::{Claimed, Filter, Learned, Lease, Outcome, Prefer, Stage, Store, StoreSettings};
+use bigin_sync::store::{ClaimToken, Claimed, Filter, Outcome, Prefer, Stage, StepReport, Store, StoreSettings};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ struct Pair<'a> {
     model: Model,
     /// Claims whose outcome has not been recorded yet, and some whose has.
     held: Vec<Claimed>,
-    leases: Vec<Lease>,
+    leases: Vec<ClaimToken>,
     /// Until when the worker of each stage sleeps, if nothing wakes it; one that does not sleep is not here.
     asleep: BTreeMap<&'static str, Option<Timestamp>>,
 }
@@ -107,26 +107,29 @@ impl<'a> Pair<'a> {
                 assert_eq!(accepted, self.model.request(lead, *source, revision.clone()));
             }
             Step::Claim(stage, limit, prefer) => self.claim(*stage, *limit, *prefer).await,
-            Step::Record { picks, learned } => {
+            Step::Record { picks, report } => {
                 let outcomes: Vec<_> = picks
                     .iter()
                     .filter_map(|pick| pick.outcome(&mut self.held, &self.model))
                     .collect();
-                let mut learned = learned.clone();
-                for (remote, epoch) in learned.answered.iter_mut().chain(&mut learned.probed) {
+                let mut report = report.clone();
+                for (remote, epoch) in report.answered.iter_mut().chain(&mut report.probed) {
                     *epoch = self.model.breaker(*remote).epoch - *epoch;
                 }
-                self.record(outcomes, learned).await;
+                self.record(outcomes, report).await;
             }
-            Step::Pause {
-                pause,
+            Step::OpenBreaker {
+                service_error,
                 cause,
                 late,
-                draw,
+                jitter,
             } => {
-                let epoch = self.model.breaker(pause.remote).epoch - i64::from(*late);
-                self.store().pause(pause.clone(), *cause, epoch, *draw).await.unwrap();
-                self.model.pause((pause, *cause), epoch, *draw);
+                let epoch = self.model.breaker(service_error.remote).epoch - i64::from(*late);
+                self.store()
+                    .open_breaker(service_error.clone(), *cause, epoch, *jitter)
+                    .await
+                    .unwrap();
+                self.model.open_breaker((service_error, *cause), epoch, *jitter);
             }
             Step::Advance(seconds) => self.advance(*seconds),
             Step::Restart => self.restart(),
@@ -159,25 +162,25 @@ impl<'a> Pair<'a> {
                 assert_eq!(checking, self.model.check_now(*remote));
             }
             Step::PauseAll(paused) => {
-                self.store().pause_all(*paused).await.unwrap();
-                self.model.pause_all(*paused);
+                self.store().set_paused(*paused).await.unwrap();
+                self.model.set_paused(*paused);
             }
         }
     }
 
     async fn claim(&mut self, stage: Stage, limit: usize, prefer: Prefer) {
         let claim = self.store().claim(stage, limit, prefer).await.unwrap();
-        let lease = claim.syncs.first().map_or(Lease(0), |claimed| claimed.lease);
+        let lease = claim.syncs.first().map_or(ClaimToken(0), |claimed| claimed.token);
         for claimed in &claim.syncs {
             self.assert_may_be_claimed(claimed);
-            assert_eq!(claimed.lease, lease, "one claim is one lease");
+            assert_eq!(claimed.token, lease, "one claim is one lease");
         }
         if !claim.syncs.is_empty() {
             assert!(!self.leases.contains(&lease), "no lease is given twice");
             self.leases.push(lease);
         }
         let expected = self.model.claim(stage, (limit, prefer), lease);
-        let syncs: Vec<_> = claim.syncs.iter().map(|c| (c.sync.clone(), c.memory.clone())).collect();
+        let syncs: Vec<_> = claim.syncs.iter().map(|c| (c.sync.clone(), c.link.clone())).collect();
         assert_eq!(syncs, expected.syncs, "those that are due, the longest due first");
         assert_eq!(claim.next_due, expected.next_due, "when it is worth asking again");
         assert_eq!(claim.breakers, expected.breakers);
@@ -218,9 +221,9 @@ impl<'a> Pair<'a> {
         assert!(!row.sync.state.is_final(), "what has ended is not taken up again");
     }
 
-    async fn record(&mut self, outcomes: Vec<Outcome>, learned: Learned) {
-        self.store().record(outcomes.clone(), learned.clone()).await.unwrap();
-        self.model.record(&outcomes, &learned);
+    async fn record(&mut self, outcomes: Vec<Outcome>, report: StepReport) {
+        self.store().record(outcomes.clone(), report.clone()).await.unwrap();
+        self.model.record(&outcomes, &report);
     }
 
     /// A new process never opens the file at the very moment in which the one before it did.
@@ -265,7 +268,7 @@ impl<'a> Pair<'a> {
         );
         assert_eq!(store.open_breakers().await.unwrap(), model.open_breakers());
         assert_eq!(store.overview().await.unwrap(), model.overview());
-        assert_eq!(store.last_happening().await.unwrap(), model.last_happening());
+        assert_eq!(store.last_event_id().await.unwrap(), model.last_event_id());
         let mut active: Vec<&LeadId> = model
             .syncs
             .iter()
@@ -288,14 +291,14 @@ impl<'a> Pair<'a> {
             assert!(model.knows(&owner, &contact), "{owner} owns {contact}");
         }
         let owned = store.owners(contacts()).await.unwrap();
-        let known = |contact| model.memories.keys().any(|lead| model.knows(lead, contact));
+        let known = |contact| model.links.keys().any(|lead| model.knows(lead, contact));
         assert!(
             contacts().iter().all(|c| owned.contains_key(c) == known(c)),
             "{owned:?}"
         );
         for row in &model.syncs {
             let (view, history) = store.sync(row.sync.id).await.unwrap().unwrap();
-            let history: Vec<_> = history.into_iter().map(|line| (line.at, line.what)).collect();
+            let history: Vec<_> = history.into_iter().map(|line| (line.at, line.kind)).collect();
             assert_eq!((view, &history), (self.model.view(row), &row.history));
         }
         for limit in [1, 9] {
@@ -306,9 +309,9 @@ impl<'a> Pair<'a> {
             assert_eq!(store.flow(since, step).await.unwrap(), model.flow(since, step));
         }
         for (behind, limit) in [(i64::MAX, 1000), (5, 2)] {
-            let after = model.last_happening().saturating_sub(behind).max(0);
-            let happenings = store.happenings(after, limit).await.unwrap();
-            assert_eq!(happenings, model.happenings(after, limit));
+            let after = model.last_event_id().saturating_sub(behind).max(0);
+            let events_after = store.events_after(after, limit).await.unwrap();
+            assert_eq!(events_after, model.events_after(after, limit));
         }
         for filter in filters(model) {
             assert_eq!(

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use bigin_sync::domain::breaker::{Breaker, Cause, FRESH_PROBE_INTERVAL};
-use bigin_sync::domain::failure::{Pause, Remote};
+use bigin_sync::domain::failure::{Remote, ServiceError};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::state::{Event, State};
-use bigin_sync::domain::sync::{Memory, Source, Sync, SyncId};
+use bigin_sync::domain::sync::{LeadLink, Source, SyncId, SyncJob};
 use bigin_sync::store::{
-    Accepted, Delivery, Effect, Happening, Learned, Lease, Ledger, Outcome, Prefer, Stage, StoreSettings,
+    Accepted, ClaimToken, Delivery, Effect, EventRow, Ledger, Outcome, Prefer, Stage, StepReport, StoreSettings,
 };
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ mod views;
 pub struct Model {
     pub now: Timestamp,
     pub syncs: Vec<Row>,
-    pub memories: BTreeMap<LeadId, Memory>,
+    pub links: BTreeMap<LeadId, LeadLink>,
     pub ledger: Ledger,
     settings: StoreSettings,
     pub takes_turns: bool,
@@ -36,16 +36,16 @@ pub struct Model {
     /// Webhooks that were missed in a row, and when the last of them was found.
     missed: Option<(u64, Timestamp)>,
     /// The lines of all histories, and how many there have ever been.
-    happenings: Vec<Happening>,
-    last_happening: i64,
+    events_after: Vec<EventRow>,
+    last_event_id: i64,
     /// By the hour.
     credits: BTreeMap<i64, u64>,
 }
 
 /// A sync with all that is kept beside it.
 pub struct Row {
-    pub sync: Sync,
-    pub lease: Option<(Lease, Timestamp)>,
+    pub sync: SyncJob,
+    pub lease: Option<(ClaimToken, Timestamp)>,
     pub changed_at: Timestamp,
     /// Kept where it ends without a word of its contact.
     pub contact: Option<ContactId>,
@@ -55,7 +55,7 @@ pub struct Row {
 
 /// What a claim must bring.
 pub struct Expected {
-    pub syncs: Vec<(Sync, Memory)>,
+    pub syncs: Vec<(SyncJob, LeadLink)>,
     pub next_due: Option<Timestamp>,
     pub breakers: BTreeMap<Remote, Breaker>,
     pub probed: Vec<Remote>,
@@ -63,7 +63,7 @@ pub struct Expected {
 }
 
 /// Which of the due syncs will do.
-type OfKind = Box<dyn Fn(&Sync) -> bool>;
+type OfKind = Box<dyn Fn(&SyncJob) -> bool>;
 
 /// Which sync may be a probe.
 pub enum Probe {
@@ -83,7 +83,7 @@ impl Row {
     /// From when on it can be claimed, unless its lease is given back before.
     fn claimable_at(&self) -> Timestamp {
         let lease_until = self.lease.map_or(Timestamp::MIN, |(_, until)| until);
-        self.sync.due_at.max(lease_until)
+        self.sync.next_attempt_at.max(lease_until)
     }
 }
 
@@ -94,7 +94,7 @@ impl Model {
         Self {
             now,
             syncs: Vec::new(),
-            memories: BTreeMap::new(),
+            links: BTreeMap::new(),
             ledger: Ledger::default(),
             settings,
             takes_turns,
@@ -105,8 +105,8 @@ impl Model {
             last_id: 0,
             paused_since: None,
             missed: None,
-            happenings: Vec::new(),
-            last_happening: 0,
+            events_after: Vec::new(),
+            last_event_id: 0,
             credits: BTreeMap::new(),
         }
     }
@@ -118,12 +118,12 @@ impl Model {
             return;
         };
         row.history.push((now, what.to_owned()));
-        self.last_happening += 1;
-        self.happenings.push(Happening {
-            id: self.last_happening,
+        self.last_event_id += 1;
+        self.events_after.push(EventRow {
+            id: self.last_event_id,
             sync_id: id,
             lead_id: row.sync.lead.clone(),
-            what: what.to_owned(),
+            kind: what.to_owned(),
             state: row.sync.state.label().to_owned(),
             at: now,
         });
@@ -140,22 +140,22 @@ impl Model {
         };
         let mut of_lead = self.deliveries.iter().filter(|(seen, _)| seen.lead == delivery.lead);
         if of_lead.any(|(seen, _)| same(seen)) {
-            self.ledger.repeats += 1;
-            return Accepted::Repeat;
+            self.ledger.duplicates += 1;
+            return Accepted::Duplicate;
         }
         self.deliveries.push((delivery.clone(), self.now));
         let accepted = self.open_or_join(&delivery.lead, Source::Webhook, delivery.revision());
-        if matches!(accepted, Accepted::Joined(_)) {
-            self.ledger.joined_by_webhook += 1;
+        if matches!(accepted, Accepted::Coalesced(_)) {
+            self.ledger.coalesced_by_webhook += 1;
         }
         accepted
     }
 
     pub fn request(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
         if source == Source::Reconciliation {
-            let memory = self.memories.get(lead).cloned().unwrap_or_default();
-            if self.active(lead).is_some() || memory.is_declined(revision.as_ref()) {
-                return Accepted::Repeat;
+            let link = self.links.get(lead).cloned().unwrap_or_default();
+            if self.active(lead).is_some() || link.is_declined(revision.as_ref()) {
+                return Accepted::Duplicate;
             }
             self.missed = Some((self.webhooks().missed + 1, self.now));
         }
@@ -167,27 +167,27 @@ impl Model {
         if let Some(row) = self.active(lead) {
             row.sync.join(source, revision);
             let id = row.sync.id;
-            self.note(id, "joined");
-            return Accepted::Joined(id);
+            self.note(id, "coalesced");
+            return Accepted::Coalesced(id);
         }
         self.last_id += 1;
         let id = SyncId(self.last_id);
         self.syncs.push(Row {
-            sync: Sync::open(id, lead.clone(), source, revision, now),
+            sync: SyncJob::open(id, lead.clone(), source, revision, now),
             lease: None,
             changed_at: now,
             contact: None,
             dismissed_at: None,
             history: Vec::new(),
         });
-        self.note(id, "opened");
-        self.ledger.opened += 1;
+        self.note(id, "created");
+        self.ledger.created += 1;
         *match source {
-            Source::Webhook => &mut self.ledger.opened_by_webhook,
-            Source::Reconciliation => &mut self.ledger.opened_by_reconciliation,
-            Source::Person | Source::Retry => &mut self.ledger.opened_by_person,
+            Source::Webhook => &mut self.ledger.created_by_webhook,
+            Source::Reconciliation => &mut self.ledger.created_by_reconciliation,
+            Source::Manual | Source::Retry => &mut self.ledger.created_manually,
         } += 1;
-        Accepted::Opened(id)
+        Accepted::Created(id)
     }
 
     pub fn active(&mut self, lead: &LeadId) -> Option<&mut Row> {
@@ -199,7 +199,7 @@ impl Model {
     // --- What is claimed ----------------------------------------------------------------------------------------------
 
     /// `lease` is the one that the claimed syncs get.
-    pub fn claim(&mut self, stage: Stage, (limit, prefer): (usize, Prefer), lease: Lease) -> Expected {
+    pub fn claim(&mut self, stage: Stage, (limit, prefer): (usize, Prefer), lease: ClaimToken) -> Expected {
         let nothing = |next_due| Expected {
             syncs: Vec::new(),
             next_due,
@@ -229,7 +229,7 @@ impl Model {
         };
         expected.accepted = self.accepted.get(stage.label()).copied().unwrap_or(0);
         let mut due: Vec<&mut Row> = self.syncs.iter_mut().filter(|row| row.is_of(stage)).collect();
-        due.sort_by_key(|row| (row.sync.due_at, row.sync.id));
+        due.sort_by_key(|row| (row.sync.next_attempt_at, row.sync.id));
         let next_due = due.iter().map(|row| row.claimable_at()).min();
         let (until, now) = (self.now + self.settings.lease, self.now);
         due.retain(|row| row.claimable_at() <= now);
@@ -248,8 +248,8 @@ impl Model {
         };
         for row in due.into_iter().filter(|row| of_kind(&row.sync)).take(limit) {
             row.lease = Some((lease, until));
-            let memory = self.memories.get(&row.sync.lead).cloned().unwrap_or_default();
-            expected.syncs.push((row.sync.clone(), memory));
+            let link = self.links.get(&row.sync.lead).cloned().unwrap_or_default();
+            expected.syncs.push((row.sync.clone(), link));
         }
         if expected.syncs.is_empty() {
             expected.next_due = next_due;
@@ -322,7 +322,7 @@ impl Model {
         } else {
             Stage::Upsert
         };
-        let is_due = |row: &Row| row.is_of(other) && row.sync.due_at <= self.now;
+        let is_due = |row: &Row| row.is_of(other) && row.sync.next_attempt_at <= self.now;
         let leaves_it = self.last_turn == Some(stage) && self.syncs.iter().any(is_due);
         let is_well = self.breakers.values().all(|breaker| breaker.open.is_none());
         self.leased_until()
@@ -352,39 +352,39 @@ impl Model {
                 continue;
             };
             row.sync.bisect_limit = Some(u32::try_from((lost / 2).max(1)).unwrap());
-            let memory = self.memories.entry(row.sync.lead.clone()).or_default();
-            memory.expect_insert(&row.sync, until + delay);
+            let link = self.links.entry(row.sync.lead.clone()).or_default();
+            link.expect_insert(&row.sync, until + delay);
         }
         lost > 0
     }
 
     // --- What is recorded ---------------------------------------------------------------------------------------------
 
-    pub fn record(&mut self, outcomes: &[Outcome], learned: &Learned) {
-        for (remote, epoch) in &learned.answered {
+    pub fn record(&mut self, outcomes: &[Outcome], report: &StepReport) {
+        for (remote, epoch) in &report.answered {
             self.breaker(*remote).mend(*epoch);
         }
         let now = self.now;
-        *self.credits.entry(now.as_second() / 3600).or_default() += u64::from(learned.credits);
-        for (remote, epoch) in &learned.probed {
+        *self.credits.entry(now.as_second() / 3600).or_default() += u64::from(report.credits);
+        for (remote, epoch) in &report.probed {
             if self.breaker(*remote).epoch == *epoch {
                 self.open(*remote, |until| *until = now.min(*until));
             }
         }
-        if learned.unknown_upsert {
+        if report.ambiguous_upsert {
             self.move_tags(now + self.settings.tag_delay, |_| true);
         }
-        if !learned.touched.is_empty() {
+        if !report.touched.is_empty() {
             self.move_tags(now + self.settings.tag_delay, |sync| match &sync.state {
-                State::Upserted { delivered, .. } => learned.touched.may_be(Some(&delivered.contact), &delivered.keys),
+                State::Upserted { delivered, .. } => report.touched.may_be(Some(&delivered.contact), &delivered.keys),
                 _ => false,
             });
         }
         for outcome in outcomes {
             let stage = match &outcome.effect {
-                Effect::Happened(Event::Upserted { .. }) => Stage::Upsert,
-                Effect::Happened(Event::Tagged { .. }) => Stage::Tag,
-                Effect::Happened(Event::WrittenBack) => Stage::WriteBack,
+                Effect::Event(Event::Upserted { .. }) => Stage::Upsert,
+                Effect::Event(Event::Tagged { .. }) => Stage::Tag,
+                Effect::Event(Event::WrittenBack) => Stage::WriteBack,
                 _ => continue,
             };
             *self.accepted.entry(stage.label()).or_default() += 1;
@@ -395,7 +395,7 @@ impl Model {
     }
 
     fn record_one(&mut self, outcome: &Outcome) {
-        let (id, lease) = (outcome.claimed.sync.id, outcome.claimed.lease);
+        let (id, lease) = (outcome.claimed.sync.id, outcome.claimed.token);
         let holds = |row: &&mut Row| row.sync.id == id && row.lease.is_some_and(|(held, _)| held == lease);
         let (now, retry) = (self.now, &self.settings.retry);
         let Some(row) = self.syncs.iter_mut().find(holds) else {
@@ -409,14 +409,14 @@ impl Model {
             .copied()
             .unwrap_or(0);
         let is_insert = outcome.effect.is_ambiguous_insert();
-        let mut settles_at = outcome.claimed.memory.ambiguous_until;
+        let mut settles_at = outcome.claimed.link.ambiguous_until;
         if is_insert {
-            let memory = self.memories.entry(row.sync.lead.clone()).or_default();
-            memory.expect_insert(&row.sync, now + self.settings.ambiguity_delay);
-            settles_at = memory.ambiguous_until;
+            let link = self.links.entry(row.sync.lead.clone()).or_default();
+            link.expect_insert(&row.sync, now + self.settings.ambiguity_delay);
+            settles_at = link.ambiguous_until;
         }
         let (what, applied) = match &outcome.effect {
-            Effect::Happened(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
+            Effect::Event(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
             Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
             Effect::ContactGone(failure) => (
                 Some("contact_gone"),
@@ -431,11 +431,11 @@ impl Model {
                 (Some("ambiguous"), Ok(()))
             }
             Effect::Released => {
-                row.sync.due_at = row.sync.due_at.max(now);
+                row.sync.next_attempt_at = row.sync.next_attempt_at.max(now);
                 (None, Ok(()))
             }
             Effect::Settling => {
-                row.sync.due_at = row.sync.due_at.max(now).max(settles_at.unwrap_or(now));
+                row.sync.next_attempt_at = row.sync.next_attempt_at.max(now).max(settles_at.unwrap_or(now));
                 (None, Ok(()))
             }
         };
@@ -443,7 +443,7 @@ impl Model {
             return;
         }
         if let (true, Some(settles_at)) = (is_insert, settles_at) {
-            row.sync.due_at = row.sync.due_at.max(settles_at);
+            row.sync.next_attempt_at = row.sync.next_attempt_at.max(settles_at);
         }
         row.lease = None;
         let given_up = matches!(outcome.effect, Effect::Failed(_) | Effect::ContactGone(_))
@@ -461,19 +461,19 @@ impl Model {
             self.note(id, what);
         }
         let event = match &outcome.effect {
-            Effect::Happened(event) => Some(event),
+            Effect::Event(event) => Some(event),
             Effect::ContactGone(_) => Some(&Event::ContactGone),
             _ => None,
         };
         if let Some(event) = event {
-            self.memories.entry(sync.lead.clone()).or_default().learn(event, &sync);
+            self.links.entry(sync.lead.clone()).or_default().update(event, &sync);
         }
         match &sync.state {
             State::Upserted {
                 delivered,
                 tag_not_before,
                 ..
-            } if matches!(outcome.effect, Effect::Happened(_)) => {
+            } if matches!(outcome.effect, Effect::Event(_)) => {
                 self.move_tags(*tag_not_before, |other| {
                     other.id != id && other.state.contact() == Some(&delivered.contact)
                 });
@@ -486,7 +486,7 @@ impl Model {
         }
     }
 
-    fn move_tags(&mut self, tag_not_before: Timestamp, of: impl Fn(&Sync) -> bool) {
+    fn move_tags(&mut self, tag_not_before: Timestamp, of: impl Fn(&SyncJob) -> bool) {
         for row in self.syncs.iter_mut().filter(|row| of(&row.sync)) {
             // Whatever does not wait for its tag has none to move.
             let _ = row.sync.contact_upserted(tag_not_before);
@@ -495,10 +495,10 @@ impl Model {
 
     // --- Breakers and restarts ------------------------------------------------------------------------
 
-    pub fn pause(&mut self, (pause, cause): (&Pause, Cause), epoch: i64, draw: f64) {
+    pub fn open_breaker(&mut self, (service_error, cause): (&ServiceError, Cause), epoch: i64, jitter: f64) {
         let (now, retry) = (self.now, self.settings.retry);
-        self.breaker(pause.remote)
-            .trip((pause, cause), epoch, &retry, draw, now);
+        self.breaker(service_error.remote)
+            .record_failure((service_error, cause), epoch, &retry, jitter, now);
     }
 
     pub fn breaker(&mut self, remote: Remote) -> &mut Breaker {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bigin_sync::domain::breaker::Cause;
-use bigin_sync::domain::failure::{Pause, PauseKind, Remote};
+use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
-use bigin_sync::domain::sync::{Failure, Source, Sync, SyncId};
-use bigin_sync::store::{Claimed, Delivery, Effect, Learned, Outcome, Prefer, Stage, Touched};
+use bigin_sync::domain::sync::{Failure, Source, SyncId, SyncJob};
+use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, Prefer, Stage, StepReport, Touched};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -23,13 +23,13 @@ pub enum Step {
     Claim(Stage, usize, Prefer),
     Record {
         picks: Vec<Pick>,
-        learned: Learned,
+        report: StepReport,
     },
-    Pause {
-        pause: Pause,
+    OpenBreaker {
+        service_error: ServiceError,
         cause: Cause,
         late: bool,
-        draw: f64,
+        jitter: f64,
     },
     Advance(u64),
     Restart,
@@ -148,18 +148,22 @@ fn deliveries() -> impl Strategy<Value = Delivery> {
 }
 
 /// Waits are halved and doubled from whole seconds, so that a draw of one of these makes whole microseconds.
-fn draws() -> impl Strategy<Value = f64> {
+fn jitters() -> impl Strategy<Value = f64> {
     select(vec![0.0, 0.5, 1.0])
 }
 
-fn hints() -> impl Strategy<Value = Option<Duration>> {
+fn retry_afters() -> impl Strategy<Value = Option<Duration>> {
     prop::option::weighted(0.2, (0..40u64).prop_map(secs))
 }
 
-fn pauses() -> impl Strategy<Value = Pause> {
-    let kinds = vec![PauseKind::Down, PauseKind::RateLimited, PauseKind::Refused];
-    let kinds = prop_oneof![9 => select(kinds), 1 => Just(PauseKind::TokenThrottled)];
-    (select(Remote::ALL.to_vec()), kinds, hints()).prop_map(|(remote, kind, retry_after)| Pause {
+fn pauses() -> impl Strategy<Value = ServiceError> {
+    let kinds = vec![
+        ServiceErrorKind::Unavailable,
+        ServiceErrorKind::RateLimited,
+        ServiceErrorKind::Unauthorized,
+    ];
+    let kinds = prop_oneof![9 => select(kinds), 1 => Just(ServiceErrorKind::TokenRateLimited)];
+    (select(Remote::ALL.to_vec()), kinds, retry_afters()).prop_map(|(remote, kind, retry_after)| ServiceError {
         remote,
         kind,
         code: "HTTP 503".into(),
@@ -169,7 +173,7 @@ fn pauses() -> impl Strategy<Value = Pause> {
 }
 
 /// The epochs are how far behind the breaker's they are.
-fn learned() -> impl Strategy<Value = Learned> {
+fn report() -> impl Strategy<Value = StepReport> {
     let some = || {
         let late = prop::bool::weighted(0.2).prop_map(i64::from);
         (subsequence(Remote::ALL.to_vec(), 0..=3), late)
@@ -184,10 +188,10 @@ fn learned() -> impl Strategy<Value = Learned> {
     });
     let touched = prop_oneof![9 => Just(Touched::default()), 1 => touched];
     let all = (some(), probed, prop::bool::weighted(0.05), touched, 0..9u32);
-    all.prop_map(|(answered, probed, unknown_upsert, touched, credits)| Learned {
+    all.prop_map(|(answered, probed, ambiguous_upsert, touched, credits)| StepReport {
         answered,
         probed,
-        unknown_upsert,
+        ambiguous_upsert,
         touched,
         credits,
     })
@@ -204,13 +208,16 @@ fn picks() -> impl Strategy<Value = Pick> {
         1 => Just(Kind::Settling),
         1 => Just(Kind::Released),
     ];
-    let failure = (hints(), draws(), prop::bool::weighted(0.2)).prop_map(|(hint, draw, ambiguous_insert)| Failure {
-        problem: "no luck".into(),
-        hint,
-        draw,
-        ambiguous_insert,
-        isolates: false,
-    });
+    let failure =
+        (retry_afters(), jitters(), prop::bool::weighted(0.2)).prop_map(|(retry_after, jitter, ambiguous_insert)| {
+            Failure {
+                error: "no luck".into(),
+                retry_after,
+                jitter,
+                ambiguous_insert,
+                isolates: false,
+            }
+        });
     let delivered = (
         select(contacts()),
         select(Action::ALL.to_vec()),
@@ -244,18 +251,18 @@ fn picks() -> impl Strategy<Value = Pick> {
 /// Half a hundred steps. A store that several processes share knows no restart.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Webhooks come as deliveries: the ledger counts them there.
-    let sources = vec![Source::Reconciliation, Source::Person, Source::Retry];
+    let sources = vec![Source::Reconciliation, Source::Manual, Source::Retry];
     let request = (select(leads()), select(sources), revisions()).prop_map(|(l, s, r)| Step::Request(l, s, r));
     let claim = (select(Stage::ALL.to_vec()), 1..4usize, prefers()).prop_map(|(s, limit, p)| Step::Claim(s, limit, p));
-    let record = (prop::collection::vec(picks(), 1..4), learned());
-    let record = record.prop_map(|(picks, learned)| Step::Record { picks, learned });
+    let record = (prop::collection::vec(picks(), 1..4), report());
+    let record = record.prop_map(|(picks, report)| Step::Record { picks, report });
     let cause = select(vec![Cause::Service, Cause::Suspects]);
-    let pause = (pauses(), cause, prop::bool::weighted(0.2), draws());
-    let pause = pause.prop_map(|(pause, cause, late, draw)| Step::Pause {
-        pause,
+    let service_error = (pauses(), cause, prop::bool::weighted(0.2), jitters());
+    let service_error = service_error.prop_map(|(service_error, cause, late, jitter)| Step::OpenBreaker {
+        service_error,
         cause,
         late,
-        draw,
+        jitter,
     });
     let advance = prop_oneof![15 => 1..16u64, 5 => 16..60u64, 1 => 3_600..90_000u64].prop_map(Step::Advance);
     let which = || any::<Index>().prop_map(Which);
@@ -263,14 +270,14 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let retry_failed = (reason, prop::option::of(which()), 1..4usize);
     let retry_failed = retry_failed.prop_map(|(reason, before, limit)| Step::RetryFailed { reason, before, limit });
     // Mostly the work goes on again soon.
-    let pause_all = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
+    let set_paused = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
     let forget = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::Forget(age, limit));
     let step = prop_oneof![
         5 => deliveries().prop_map(Step::Accept),
         4 => request,
         10 => claim,
         9 => record,
-        1 => pause,
+        1 => service_error,
         5 => advance,
         1 => Just(Step::Restart),
         1 => forget,
@@ -279,7 +286,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => retry_failed,
         1 => which().prop_map(Step::Dismiss),
         1 => select(Remote::ALL.to_vec()).prop_map(Step::CheckNow),
-        2 => pause_all,
+        2 => set_paused,
     ];
     prop::collection::vec(step, 1..100)
 }
@@ -297,12 +304,15 @@ impl Pick {
             held.remove(place)
         };
         let effect = match self.kind {
-            Kind::Legal | Kind::Any => Effect::Happened(self.event(&claimed.sync, model.now)),
+            Kind::Legal | Kind::Any => Effect::Event(self.event(&claimed.sync, model.now)),
             Kind::Failed => Effect::Failed(self.failure.clone()),
             Kind::Suspected => Effect::Suspected(self.failure.clone()),
             Kind::ContactGone => Effect::ContactGone(self.failure.clone()),
             Kind::Ambiguous => Effect::Ambiguous {
-                bisect_limit: 1 + self.failure.hint.map_or(0, |hint| u32::from(hint > secs(20))),
+                bisect_limit: 1 + self
+                    .failure
+                    .retry_after
+                    .map_or(0, |retry_after| u32::from(retry_after > secs(20))),
                 insert: self.failure.ambiguous_insert,
             },
             Kind::Settling => Effect::Settling,
@@ -316,7 +326,7 @@ impl Pick {
     }
 
     /// Mostly what leads on; the ends that cut a journey short are rarer.
-    fn event(&self, sync: &Sync, now: Timestamp) -> Event {
+    fn event(&self, sync: &SyncJob, now: Timestamp) -> Event {
         let events = self.events(sync, now);
         let legal = match (self.kind, &sync.state) {
             (Kind::Any, _) => &events[..],
@@ -327,7 +337,7 @@ impl Pick {
         self.event.get(legal).clone()
     }
 
-    fn events(&self, sync: &Sync, now: Timestamp) -> [Event; 17] {
+    fn events(&self, sync: &SyncJob, now: Timestamp) -> [Event; 17] {
         let Details {
             delivered,
             revision,

@@ -85,7 +85,7 @@ fn a_ledger_must_balance_and_agree_with_what_was_answered() {
     };
     check(unfinished, promise, "the ledger still has 1 syncs in progress");
     check(
-        |evidence| evidence.deliveries.push(attempt(3, Some(202), "joined")),
+        |evidence| evidence.deliveries.push(attempt(3, Some(202), "coalesced")),
         promise,
         "2 webhooks were answered as accepted, and the ledger has 1",
     );
@@ -222,10 +222,10 @@ fn a_request_that_the_service_never_heard_of_makes_no_result_untrue() {
 
 /// A second webhook, booked as it should be.
 fn hear_of_another(evidence: &mut Evidence, second: i64) {
-    evidence.deliveries.push(attempt(second, Some(202), "joined"));
+    evidence.deliveries.push(attempt(second, Some(202), "coalesced"));
     if let Some(ledger) = &mut evidence.ledger {
         ledger.accepted += 1;
-        ledger.joined_by_webhook += 1;
+        ledger.coalesced_by_webhook += 1;
     }
 }
 

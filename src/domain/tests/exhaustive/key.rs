@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::world::{Contact, Doc, Hand, History, Job, Late, Row, Status, Worker, World, now, number, number_of};
 use crate::domain::lead::Revision;
 use crate::domain::state::{Delivered, Event, Seen, State};
-use crate::domain::sync::{Failure, Memory, Sync};
+use crate::domain::sync::{Failure, LeadLink, SyncJob};
 use crate::store::{Effect, Touched};
 
 pub(super) type Key = Box<[u8]>;
@@ -24,7 +24,7 @@ pub(super) fn key(world: &World) -> Key {
         .rows
         .iter()
         .for_each(|row| key.option(row.as_ref(), Builder::row));
-    world.store.memories.iter().for_each(|memory| key.memory(memory));
+    world.store.links.iter().for_each(|link| key.link(link));
     key.bytes(&[world.store.opened, world.store.ended]);
     key.number(world.bigin.contacts.len());
     world.bigin.contacts.iter().for_each(|contact| key.contact(*contact));
@@ -102,22 +102,22 @@ impl Builder {
         self.byte(row.free_returns);
     }
 
-    fn sync(&mut self, sync: &Sync) {
+    fn sync(&mut self, sync: &SyncJob) {
         self.state(&sync.state);
         self.count(sync.requests.count);
-        self.flags(&[sync.requests.by_person, sync.requests.by_retry]);
+        self.flags(&[sync.requests.is_manual, sync.requests.is_retry]);
         self.option(sync.requests.revision.as_ref(), Self::revision);
-        let failures = &sync.failures;
+        let failures = &sync.attempts;
         self.count(failures.count);
-        self.byte(u8::try_from(failures.waited.as_secs()).unwrap());
-        self.option(failures.last.as_ref(), |key, last| key.text(last));
+        self.byte(u8::try_from(failures.backoff_total.as_secs()).unwrap());
+        self.option(failures.last_error.as_ref(), |key, last| key.text(last));
         self.option(failures.accepted_before.as_ref(), |key, before| {
             key.byte(u8::try_from(*before).unwrap());
         });
         self.count(sync.edits);
         self.count(sync.contact_losses);
         self.option(sync.bisect_limit.as_ref(), |key, limit| key.count(*limit));
-        self.time(sync.due_at);
+        self.time(sync.next_attempt_at);
     }
 
     fn state(&mut self, state: &State) {
@@ -125,7 +125,11 @@ impl Builder {
         self.option(state.contact(), |key, contact| key.byte(number(contact)));
         self.option(state.seen(), Self::seen);
         match state {
-            State::Requested { made, afresh, .. } => self.flags(&[*made, *afresh]),
+            State::Requested {
+                contact_created,
+                force_create,
+                ..
+            } => self.flags(&[*contact_created, *force_create]),
             State::Upserted {
                 delivered,
                 tag_not_before,
@@ -162,12 +166,12 @@ impl Builder {
         self.byte(number_of(revision));
     }
 
-    fn memory(&mut self, memory: &Memory) {
-        self.option(memory.contact.as_ref(), |key, contact| key.byte(number(contact)));
-        self.option(memory.sent_hash.as_ref(), |key, hash| key.text(hash));
-        self.option(memory.synced_at.as_ref(), |key, synced_at| key.serial(*synced_at));
-        self.option(memory.seen.as_ref(), Self::revision);
-        self.option(memory.ambiguous_until.as_ref(), |key, until| key.time(*until));
+    fn link(&mut self, link: &LeadLink) {
+        self.option(link.contact.as_ref(), |key, contact| key.byte(number(contact)));
+        self.option(link.sent_hash.as_ref(), |key, hash| key.text(hash));
+        self.option(link.synced_at.as_ref(), |key, synced_at| key.serial(*synced_at));
+        self.option(link.seen.as_ref(), Self::revision);
+        self.option(link.ambiguous_until.as_ref(), |key, until| key.time(*until));
     }
 
     fn contact(&mut self, contact: Contact) {
@@ -194,7 +198,7 @@ impl Builder {
         self.text(job.stage.label());
         self.number(job.lead);
         self.sync(&job.claimed.sync);
-        self.memory(&job.claimed.memory);
+        self.link(&job.claimed.link);
         self.flags(&[job.is_to_blame]);
         match &job.hand {
             Hand::Claimed => self.byte(0),
@@ -209,7 +213,7 @@ impl Builder {
 
     fn effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Happened(event) => self.event(event),
+            Effect::Event(event) => self.event(event),
             Effect::Failed(failure) => self.failure(1, failure),
             Effect::Suspected(failure) => self.failure(2, failure),
             Effect::ContactGone(failure) => self.failure(3, failure),
@@ -221,7 +225,7 @@ impl Builder {
 
     fn failure(&mut self, kind: u8, failure: &Failure) {
         self.byte(kind);
-        self.text(&failure.problem);
+        self.text(&failure.error);
         self.flags(&[failure.ambiguous_insert, failure.isolates]);
     }
 

@@ -15,7 +15,7 @@ use super::scenario::{AMBIGUITY_DELAY, LEADS, LEASE, POLICY, TAG_DELAY};
 use super::world::{Hand, Job, Lease, Row, Worker, World, in_ticks, lead_id, now};
 use crate::domain::lead::{ContactId, Revision};
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{Source, Sync, SyncId};
+use crate::domain::sync::{Source, SyncId, SyncJob};
 use crate::store::{Claimed, Effect, Stage};
 
 /// How many records every stage has accepted. Only whether it is more than before is of interest, so instead of counting up,
@@ -29,7 +29,7 @@ impl World {
             return false;
         };
         let is_free = row.lease.is_none_or(|lease| lease.until <= now());
-        let is_due = is_of(&row.sync, stage) && row.sync.due_at <= now();
+        let is_due = is_of(&row.sync, stage) && row.sync.next_attempt_at <= now();
         is_free && is_due && !(stage != Stage::WriteBack && self.is_others_turn())
     }
 
@@ -49,7 +49,7 @@ impl World {
         if !self.may_claim(stage, lead) {
             return;
         }
-        let memory = self.store.memories[lead].clone();
+        let link = self.store.links[lead].clone();
         let Some(row) = &mut self.store.rows[lead] else { return };
         row.lease = Some(Lease {
             worker,
@@ -61,8 +61,8 @@ impl World {
             is_to_blame: row.sync.stands_out(ACCEPTED),
             claimed: Claimed {
                 sync: row.sync.clone(),
-                lease: crate::store::Lease(0),
-                memory,
+                token: crate::store::ClaimToken(0),
+                link,
             },
             hand: Hand::Claimed,
         }));
@@ -71,7 +71,7 @@ impl World {
     /// Inserts of claims that ended unrecorded may still be applied, and which contacts were changed is not known.
     fn expire_upserts(&mut self) {
         let mut is_any = false;
-        for (row, memory) in self.store.rows.iter_mut().zip(&mut self.store.memories) {
+        for (row, link) in self.store.rows.iter_mut().zip(&mut self.store.links) {
             let Some(row) = row.as_mut().filter(|row| is_of(&row.sync, Stage::Upsert)) else {
                 continue;
             };
@@ -80,7 +80,7 @@ impl World {
             };
             is_any = true;
             let until = lease.until + ambiguity_delay();
-            memory.ambiguous_until = memory.ambiguous_until.max(Some(until));
+            link.ambiguous_until = link.ambiguous_until.max(Some(until));
             row.lease = None;
             row.sync.bisect_limit = Some(1);
         }
@@ -130,16 +130,16 @@ impl World {
         };
         let before = row.sync.state.label();
         let sync = &mut row.sync;
-        let memory = &mut self.store.memories[lead];
+        let link = &mut self.store.links[lead];
         let settles_at = if effect.is_ambiguous_insert() {
-            memory.ambiguous_until = memory.ambiguous_until.max(Some(in_ticks(AMBIGUITY_DELAY)));
-            memory.ambiguous_until
+            link.ambiguous_until = link.ambiguous_until.max(Some(in_ticks(AMBIGUITY_DELAY)));
+            link.ambiguous_until
         } else {
-            claimed.memory.ambiguous_until
+            claimed.link.ambiguous_until
         };
         let requests = claimed.sync.requests.count;
         let applied = match &effect {
-            Effect::Happened(event) => sync.apply(event.clone(), requests, now()),
+            Effect::Event(event) => sync.apply(event.clone(), requests, now()),
             Effect::ContactGone(failure) => sync.lose_contact(failure.clone(), requests, &POLICY, now()),
             Effect::Failed(failure) => sync.fail(failure.clone(), requests, &POLICY, now()),
             Effect::Suspected(failure) => {
@@ -151,13 +151,13 @@ impl World {
                 Ok(())
             }
             Effect::Released | Effect::Settling => {
-                sync.due_at = sync.due_at.max(now());
+                sync.next_attempt_at = sync.next_attempt_at.max(now());
                 Ok(())
             }
         };
         let waits = effect.is_ambiguous_insert() || matches!(effect, Effect::Settling);
         if let (true, Some(settles_at)) = (waits, settles_at) {
-            sync.due_at = sync.due_at.max(settles_at);
+            sync.next_attempt_at = sync.next_attempt_at.max(settles_at);
         }
         if applied.is_err() {
             self.broken = Some("an event met a state that it does not go with");
@@ -166,7 +166,7 @@ impl World {
         row.lease = None;
         note_return(row, before, &effect, &mut self.broken);
         let happened = match &effect {
-            Effect::Happened(event) => Some(event.clone()),
+            Effect::Event(event) => Some(event.clone()),
             Effect::ContactGone(_) => Some(Event::ContactGone),
             _ => None,
         };
@@ -178,7 +178,7 @@ impl World {
         let Some(row) = &self.store.rows[lead] else { return };
         let mut upserted = None;
         if let Some(event) = happened {
-            self.store.memories[lead].learn(event, &row.sync);
+            self.store.links[lead].update(event, &row.sync);
             if let State::Upserted {
                 delivered,
                 tag_not_before,
@@ -193,12 +193,12 @@ impl World {
             self.store.ended += 1;
         }
         if let Some((id, contact, tag_not_before)) = upserted {
-            let is_its = |sync: &Sync| sync.id != id && sync.state.contact() == Some(&contact);
+            let is_its = |sync: &SyncJob| sync.id != id && sync.state.contact() == Some(&contact);
             self.move_tags(is_its, tag_not_before);
         }
     }
 
-    fn move_tags(&mut self, may_be: impl Fn(&Sync) -> bool, tag_not_before: Timestamp) {
+    fn move_tags(&mut self, may_be: impl Fn(&SyncJob) -> bool, tag_not_before: Timestamp) {
         for row in self.store.rows.iter_mut().flatten() {
             if is_of(&row.sync, Stage::Tag) && may_be(&row.sync) && row.sync.contact_upserted(tag_not_before).is_err() {
                 self.broken = Some("a tag that waits cannot be moved");
@@ -208,14 +208,14 @@ impl World {
 
     fn count_accepted(&mut self, effect: &Effect) {
         let stage = match effect {
-            Effect::Happened(Event::Upserted { .. }) => Stage::Upsert,
-            Effect::Happened(Event::Tagged { .. }) => Stage::Tag,
-            Effect::Happened(Event::WrittenBack) => Stage::WriteBack,
+            Effect::Event(Event::Upserted { .. }) => Stage::Upsert,
+            Effect::Event(Event::Tagged { .. }) => Stage::Tag,
+            Effect::Event(Event::WrittenBack) => Stage::WriteBack,
             _ => return,
         };
         for row in self.store.rows.iter_mut().flatten() {
             if is_of(&row.sync, stage)
-                && let Some(before) = &mut row.sync.failures.accepted_before
+                && let Some(before) = &mut row.sync.attempts.accepted_before
             {
                 *before = ACCEPTED - 1;
             }
@@ -232,7 +232,7 @@ impl World {
         self.store.opened += 1;
         let id = SyncId(i64::try_from(lead).unwrap());
         self.store.rows[lead] = Some(Row {
-            sync: Sync::open(id, lead_id(lead), source, revision, now()),
+            sync: SyncJob::open(id, lead_id(lead), source, revision, now()),
             lease: None,
             free_returns: 0,
         });
@@ -256,13 +256,13 @@ impl World {
     pub(super) fn retry(&mut self, lead: usize) {
         self.request(lead, Source::Retry, None);
         if let Some(row) = &mut self.store.rows[lead] {
-            row.sync.hurry(now());
+            row.sync.make_due_now(now());
         }
     }
 
     /// Whether the store knows the contact as another lead's.
     pub(super) fn is_others(&self, contact: &ContactId, lead: usize) -> bool {
-        (0..LEADS).any(|other| other != lead && self.store.memories[other].contact.as_ref() == Some(contact))
+        (0..LEADS).any(|other| other != lead && self.store.links[other].contact.as_ref() == Some(contact))
     }
 }
 
@@ -270,11 +270,11 @@ fn ambiguity_delay() -> std::time::Duration {
     std::time::Duration::from_secs(AMBIGUITY_DELAY.into())
 }
 
-fn is_of(sync: &Sync, stage: Stage) -> bool {
+fn is_of(sync: &SyncJob, stage: Stage) -> bool {
     stage.states().contains(&sync.state.label())
 }
 
-fn keys_of(sync: &Sync) -> &[String] {
+fn keys_of(sync: &SyncJob) -> &[String] {
     match &sync.state {
         State::Upserted { delivered, .. } => &delivered.keys,
         _ => &[],
@@ -289,11 +289,11 @@ fn note_return(row: &mut Row, before: &str, effect: &Effect, broken: &mut Option
     let sync = &row.sync;
     let is_return = match effect {
         Effect::ContactGone(_) | Effect::Failed(_) | Effect::Suspected(_) | Effect::Ambiguous { .. } => true,
-        Effect::Happened(_) | Effect::Released | Effect::Settling => false,
+        Effect::Event(_) | Effect::Released | Effect::Settling => false,
     };
     if sync.state.is_final() || is_known(sync.state.label()) && !is_known(before) {
         row.free_returns = 0;
-    } else if is_return && sync.failures.count == 0 && sync.due_at <= now() {
+    } else if is_return && sync.attempts.count == 0 && sync.next_attempt_at <= now() {
         row.free_returns += 1;
         if row.free_returns > 1 {
             *broken = Some("a sync went back twice in a row, at once and uncounted, without progress");

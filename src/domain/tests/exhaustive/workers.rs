@@ -36,7 +36,7 @@ impl World {
                     job.hand = Hand::Due { rev };
                     None
                 }
-                Err(event) => Some((Effect::Happened(event), Touched::default())),
+                Err(event) => Some((Effect::Event(event), Touched::default())),
             },
         };
         let is_due = is_first && matches!(job.hand, Hand::Due { .. });
@@ -57,36 +57,36 @@ impl World {
         let read = Doc::read(doc, lead);
         let view = View {
             sync: &claimed.sync,
-            memory: &claimed.memory,
+            link: &claimed.link,
             read: &read,
         };
         let published = match before_upsert(view) {
             BeforeUpsert::Send(published) => published,
-            BeforeUpsert::Settle(event) => return without_call(answer, Effect::Happened(event)),
+            BeforeUpsert::Settle(event) => return without_call(answer, Effect::Event(event)),
         };
         let doc = doc?;
-        let seen = claimed.sync.seen(published, &claimed.memory);
+        let seen = claimed.sync.seen(published, &claimed.link);
         if let Some(restored) = restores(view, published, &doc.hash()) {
-            return without_call(answer, Effect::Happened(restored));
+            return without_call(answer, Effect::Event(restored));
         }
         let key = self.scenario.leads[lead].key();
         let mut contact = known_contact(view, published, |contact| self.is_others(contact, lead));
         if contact.is_none() && key.is_none() {
-            if settles_at(&claimed.memory, now()).is_some() {
+            if settles_at(&claimed.link, now()).is_some() {
                 return without_call(answer, Effect::Settling);
             }
             contact = self.find(lead);
             let is_given_up = contact.is_none()
-                && claimed.memory.ambiguous_until.is_some()
-                && !claimed.sync.failures.waited.is_zero()
+                && claimed.link.ambiguous_until.is_some()
+                && !claimed.sync.attempts.backoff_total.is_zero()
                 && claimed.sync.has_failed_for_long(&POLICY);
-            if let Some(reason) = claimed.sync.failures.last.clone().filter(|_| is_given_up) {
-                return without_call(answer, Effect::Happened(Event::Rejected { reason, seen }));
+            if let Some(reason) = claimed.sync.attempts.last_error.clone().filter(|_| is_given_up) {
+                return without_call(answer, Effect::Event(Event::Rejected { reason, seen }));
             }
         }
         let is_insert = contact.is_none() && key.is_none();
         let effect = match self.upsert((lead, doc.rev, doc.data), contact.as_ref(), answer)? {
-            Ended::Well((contact, action)) => Effect::Happened(Event::Upserted {
+            Ended::Well((contact, action)) => Effect::Event(Event::Upserted {
                 delivered: Delivered {
                     contact,
                     action,
@@ -97,7 +97,7 @@ impl World {
                 tag_not_before: in_ticks(TAG_DELAY),
             }),
             Ended::Gone => Effect::ContactGone(failure("gone")),
-            Ended::Refused => Effect::Happened(Event::Rejected {
+            Ended::Refused => Effect::Event(Event::Rejected {
                 reason: "refused".to_owned(),
                 seen,
             }),
@@ -114,18 +114,18 @@ impl World {
         let unchanged = read.published.as_ref().and_then(|lead| seen_again(sync, &lead.rev));
         let view = View {
             sync,
-            memory: &job.claimed.memory,
+            link: &job.claimed.link,
             read: &read,
         };
         let seen = match (unchanged, before_tag(view)) {
             (Some(seen), _) => seen,
-            (None, BeforeTag::Settle(event)) => return without_call(answer, Effect::Happened(event)),
+            (None, BeforeTag::Settle(event)) => return without_call(answer, Effect::Event(event)),
             (None, BeforeTag::Tag(lead)) => {
                 let hash = still_upserted(sync, lead).map_or_else(|| doc.map(Doc::hash), |hash| Some(hash.to_owned()));
                 if stale_upsert(sync, &hash.unwrap_or_default()) {
-                    return without_call(answer, Effect::Happened(Event::Changed));
+                    return without_call(answer, Effect::Event(Event::Changed));
                 }
-                sync.seen(lead, &job.claimed.memory)
+                sync.seen(lead, &job.claimed.link)
             }
         };
         let contact = sync.state.contact()?.clone();
@@ -134,10 +134,10 @@ impl World {
                 let history = &mut self.history[job.lead];
                 history.tags += 1;
                 let synced_at = at(history.tags.into());
-                Effect::Happened(Event::Tagged { seen, synced_at })
+                Effect::Event(Event::Tagged { seen, synced_at })
             }
             Ended::Gone => Effect::ContactGone(failure("gone")),
-            Ended::Refused => Effect::Happened(Event::Rejected {
+            Ended::Refused => Effect::Event(Event::Rejected {
                 reason: "refused".to_owned(),
                 seen,
             }),
@@ -152,7 +152,7 @@ impl World {
         let read = Doc::read(self.docs[job.lead], job.lead);
         let view = View {
             sync: &job.claimed.sync,
-            memory: &job.claimed.memory,
+            link: &job.claimed.link,
             read: &read,
         };
         match before_write_back(view) {
@@ -166,7 +166,7 @@ impl World {
             Answer::Well | Answer::LostDone => {
                 let is_written = self.write_result(job, rev);
                 match (answer, is_written) {
-                    (Answer::Well, true) => Effect::Happened(Event::WrittenBack),
+                    (Answer::Well, true) => Effect::Event(Event::WrittenBack),
                     (Answer::Well, false) => Effect::Failed(failure("conflict")),
                     _ => in_doubt(job, false),
                 }
@@ -183,7 +183,7 @@ impl World {
             return false;
         };
         let sync = &job.claimed.sync;
-        if let Some(contact) = sync.state.contact().or(job.claimed.memory.contact.as_ref()) {
+        if let Some(contact) = sync.state.contact().or(job.claimed.link.contact.as_ref()) {
             doc.contact = Some(number(contact));
         }
         match &sync.state {
@@ -215,11 +215,11 @@ fn without_call(answer: Answer, effect: Effect) -> Done {
     (answer == Answer::Well).then(|| (effect, Touched::default()))
 }
 
-fn failure(problem: &str) -> Failure {
+fn failure(error: &str) -> Failure {
     Failure {
-        problem: problem.to_owned(),
-        hint: None,
-        draw: 1.0,
+        error: error.to_owned(),
+        retry_after: None,
+        jitter: 1.0,
         ambiguous_insert: false,
         isolates: false,
     }

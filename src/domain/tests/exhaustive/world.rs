@@ -11,7 +11,7 @@ use super::super::at;
 use super::scenario::{AMBIGUITY_DELAY, LEADS, Scenario, TAG_DELAY, WORKERS};
 use crate::domain::lead::{ContactId, Lead, LeadId, LeadRead, REQUESTED, Revision};
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{Memory, Sync};
+use crate::domain::sync::{LeadLink, SyncJob};
 use crate::store::{Claimed, Effect, Stage, Touched};
 
 /// The present.
@@ -65,7 +65,7 @@ pub(super) enum Status {
 #[derive(Clone)]
 pub(super) struct Store {
     pub(super) rows: [Option<Row>; LEADS],
-    pub(super) memories: [Memory; LEADS],
+    pub(super) links: [LeadLink; LEADS],
     pub(super) opened: u8,
     pub(super) ended: u8,
 }
@@ -73,7 +73,7 @@ pub(super) struct Store {
 /// An active sync.
 #[derive(Clone)]
 pub(super) struct Row {
-    pub(super) sync: Sync,
+    pub(super) sync: SyncJob,
     pub(super) lease: Option<Lease>,
     /// How often in a row it went back at once and uncounted, without progress or anything new.
     pub(super) free_returns: u8,
@@ -197,7 +197,7 @@ impl World {
             webhooks: (0..LEADS).map(|lead| (lead, 1)).collect(),
             store: Store {
                 rows: [const { None }; LEADS],
-                memories: Default::default(),
+                links: Default::default(),
                 opened: 0,
                 ended: 0,
             },
@@ -224,15 +224,15 @@ impl World {
                 lease.until = floor.max(lease.until - Duration::from_secs(1));
             }
         }
-        for memory in &mut self.store.memories {
-            memory.ambiguous_until.iter_mut().for_each(sooner);
+        for link in &mut self.store.links {
+            link.ambiguous_until.iter_mut().for_each(sooner);
         }
         for worker in &mut self.workers {
             let Worker::Busy(job) = worker else { continue };
             sooner_sync(&mut job.claimed.sync);
-            job.claimed.memory.ambiguous_until.iter_mut().for_each(sooner);
+            job.claimed.link.ambiguous_until.iter_mut().for_each(sooner);
             if let Hand::Done {
-                effect: Effect::Happened(Event::Upserted { tag_not_before, .. }),
+                effect: Effect::Event(Event::Upserted { tag_not_before, .. }),
                 ..
             } = &mut job.hand
             {
@@ -254,8 +254,8 @@ fn sooner(time: &mut Timestamp) {
     *time = now().max(*time - Duration::from_secs(1));
 }
 
-fn sooner_sync(sync: &mut Sync) {
-    sooner(&mut sync.due_at);
+fn sooner_sync(sync: &mut SyncJob) {
+    sooner(&mut sync.next_attempt_at);
     if let State::Upserted { tag_not_before, .. } = &mut sync.state {
         sooner(tag_not_before);
     }

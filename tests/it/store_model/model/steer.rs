@@ -4,53 +4,53 @@ use bigin_sync::domain::failure::Remote;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::state::Event;
 use bigin_sync::domain::sync::{Source, SyncId};
-use bigin_sync::store::{Accepted, Cancelling, Checking, Dismissing, Stage};
+use bigin_sync::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage};
 
 use super::{Model, Row};
 
 impl Model {
-    pub fn cancel(&mut self, id: SyncId) -> Cancelling {
+    pub fn cancel(&mut self, id: SyncId) -> CancelResult {
         self.expire_upserts();
         let now = self.now;
         let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
-            return Cancelling::Missing;
+            return CancelResult::Missing;
         };
         if row.lease.is_some_and(|(_, until)| until > now) {
-            return Cancelling::Busy;
+            return CancelResult::Busy;
         }
         let requests = row.sync.requests.count;
         if row.sync.apply(Event::Cancelled, requests, now).is_err() {
-            return Cancelling::Ended;
+            return CancelResult::Ended;
         }
         (row.lease, row.changed_at) = (None, now);
         let sync = row.sync.clone();
         self.note(id, "cancelled");
-        let memory = self.memories.entry(sync.lead.clone()).or_default();
-        memory.learn(&Event::Cancelled, &sync);
+        let link = self.links.entry(sync.lead.clone()).or_default();
+        link.update(&Event::Cancelled, &sync);
         self.ledger.cancelled += 1;
-        Cancelling::Done
+        CancelResult::Done
     }
 
-    pub fn dismiss(&mut self, id: SyncId) -> Dismissing {
+    pub fn dismiss(&mut self, id: SyncId) -> DismissResult {
         let is_last = self.last_failed().iter().any(|row| row.sync.id == id);
         let now = self.now;
         let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
-            return Dismissing::Missing;
+            return DismissResult::Missing;
         };
         if row.dismissed_at.is_none() {
             if !is_last {
-                return Dismissing::NoFailure;
+                return DismissResult::NoFailure;
             }
             row.dismissed_at = Some(now);
             self.note(id, "dismissed");
         }
-        Dismissing::Done
+        DismissResult::Done
     }
 
-    pub fn check_now(&mut self, remote: Remote) -> Checking {
+    pub fn check_now(&mut self, remote: Remote) -> CheckResult {
         let now = self.now;
         if self.breaker(remote).open.is_none() {
-            return Checking::Closed;
+            return CheckResult::Closed;
         }
         self.breaker(remote).check_now(now);
         let stages = Stage::ALL.into_iter().filter(|stage| stage.remotes().contains(&remote));
@@ -59,11 +59,11 @@ impl Model {
             .syncs
             .iter_mut()
             .filter(|row| states.contains(&row.sync.state.label()));
-        match waiting.min_by_key(|row| (row.sync.due_at, row.sync.id)) {
-            None => Checking::Idle,
+        match waiting.min_by_key(|row| (row.sync.next_attempt_at, row.sync.id)) {
+            None => CheckResult::Idle,
             Some(row) => {
-                row.sync.hurry(now);
-                Checking::Probe
+                row.sync.make_due_now(now);
+                CheckResult::Probe
             }
         }
     }
@@ -78,7 +78,7 @@ impl Model {
         let now = self.now;
         let accepted = self.open_or_join(lead, Source::Retry, None);
         if let Some(row) = self.active(lead) {
-            row.sync.hurry(now);
+            row.sync.make_due_now(now);
         }
         accepted
     }
@@ -101,7 +101,7 @@ impl Model {
         (failed.len(), next)
     }
 
-    pub fn pause_all(&mut self, paused: bool) {
+    pub fn set_paused(&mut self, paused: bool) {
         let since = self.paused_since.unwrap_or(self.now);
         self.paused_since = paused.then_some(since);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::state::State;
-use bigin_sync::store::{FailureGroup, Filter, Flow, Happening, Ledger, Overview, Stage, SyncView, WebhookLog};
+use bigin_sync::store::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, Stage, SyncView, WebhookLog};
 use jiff::Timestamp;
 
 use super::{Model, Row};
@@ -68,7 +68,7 @@ impl Model {
                 .collect(),
         );
         let gone: Vec<_> = syncs.iter().map(|place| self.syncs[*place].sync.id).collect();
-        self.happenings.retain(|line| !gone.contains(&line.sync_id));
+        self.events_after.retain(|line| !gone.contains(&line.sync_id));
         let mut place = 0..;
         self.syncs
             .retain(|_| place.next().is_some_and(|place| !syncs.contains(&place)));
@@ -118,9 +118,9 @@ impl Model {
     }
 
     pub fn knows(&self, lead: &LeadId, contact: &ContactId) -> bool {
-        self.memories
+        self.links
             .get(lead)
-            .is_some_and(|memory| memory.contact.as_ref() == Some(contact))
+            .is_some_and(|link| link.contact.as_ref() == Some(contact))
     }
 
     /// Failed syncs that were not dismissed and whose lead has had none since, in the order they were opened.
@@ -217,12 +217,12 @@ impl Model {
             .collect()
     }
 
-    pub fn happenings(&self, after: i64, limit: usize) -> Vec<Happening> {
-        let later = self.happenings.iter().filter(|line| line.id > after);
+    pub fn events_after(&self, after: i64, limit: usize) -> Vec<EventRow> {
+        let later = self.events_after.iter().filter(|line| line.id > after);
         later.take(limit).cloned().collect()
     }
 
-    pub fn last_happening(&self) -> i64 {
-        self.happenings.last().map_or(0, |line| line.id)
+    pub fn last_event_id(&self) -> i64 {
+        self.events_after.last().map_or(0, |line| line.id)
     }
 }

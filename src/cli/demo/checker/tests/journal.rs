@@ -135,7 +135,7 @@ pub(super) fn kept() -> Evidence {
             transaction(0, By::Studio, None, Some(requested.clone())),
             transaction(17, By::Api, Some(requested), Some(sent())),
         ],
-        deliveries: vec![attempt(0, Some(202), "opened")],
+        deliveries: vec![attempt(0, Some(202), "created")],
         removed: BTreeSet::new(),
         contacts: BTreeMap::from([("7001".to_owned(), contact(1, fields("ada@example.org")))]),
         changes: vec![upserted(1, "7001", Action::Insert), tagged(16, "7001")],
@@ -143,8 +143,8 @@ pub(super) fn kept() -> Evidence {
         grants: 1,
         ledger: Some(Ledger {
             accepted: 1,
-            opened_by_webhook: 1,
-            opened: 1,
+            created_by_webhook: 1,
+            created: 1,
             sent: 1,
             ..Ledger::default()
         }),

@@ -1,0 +1,59 @@
+//! What failed, by reason: what would mend it, and all of a reason tried again at once.
+
+use actix_web::web;
+use askama::Template;
+
+use super::flash::Done;
+use super::labels::{self, Moment, Standstill};
+use super::{Answer, Frame, page};
+use crate::http::auth::Session;
+use crate::http::operator::MOST_REASONS;
+use crate::http::{State, problem};
+
+/// Seconds after which a browser without JavaScript loads the page again.
+const AGAIN: u32 = 60;
+
+#[derive(Template)]
+#[template(path = "failures.html")]
+struct FailuresPage {
+    frame: Frame,
+    groups: Vec<Group>,
+    /// How many leads, of all reasons.
+    leads: u64,
+    total: String,
+}
+
+struct Group {
+    reason: String,
+    leads: u64,
+    count: String,
+    latest: Moment,
+    mend: Option<&'static str>,
+}
+
+/// Shows the reasons.
+pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
+    let unavailable = |error| problem::unavailable(&error);
+    let groups = state.store.failure_groups(MOST_REASONS).await.map_err(unavailable)?;
+    let overview = state.store.overview().await.map_err(unavailable)?;
+    let leads = overview.failed_leads;
+    let mut frame = Frame::new(&state, Some(&session), "failures", "Failures");
+    frame.note = done.note(Standstill::of(&overview).holds_up("requested"));
+    frame.again = Some(("/failures".to_owned(), AGAIN));
+    let template = FailuresPage {
+        frame,
+        groups: groups
+            .into_iter()
+            .map(|group| Group {
+                mend: labels::mend(&group.reason),
+                count: labels::leads(group.leads),
+                reason: group.reason,
+                leads: group.leads,
+                latest: Moment(group.latest),
+            })
+            .collect(),
+        leads,
+        total: labels::leads(leads),
+    };
+    Ok(page(200, &template))
+}

@@ -1,0 +1,293 @@
+//! A sync's history as people read it: a sentence for each line, and what is known of it in numbers.
+
+use serde_json::Value;
+
+use super::labels::Moment;
+use crate::store::SyncEvent;
+
+/// One line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Counts from 1.
+    pub(super) number: usize,
+    pub(super) at: Moment,
+    /// The shape's name in the page's symbols.
+    pub(super) icon: &'static str,
+    /// wait, good, bad or off.
+    pub(super) tone: &'static str,
+    pub(super) words: String,
+    /// Duration, code and the like.
+    pub(super) facts: Vec<String>,
+    /// When it was to be tried again.
+    pub(super) next_try: Option<Moment>,
+    /// Of several attempts that are one line: when the first was.
+    pub(super) since: Option<Moment>,
+}
+
+/// As many attempts with the same problem, one after the other, are one line.
+const ALIKE: usize = 3;
+
+/// The lines that are shown at once, where there are more.
+const LATEST: usize = 40;
+
+/// The lines of a history: the earlier ones, if they are many, and the latest.
+pub(super) fn lines(history: &[SyncEvent]) -> (Vec<Line>, Vec<Line>) {
+    let numbered: Vec<(usize, &SyncEvent)> = (1..).zip(history).collect();
+    let alike = |a: &(usize, &SyncEvent), b: &(usize, &SyncEvent)| is_same_attempt(a.1, b.1);
+    let mut lines: Vec<Line> = Vec::new();
+    for group in numbered.chunk_by(alike) {
+        match group {
+            [first, .., last] if group.len() >= ALIKE => lines.push(folded(first.1, *last)),
+            few => lines.extend(few.iter().map(|(number, entry)| line(*number, entry))),
+        }
+    }
+    // Two or three are not worth hiding.
+    let earlier = if lines.len() > LATEST + 10 {
+        lines.len() - LATEST
+    } else {
+        0
+    };
+    let latest = lines.split_off(earlier);
+    (lines, latest)
+}
+
+fn is_same_attempt(one: &SyncEvent, other: &SyncEvent) -> bool {
+    let same = |key: &str| one.detail.get(key) == other.detail.get(key);
+    one.kind == "retry" && other.kind == "retry" && ["problem", "worker", "code"].into_iter().all(same)
+}
+
+/// Many attempts in one line, which is the last one's.
+fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
+    let attempt = |entry: &SyncEvent| entry.detail.get("attempt").and_then(Value::as_u64);
+    let problem = text(last, "problem").unwrap_or("no reason was given");
+    let words = match (attempt(first), attempt(last)) {
+        (Some(first), Some(last)) if first < last => format!("Attempts {first} to {last} failed: {problem}"),
+        _ => format!("Failed again and again: {problem}"),
+    };
+    Line {
+        words,
+        since: Some(Moment(first.at)),
+        ..line(number, last)
+    }
+}
+
+fn line(number: usize, entry: &SyncEvent) -> Line {
+    let (icon, tone, words) = told(entry);
+    // Where the whole service is left alone, the time is that of the failure, and says nothing.
+    let next_try = text(entry, "next_try").and_then(|at| at.parse().ok());
+    let next_try = next_try.filter(|next| *next > entry.at).map(Moment);
+    Line {
+        number,
+        at: Moment(entry.at),
+        icon,
+        tone,
+        words,
+        facts: facts(entry),
+        next_try,
+        since: None,
+    }
+}
+
+fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
+    let reason = || text(entry, "reason").unwrap_or("no reason was given");
+    let (icon, tone, words) = match entry.kind.as_str() {
+        "created" => ("clock", "wait", asked(entry)),
+        "coalesced" => ("clock", "wait", format!("Asked for again: {}", lower(&asked(entry)))),
+        "upserted" if text(entry, "action") == Some("insert") => {
+            ("up", "wait", "Made a new contact in Bigin".to_owned())
+        }
+        "upserted" => ("up", "wait", "Updated a contact that Bigin already had".to_owned()),
+        "contact_upserted" => (
+            "hourglass",
+            "wait",
+            "Another lead's data went to the same contact: the tag waits its delay again".to_owned(),
+        ),
+        "restored" => (
+            "back",
+            "wait",
+            "An old draft was published over the lead, which is in Bigin as it is: only the result is written again"
+                .to_owned(),
+        ),
+        "changed" => (
+            "clock",
+            "wait",
+            "The lead was edited on the way: it is sent again with what it says now".to_owned(),
+        ),
+        "contact_gone" => (
+            "clock",
+            "wait",
+            "The contact was deleted or merged in Bigin: it is made again".to_owned(),
+        ),
+        "tagged" => ("tag", "wait", "Tagged the contact in Bigin".to_owned()),
+        "rejected" => ("cross", "bad", reason().to_owned()),
+        "asked_again" => (
+            "clock",
+            "wait",
+            "Asked for again since it was last read: it goes round once more".to_owned(),
+        ),
+        "written_back" if entry.state == "failed" => {
+            ("cross", "bad", "Wrote FAILED and the reason to Sanity".to_owned())
+        }
+        "written_back" => ("tick", "good", "Wrote SENT to Sanity".to_owned()),
+        "lead_deleted" => ("bin", "off", "The lead is gone from Sanity".to_owned()),
+        "withdrawn" => ("slash", "off", "The lead's crmStatus no longer asks for it".to_owned()),
+        "cancelled" => ("slash", "off", "Cancelled by a person".to_owned()),
+        "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
+        "retry" => ("again", "bad", attempt(entry)),
+        "ambiguous" => (
+            "again",
+            "wait",
+            "A call for several leads ended without a clear answer: this one is retried in smaller batches, and no attempt counts"
+                .to_owned(),
+        ),
+        // A later version of the program has written it.
+        other => ("clock", "off", other.replace('_', " ")),
+    };
+    (icon, tone, words)
+}
+
+fn asked(entry: &SyncEvent) -> String {
+    match text(entry, "by") {
+        Some("webhook") => "An editor asked for it in Sanity (webhook)".to_owned(),
+        Some("reconciliation") => "Found in Sanity, asked for; its webhook never came".to_owned(),
+        Some("manual") => "Requested from the dashboard or API".to_owned(),
+        Some("retry") => "Retried from the dashboard or API".to_owned(),
+        _ => "Asked for".to_owned(),
+    }
+}
+
+fn attempt(entry: &SyncEvent) -> String {
+    let problem = text(entry, "problem").unwrap_or("no reason was given");
+    match entry.detail.get("attempt").and_then(Value::as_u64) {
+        Some(attempt) => format!("Attempt {attempt} failed: {problem}"),
+        None => format!("Failed: {problem}"),
+    }
+}
+
+fn facts(entry: &SyncEvent) -> Vec<String> {
+    let took = entry.detail.get("ms").and_then(Value::as_u64).map(|ms| match ms {
+        0..1000 => format!("took {ms} ms"),
+        _ => format!("took {}.{} s", ms / 1000, ms % 1000 / 100),
+    });
+    let step = text(entry, "worker").map(|worker| match worker {
+        "upsert" => "while sending the data".to_owned(),
+        "tag" => "while adding the tag".to_owned(),
+        "write_back" => "while writing to Sanity".to_owned(),
+        other => other.to_owned(),
+    });
+    let problem = text(entry, "problem").unwrap_or_default();
+    let code = text(entry, "code").filter(|code| !problem.contains(code));
+    let code = code.map(|code| format!("result {code}"));
+    let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
+    [took, step, code, contact].into_iter().flatten().collect()
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+fn text<'a>(entry: &'a SyncEvent, key: &str) -> Option<&'a str> {
+    entry.detail.get(key).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(what: &str, state: &str, detail: Value) -> SyncEvent {
+        SyncEvent {
+            at: "2026-11-22T10:00:00Z".parse().unwrap(),
+            kind: what.to_owned(),
+            state: state.to_owned(),
+            detail,
+        }
+    }
+
+    #[test]
+    fn an_attempt_shows_its_number_result_and_next_try() {
+        let detail = json!({
+            "worker": "upsert", "code": "HTTP 502", "problem": "Bigin answered 502 (HTTP 502)", "attempt": 2,
+            "next_try": "2026-11-22T10:00:04Z",
+        });
+        let line = line(1, &entry("retry", "requested", detail));
+        assert_eq!(line.words, "Attempt 2 failed: Bigin answered 502 (HTTP 502)");
+        assert_eq!(line.facts, ["while sending the data"], "the code is in the sentence");
+        assert_eq!(line.next_try.unwrap().to_string(), "22 Nov 2026, 10:00:04 UTC");
+    }
+
+    #[test]
+    fn of_a_long_history_the_latest_lines_are_shown_and_the_earlier_ones_kept() {
+        let long = |count: usize| {
+            let history: Vec<SyncEvent> = (0..count).map(|_| entry("coalesced", "requested", json!({}))).collect();
+            let (earlier, latest) = lines(&history);
+            let numbers: Vec<usize> = earlier.iter().chain(&latest).map(|line| line.number).collect();
+            assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
+            (earlier.len(), latest.len())
+        };
+        assert_eq!(long(0), (0, 0));
+        assert_eq!(long(50), (0, 50));
+        assert_eq!(long(51), (11, 40));
+        assert_eq!(long(900), (860, 40));
+    }
+
+    #[test]
+    fn attempts_that_fail_alike_are_one_line() {
+        let failed = |attempt: u64, problem: &str| {
+            let detail = json!({ "worker": "upsert", "problem": problem, "attempt": attempt });
+            entry("retry", "requested", detail)
+        };
+        let mut history: Vec<SyncEvent> = (1..=323).map(|attempt| failed(attempt, "no answer")).collect();
+        history.extend([failed(324, "busy"), failed(325, "busy"), failed(326, "no answer")]);
+        let (_, lines) = lines(&history);
+        let words: Vec<_> = lines.iter().map(|line| line.words.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "Attempts 1 to 323 failed: no answer",
+                "Attempt 324 failed: busy",
+                "Attempt 325 failed: busy",
+                "Attempt 326 failed: no answer"
+            ]
+        );
+        assert!(lines[0].since.is_some() && lines[1].since.is_none());
+    }
+
+    #[test]
+    fn a_success_shows_how_long_it_took() {
+        let took = |ms: u64| facts(&entry("tagged", "tagged", json!({ "ms": ms })));
+        assert_eq!(took(42), ["took 42 ms"]);
+        assert_eq!(took(1_950), ["took 1.9 s"]);
+    }
+
+    #[test]
+    fn every_line_a_store_writes_has_words_of_its_own() {
+        let known = [
+            "created",
+            "coalesced",
+            "upserted",
+            "contact_upserted",
+            "restored",
+            "changed",
+            "contact_gone",
+            "tagged",
+            "rejected",
+            "asked_again",
+            "written_back",
+            "lead_deleted",
+            "withdrawn",
+            "cancelled",
+            "retry",
+            "ambiguous",
+        ];
+        for what in known {
+            let words = line(1, &entry(what, "requested", json!({}))).words;
+            assert!(words.len() > 8 && !words.contains('_'), "{what}: {words}");
+        }
+        assert_eq!(line(1, &entry("made_up", "sent", json!({}))).words, "made up");
+    }
+}

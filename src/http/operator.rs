@@ -1,0 +1,331 @@
+//! What people do to syncs: try them again, dismiss their failures, cancel them, pause all of them.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::api::{SyncJson, find, missing};
+use super::health::{OpenBreaker, open_breakers};
+use super::problem::{self, Problem};
+use super::{State, answer};
+use crate::domain::state::{CancelledBy, State as SyncState};
+use crate::domain::sync::SyncId;
+use crate::store::{Accepted, CancelResult, DismissResult, FailureGroup};
+
+/// Failed leads that one transaction asks for again: the webhooks wait meanwhile.
+const RETRIED_AT_ONCE: usize = 200;
+
+/// Reasons that are listed.
+pub(super) const MOST_REASONS: usize = 50;
+
+/// How long a cancellation waits for a worker that has the sync in hand.
+const CANCEL_WAIT: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long the answer to a retry waits until the lead has been read, which takes a moment where nothing is in the way.
+const RETRY_WAIT: Duration = Duration::from_secs(3);
+
+/// How a retry is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RetryQuery {
+    /// Send it whatever the lead's crmStatus says by now.
+    #[serde(default)]
+    pub(super) insist: bool,
+}
+
+/// What a retry has led to so far.
+pub(super) struct Retry {
+    /// The sync that carries it out.
+    pub(super) sync: SyncId,
+    /// The lead no longer asks to be sent, and nothing was sent.
+    pub(super) is_withdrawn: bool,
+    /// The services that it waits for.
+    pub(super) unavailable: Vec<OpenBreaker>,
+}
+
+/// Tries a sync again: one on its way now instead of later, one that has ended by another sync of its lead.
+///
+/// A lead whose crmStatus was changed by an editor since is not sent, unless `insist` says so.
+#[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
+    (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
+    (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
+    let retry = match try_again(&state, SyncId(*id), query.insist).await {
+        Ok(retry) => retry,
+        Err(response) => return response,
+    };
+    if retry.is_withdrawn {
+        let detail = format!(
+            "The lead no longer asks to be sent: its crmStatus in Sanity was changed since, so nothing was sent. To send it all the same, \
+             POST /api/syncs/{}/retry?insist=true.",
+            retry.sync
+        );
+        return problem::answer(409, &detail);
+    }
+    match find(&state, retry.sync).await {
+        Ok(sync) => HttpResponse::Accepted().json(SyncJson {
+            events: None,
+            unavailable: retry.unavailable,
+            ..sync
+        }),
+        Err(response) => response,
+    }
+}
+
+/// Tries a sync again, and says what comes of it where that shows at once.
+pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
+    let sync = match state.store.retry(id, insist).await {
+        Ok(Some(Accepted::Created(now) | Accepted::Coalesced(now))) => now,
+        Ok(Some(Accepted::Duplicate)) => return Err(problem::answer(500, "The request was taken for a repeat.")),
+        Ok(None) => return Err(missing()),
+        Err(error) => return Err(problem::unavailable(&error)),
+    };
+    tracing::info!(sync_id = %sync, "sync {sync}: asked for by a person, who tried sync {id} again");
+    let unavailable = unavailable(state).await;
+    let is_paused = state.store.paused_since().await;
+    let is_paused = is_paused.map_err(|error| problem::unavailable(&error))?.is_some();
+    // Where nothing is read now there is nothing to wait for.
+    let read = (unavailable.is_empty() && !is_paused && !insist).then_some(RETRY_WAIT.min(state.send_wait));
+    let is_withdrawn = match read {
+        Some(wait) => tokio::time::timeout(wait, is_withdrawn(state, sync))
+            .await
+            .unwrap_or(Ok(false))?,
+        None => false,
+    };
+    Ok(Retry {
+        sync,
+        is_withdrawn,
+        unavailable,
+    })
+}
+
+/// Waits until the lead has been read, and says whether it does not ask any more.
+async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
+    loop {
+        let found = state
+            .store
+            .sync(id)
+            .await
+            .map_err(|error| problem::unavailable(&error))?;
+        match found.map(|(view, _)| view.sync.state) {
+            Some(SyncState::Requested { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
+            Some(SyncState::Cancelled { by: CancelledBy::Lead }) => return Ok(true),
+            _ => return Ok(false),
+        }
+    }
+}
+
+/// The services that are unavailable now, beside an answer that what was asked is done: it stands also where they cannot be
+/// read.
+async fn unavailable(state: &State) -> Vec<OpenBreaker> {
+    open_breakers(state.store.open_breakers().await.unwrap_or_default())
+}
+
+/// Dismisses a failure that was dealt with otherwise: it is not shown among the failures any more, nor tried again with
+/// them. A new failure of the lead shows again.
+#[utoipa::path(post, path = "/api/syncs/{id}/dismiss", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
+    (status = 200, description = "It is dismissed", body = SyncJson),
+    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It has not failed, or the lead was sent again since", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+    match put_away(&state, SyncId(*id)).await {
+        Ok(()) => answer(
+            find(&state, SyncId(*id))
+                .await
+                .map(|sync| SyncJson { events: None, ..sync }),
+        ),
+        Err(response) => response,
+    }
+}
+
+/// Dismisses a failure.
+pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+    match state.store.dismiss(id).await {
+        Ok(DismissResult::Done) => {
+            tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
+            Ok(())
+        }
+        Ok(DismissResult::NoFailure) => Err(problem::answer(
+            409,
+            "The sync has not failed, or its lead was sent again since: there is nothing to dismiss.",
+        )),
+        Ok(DismissResult::Missing) => Err(missing()),
+        Err(error) => Err(problem::unavailable(&error)),
+    }
+}
+
+/// Which failed leads to try again.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryBody {
+    /// Only those that failed for this very reason; all of them where nothing is said.
+    #[schema(pattern = r"^[^\x00]*$")]
+    pub(super) reason: Option<String>,
+}
+
+/// How many leads are tried again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Retried {
+    pub(super) retried: usize,
+    /// The services that they wait for, which are unavailable; left out where none is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) unavailable: Vec<OpenBreaker>,
+}
+
+/// Tries every lead again whose last sync failed, or those that failed for one reason.
+///
+/// A lead that no longer asks when its turn comes, because an editor has changed its crmStatus since, is not sent: its sync
+/// ends cancelled. Dismissed failures are left alone.
+#[utoipa::path(post, path = "/api/syncs/retry", tag = "syncs", request_body = RetryBody, responses(
+    (status = 202, description = "How many leads are tried again", body = Retried),
+    (status = 400, description = "The body is not understood", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
+    match try_failed_again(&state, body.into_inner().reason).await {
+        Err(response) => response,
+        Ok(retried) => HttpResponse::Accepted().json(Retried {
+            retried,
+            unavailable: unavailable(&state).await,
+        }),
+    }
+}
+
+/// Tries failed leads again, and says how many.
+pub(super) async fn try_failed_again(state: &State, reason: Option<String>) -> Result<usize, HttpResponse> {
+    if reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
+        return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
+    }
+    let (mut retried, mut before) = (0, None);
+    loop {
+        let page = state.store.retry_failed(reason.clone(), before, RETRIED_AT_ONCE).await;
+        let (count, next) = page.map_err(|error| problem::unavailable(&error))?;
+        retried += count;
+        before = next;
+        if before.is_none() {
+            tracing::info!(retried, "{retried} failed leads are tried again, asked for by a person");
+            return Ok(retried);
+        }
+    }
+}
+
+/// Cancels a sync that is on its way. The lead goes on saying what it says; reconciliation leaves it alone until it changes.
+#[utoipa::path(post, path = "/api/syncs/{id}/cancel", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
+    (status = 200, description = "It is cancelled", body = SyncJson),
+    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It has ended, or is being sent at this very moment", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+    match call_off(&state, SyncId(*id)).await {
+        Ok(()) => answer(
+            find(&state, SyncId(*id))
+                .await
+                .map(|sync| SyncJson { events: None, ..sync }),
+        ),
+        Err(response) => response,
+    }
+}
+
+/// Cancels a sync, after the worker that has it in hand, if one has.
+pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+    let trying = async {
+        loop {
+            match state.store.cancel(id).await {
+                Ok(CancelResult::Done) => {
+                    tracing::info!(sync_id = %id, "sync {id}: cancelled by a person");
+                    return Ok(());
+                }
+                Ok(CancelResult::Busy) => tokio::time::sleep(LOOK_AGAIN).await,
+                Ok(CancelResult::Ended) => {
+                    return Err(problem::answer(409, "The sync has ended: there is nothing to cancel."));
+                }
+                Ok(CancelResult::Missing) => return Err(missing()),
+                Err(error) => return Err(problem::unavailable(&error)),
+            }
+        }
+    };
+    tokio::time::timeout(CANCEL_WAIT, trying).await.unwrap_or_else(|_| {
+        Err(problem::answer(
+            409,
+            "The sync is being sent at this very moment: try again.",
+        ))
+    })
+}
+
+/// The reasons for which most leads have failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Failures {
+    /// The most frequent first.
+    pub(super) failures: Vec<FailureGroup>,
+}
+
+/// Lists the reasons for which leads have failed and stayed so, with how many leads each concerns.
+#[utoipa::path(get, path = "/api/failures", tag = "syncs", responses(
+    (status = 200, description = "The fifty most frequent", body = Failures),
+))]
+pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
+    let failures = state.store.failure_groups(MOST_REASONS).await;
+    answer(
+        failures
+            .map(|failures| Failures { failures })
+            .map_err(|error| problem::unavailable(&error)),
+    )
+}
+
+/// Whether a person has paused the work.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Paused {
+    /// Since when; none where it goes on.
+    pub(super) paused_since: Option<Timestamp>,
+    /// The services that are unavailable, for which work waits all the same; left out where none is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(super) unavailable: Vec<OpenBreaker>,
+}
+
+/// Pauses all work: webhooks are stored as ever, and nothing is sent until it is resumed. Costs no lead anything.
+#[utoipa::path(post, path = "/api/pause", tag = "service", responses(
+    (status = 200, description = "It is paused", body = Paused),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
+    answer(set_paused(&state, true).await)
+}
+
+/// Lets the work go on.
+#[utoipa::path(post, path = "/api/resume", tag = "service", responses(
+    (status = 200, description = "It goes on", body = Paused),
+    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
+    answer(set_paused(&state, false).await)
+}
+
+/// Pauses the work, or lets it go on.
+pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, HttpResponse> {
+    let set = async {
+        state.store.set_paused(paused).await?;
+        state.store.paused_since().await
+    };
+    let paused_since = set.await.map_err(|error| problem::unavailable(&error))?;
+    let what = if paused { "paused" } else { "resumed" };
+    tracing::warn!("the work is {what} by a person");
+    Ok(Paused {
+        paused_since,
+        unavailable: unavailable(state).await,
+    })
+}

@@ -1,0 +1,190 @@
+//! Finds the contacts of leads without a unique value, so that a lost reply makes no second one: by phone, or, where a lead
+//! has none, among the contacts that were made since it was asked for.
+
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::org_fields::is_permission;
+use super::upsert::Ready;
+use super::{BIGIN_ANSWERED, Context};
+use crate::bigin::{Bare, Found};
+use crate::domain::failure::{CallError, Remote, sentence};
+use crate::domain::phone;
+use crate::domain::record::Record;
+use crate::store::{Claimed, StoreError};
+
+/// By how much Bigin's clock may be behind ours.
+const SKEW: Duration = Duration::from_secs(10 * 60);
+
+/// Leads without a unique value are looked up before each upsert, and so also after one whose end is unknown. Those that
+/// cannot be are settled here.
+pub(super) async fn match_contact(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+) -> Result<Vec<Ready>, StoreError> {
+    let ready = by_phone(context, batch, ready).await;
+    among_the_latest(context, batch, ready).await
+}
+
+/// Nothing tells whose contact it is.
+pub(super) fn is_unknown(ready: &Ready) -> bool {
+    ready.contact.is_none() && ready.check.is_empty()
+}
+
+/// Not even a phone does.
+pub(super) fn is_bare(ready: &Ready) -> bool {
+    is_unknown(ready) && ready.record.text("Phone").is_none()
+}
+
+/// First and last name, as Bigin keeps them.
+pub(super) fn name(record: &Record) -> (&str, &str) {
+    let text = |field| record.text(field).unwrap_or_default().trim();
+    (text("First_Name"), text("Last_Name"))
+}
+
+/// Spellings that are looked up in one step, which is four calls: they share a deadline. Leads with more wait for the next.
+const MAX_SPELLINGS: usize = 200;
+
+async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    let region = context.mapping.phone_region();
+    let mut spellings: Vec<String> = Vec::new();
+    let (ready, later): (Vec<_>, Vec<_>) = ready.into_iter().partition(|ready| {
+        let phone = ready.record.text("Phone").filter(|_| is_unknown(ready));
+        let of_lead = phone.map(|phone| phone::spellings(phone, region)).unwrap_or_default();
+        let fits = spellings.is_empty() || spellings.len() + of_lead.len() <= MAX_SPELLINGS;
+        if fits {
+            spellings.extend(of_lead);
+        }
+        fits
+    });
+    later.into_iter().for_each(|ready| batch.release(ready.claimed));
+    if spellings.is_empty() {
+        return ready;
+    }
+    let has_phone = |ready: &Ready| is_unknown(ready) && ready.phone.is_some();
+    let found = match batch.deadline().await {
+        Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
+        None => return put_back(batch, ready),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return without(batch, ready, has_phone, error),
+    };
+    batch.answered(&BIGIN_ANSWERED);
+    let find = |phone: &str| found.iter().find(|found| is_theirs(found, phone, region));
+    ready
+        .into_iter()
+        .map(|mut ready| {
+            if has_phone(&ready) {
+                ready.contact = ready.phone.as_deref().and_then(find).map(|found| found.contact.clone());
+            }
+            ready
+        })
+        .collect()
+}
+
+fn is_theirs(found: &Found, phone: &str, region: &str) -> bool {
+    found
+        .phones
+        .iter()
+        .any(|theirs| match phone::canonical(theirs, region) {
+            Some(number) => number == phone,
+            None => theirs.trim() == phone,
+        })
+}
+
+/// A contact of the lead's name, with nothing else to tell it by, that was made since the lead was first asked for and is no
+/// other lead's, was made by a call whose reply was lost.
+async fn among_the_latest(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+) -> Result<Vec<Ready>, StoreError> {
+    let asked = ready
+        .iter()
+        .filter(|ready| is_bare(ready))
+        .map(|ready| &ready.claimed)
+        .map(|claimed| claimed.link.created_from.unwrap_or(claimed.sync.created_at));
+    let Some(since) = asked.min() else {
+        return Ok(ready);
+    };
+    let found = match batch.deadline().await {
+        Some(deadline) => {
+            let since = since.saturating_sub(SKEW).unwrap_or(since);
+            context.bigin.find_bare(since, deadline).await
+        }
+        None => return Ok(put_back(batch, ready)),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Ok(without(batch, ready, is_bare, error)),
+    };
+    batch.answered(&BIGIN_ANSWERED);
+    let owned = context
+        .store
+        .owners(found.iter().map(|bare| bare.contact.clone()).collect())
+        .await?;
+    // No other lead of this call has the same name.
+    let find = |record: &Record| {
+        let is_theirs = |bare: &&Bare| (bare.first_name.trim(), bare.last_name.trim()) == name(record);
+        found
+            .iter()
+            .filter(is_theirs)
+            .map(|bare| bare.contact.clone())
+            .find(|contact| !owned.contains_key(contact))
+    };
+    let with_contact = |mut ready: Ready| {
+        if is_bare(&ready) {
+            ready.contact = find(&ready.record);
+        }
+        ready
+    };
+    Ok(ready.into_iter().map(with_contact).collect())
+}
+
+fn put_back(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+    ready.into_iter().for_each(|ready| batch.release(ready.claimed));
+    Vec::new()
+}
+
+/// Without the look-up those who need it could be doubled, so they wait; the others go on.
+fn without(
+    batch: &mut Batch<'_>,
+    ready: Vec<Ready>,
+    needs_it: impl Fn(&Ready) -> bool,
+    error: CallError,
+) -> Vec<Ready> {
+    let (waiting, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(needs_it);
+    not_looked_up(batch, waiting.into_iter().map(|ready| ready.claimed).collect(), error);
+    others
+}
+
+/// A missing permission concerns only them.
+fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError) {
+    match error {
+        CallError::Service(service_error) if is_permission(&service_error.code) => {
+            for claimed in waiting {
+                let problem = format!(
+                    "The lead has no email address, and Bigin does not let us look it up: give the token the scope ZohoBigin.coql.READ, or set BIGIN_LEAD_ID_FIELD ({})",
+                    service_error.code
+                );
+                batch.failed(claimed, &service_error.code, problem, None);
+            }
+        }
+        // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
+        error @ CallError::Ambiguous { .. } => {
+            batch.carried_in_vain(waiting, Remote::Bigin, error);
+        }
+        // A number of one of them may have spoilt the query.
+        CallError::Rejected { code, message } => {
+            for claimed in waiting {
+                batch.failed(claimed, &code, sentence(&code, &message), None);
+            }
+        }
+        error @ CallError::Service(_) => {
+            batch.end();
+            batch.call_failed(waiting, Remote::Bigin, error);
+        }
+    }
+}

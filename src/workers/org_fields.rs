@@ -1,0 +1,132 @@
+//! What the organisation's fields look like: read at start and hourly, kept in the store for when Bigin cannot say.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::{BIGIN_ANSWERED, Context};
+use crate::clock::until;
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::record::OrgFields;
+use crate::store::StoreError;
+
+/// Fields are added seldom, and a call costs a credit.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// Nobody waits for the read at start.
+const AT_START: Duration = Duration::from_secs(30);
+
+/// The name it is kept under.
+const KEPT: &str = "org_fields";
+
+/// The fields as they were last read.
+#[derive(Default)]
+pub struct OrgCache(Mutex<Option<Cached>>);
+
+struct Cached {
+    /// `None`: we may not read them, and never could, so records are sent as they are.
+    fields: Option<OrgFields>,
+    read_at: Timestamp,
+}
+
+/// The organisation's fields, and whether Bigin was asked and answered for them.
+pub(super) struct OrgRead {
+    /// `None` where we have no permission to read them, and never had.
+    pub(super) fields: Option<OrgFields>,
+    pub(super) answered: bool,
+}
+
+impl Context {
+    /// The organisation's fields, as far as they are an hour old at most or Bigin cannot say.
+    ///
+    /// # Errors
+    /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
+    pub(super) async fn org_fields(&self, deadline: Duration) -> Result<OrgRead, CallError> {
+        let Ok(mut cached) = tokio::time::timeout(deadline, self.org.0.lock()).await else {
+            return Err(CallError::Service(ServiceError {
+                remote: Remote::Bigin,
+                kind: ServiceErrorKind::Unavailable,
+                code: "busy".to_owned(),
+                message: "another worker has been waiting for Bigin's fields for as long as a call may take".to_owned(),
+                retry_after: None,
+            }));
+        };
+        let now = self.clock.now();
+        if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
+            return Ok(OrgRead {
+                fields: cached.fields.clone(),
+                answered: false,
+            });
+        }
+        let mut answered = false;
+        let fields = match self.bigin.fields(deadline).await {
+            Ok(fields) => {
+                answered = true;
+                self.store_fields(&fields).await;
+                Some(fields)
+            }
+            Err(error) => {
+                let last = match cached.take().and_then(|cached| cached.fields) {
+                    Some(fields) => Some(fields),
+                    None => self.stored_fields().await,
+                };
+                match (&last, &error) {
+                    (Some(_), _) => tracing::warn!(
+                        code = error.code(),
+                        "Bigin's fields cannot be read, so the ones read last are used: {error}"
+                    ),
+                    (None, CallError::Service(service_error))
+                        if service_error.kind == ServiceErrorKind::Unauthorized
+                            && is_permission(&service_error.code) =>
+                    {
+                        tracing::warn!(code = %service_error.code, "Bigin's fields cannot be read, so leads are sent as they are: {service_error}");
+                    }
+                    (None, _) => return Err(error),
+                }
+                last
+            }
+        };
+        *cached = Some(Cached {
+            fields: fields.clone(),
+            read_at: now,
+        });
+        Ok(OrgRead { fields, answered })
+    }
+
+    /// Reads them before the first lead needs them, so that it does not wait, and so that wrong credentials show at once.
+    /// A process that is started again and again asks no service that wants to be left alone.
+    ///
+    /// # Errors
+    /// The store's. Bigin's trouble is recorded.
+    pub async fn read_org_at_start(&self) -> Result<(), StoreError> {
+        let Some(breakers) = self.unless_paused(&BIGIN_ANSWERED).await? else {
+            return Ok(());
+        };
+        match self.org_fields(AT_START).await {
+            Ok(read) if read.answered => self.has_heard(&breakers).await,
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
+                self.has_failed(&breakers, Remote::Bigin, &error).await
+            }
+        }
+    }
+
+    async fn store_fields(&self, fields: &OrgFields) {
+        let json = serde_json::to_vec(fields).unwrap_or_default();
+        if let Err(error) = self.store.kv_put(KEPT, json).await {
+            tracing::warn!("Bigin's fields could not be kept: {error}");
+        }
+    }
+
+    async fn stored_fields(&self) -> Option<OrgFields> {
+        let (json, _) = self.store.kv_get(KEPT).await.ok().flatten()?;
+        serde_json::from_slice(&json).ok()
+    }
+}
+
+/// The refusals that say "this, you may not": unlike those of a token, which say "you, not at all".
+pub(super) fn is_permission(code: &str) -> bool {
+    matches!(code, "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED")
+}
