@@ -115,7 +115,7 @@ async fn a_sync_is_opened_listed_and_looked_at() {
     let (status, sync) = world.get("/api/syncs/1").await;
     assert_eq!(status, 200);
     assert_eq!(sync["tagNotBefore"], "2026-11-22T10:00:15Z");
-    assert_eq!(sync["events"][0]["what"], "created");
+    assert_eq!(sync["events"][0]["kind"], "created");
     assert_eq!(sync["events"][1]["detail"]["action"], "insert");
     world.run_to_the_end().await;
     world.finish().await;
@@ -444,7 +444,7 @@ async fn a_sync_is_cancelled_only_while_it_is_on_its_way() {
     let (status, sync) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
     assert_eq!(
         (status, &sync["state"], &sync["reason"]),
-        (200, &json!("cancelled"), &json!("cancelled by person"))
+        (200, &json!("cancelled"), &json!("cancelled by operator"))
     );
     let (status, problem) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
     assert_eq!((status, &problem["title"]), (409, &json!("Conflict")));

@@ -78,7 +78,7 @@ async fn whoever_watches_sees_the_whole_journey_and_nothing_of_the_lead() {
         let (_, event) = watching.event().await;
         assert_eq!(event["leadId"], json!(id("Ada")), "only what is new");
         let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["at", "leadId", "state", "syncId", "kind"]);
+        assert_eq!(keys, ["at", "kind", "leadId", "state", "syncId"]);
         states.push(event["state"].clone());
     }
     assert_eq!(states, ["requested", "upserted", "tagged", "sent"]);

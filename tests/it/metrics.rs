@@ -153,14 +153,14 @@ async fn a_scrape_says_exactly_what_has_happened() {
     let text = scrape(&world.url).await;
     insta::assert_snapshot!(telling(&text), @r#"
     process_start_time_seconds 1795341600
-    bigin_sync_webhook_answers_total{answer="opened",code="202"} 5
+    bigin_sync_webhook_answers_total{answer="created",code="202"} 5
+    bigin_sync_webhook_answers_total{answer="duplicate",code="200"} 1
     bigin_sync_webhook_answers_total{answer="rejected",code="401"} 2
-    bigin_sync_webhook_answers_total{answer="repeat",code="200"} 1
     bigin_sync_signatures_rejected_total 2
     bigin_sync_remote_calls_total{remote="bigin",operation="add_tags",result="ok"} 2
     bigin_sync_remote_calls_total{remote="bigin",operation="fields",result="ok"} 1
+    bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="ambiguous"} 1
     bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="ok"} 2
-    bigin_sync_remote_calls_total{remote="bigin",operation="upsert",result="unknown"} 1
     bigin_sync_remote_calls_total{remote="sanity",operation="doc",result="ok"} 7
     bigin_sync_remote_calls_total{remote="sanity",operation="mutate",result="ok"} 3
     bigin_sync_remote_calls_total{remote="sanity",operation="query",result="ok"} 1
@@ -191,11 +191,11 @@ async fn a_scrape_says_exactly_what_has_happened() {
     bigin_sync_sync_duration_seconds_sum{outcome="sent"} 107
     bigin_sync_sync_duration_seconds_count{outcome="sent"} 3
     bigin_sync_store_up 1
-    bigin_sync_deliveries_total{result="opened"} 5
-    bigin_sync_deliveries_total{result="repeat"} 1
+    bigin_sync_deliveries_total{result="created"} 5
+    bigin_sync_deliveries_total{result="duplicate"} 1
     bigin_sync_syncs_created_total{source="webhook"} 5
     bigin_sync_syncs_created_total{source="reconciliation"} 1
-    bigin_sync_syncs_created_total{source="person"} 1
+    bigin_sync_syncs_created_total{source="manual"} 1
     bigin_sync_missed_webhooks_total 1
     bigin_sync_syncs_finished_total{outcome="sent"} 3
     bigin_sync_syncs_finished_total{outcome="failed"} 1
@@ -256,7 +256,7 @@ async fn what_waits_is_told_as_it_stands() {
     world.deliver().await;
     world.pass(secs(90)).await;
     told("paused 1").await;
-    told("deliveries_total{result=\"joined\"} 1").await;
+    told("deliveries_total{result=\"coalesced\"} 1").await;
     told("syncs{state=\"requested\"} 1").await;
     told("oldest_sync_age_seconds 90").await;
     world.store().set_paused(false).await.unwrap();
@@ -407,8 +407,8 @@ async fn the_counters_of_the_ledger_outlive_a_restart_and_those_of_the_process_d
     let text = scrape(&world.url).await;
     for line in [
         "bigin_sync_syncs_finished_total{outcome=\"sent\"} 1",
-        "bigin_sync_deliveries_total{result=\"opened\"} 1",
-        "bigin_sync_webhook_answers_total{answer=\"opened\",code=\"202\"} 0",
+        "bigin_sync_deliveries_total{result=\"created\"} 1",
+        "bigin_sync_webhook_answers_total{answer=\"created\",code=\"202\"} 0",
         "bigin_sync_token_grants 1",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line}: {text}");

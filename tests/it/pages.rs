@@ -527,7 +527,7 @@ async fn refused_webhooks_are_not_green() {
     let overview = operator.get("/").await;
     overview.says("Webhooks are not getting through, so leads arrive late. No leads are waiting.");
     overview.says("Webhooks: 1 refused for a wrong signature and none accepted since");
-    overview.says("; 1 refused.");
+    overview.says("; 1 rejected.");
     assert!(overview.html.contains("class=\"headline wait\""), "{}", overview.html);
     world.finish().await;
 }

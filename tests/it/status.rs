@@ -104,7 +104,7 @@ async fn webhooks_that_are_refused_are_no_success() {
         "{out}"
     );
     assert!(
-        out.contains("Webhooks       last received 60 s ago, 1 refused\n"),
+        out.contains("Webhooks       last received 60 s ago, 1 rejected\n"),
         "{out}"
     );
     world.clock.advance(secs(60));
@@ -268,7 +268,7 @@ async fn a_lead_has_its_story() {
       Attempts       1 failed in a row, the last: Bigin could not take the lead (RECORD_LOCKED)
       Next try       2026-11-22 10:00:00 UTC
 
-      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  created: by webhook
       2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
     ");
     world.run_to_the_end().await;
@@ -281,7 +281,7 @@ async fn a_lead_has_its_story() {
       Sync           1, since 2026-11-22 10:00:00 UTC
       Contact        CONTACT, made by this sync
 
-      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  created: by webhook
       2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
       2026-11-22 10:01:00 UTC  upserted: insert
       2026-11-22 10:02:00 UTC  tagged
@@ -309,7 +309,7 @@ async fn a_lead_that_failed_and_one_that_nobody_knows_are_no_success() {
 
       Sync           2, since 2026-11-22 10:00:00 UTC
 
-      2026-11-22 10:00:00 UTC  opened: by webhook
+      2026-11-22 10:00:00 UTC  created: by webhook
       2026-11-22 10:00:00 UTC  rejected: Bigin refused Email: not an email address
       2026-11-22 10:00:00 UTC  written back
 

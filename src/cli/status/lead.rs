@@ -84,7 +84,7 @@ fn facts(sync: &SyncJob) -> impl Iterator<Item = (&'static str, String)> {
         _ => plain(contact),
     });
     let attempts = (sync.attempts > 0).then(|| {
-        let last = plain(sync.last_problem.as_deref().unwrap_or("no reason given"));
+        let last = plain(sync.last_error.as_deref().unwrap_or("no reason given"));
         format!("{} failed in a row, the last: {last}", sync.attempts)
     });
     let facts = [

@@ -133,7 +133,7 @@ impl SyncPage {
 /// What follows from its having been cancelled, which Sanity does not say.
 fn follows(sync: &SyncJson) -> Option<String> {
     let (before, after) = match (sync.state, sync.reason.as_deref()) {
-        ("cancelled", Some("cancelled by person")) => (
+        ("cancelled", Some("cancelled by operator")) => (
             "The lead goes on saying in Sanity what it says, and is left alone until it is edited there. ",
             "To send it after all, send it again here.",
         ),

@@ -131,7 +131,7 @@ fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
         "written_back" => ("tick", "good", "Wrote SENT to Sanity".to_owned()),
         "lead_deleted" => ("bin", "off", "The lead is gone from Sanity".to_owned()),
         "withdrawn" => ("slash", "off", "The lead's crmStatus no longer asks for it".to_owned()),
-        "cancelled" => ("slash", "off", "Cancelled by a person".to_owned()),
+        "cancelled" => ("slash", "off", "Cancelled by the operator".to_owned()),
         "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
         "retry" => ("again", "bad", attempt(entry)),
         "ambiguous" => (

@@ -81,7 +81,7 @@ async fn a_sync_in_a_workers_hands_is_not_cancelled_and_is_as_it_was() {
     assert_eq!(bench.cancel(1).await, CancelResult::Done);
     assert_eq!(
         bench.history(1).await[2],
-        ("cancelled".into(), serde_json::json!({ "by": "manual" }))
+        ("cancelled".into(), serde_json::json!({ "by": "operator" }))
     );
     assert_eq!(changes.try_recv().unwrap().state, "cancelled");
     assert_eq!(
