@@ -28,7 +28,7 @@ use crate::signature::Secrets;
 use crate::store::{Commits, SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
-use crate::workers::notifier::Hook;
+use crate::workers::notifier::Notifier;
 use crate::workers::{Context, Hasher, LastReads, OrgCache, Paces};
 
 pub use environment::Environment;
@@ -137,11 +137,17 @@ impl App {
             stopping: watch::Sender::new(false),
         };
         let alerts = &settings.alerts;
-        let hook = |url: &Option<SecretString>| url.as_ref().map(|url| hook(&network, url)).transpose();
-        let tell = |hook| Arc::new(Alerts::new(hook, settings.public_url.as_ref(), alerts.daily_credits));
+        let notifier = |url: &Option<SecretString>| url.as_ref().map(|url| notifier(&network, url)).transpose();
+        let tell = |notifier| {
+            Arc::new(Alerts::new(
+                notifier,
+                settings.public_url.as_ref(),
+                alerts.daily_credits,
+            ))
+        };
         Ok(Self {
-            alerts: hook(&alerts.alert_url)?.map(tell),
-            heartbeat: hook(&alerts.heartbeat_url)?.map(|hook| Arc::new(Heartbeat::new(hook))),
+            alerts: notifier(&alerts.alert_url)?.map(tell),
+            heartbeat: notifier(&alerts.heartbeat_url)?.map(|notifier| Arc::new(Heartbeat::new(notifier))),
             context: Arc::new(context),
             http: web::Data::new(http),
             reconcile: settings
@@ -282,10 +288,10 @@ pub(crate) fn sanity_client(
 }
 
 /// The address is a secret: no error names it.
-fn hook(network: &Network, url: &SecretString) -> anyhow::Result<Hook> {
+fn notifier(network: &Network, url: &SecretString) -> anyhow::Result<Notifier> {
     let parsed: Result<Url, _> = url.expose_secret().parse();
     let url = parsed.map_err(|_| anyhow::anyhow!("ALERT_URL or HEARTBEAT_URL is not an address"))?;
-    Ok(Hook::new(network.clone(), USER_AGENT, url)?)
+    Ok(Notifier::new(network.clone(), USER_AGENT, url)?)
 }
 
 /// Keeps the sealed access token in the store, so that a restart costs no grant.

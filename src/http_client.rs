@@ -96,7 +96,8 @@ impl NoAnswer {
                 remote,
                 kind: ServiceErrorKind::Unavailable,
                 code: self.code.to_owned(),
-                message: format!("{service} cannot be reached"),
+                what: format!("{service} cannot be reached"),
+                action: None,
                 retry_after: None,
             });
         }

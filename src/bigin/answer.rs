@@ -58,9 +58,9 @@ fn judge_without_json(answer: &Answer) -> Verdict<'static> {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, http(answer.status))),
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Failed(CallError::Rejected {
             code: http(answer.status),
-            message: "Bigin refused the call for its size".to_owned(),
+            message: "Bigin rejected the call for its size".to_owned(),
         }),
-        _ => Verdict::Failed(unknown(answer, http(answer.status))),
+        _ => Verdict::Failed(ambiguous(answer, http(answer.status))),
     }
 }
 
@@ -73,23 +73,23 @@ fn judge_body_error<'a>(answer: &'a Answer, body: &'a Value, said: &str, scope: 
         "INVALID_TOKEN" => Verdict::TokenRefused,
         _ if credits_used_up(said, status, body) => failed(credits(answer, code)),
         "TOO_MANY_REQUESTS" => failed(rate_limited(answer, code)),
-        "OAUTH_SCOPE_MISMATCH" => failed(not_allowed(
+        "OAUTH_SCOPE_MISMATCH" => failed(unauthorized(
             code,
-            format!(
-                "the refresh token lacks the scope {scope}: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN"
-            ),
+            format!("the refresh token lacks the scope {scope}"),
+            "create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN".to_owned(),
         )),
-        "NO_PERMISSION" | "AUTHORIZATION_FAILED" => failed(not_allowed(
+        "NO_PERMISSION" | "AUTHORIZATION_FAILED" => failed(unauthorized(
             code,
-            format!("Bigin denies this: the refresh token needs the scope {scope}, and its user the right to do it"),
+            "Bigin does not permit this call".to_owned(),
+            format!("give the refresh token the scope {scope}, and its user the permission in Bigin"),
         )),
-        "INVALID_URL_PATTERN" | "INVALID_MODULE" | "INVALID_REQUEST_METHOD" => failed(not_allowed(
+        "INVALID_URL_PATTERN" | "INVALID_MODULE" | "INVALID_REQUEST_METHOD" => failed(unauthorized(
             code,
-            "Bigin does not know the address that was called; the wrong data centre? Check BIGIN_DATA_CENTER"
-                .to_owned(),
+            "Bigin has no such API address".to_owned(),
+            "check BIGIN_DATA_CENTER: it may be the wrong data center".to_owned(),
         )),
-        // Somebody holds a record of the batch: nothing was done, and the same call may succeed later.
-        "RECORD_LOCKED" | "INTERNAL_ERROR" => failed(unknown(answer, code)),
+        // A record of the batch is locked: nothing was done, and the same call may succeed later.
+        "RECORD_LOCKED" | "INTERNAL_ERROR" => failed(ambiguous(answer, code)),
         _ => judge_status(answer, body, code, scope),
     }
 }
@@ -99,14 +99,15 @@ fn judge_status<'a>(answer: &'a Answer, body: &'a Value, code: String, scope: &s
     let is_zoho = body.get("code").is_some();
     match answer.status {
         StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, code)),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_zoho => Verdict::Failed(not_allowed(
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_zoho => Verdict::Failed(unauthorized(
             code,
-            format!("Bigin refuses our credentials for this call, which needs the scope {scope}"),
+            "Bigin rejected the credentials for this call".to_owned(),
+            format!("give the refresh token the scope {scope}"),
         )),
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Refused(body),
-        StatusCode::REQUEST_TIMEOUT => Verdict::Failed(unknown(answer, code)),
+        StatusCode::REQUEST_TIMEOUT => Verdict::Failed(ambiguous(answer, code)),
         status if is_zoho && (status.is_client_error() || status.is_success()) => Verdict::Refused(body),
-        _ => Verdict::Failed(unknown(answer, code)),
+        _ => Verdict::Failed(ambiguous(answer, code)),
     }
 }
 
@@ -152,20 +153,20 @@ fn failure(answer: &Answer, verdict: Verdict<'_>) -> CallError {
         Verdict::Refused(body) => {
             let (code, message) = item::refusal(body).unwrap_or_else(|| {
                 let code = http(answer.status);
-                let message = format!("Bigin refused the call ({code})");
-                (code, message)
+                (code, "Bigin rejected the call".to_owned())
             });
             CallError::Rejected { code, message }
         }
-        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => unknown(answer, http(answer.status)),
+        Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => ambiguous(answer, http(answer.status)),
     }
 }
 
 /// Bigin refuses an access token that was just granted: no further token will help.
 pub(super) fn token_refused() -> CallError {
-    not_allowed(
+    unauthorized(
         "INVALID_TOKEN".to_owned(),
-        "Bigin refuses a fresh access token; the wrong data centre? Check BIGIN_DATA_CENTER, or make a new BIGIN_REFRESH_TOKEN"
+        "Bigin rejected a new access token".to_owned(),
+        "check BIGIN_DATA_CENTER, which may be the wrong data center, or create a new refresh token with `bigin-sync auth`"
             .to_owned(),
     )
 }
@@ -173,11 +174,12 @@ pub(super) fn token_refused() -> CallError {
 /// The grant of an access token has left too little time for the call that it was for.
 pub(super) fn slow_grant() -> CallError {
     CallError::Service(ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unavailable,
         code: "slow".to_owned(),
-        message: "Zoho's accounts server took so long to grant access that too little time was left for the call"
+        what: "Zoho Accounts took so long to grant an access token that too little time was left for the call"
             .to_owned(),
+        action: None,
         retry_after: None,
     })
 }
@@ -203,7 +205,8 @@ fn credits(answer: &Answer, code: String) -> CallError {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::CreditsUsedUp,
         code,
-        message: "Bigin's API credits of the last 24 hours are used up".to_owned(),
+        what: "Bigin's API credits for 24 hours are used up".to_owned(),
+        action: Some("check what else uses the API, or buy more credits; they come back by the hour".to_owned()),
         retry_after: answer.retry_after,
     })
 }
@@ -213,26 +216,27 @@ fn rate_limited(answer: &Answer, code: String) -> CallError {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::RateLimited,
         code,
-        message: "Bigin takes no more calls at the moment".to_owned(),
+        what: "Bigin is rate limiting us".to_owned(),
+        action: None,
         retry_after: answer.retry_after,
     })
 }
 
-fn not_allowed(code: String, message: String) -> CallError {
+fn unauthorized(code: String, what: String, action: String) -> CallError {
     CallError::Service(ServiceError {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::Unauthorized,
         code,
-        message,
+        what,
+        action: Some(action),
         retry_after: None,
     })
 }
 
-fn unknown(answer: &Answer, code: String) -> CallError {
-    let message = if answer.json.is_some() {
-        format!("Bigin answered {}", http(answer.status))
-    } else {
-        format!("Bigin did not answer properly ({})", http(answer.status))
+fn ambiguous(answer: &Answer, code: String) -> CallError {
+    let message = match answer.json {
+        Some(_) => "Bigin returned an error".to_owned(),
+        None => "Bigin's answer could not be read".to_owned(),
     };
     CallError::Ambiguous {
         code,

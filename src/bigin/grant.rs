@@ -76,10 +76,11 @@ async fn post(
     sent.map_err(|none| NoGrant {
         may_be_granted: !none.never_sent(),
         service_error: ServiceError {
-            remote: Remote::Token,
+            remote: Remote::ZohoAccounts,
             kind: ServiceErrorKind::Unavailable,
             code: none.code.to_owned(),
-            message: format!("{} did not answer", host(accounts_url)),
+            what: format!("{} did not answer", host(accounts_url)),
+            action: None,
             retry_after: None,
         },
     })
@@ -110,7 +111,7 @@ fn judge(answer: &Answer, accounts_url: &Url) -> Result<Grant, ServiceError> {
     }
     let error = body.and_then(|body| body.get("error")).and_then(Value::as_str);
     match error.and_then(invalid) {
-        Some(code) => Err(refused(code, what_to_do(code, &host(accounts_url)))),
+        Some(code) => Err(unauthorized(code, &host(accounts_url))),
         None if is_throttle(answer.status, body) => Err(throttled(answer, error)),
         None => Err(down(answer, accounts_url)),
     }
@@ -130,28 +131,32 @@ fn invalid(error: &str) -> Option<&str> {
     code.starts_with("invalid_").then_some(code)
 }
 
-fn what_to_do(code: &str, host: &str) -> String {
-    match code {
-        "invalid_code" => {
-            "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN"
-                .to_owned()
-        }
-        "invalid_client" => {
-            format!("the client id is refused by {host}; check BIGIN_CLIENT_ID and BIGIN_DATA_CENTER")
-        }
-        "invalid_client_secret" => {
-            format!("the client secret is refused by {host}; check BIGIN_CLIENT_SECRET, which differs per data centre")
-        }
-        _ => format!("the credentials are refused by {host}; check BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET and BIGIN_REFRESH_TOKEN"),
-    }
-}
-
-fn refused(code: &str, message: String) -> ServiceError {
+/// The credentials that `host` rejected with this code.
+fn unauthorized(code: &str, host: &str) -> ServiceError {
+    let (what, action) = match code {
+        "invalid_code" => (
+            "the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones".to_owned(),
+            "create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN",
+        ),
+        "invalid_client" => (
+            format!("{host} rejected the client ID"),
+            "check BIGIN_CLIENT_ID and BIGIN_DATA_CENTER",
+        ),
+        "invalid_client_secret" => (
+            format!("{host} rejected the client secret"),
+            "check BIGIN_CLIENT_SECRET, which differs per data center",
+        ),
+        _ => (
+            format!("{host} rejected the credentials"),
+            "check BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET and BIGIN_REFRESH_TOKEN",
+        ),
+    };
     ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unauthorized,
         code: code.to_owned(),
-        message,
+        what,
+        action: Some(action.to_owned()),
         retry_after: None,
     }
 }
@@ -159,10 +164,11 @@ fn refused(code: &str, message: String) -> ServiceError {
 fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
     let code = error.and_then(|error| word(error, 40, |c| c.is_ascii_alphabetic() || matches!(c, b'_' | b' ')));
     ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::TokenRateLimited,
         code: code.unwrap_or("rate_limited").to_owned(),
-        message: "Zoho grants no more access tokens for now; it takes ten quiet minutes".to_owned(),
+        what: "Zoho Accounts grants no more access tokens for now".to_owned(),
+        action: Some("request no token for ten minutes; the service recovers by itself".to_owned()),
         retry_after: answer.retry_after,
     }
 }
@@ -170,9 +176,10 @@ fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
 fn down(answer: &Answer, accounts_url: &Url) -> ServiceError {
     let code = format!("HTTP {}", answer.status.as_u16());
     ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unavailable,
-        message: format!("{} gave no answer of a token endpoint ({code})", host(accounts_url)),
+        what: format!("{} did not answer as a token endpoint", host(accounts_url)),
+        action: None,
         code,
         retry_after: answer.retry_after,
     }
@@ -304,7 +311,7 @@ mod tests {
             let service_error = judge(&answer(status, body), &accounts()).err().expect(&label);
             assert_eq!(
                 (service_error.remote, service_error.kind, service_error.code.as_str()),
-                (Remote::Token, kind, code),
+                (Remote::ZohoAccounts, kind, code),
                 "{label}"
             );
         }
@@ -319,8 +326,8 @@ mod tests {
             ("invalid_scope", "and BIGIN_REFRESH_TOKEN"),
         ];
         for (code, said) in cases {
-            let message = what_to_do(code, "accounts.zoho.eu");
-            assert!(message.contains(said), "{code}: {message}");
+            let action = unauthorized(code, "accounts.zoho.eu").action.unwrap();
+            assert!(action.contains(said), "{code}: {action}");
         }
     }
 
@@ -391,7 +398,7 @@ mod tests {
                 }
                 Err(service_error) => {
                     prop_assert!(fits.is_none());
-                    prop_assert_eq!(service_error.remote, Remote::Token);
+                    prop_assert_eq!(service_error.remote, Remote::ZohoAccounts);
                     let shown = format!("{service_error:?}");
                     prop_assert!(!tells(&shown) && !shown.contains("1000."));
                 }

@@ -55,18 +55,20 @@ fn service_refusal(code: &str) -> Option<ServiceErrorKind> {
 }
 
 fn service_error_of(kind: ServiceErrorKind, code: String) -> ServiceError {
-    let message = match kind {
-        ServiceErrorKind::Unauthorized => {
-            "Bigin denies access to contacts: the user of the refresh token needs the right to create and edit them"
-        }
-        ServiceErrorKind::RateLimited => "Bigin accepts no more records at the moment",
-        _ => "Bigin reports an internal error",
+    let (what, action) = match kind {
+        ServiceErrorKind::Unauthorized => (
+            "Bigin denies access to contacts",
+            Some("give the user of the refresh token the permission to create and edit contacts"),
+        ),
+        ServiceErrorKind::RateLimited => ("Bigin is rate limiting us", None),
+        _ => ("Bigin reports an internal error", None),
     };
     ServiceError {
         remote: Remote::Bigin,
         kind,
         code,
-        message: message.to_owned(),
+        what: what.to_owned(),
+        action: action.map(str::to_owned),
         retry_after: None,
     }
 }

@@ -342,7 +342,8 @@ impl Bigin {
                 remote: Remote::Bigin,
                 kind: ServiceErrorKind::Unavailable,
                 code: "busy".to_owned(),
-                message: "Bigin left all calls that are allowed at once unanswered".to_owned(),
+                what: "Bigin has answered none of the calls that may run at once".to_owned(),
+                action: None,
                 retry_after: None,
             })),
         }

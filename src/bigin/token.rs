@@ -310,11 +310,11 @@ impl Inner {
             return Ok(());
         };
         Err(ServiceError {
-            remote: Remote::Token,
+            remote: Remote::ZohoAccounts,
             kind: ServiceErrorKind::TokenRateLimited,
             code: "own_limit".to_owned(),
-            message: "nine access tokens were granted in ten minutes; asking for more would make Zoho grant none"
-                .to_owned(),
+            what: "nine access tokens were granted within ten minutes, and Zoho's limit is ten".to_owned(),
+            action: None,
             retry_after: Some(until(now, after(first_to_fall_out, GRANT_WINDOW))),
         })
     }
@@ -333,10 +333,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn down(code: &str, message: &str) -> CallError {
     CallError::Service(ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unavailable,
         code: code.to_owned(),
-        message: message.to_owned(),
+        what: message.to_owned(),
+        action: None,
         retry_after: None,
     })
 }
@@ -344,10 +345,11 @@ fn down(code: &str, message: &str) -> CallError {
 /// A person is needed: asking again gives the same answer.
 fn no_api_domain() -> CallError {
     CallError::Service(ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unauthorized,
         code: "no_api_domain".to_owned(),
-        message: "Zoho's token answer names no https address of the API; set BIGIN_API_DOMAIN".to_owned(),
+        what: "Zoho's token answer names no https address of the API".to_owned(),
+        action: Some("set BIGIN_API_DOMAIN".to_owned()),
         retry_after: None,
     })
 }

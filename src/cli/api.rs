@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Sources, Usage};
 use crate::config::{Layers, ServiceSettings, environment};
+use crate::domain::problem::Problem;
 use crate::http_client::{self, Answer, NoAnswer, base_text, is_loopback};
 
 pub(super) use self::events::Event;
@@ -260,7 +261,7 @@ pub(super) struct Readiness {
     /// ready, degraded or unavailable.
     pub(super) status: String,
     /// A sentence for each part in trouble.
-    pub(super) degraded: Vec<String>,
+    pub(super) degraded: Vec<Problem>,
 }
 
 /// A sync, as far as commands show it.

@@ -53,7 +53,8 @@ struct Checked {
 struct Unavailable {
     until: Timestamp,
     code: String,
-    message: String,
+    what: String,
+    action: String,
 }
 
 /// Has a service checked.
@@ -76,10 +77,19 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
         ("checking", _) => {
             anyhow::bail!("{service} has not answered yet: `bigin-sync status` shows what comes of it")
         }
-        (_, Some(Unavailable { until, code, message })) => anyhow::bail!(
-            "{service} is still unavailable: {} ({}); next attempt at {}",
-            plain(message.trim_end_matches(&format!(" ({code})"))),
+        (
+            _,
+            Some(Unavailable {
+                until,
+                code,
+                what,
+                action,
+            }),
+        ) => anyhow::bail!(
+            "{service} is still unavailable: {} ({}); {}; next attempt at {}",
+            plain(&what),
             plain(&code),
+            plain(&action),
             until.strftime("%H:%M:%S UTC")
         ),
         (_, None) => anyhow::bail!("{service} is still unavailable: `bigin-sync status` says why"),

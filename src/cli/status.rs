@@ -102,7 +102,15 @@ fn parse(id: &str) -> anyhow::Result<LeadId> {
 async fn ready(target: &Target) -> anyhow::Result<()> {
     let readiness = target.open_api()?.readiness(READY_WITHIN).await?;
     if readiness.status == "unavailable" {
-        anyhow::bail!("webhooks cannot be stored: {}", plain(&readiness.degraded.join("; ")));
+        anyhow::bail!(
+            "webhooks cannot be stored: {}",
+            readiness
+                .degraded
+                .iter()
+                .map(|problem| plain(&problem.to_string()))
+                .collect::<Vec<_>>()
+                .join("; ")
+        );
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! When a person is told that something needs them, and when that it is well again: from how things stand and what was
-//! told before to what is told now. Each trouble is told once when it begins and once when it has been well again for a
-//! while; several at once are one message, and between two messages there is a time of quiet.
+//! Which alerts are firing or resolved, and when a message about them is due.
+//!
+//! Terms and timing are Alertmanager's: an alert is sent once when it fires and once when it has been resolved for a while.
+//! Alerts that fire together are one message, and two messages are `GROUP_INTERVAL` apart. Plain values: the observation is
+//! an argument, and what was sent before is part of the state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,327 +18,333 @@ use super::sync::SyncJob;
 
 mod rules;
 
-/// Between two messages, whatever they say: what comes up meanwhile waits and is told together.
-pub const GAP: Duration = Duration::from_secs(5 * 60);
+/// Least time between two messages. Alerts that fire meanwhile are sent together.
+pub const GROUP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Between two messages that the same trouble has begun. One that comes and goes more often is not told each time.
-pub const QUIET: Duration = Duration::from_secs(30 * 60);
+/// Least time between two messages that the same alert fires, so that a flapping one is not sent each time.
+pub const REPEAT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// The same for leads that failed, which is told again while more of them do.
-pub const MORE_FAILED: Duration = Duration::from_secs(60 * 60);
+/// The same for failed leads, whose alert is repeated while more leads fail.
+pub const FAILED_REPEAT_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// A trouble is over once there has been nothing of it for so long.
-pub const SETTLED: Duration = Duration::from_secs(5 * 60);
+/// An alert is resolved once its condition has not held for this long.
+pub const RESOLVE_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// Leads that fail come in batches: this long after the first, so that one message counts them all.
-pub const GATHER: Duration = Duration::from_secs(60);
+/// Leads fail in batches: the message waits this long after the first, and counts them all.
+pub const GROUP_WAIT: Duration = Duration::from_secs(60);
 
-/// A pause explains for so long that leads wait. One that lasts longer is told of itself; where none is, the service takes a
-/// part of the work and never the rest.
-pub const EXPLAINED: Duration = Duration::from_secs(60 * 60);
+/// An open breaker inhibits the alert of a stuck lead for this long. An outage that lasts longer has an alert of its own; if
+/// there is none, the service accepts some calls and never the others.
+pub const INHIBIT_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// Something that a person should know of.
+/// An alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trouble {
-    /// The accounts server refuses our credentials.
-    TokenRefused,
-    /// Bigin refuses what the credentials are for.
-    BiginRefused,
-    /// Sanity refuses our token.
-    SanityRefused,
-    /// The accounts server has taken no work for a while.
-    TokenDown,
-    /// Bigin has taken no work for a while.
-    BiginDown,
-    /// Sanity has taken no work for a while.
-    SanityDown,
+pub enum AlertKind {
+    /// Zoho Accounts rejects our credentials.
+    AccountsUnauthorized,
+    /// Bigin rejects our access token or its scopes.
+    BiginUnauthorized,
+    /// Sanity rejects our token.
+    SanityUnauthorized,
+    /// Zoho Accounts is unavailable.
+    AccountsUnavailable,
+    /// Bigin is unavailable.
+    BiginUnavailable,
+    /// Sanity is unavailable.
+    SanityUnavailable,
     /// Bigin's API credits are used up.
     CreditsUsedUp,
     /// Most of Bigin's API credits are used.
     CreditsLow,
-    /// Leads failed that have not been told of.
-    Failed,
-    /// A lead has waited for too long, and no outage explains it.
-    Waiting,
-    /// Webhooks are refused for their signature.
-    Signatures,
-    /// Webhooks do not come.
-    Missed,
-    /// A person has paused the work and may have forgotten.
+    /// Leads failed since the last alert.
+    LeadsFailed,
+    /// A lead has been in progress for too long, and no outage explains it.
+    LeadStuck,
+    /// Webhook signatures are rejected.
+    WebhooksRejected,
+    /// Webhooks do not arrive.
+    WebhooksMissed,
+    /// The operator has paused sending for a long time.
     Paused,
 }
 
-impl Trouble {
-    fn refused(remote: Remote) -> Self {
+impl AlertKind {
+    fn unauthorized(remote: Remote) -> Self {
         match remote {
-            Remote::Token => Self::TokenRefused,
-            Remote::Bigin => Self::BiginRefused,
-            Remote::Sanity => Self::SanityRefused,
+            Remote::ZohoAccounts => Self::AccountsUnauthorized,
+            Remote::Bigin => Self::BiginUnauthorized,
+            Remote::Sanity => Self::SanityUnauthorized,
         }
     }
 
-    fn down(remote: Remote) -> Self {
+    fn unavailable(remote: Remote) -> Self {
         match remote {
-            Remote::Token => Self::TokenDown,
-            Remote::Bigin => Self::BiginDown,
-            Remote::Sanity => Self::SanityDown,
+            Remote::ZohoAccounts => Self::AccountsUnavailable,
+            Remote::Bigin => Self::BiginUnavailable,
+            Remote::Sanity => Self::SanityUnavailable,
         }
     }
 
-    /// Between two messages that it has begun.
-    fn quiet(self) -> Duration {
+    /// Least time between two messages that it fires.
+    fn repeat_interval(self) -> Duration {
         match self {
-            Self::Failed => MORE_FAILED,
-            _ => QUIET,
+            Self::LeadsFailed => FAILED_REPEAT_INTERVAL,
+            _ => REPEAT_INTERVAL,
         }
     }
 
-    /// Between the first sign of it and the message.
-    fn gather(self) -> Duration {
+    /// Time between its first observation and the message.
+    fn group_wait(self) -> Duration {
         match self {
-            Self::Failed => GATHER,
+            Self::LeadsFailed => GROUP_WAIT,
             _ => Duration::ZERO,
         }
     }
 
-    /// Whether more of it is news while it lasts.
+    /// Whether it is sent again while it is firing.
     fn grows(self) -> bool {
-        self == Self::Failed
+        self == Self::LeadsFailed
     }
 }
 
-/// How things stand at a moment, in numbers, ids, codes and sentences of our own.
+/// The state of the service at a moment: numbers, ids, codes and our own sentences.
 #[derive(Debug, Clone)]
-pub struct Standing {
-    /// The moment.
+pub struct Observation {
+    /// When it was observed.
     pub at: Timestamp,
     /// The breakers that are not closed.
     pub breakers: Vec<Breaker>,
-    /// Since when a person has paused the work, if so.
+    /// Since when sending is paused by the operator.
     pub paused_since: Option<Timestamp>,
-    /// The sync in progress that was opened first.
+    /// The oldest sync in progress.
     pub oldest: Option<SyncJob>,
     /// How many syncs are in progress.
     pub in_progress: u64,
-    /// How long a lead waits for its tag when all is well.
+    /// See `TAG_DELAY`.
     pub tag_delay: Duration,
-    /// How many syncs have ended `FAILED`, ever.
+    /// All syncs that ever ended as failed.
     pub failed: u64,
     /// Leads whose last sync failed.
     pub failed_leads: u64,
-    /// Why, for the most frequent reasons: the sentence, how many leads, and when the last of them failed.
+    /// The most frequent reasons: the sentence, how many leads, and when the last of them failed.
     pub reasons: Vec<(String, u64, Timestamp)>,
     /// Bigin's credits used in the last 24 hours: an estimate.
     pub credits: u64,
-    /// How many there are in 24 hours, where that is known.
+    /// The allowance for 24 hours, where `BIGIN_DAILY_CREDITS` is set.
     pub daily_credits: Option<u64>,
-    /// Webhooks refused for their signature since the last look.
-    pub refused: u64,
-    /// Syncs that reconciliation has opened, ever.
+    /// Webhook signatures rejected since the last observation.
+    pub rejected: u64,
+    /// All syncs that reconciliation ever created.
     pub missed: u64,
 }
 
-/// What is known of a trouble that is there, or was lately.
+/// The state of one alert that is firing or fired lately.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Known {
-    /// Its beginning is to be told: since when, and what.
+struct AlertState {
+    /// It is to be sent as firing: since when, and its text.
     due: Option<(Timestamp, String)>,
-    /// When its beginning was last told.
-    told_at: Option<Timestamp>,
-    /// Its beginning was told and its end was not.
-    is_open: bool,
-    /// Since when there has been nothing of it.
-    well_since: Option<Timestamp>,
+    /// When it was last sent as firing.
+    fired_at: Option<Timestamp>,
+    /// It was sent as firing and not yet as resolved.
+    is_firing: bool,
+    /// Since when its condition has not held.
+    resolving_since: Option<Timestamp>,
 }
 
-/// What was told and what was counted: all that has to be remembered from one look to the next.
+/// The state of all alerts and the counts behind them: all that is stored from one evaluation to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    troubles: BTreeMap<Trouble, Known>,
+pub struct AlertLog {
+    alerts: BTreeMap<AlertKind, AlertState>,
     last_message: Option<Timestamp>,
-    /// When something was last paused, so that waiting is explained.
-    last_pause: Option<Timestamp>,
-    /// Failed syncs that have been told of, and all of them.
-    failed_told: u64,
+    /// When a pause or an outage last explained that leads wait.
+    inhibited_at: Option<Timestamp>,
+    /// Failed syncs that were in an alert, and all of them.
+    failed_alerted: u64,
     failed: u64,
     missed: u64,
-    /// When how many webhooks were missed, or refused.
+    /// When how many webhooks were missed, or rejected.
     missed_at: Vec<(Timestamp, u64)>,
-    refused_at: Vec<(Timestamp, u64)>,
+    rejected_at: Vec<(Timestamp, u64)>,
 }
 
-/// What is to be told now.
+/// The message that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// For people; nothing of a lead in it but ids.
+    /// Its text, with nothing of a lead but ids.
     pub text: String,
-    /// The troubles that have begun.
-    pub begun: Vec<Trouble>,
-    /// The troubles that are over, among which may be some that have begun.
-    pub ended: Vec<Trouble>,
-    /// What is to be remembered once it is told.
-    pub told: Told,
+    /// The alerts that fire.
+    pub firing: Vec<AlertKind>,
+    /// The alerts that are resolved, some of which may be among those that fire.
+    pub resolved: Vec<AlertKind>,
+    /// The state to store once the message is sent.
+    pub log: AlertLog,
 }
 
-impl Told {
-    /// Nothing was told yet: what has happened until now is no news.
-    pub fn begin(standing: &Standing) -> Self {
+impl AlertLog {
+    /// The state before the first evaluation: what happened until now is not alerted.
+    pub fn begin(observation: &Observation) -> Self {
         Self {
-            troubles: BTreeMap::new(),
+            alerts: BTreeMap::new(),
             last_message: None,
-            last_pause: None,
-            failed_told: standing.failed,
-            failed: standing.failed,
-            missed: standing.missed,
+            inhibited_at: None,
+            failed_alerted: observation.failed,
+            failed: observation.failed,
+            missed: observation.missed,
             missed_at: Vec::new(),
-            refused_at: Vec::new(),
+            rejected_at: Vec::new(),
         }
     }
 
-    /// Takes in how things stand.
-    pub fn observe(&mut self, standing: &Standing) {
-        let at = standing.at;
-        self.count(standing);
-        for (trouble, signal) in signals(self, standing) {
-            let known = self.troubles.entry(trouble).or_default();
+    /// Evaluates all alerts.
+    pub fn observe(&mut self, observation: &Observation) {
+        let at = observation.at;
+        self.count(observation);
+        for (kind, signal) in signals(self, observation) {
+            let known = self.alerts.entry(kind).or_default();
             match signal {
-                Signal::Bad(text) => known.is_bad(trouble, at, text),
-                Signal::Unsure => known.well_since = None,
-                Signal::Well => known.is_well(at),
+                Signal::Firing(text) => known.fire(kind, at, text),
+                Signal::Unknown => known.resolving_since = None,
+                Signal::Ok => known.resolve(at),
             }
         }
-        let failed = self.troubles.get(&Trouble::Failed);
-        if standing.failed_leads == 0 && failed.is_none_or(|known| known.due.is_none()) {
-            // They failed and are through: nobody needs to know any more.
-            self.failed_told = self.failed;
+        let failed = self.alerts.get(&AlertKind::LeadsFailed);
+        if observation.failed_leads == 0 && failed.is_none_or(|known| known.due.is_none()) {
+            // They failed and were sent since: no alert is needed any more.
+            self.failed_alerted = self.failed;
         }
-        self.troubles.retain(|trouble, known| known.matters(*trouble, at));
+        self.alerts.retain(|kind, known| known.matters(*kind, at));
     }
 
-    fn count(&mut self, standing: &Standing) {
-        let at = standing.at;
-        if standing.paused_since.is_some() || (!standing.breakers.is_empty() && self.is_explained(standing)) {
-            self.last_pause = Some(at);
+    fn count(&mut self, observation: &Observation) {
+        let at = observation.at;
+        if observation.paused_since.is_some() || (!observation.breakers.is_empty() && self.is_explained(observation)) {
+            self.inhibited_at = Some(at);
         }
-        // A file that was put back from a backup counts less than was told.
-        self.failed_told = self.failed_told.min(standing.failed);
-        self.failed = standing.failed;
-        let missed = standing.missed.saturating_sub(self.missed);
-        self.missed = standing.missed;
-        note(&mut self.missed_at, at, missed, rules::MISSED_WITHIN);
-        note(&mut self.refused_at, at, standing.refused, rules::REFUSED_WITHIN);
+        // A restored backup may count fewer than were alerted.
+        self.failed_alerted = self.failed_alerted.min(observation.failed);
+        self.failed = observation.failed;
+        let missed = observation.missed.saturating_sub(self.missed);
+        self.missed = observation.missed;
+        note(&mut self.missed_at, at, missed, rules::MISSED_WINDOW);
+        note(&mut self.rejected_at, at, observation.rejected, rules::REJECTED_WINDOW);
     }
 
-    /// Whether an outage is told already, or none has kept the oldest lead for so long that it should have been.
-    fn is_explained(&self, standing: &Standing) -> bool {
+    /// Whether an outage has an alert of its own, or has not yet delayed the oldest lead for long enough.
+    fn is_explained(&self, observation: &Observation) -> bool {
         let is_told = |remote| {
-            let troubles = [Trouble::refused(remote), Trouble::down(remote), Trouble::CreditsUsedUp];
-            troubles
+            let alerts = [
+                AlertKind::unauthorized(remote),
+                AlertKind::unavailable(remote),
+                AlertKind::CreditsUsedUp,
+            ];
+            alerts
                 .iter()
-                .any(|trouble| self.troubles.get(trouble).is_some_and(|known| known.is_open))
+                .any(|kind| self.alerts.get(kind).is_some_and(|known| known.is_firing))
         };
-        let oldest = standing.oldest.as_ref();
-        oldest.is_none_or(|oldest| elapsed(standing.at, later(oldest.created_at, standing.tag_delay)) < EXPLAINED)
+        let oldest = observation.oldest.as_ref();
+        oldest
+            .is_none_or(|oldest| elapsed(observation.at, later(oldest.created_at, observation.tag_delay)) < INHIBIT_FOR)
             || Remote::ALL.into_iter().any(is_told)
     }
 
-    /// What is to be told now, if anything is. `dashboard` is the address to look at.
+    /// The message that is due, if any; `dashboard` is the URL it names.
     pub fn message(&self, at: Timestamp, dashboard: Option<&str>) -> Option<Message> {
-        let too_soon = self.last_message.is_some_and(|then| elapsed(at, then) < GAP);
-        let is_news = |(trouble, known): (&Trouble, &Known)| known.is_ready(*trouble, at) || known.is_over(at);
-        if too_soon || !self.troubles.iter().any(is_news) {
+        let too_soon = self.last_message.is_some_and(|then| elapsed(at, then) < GROUP_INTERVAL);
+        let is_news = |(kind, known): (&AlertKind, &AlertState)| known.is_due(*kind, at) || known.is_resolved(at);
+        if too_soon || !self.alerts.iter().any(is_news) {
             return None;
         }
-        let mut told = self.clone();
-        told.last_message = Some(at);
-        let (mut begun, mut ended, mut bad, mut well) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (trouble, known) in &mut told.troubles {
-            let over = known.well_since.filter(|_| known.is_over(at));
+        let mut log = self.clone();
+        log.last_message = Some(at);
+        let (mut firing, mut resolved, mut bad, mut well) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (kind, known) in &mut log.alerts {
+            let over = known.resolving_since.filter(|_| known.is_resolved(at));
             if let Some((since, text)) = known.due.take() {
                 bad.push(format!("- {text}{}", when(at, since, over)));
-                begun.push(*trouble);
-                known.told_at = Some(at);
-                known.is_open = true;
+                firing.push(*kind);
+                known.fired_at = Some(at);
+                known.is_firing = true;
             } else if over.is_some() {
-                well.push(format!("- {}", rules::ended(*trouble)));
+                well.push(format!("- {}", rules::resolved(*kind)));
             }
             if over.is_some() {
-                ended.push(*trouble);
-                known.is_open = false;
-                known.well_since = None;
+                resolved.push(*kind);
+                known.is_firing = false;
+                known.resolving_since = None;
             }
         }
-        if begun.contains(&Trouble::Failed) {
-            told.failed_told = told.failed;
+        if firing.contains(&AlertKind::LeadsFailed) {
+            log.failed_alerted = log.failed;
         }
         let text = text(&bad, &well, dashboard);
         Some(Message {
             text,
-            begun,
-            ended,
-            told,
+            firing,
+            resolved,
+            log,
         })
     }
 }
 
-impl Known {
-    fn is_bad(&mut self, trouble: Trouble, at: Timestamp, text: String) {
-        self.well_since = None;
-        if let Some((_, told)) = &mut self.due {
-            *told = text;
-        } else if (!self.is_open || trouble.grows())
-            && self.told_at.is_none_or(|then| elapsed(at, then) >= trouble.quiet())
+impl AlertState {
+    fn fire(&mut self, kind: AlertKind, at: Timestamp, text: String) {
+        self.resolving_since = None;
+        if let Some((_, log)) = &mut self.due {
+            *log = text;
+        } else if (!self.is_firing || kind.grows())
+            && self
+                .fired_at
+                .is_none_or(|then| elapsed(at, then) >= kind.repeat_interval())
         {
             self.due = Some((at, text));
         }
     }
 
-    fn is_well(&mut self, at: Timestamp) {
-        if self.is_open || self.due.is_some() {
-            self.well_since.get_or_insert(at);
+    fn resolve(&mut self, at: Timestamp) {
+        if self.is_firing || self.due.is_some() {
+            self.resolving_since.get_or_insert(at);
         }
     }
 
-    fn is_ready(&self, trouble: Trouble, at: Timestamp) -> bool {
+    fn is_due(&self, kind: AlertKind, at: Timestamp) -> bool {
         self.due
             .as_ref()
-            .is_some_and(|(since, _)| elapsed(at, *since) >= trouble.gather())
+            .is_some_and(|(since, _)| elapsed(at, *since) >= kind.group_wait())
     }
 
-    fn is_over(&self, at: Timestamp) -> bool {
-        self.well_since.is_some_and(|since| elapsed(at, since) >= SETTLED)
+    fn is_resolved(&self, at: Timestamp) -> bool {
+        self.resolving_since
+            .is_some_and(|since| elapsed(at, since) >= RESOLVE_AFTER)
     }
 
-    fn matters(&self, trouble: Trouble, at: Timestamp) -> bool {
-        let is_quiet = self.told_at.is_some_and(|then| elapsed(at, then) < trouble.quiet());
-        self.is_open || self.due.is_some() || is_quiet
+    fn matters(&self, kind: AlertKind, at: Timestamp) -> bool {
+        let is_quiet = self
+            .fired_at
+            .is_some_and(|then| elapsed(at, then) < kind.repeat_interval());
+        self.is_firing || self.due.is_some() || is_quiet
     }
 }
 
-/// The whole text: Slack and Teams take it as it is.
+/// The whole text, in a form that Slack and Teams accept.
 fn text(bad: &[String], well: &[String], dashboard: Option<&str>) -> String {
     let mut parts = Vec::new();
     if !bad.is_empty() {
-        parts.push(format!("bigin-sync needs you:\n{}", bad.join("\n")));
+        parts.push(format!("bigin-sync: action needed\n{}", bad.join("\n")));
     }
     if !well.is_empty() {
-        parts.push(format!("bigin-sync: well again:\n{}", well.join("\n")));
+        parts.push(format!("bigin-sync: resolved\n{}", well.join("\n")));
     }
     parts.extend(dashboard.map(|dashboard| format!("See {dashboard}")));
     parts.join("\n\n")
 }
 
-/// What was noticed some time ago says when, and whether it is over.
+/// When an older alert was first observed, and whether it is resolved.
 fn when(at: Timestamp, since: Timestamp, over: Option<Timestamp>) -> String {
     let clock = |at: Timestamp| at.strftime("%-d %b %H:%M UTC").to_string();
     match over {
-        Some(over) => format!(
-            " Noticed on {}; it has been well again since {}.",
-            clock(since),
-            clock(over)
-        ),
-        None if elapsed(at, since) >= GAP => format!(" Noticed on {}.", clock(since)),
+        Some(over) => format!(" Since {}; resolved at {}.", clock(since), clock(over)),
+        None if elapsed(at, since) >= GROUP_INTERVAL => format!(" Since {}.", clock(since)),
         None => String::new(),
     }
 }
@@ -345,7 +353,7 @@ fn elapsed(at: Timestamp, since: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(since)).unwrap_or_default()
 }
 
-/// Notes how many there were at a time, and forgets those of longer ago.
+/// Adds a count, and drops those that have left the window.
 fn note(marks: &mut Vec<(Timestamp, u64)>, at: Timestamp, count: u64, within: Duration) {
     marks.retain(|(then, _)| later(*then, within) > at);
     if count > 0 {

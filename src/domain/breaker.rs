@@ -49,8 +49,10 @@ pub struct Open {
     pub kind: ServiceErrorKind,
     /// Short stable word: `invalid_code`, `HTTP 503`.
     pub code: String,
-    /// A sentence for people.
-    pub message: String,
+    /// What happened; see [`ServiceError::what`].
+    pub what: String,
+    /// What the operator can do; see [`ServiceError::action`].
+    pub action: Option<String>,
 }
 
 impl Breaker {
@@ -97,7 +99,8 @@ impl Breaker {
             fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
             kind: service_error.kind,
             code: service_error.code.clone(),
-            message: service_error.message.clone(),
+            what: service_error.what.clone(),
+            action: service_error.action.clone(),
         });
         true
     }
@@ -138,7 +141,8 @@ mod tests {
             remote: Remote::Bigin,
             kind: ServiceErrorKind::Unavailable,
             code: "HTTP 503".into(),
-            message: "no answer".into(),
+            what: "no answer".into(),
+            action: None,
             retry_after: None,
         }
     }

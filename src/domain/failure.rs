@@ -48,7 +48,8 @@ impl CallError {
             remote,
             kind: ServiceErrorKind::Unavailable,
             code,
-            message,
+            what: message,
+            action: None,
             retry_after,
         }
     }
@@ -74,8 +75,8 @@ impl CallError {
 /// The remote services whose trouble pauses work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remote {
-    /// Zoho's accounts server, which grants access tokens.
-    Token,
+    /// Zoho Accounts, which grants access tokens to Bigin.
+    ZohoAccounts,
     /// Bigin's API.
     Bigin,
     /// Sanity's API.
@@ -84,12 +85,12 @@ pub enum Remote {
 
 impl Remote {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Bigin, Self::Sanity];
+    pub const ALL: [Self; 3] = [Self::ZohoAccounts, Self::Bigin, Self::Sanity];
 
     /// The stable name in the store, logs, metrics and `/readyz`.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Token => "token",
+            Self::ZohoAccounts => "zoho_accounts",
             Self::Bigin => "bigin",
             Self::Sanity => "sanity",
         }
@@ -98,7 +99,7 @@ impl Remote {
     /// The name in sentences for people.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Token => "Zoho's accounts server",
+            Self::ZohoAccounts => "Zoho Accounts",
             Self::Bigin => "Bigin",
             Self::Sanity => "Sanity",
         }
@@ -107,20 +108,6 @@ impl Remote {
     /// The inverse of [`Remote::label`].
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|remote| remote.label() == label)
-    }
-
-    /// The service's name in addresses and commands.
-    pub fn service(self) -> &'static str {
-        match self {
-            Self::Token => "zoho_accounts",
-            Self::Bigin | Self::Sanity => self.label(),
-        }
-    }
-
-    /// The inverse of [`Remote::service`]; the label is taken too.
-    pub fn from_service(name: &str) -> Option<Self> {
-        let is_it = |remote: &Self| remote.service() == name || remote.label() == name;
-        Self::ALL.into_iter().find(is_it)
     }
 }
 
@@ -133,24 +120,24 @@ pub struct ServiceError {
     pub kind: ServiceErrorKind,
     /// A short stable word: `invalid_code`, `TOO_MANY_REQUESTS`, `HTTP 503`.
     pub code: String,
-    /// A sentence for people: what happened, and what to do where a person is needed.
-    pub message: String,
+    /// What happened, for the operator: a clause without the code and without a full stop.
+    pub what: String,
+    /// What the operator can do about it, as a clause; `None` where waiting is enough.
+    pub action: Option<String>,
     /// The least time the service asks us to wait.
     pub retry_after: Option<Duration>,
 }
 
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.remote.label(), sentence(&self.code, &self.message))
+        write!(f, "{}", sentence(&self.code, &self.what))?;
+        self.action.iter().try_for_each(|action| write!(f, "; {action}"))
     }
 }
 
-/// A service's words with its code, for people: words that name the code have it already.
-pub fn sentence(code: &str, message: &str) -> String {
-    match message.contains(code) {
-        true => message.to_owned(),
-        false => format!("{message} ({code})"),
-    }
+/// What happened, with its code.
+pub fn sentence(code: &str, what: &str) -> String {
+    format!("{what} ({code})")
 }
 
 /// Kinds of trouble of a whole service.

@@ -11,6 +11,7 @@ pub mod lead;
 mod lead_link;
 pub mod mapping;
 pub mod phone;
+pub mod problem;
 pub mod record;
 pub mod retry;
 pub mod state;

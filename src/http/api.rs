@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::health::OpenBreaker;
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use super::{State, answer};
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::state::State as SyncState;
@@ -207,7 +207,7 @@ impl ListQuery {
 /// Lists syncs, newest first.
 #[utoipa::path(get, path = "/api/syncs", tag = "syncs", params(ListQuery), responses(
     (status = 200, description = "A page of syncs", body = Page),
-    (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) -> HttpResponse {
     answer(page(&state, query.into_inner()).await)
@@ -234,7 +234,7 @@ pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpRe
 /// Shows one sync with everything that has happened to it.
 #[utoipa::path(get, path = "/api/syncs/{id}", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "The sync with its history", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     answer(find(&state, SyncId(*id)).await)
@@ -268,8 +268,8 @@ pub(super) struct OpenBody {
 /// It is carried out whatever the lead's crmStatus says.
 #[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = OpenBody, responses(
     (status = 202, description = "The sync that carries it out", body = SyncJson),
-    (status = 400, description = "There is no id of a lead in it", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
     match request(&state, &body.lead_id).await {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::health::{OpenBreaker, open};
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use super::{State, answer};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
@@ -48,10 +48,10 @@ pub(super) struct Checked {
     params(("remote" = String, Path, pattern = "^(zoho_accounts|bigin|sanity)$", description = "zoho_accounts, bigin or sanity"), CheckQuery),
     responses(
         (status = 200, description = "What the check has shown", body = Checked),
-        (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such service", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Sending is paused, or an early call would do harm: the detail says which", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such service", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "Sending is paused, or an early call would do harm: the detail says which", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn check(
@@ -59,7 +59,7 @@ pub(super) async fn check(
     query: web::Query<CheckQuery>,
     state: web::Data<State>,
 ) -> HttpResponse {
-    let Some(remote) = Remote::from_service(&remote) else {
+    let Some(remote) = Remote::from_label(&remote) else {
         return problem::answer(
             404,
             "There is no such service: there are zoho_accounts, bigin and sanity.",
@@ -101,13 +101,13 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
         Ok(breaker) => Ok(match self::open(breaker?) {
             None => reachable(remote),
             still => Checked {
-                remote: remote.service(),
+                remote: remote.label(),
                 state: "unavailable",
                 unavailable: still,
             },
         }),
         Err(_) => Ok(Checked {
-            remote: remote.service(),
+            remote: remote.label(),
             state: "checking",
             unavailable: Some(open),
         }),
@@ -128,7 +128,7 @@ async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, Htt
 
 fn reachable(remote: Remote) -> Checked {
     Checked {
-        remote: remote.service(),
+        remote: remote.label(),
         state: "reachable",
         unavailable: None,
     }

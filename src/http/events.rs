@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::IntoParams;
 
 use super::State;
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use crate::store::{Change, EventRow, Store, StoreError};
 
 /// Streams at once; each looks into the store whenever something happens.
@@ -47,8 +47,8 @@ pub(super) struct EventsQuery {
     params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The last event that was seen")),
     responses(
         (status = 200, description = "The stream; it ends after ten minutes, and is to be asked for again", body = String, content_type = "text/event-stream"),
-        (status = 400, description = "The id is no number", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many streams at once, or the database cannot be read", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The id is no number", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Too many streams at once, or the database cannot be read", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(

@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::probes::trouble;
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use super::{State, answer};
 use crate::clock::until;
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::LeadId;
+use crate::domain::problem::Problem;
 use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
 use crate::store::{Flow, Ledger, Overview, SyncView, WebhookLog};
@@ -31,8 +31,8 @@ const MISSED: u64 = 3;
 pub(super) struct Health {
     /// The service's time.
     pub(super) at: Timestamp,
-    /// What is wrong and what to do about it, a sentence each; empty while all is well.
-    pub(super) troubles: Vec<String>,
+    /// What is wrong and what to do about it.
+    pub(super) problems: Vec<Problem>,
     /// Since when a person has paused the work, if so.
     pub(super) paused_since: Option<Timestamp>,
     /// The services that take no work now.
@@ -86,8 +86,8 @@ pub(super) struct Webhooks {
     /// How many were missed in a row: their leads were found by reconciliation, and no webhook has come in since.
     pub(super) missed: u64,
     pub(super) last_missed_at: Option<Timestamp>,
-    /// What is wrong and what to do about it, where webhooks are refused or missed as a rule.
-    pub(super) problem: Option<String>,
+    /// Where webhooks are rejected or missed as a rule.
+    pub(super) problem: Option<Problem>,
 }
 
 impl Webhooks {
@@ -100,16 +100,31 @@ impl Webhooks {
         // One that nobody misses may be a stranger's, who comes and goes.
         let is_recent = last_rejected_at.is_some_and(|rejected| until(rejected, at) < HOUR);
         let problem = if rejected > 0 && (is_recent || missed > 0) {
-            Some(format!(
-                "webhooks: {rejected} refused for a wrong signature and none accepted since, so leads arrive late; set SANITY_WEBHOOK_SECRET to \
-                 the secret of Sanity's webhook (`bigin-sync doctor` compares them). If they match, someone is sending forged webhooks"
-            ))
+            Some(Problem {
+                remote: "sanity".to_owned(),
+                code: "webhooks_rejected".to_owned(),
+                what: format!(
+                    "{rejected} webhooks were rejected for a wrong signature and none was accepted since, so leads arrive late"
+                ),
+                action: "set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook (`bigin-sync doctor` compares them); if \
+                         they match, someone is sending forged webhooks"
+                    .to_owned(),
+                since: last_rejected_at,
+                until: None,
+            })
         } else if missed >= MISSED {
-            Some(format!(
-                "webhooks: the last {missed} never arrived and no other came in since, so leads are found late, by the regular check; look \
-                 at the webhook in Sanity and at its last deliveries (`bigin-sync doctor`). After an outage of this service this is over with \
-                 the next webhook"
-            ))
+            Some(Problem {
+                remote: "sanity".to_owned(),
+                code: "webhooks_missed".to_owned(),
+                what: format!(
+                    "the last {missed} webhooks never arrived, so leads are found late, by the regular check"
+                ),
+                action: "check the webhook in Sanity and its latest deliveries (`bigin-sync doctor`); after an outage of this \
+                         service the next webhook ends this"
+                    .to_owned(),
+                since: last_missed,
+                until: None,
+            })
         } else {
             None
         };
@@ -154,7 +169,10 @@ pub(super) struct OpenBreaker {
     pub(super) until: Timestamp,
     /// Short stable word.
     pub(super) code: String,
-    pub(super) message: String,
+    /// What happened.
+    pub(super) what: String,
+    /// What to do.
+    pub(super) action: String,
     /// A POST to this address has the service checked now.
     pub(super) check: String,
     /// To check it early prolongs the trouble: see the address above.
@@ -215,7 +233,7 @@ pub(super) struct Token {
 /// Shows how things stand.
 #[utoipa::path(get, path = "/api/health", tag = "service", responses(
     (status = 200, description = "How things stand", body = Health),
-    (status = 503, description = "The database cannot be read", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The database cannot be read", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     answer(read(&state).await.map(|(health, _)| health))
@@ -244,11 +262,11 @@ impl Health {
         let Overview { at, ledger, .. } = overview;
         let seconds = |since: Timestamp| until(since, at).as_secs();
         let webhooks = Webhooks::new(overview.webhooks, observed.rejected, at);
-        let mut troubles = troubles(overview.paused_since, &overview.breakers);
-        troubles.extend(webhooks.problem.clone());
+        let mut problems = problems(overview.paused_since, &overview.breakers);
+        problems.extend(webhooks.problem.clone());
         Self {
             at,
-            troubles,
+            problems,
             paused_since: overview.paused_since,
             services: Remote::ALL
                 .map(|remote| service(remote, &overview, &observed.called))
@@ -279,20 +297,13 @@ impl Health {
     }
 }
 
-/// What is wrong with the services and the work, in sentences.
-pub(super) fn troubles(paused_since: Option<Timestamp>, breakers: &[Breaker]) -> Vec<String> {
-    let paused = paused_since.map(paused);
-    let breakers = breakers.iter().filter_map(|breaker| {
-        let open = breaker.open.as_ref()?;
-        Some(trouble(breaker.remote, open))
-    });
-    paused.into_iter().chain(breakers).collect()
-}
-
-/// What to say where a person has paused the work.
-fn paused(since: Timestamp) -> String {
-    let since = since.strftime("%Y-%m-%d %H:%M UTC");
-    format!("work: paused by a person since {since}; webhooks are stored and nothing is sent until a person resumes it")
+/// What is wrong with the services, or keeps work from being done.
+pub(super) fn problems(paused_since: Option<Timestamp>, breakers: &[Breaker]) -> Vec<Problem> {
+    let paused = paused_since.map(Problem::paused);
+    paused
+        .into_iter()
+        .chain(breakers.iter().filter_map(Problem::of))
+        .collect()
 }
 
 fn service(remote: Remote, overview: &Overview, called: &[Remote]) -> Service {
@@ -301,9 +312,9 @@ fn service(remote: Remote, overview: &Overview, called: &[Remote]) -> Service {
         .iter()
         .any(|breaker| breaker.remote == remote && breaker.open.is_some());
     // A token lasts for an hour, and a restart does not ask for another.
-    let is_known = called.contains(&remote) || remote == Remote::Token && overview.token_granted_at.is_some();
+    let is_known = called.contains(&remote) || remote == Remote::ZohoAccounts && overview.token_granted_at.is_some();
     Service {
-        remote: remote.service(),
+        remote: remote.label(),
         state: match (is_open, is_known) {
             (true, _) => "unavailable",
             (false, true) => "reachable",
@@ -318,14 +329,16 @@ pub(super) fn open_breakers(breakers: Vec<Breaker>) -> Vec<OpenBreaker> {
 }
 
 pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
+    let Problem { what, action, .. } = Problem::of(&breaker)?;
     let open = breaker.open?;
     Some(OpenBreaker {
         remote: breaker.remote.label(),
         since: open.since,
         until: open.until,
         code: open.code,
-        message: open.message,
-        check: format!("/api/services/{}/check", breaker.remote.service()),
+        what,
+        action,
+        check: format!("/api/services/{}/check", breaker.remote.label()),
         is_throttled: open.kind == ServiceErrorKind::TokenRateLimited,
     })
 }

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::api::{SyncJson, find, missing};
 use super::health::{OpenBreaker, open_breakers};
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use super::{State, answer};
 use crate::domain::state::{CancelledBy, State as SyncState};
 use crate::domain::sync::SyncId;
@@ -53,10 +53,10 @@ pub(super) struct Retry {
 /// A lead whose crmStatus was changed by an editor since is not sent, unless `insist` says so.
 #[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
     (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
-    (status = 400, description = "A parameter makes no sense", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
     let retry = match try_again(&state, SyncId(*id), query.insist).await {
@@ -134,9 +134,9 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
 /// them. A new failure of the lead shows again.
 #[utoipa::path(post, path = "/api/syncs/{id}/dismiss", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is dismissed", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has not failed, or the lead was sent again since", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "It has not failed, or the lead was sent again since", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match put_away(&state, SyncId(*id)).await {
@@ -190,8 +190,8 @@ pub(super) struct Retried {
 /// ends cancelled. Dismissed failures are left alone.
 #[utoipa::path(post, path = "/api/syncs/retry", tag = "syncs", request_body = RetryBody, responses(
     (status = 202, description = "How many leads are tried again", body = Retried),
-    (status = 400, description = "The body is not understood", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "The body is not understood", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
     match try_failed_again(&state, body.into_inner().reason).await {
@@ -224,9 +224,9 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<String>) -> R
 /// Cancels a sync that is on its way. The lead goes on saying what it says; reconciliation leaves it alone until it changes.
 #[utoipa::path(post, path = "/api/syncs/{id}/cancel", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is cancelled", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It has ended, or is being sent at this very moment", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "It has ended, or is being sent at this very moment", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match call_off(&state, SyncId(*id)).await {
@@ -300,7 +300,7 @@ pub(super) struct Paused {
 /// Pauses all work: webhooks are stored as ever, and nothing is sent until it is resumed. Costs no lead anything.
 #[utoipa::path(post, path = "/api/pause", tag = "service", responses(
     (status = 200, description = "It is paused", body = Paused),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
     answer(set_paused(&state, true).await)
@@ -309,7 +309,7 @@ pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
 /// Lets the work go on.
 #[utoipa::path(post, path = "/api/resume", tag = "service", responses(
     (status = 200, description = "It goes on", body = Paused),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
     answer(set_paused(&state, false).await)

@@ -7,8 +7,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{State, health};
-use crate::domain::breaker::Open;
-use crate::domain::failure::Remote;
+use crate::domain::problem::Problem;
 use crate::store::StoreError;
 
 /// Whether webhooks can be stored, and what is in trouble.
@@ -17,8 +16,8 @@ pub(super) struct Readiness {
     /// ready; degraded, where a part is in trouble; or unavailable, where webhooks cannot be stored.
     #[schema(value_type = String)]
     status: &'static str,
-    /// A sentence for each part in trouble: what is wrong, and what to do.
-    degraded: Vec<String>,
+    /// What is wrong with each part, and what to do.
+    degraded: Vec<Problem>,
 }
 
 /// Says that the process lives.
@@ -40,18 +39,23 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     let mut degraded = Vec::new();
     let stored = state.store.check().await;
     if let Err(error) = &stored {
-        degraded.push(format!("store: {}", without_path(error)));
+        degraded.push(of_store(error));
     }
     // Not the whole overview: anybody may ask, as often as they like.
     let read = tokio::try_join!(state.store.paused_since(), state.store.open_breakers());
     if let Ok((paused_since, breakers)) = read {
-        degraded.extend(health::troubles(paused_since, &breakers));
+        degraded.extend(health::problems(paused_since, &breakers));
     }
     let restarts = state.metrics.worker_restarts.get();
     if restarts > 0 {
-        degraded.push(format!(
-            "workers: started again {restarts} times since the process began; the log says why"
-        ));
+        degraded.push(Problem {
+            remote: "workers".to_owned(),
+            code: "restarted".to_owned(),
+            what: format!("workers were restarted {restarts} times since the process started"),
+            action: "read the log: it has the reason of each restart".to_owned(),
+            since: None,
+            until: None,
+        });
     }
     let status = match (&stored, degraded.is_empty()) {
         (Err(_), _) => "unavailable",
@@ -66,27 +70,32 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     }
 }
 
-/// `bigin: refresh token rejected (invalid_code); run …`: the part as people know it, what is wrong, and what to do.
-pub(super) fn trouble(remote: Remote, open: &Open) -> String {
-    // Access tokens are Bigin's too, to everybody but us.
-    let part = match remote {
-        Remote::Token | Remote::Bigin => "bigin",
-        Remote::Sanity => "sanity",
+/// What the database says in detail is for the log.
+fn of_store(error: &StoreError) -> Problem {
+    let (code, what, action) = match error {
+        StoreError::Busy => (
+            "busy",
+            "the queue of writes is full",
+            "nothing at first: it empties by itself",
+        ),
+        StoreError::Stopping => ("stopping", "the service is stopping", "nothing"),
+        StoreError::DiskFull(_) => (
+            "disk_full",
+            "the disk is full or cannot be written to",
+            "free space where DATABASE_URL points to",
+        ),
+        StoreError::Failed(_) => (
+            "failed",
+            "the database failed",
+            "read the log: it has the database's error",
+        ),
     };
-    let code = format!(" ({})", open.code);
-    match open.message.split_once("; ") {
-        Some((what, to_do)) => format!("{part}: {what}{code}; {to_do}"),
-        // Some messages end with it already.
-        None => format!("{part}: {}{code}", open.message.trim_end_matches(&code)),
-    }
-}
-
-/// The kind of trouble; what the database says in detail is for the log.
-fn without_path(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Busy => "the queue of writes is full",
-        StoreError::Stopping => "it is stopping",
-        StoreError::DiskFull(_) => "the disk is full or cannot be written to",
-        StoreError::Failed(_) => "the database failed",
+    Problem {
+        remote: "store".to_owned(),
+        code: code.to_owned(),
+        what: what.to_owned(),
+        action: action.to_owned(),
+        since: None,
+        until: None,
     }
 }

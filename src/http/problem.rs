@@ -18,7 +18,7 @@ pub(super) const BROKEN_OFF: &str = "The body did not arrive whole. Try again.";
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Problem<'a> {
+pub(super) struct ProblemDetails<'a> {
     #[serde(rename = "type")]
     about: &'static str,
     /// The status in words.
@@ -36,7 +36,7 @@ pub(super) struct Said(pub(super) String);
 /// A problem with a sentence that says what is wrong and what to do.
 pub(super) fn answer(status: u16, detail: &str) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let problem = Problem {
+    let problem = ProblemDetails {
         about: "about:blank",
         title: status.canonical_reason().unwrap_or("Error"),
         status: status.as_u16(),

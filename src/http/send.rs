@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::State;
 use super::api::{OpenBody, request};
-use super::problem::{self, Problem};
+use super::problem::{self, ProblemDetails};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::SyncId;
 use crate::store::{Change, SyncView};
@@ -48,11 +48,11 @@ pub(super) struct StillSending {
 #[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = OpenBody, responses(
     (status = 200, description = "The lead is in Bigin", body = InBigin),
     (status = 202, description = "It is still being sent: the wait (SEND_WAIT) has ended, the sync goes on", body = StillSending),
-    (status = 400, description = "There is no id of a lead in it", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "There is no published lead with this id", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "The sync was cancelled", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "Bigin refused the lead: the detail says why", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "There is no published lead with this id", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "The sync was cancelled", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 422, description = "Bigin refused the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
-use super::problem::{self, BROKEN_OFF, Problem};
+use super::problem::{self, BROKEN_OFF, ProblemDetails};
 use super::{State, connections};
 use crate::domain::lead::{LeadId, REQUESTED, is_copy};
 use crate::domain::sync::SyncId;
@@ -98,10 +98,10 @@ pub(super) const ANSWERS: [[&str; 2]; 11] = [
     responses(
         (status = 202, description = "Stored: it opened a sync, or joined the one on its way", body = Received),
         (status = 200, description = "A repeat, or none of ours", body = Received),
-        (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "The signature is missing or wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Larger than 8 MiB", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: come again", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Malformed", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 401, description = "The signature is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 413, description = "Larger than 8 MiB", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: come again", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {

@@ -54,7 +54,7 @@ impl Operation {
     /// Whom it is asked of.
     pub fn remote(self) -> Remote {
         match self {
-            Self::Grant => Remote::Token,
+            Self::Grant => Remote::ZohoAccounts,
             Self::Upsert | Self::Update | Self::AddTags | Self::Fields | Self::Coql | Self::Organisation => {
                 Remote::Bigin
             }
@@ -81,7 +81,7 @@ impl Operation {
     /// How it can end: [`OK`], [`TOKEN_REFUSED`], [`CONFLICT`], or the label of a [`CallError`].
     pub fn results(self) -> &'static [&'static str] {
         match self.remote() {
-            Remote::Token => &[OK, "unauthorized", "token_rate_limited", "unavailable"],
+            Remote::ZohoAccounts => &[OK, "unauthorized", "token_rate_limited", "unavailable"],
             Remote::Bigin => &[
                 OK,
                 TOKEN_REFUSED,
@@ -125,7 +125,7 @@ impl Operation {
 
     fn unanswered(self, none: &NoAnswer) -> &'static str {
         match self.remote() {
-            Remote::Token => "unavailable",
+            Remote::ZohoAccounts => "unavailable",
             remote => none.clone().into_call_error(remote).label(),
         }
     }

@@ -139,47 +139,53 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
     let http = format!("HTTP {}", status.as_u16());
     let said = answer.json.as_ref().and_then(error_type);
     let code = said.map_or_else(|| http.clone(), str::to_owned);
-    let service_error = |kind, message: String| {
+    let service_error = |kind, what: String, action: Option<&str>| {
         CallError::Service(ServiceError {
             remote: Remote::Sanity,
             kind,
             code: code.clone(),
-            message,
+            what,
+            action: action.map(str::to_owned),
             retry_after: answer.retry_after,
         })
     };
     match status {
         StatusCode::UNAUTHORIZED => service_error(
             ServiceErrorKind::Unauthorized,
-            "Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it".to_owned(),
+            "Sanity rejected SANITY_API_WRITE_TOKEN".to_owned(),
+            Some("create a robot token with the Editor role and set it"),
         ),
         StatusCode::FORBIDDEN => service_error(
             ServiceErrorKind::Unauthorized,
-            format!("SANITY_API_WRITE_TOKEN lacks a right in the dataset {dataset}; give it the Editor role"),
+            format!("SANITY_API_WRITE_TOKEN lacks a permission in the dataset {dataset}"),
+            Some("give it the Editor role"),
         ),
         StatusCode::PAYMENT_REQUIRED => service_error(
             ServiceErrorKind::Unauthorized,
-            "the Sanity project is over its quota or unpaid; see its plan and usage".to_owned(),
+            "the Sanity project is over its quota or unpaid".to_owned(),
+            Some("check its plan and usage at sanity.io/manage"),
         ),
         StatusCode::NOT_FOUND if answer.json.is_some() => service_error(
             ServiceErrorKind::Unauthorized,
-            format!("Sanity knows no such project or dataset ({dataset}); check SANITY_PROJECT_ID and SANITY_DATASET"),
+            format!("Sanity has no such project or dataset ({dataset})"),
+            Some("check SANITY_PROJECT_ID and SANITY_DATASET"),
         ),
         StatusCode::TOO_MANY_REQUESTS => service_error(
             ServiceErrorKind::RateLimited,
-            "Sanity takes no more requests at the moment".to_owned(),
+            "Sanity is rate limiting us".to_owned(),
+            None,
         ),
         // Boom, the third shape, names no type for these; the status is the code then.
         _ if is_refusal(status) && answer.json.is_some() || status == StatusCode::PAYLOAD_TOO_LARGE => {
             CallError::Rejected {
-                message: format!("Sanity refused the request ({code})"),
+                message: "Sanity rejected the request".to_owned(),
                 code,
             }
         }
         _ => CallError::Ambiguous {
             message: match answer.json {
-                Some(_) => format!("Sanity answered {http}"),
-                None => format!("Sanity did not answer properly ({http})"),
+                Some(_) => "Sanity returned an error".to_owned(),
+                None => "Sanity's answer could not be read".to_owned(),
             },
             code: if status.is_server_error() { http } else { code },
             retry_after: answer.retry_after,

@@ -299,7 +299,8 @@ fn token_refused() -> CallError {
         remote: Remote::Sanity,
         kind: ServiceErrorKind::Unauthorized,
         code: "permission".to_owned(),
-        message: "SANITY_API_WRITE_TOKEN may not read the leads; give it the Editor role".to_owned(),
+        what: "SANITY_API_WRITE_TOKEN may not read the leads".to_owned(),
+        action: Some("give it the Editor role".to_owned()),
         retry_after: None,
     })
 }

@@ -72,7 +72,7 @@ pub fn tokens(database: &Database, name: &str, since: Timestamp) -> Result<Optio
         Ok(Some(Tokens {
             sealed: kv::get(db, name)?.map(|(sealed, _)| sealed),
             grants: kv::grants(db, since)?,
-            breaker: rows::breaker(db, Remote::Token)?,
+            breaker: rows::breaker(db, Remote::ZohoAccounts)?,
         }))
     };
     match database {

@@ -116,7 +116,7 @@ impl Stage {
     /// The services the stage cannot do without.
     pub fn remotes(self) -> &'static [Remote] {
         match self {
-            Self::Upsert | Self::Tag => &[Remote::Token, Remote::Bigin, Remote::Sanity],
+            Self::Upsert | Self::Tag => &[Remote::ZohoAccounts, Remote::Bigin, Remote::Sanity],
             Self::WriteBack => &[Remote::Sanity],
         }
     }

@@ -1,5 +1,5 @@
-//! Tells people that something needs them, and that it is well again. What is told and when is the domain's; here the
-//! numbers are read, the message is posted, and what was told is kept, so that a restart neither repeats nor forgets.
+//! Sends alerts. Which alerts fire and when is the domain's; here the numbers are read, the message is posted, and the
+//! state is stored, so that a restart neither repeats nor loses an alert.
 
 use std::time::Duration;
 
@@ -9,111 +9,113 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Context;
-use super::notifier::{Hook, NotTaken};
+use super::notifier::{NotSent, Notifier};
 use crate::clock::after;
-use crate::domain::alert::{Message, Standing, Told};
+use crate::domain::alert::{AlertLog, Message, Observation};
 use crate::domain::retry::RetryPolicy;
 use crate::random;
 use crate::store::StoreError;
 
-/// How often to look. Trouble that needs a person is not over in less.
+/// How often alerts are evaluated. No problem that needs the operator is over in less.
 pub const INTERVAL: Duration = Duration::from_secs(20);
 
-/// The name that what was told is kept under.
-const TOLD: &str = "told";
+/// The key of the stored state.
+const ALERT_LOG: &str = "alert_log";
 
-/// What only one of several replicas does.
+/// The lock of the replica that sends alerts.
 const ALERTS: &str = "alerts";
 
-/// Reasons that are looked through for those of leads that failed lately.
-const REASONS: usize = 20;
+/// Failure groups read for an alert about failed leads.
+const MAX_REASONS: usize = 20;
 
-/// The pace at which a message is tried again, for as long as it takes.
+/// The pace of retries of a message, which never ends.
 const RETRY: RetryPolicy = RetryPolicy {
     base_delay: Duration::from_secs(20),
     max_delay: Duration::from_secs(10 * 60),
     give_up_after: Duration::MAX,
 };
 
-/// Who is told, and what was told so far.
+/// Where alerts are sent, and their state.
 pub struct Alerts {
-    hook: Hook,
+    notifier: Notifier,
     dashboard: Option<String>,
     daily_credits: Option<u64>,
-    memory: Mutex<Memory>,
+    evaluation: Mutex<Evaluation>,
 }
 
 #[derive(Default)]
-struct Memory {
-    /// `None` until it is read from the store.
-    told: Option<Told>,
-    /// What the store has of it.
-    kept: Option<Told>,
-    /// Refused signatures that were counted in.
+struct Evaluation {
+    /// `None` until it is loaded from the store.
+    log: Option<AlertLog>,
+    /// As it is in the store.
+    stored: Option<AlertLog>,
+    /// Rejected signatures counted so far.
     refused: u64,
-    /// How often the present message was tried in vain, and when it is worth trying again.
-    failures: u32,
-    not_before: Option<Timestamp>,
+    /// Failed attempts to send the present message, and when the next is due.
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
 }
 
 impl Alerts {
-    /// Tells this address. `dashboard` is named in each message; `daily_credits` is what Bigin gives in 24 hours.
-    pub fn new(hook: Hook, dashboard: Option<&Url>, daily_credits: Option<u64>) -> Self {
+    /// Sends with `notifier`. `dashboard` is named in each message; `daily_credits` is the allowance for 24 hours.
+    pub fn new(notifier: Notifier, dashboard: Option<&Url>, daily_credits: Option<u64>) -> Self {
         Self {
-            hook,
+            notifier,
             dashboard: dashboard.map(Url::to_string),
             daily_credits,
-            memory: Mutex::new(Memory::default()),
+            evaluation: Mutex::new(Evaluation::default()),
         }
     }
 
-    /// Looks how things stand, and tells what there is to tell. Returns whether a message was taken.
+    /// Evaluates the alerts, and sends the message that is due. Returns whether one was sent.
     ///
     /// # Errors
-    /// The store's; the next look begins anew, and nothing is told twice for it while the program runs.
+    /// The store's; the next step retries, and sends nothing twice while the process runs.
     pub async fn step(&self, context: &Context) -> Result<bool, StoreError> {
-        let mut memory = self.memory.lock().await;
-        // A store that cannot say, because its disk is full, is no reason to tell nobody.
+        let mut evaluation = self.evaluation.lock().await;
+        // A store that cannot answer, because its disk is full, must not keep alerts from being sent.
         if let Ok(false) = context.store.try_lock(ALERTS, &context.replica, INTERVAL * 3).await {
-            // Another replica tells. What it tells is in the store, for when this one takes its place.
-            *memory = Memory {
+            // Another replica sends alerts. Its state is in the store, for when this one takes over.
+            *evaluation = Evaluation {
                 refused: context.metrics.signatures_refused.get(),
-                ..Memory::default()
+                ..Evaluation::default()
             };
             return Ok(false);
         }
         let refused = context.metrics.signatures_refused.get();
-        let standing = self.standing(context, refused.saturating_sub(memory.refused)).await?;
-        let mut told = match memory.told.take() {
-            Some(told) => told,
-            None => read(context).await?.unwrap_or_else(|| Told::begin(&standing)),
+        let observation = self
+            .observation(context, refused.saturating_sub(evaluation.refused))
+            .await?;
+        let mut log = match evaluation.log.take() {
+            Some(log) => log,
+            None => load(context).await?.unwrap_or_else(|| AlertLog::begin(&observation)),
         };
-        told.observe(&standing);
-        memory.refused = refused;
-        memory.told = Some(told.clone());
-        // Before it is told, so that what ends meanwhile is not lost with the process. A disk that takes nothing more is no
-        // reason to tell nobody.
-        let kept = keep(context, &mut memory, &told).await;
-        let may_try = memory.not_before.is_none_or(|then| then <= standing.at);
-        let due = told.message(standing.at, self.dashboard.as_deref());
-        let Some(message) = due.filter(|_| may_try) else {
-            return kept.map(|()| false);
+        log.observe(&observation);
+        evaluation.refused = refused;
+        evaluation.log = Some(log.clone());
+        // Before it is sent, so that nothing that resolves meanwhile is lost with the process. A full disk must not keep alerts
+        // from being sent.
+        let stored = save(context, &mut evaluation, &log).await;
+        let may_try = evaluation.next_attempt_at.is_none_or(|then| then <= observation.at);
+        let message = log.message(observation.at, self.dashboard.as_deref());
+        let Some(message) = message.filter(|_| may_try) else {
+            return stored.map(|()| false);
         };
-        let is_taken = self.tell(&message, &mut memory, standing.at).await;
-        if is_taken {
-            memory.told = Some(message.told.clone());
-            keep(context, &mut memory, &message.told).await?;
+        let is_sent = self.send(&message, &mut evaluation, observation.at).await;
+        if is_sent {
+            evaluation.log = Some(message.log.clone());
+            save(context, &mut evaluation, &message.log).await?;
         }
-        Ok(is_taken)
+        Ok(is_sent)
     }
 
-    async fn standing(&self, context: &Context, refused: u64) -> Result<Standing, StoreError> {
+    async fn observation(&self, context: &Context, refused: u64) -> Result<Observation, StoreError> {
         let overview = context.store.overview().await?;
-        let reasons = context.store.failure_groups(REASONS).await?;
+        let reasons = context.store.failure_groups(MAX_REASONS).await?;
         let reasons = reasons
             .into_iter()
             .map(|group| (group.reason, group.leads, group.latest));
-        Ok(Standing {
+        Ok(Observation {
             at: overview.at,
             breakers: overview.breakers,
             paused_since: overview.paused_since,
@@ -125,49 +127,45 @@ impl Alerts {
             reasons: reasons.collect(),
             credits: overview.credits,
             daily_credits: self.daily_credits,
-            refused,
+            rejected: refused,
             missed: overview.ledger.created_by_reconciliation,
         })
     }
 
-    /// Only what was taken counts as told. One whose answer was lost may come twice: better than not at all.
-    async fn tell(&self, message: &Message, memory: &mut Memory, at: Timestamp) -> bool {
-        let posted = self.hook.post(&json!({ "text": message.text })).await;
+    /// Only an accepted message counts. One whose answer was lost may be sent twice.
+    async fn send(&self, message: &Message, evaluation: &mut Evaluation, at: Timestamp) -> bool {
+        let posted = self.notifier.post(&json!({ "text": message.text })).await;
         match posted {
             Ok(()) => {
-                let (begun, ended) = (message.begun.len(), message.ended.len());
-                tracing::info!(
-                    begun,
-                    ended,
-                    "ALERT_URL was told: {begun} troubles have begun, {ended} are over"
-                );
-                (memory.failures, memory.not_before) = (0, None);
+                let (firing, resolved) = (message.firing.len(), message.resolved.len());
+                tracing::info!(firing, resolved, "alert sent: {firing} firing, {resolved} resolved");
+                (evaluation.attempts, evaluation.next_attempt_at) = (0, None);
                 true
             }
-            Err(NotTaken { code, retry_after }) => {
-                if memory.failures == 0 {
-                    tracing::warn!(%code, "ALERT_URL took no message ({code}); it is tried again until it does");
+            Err(NotSent { code, retry_after }) => {
+                if evaluation.attempts == 0 {
+                    tracing::warn!(%code, "alert not sent: ALERT_URL did not accept it ({code}); retrying");
                 }
-                memory.failures = memory.failures.saturating_add(1);
-                let wait = RETRY.delay(memory.failures, random::unit(), retry_after);
-                memory.not_before = Some(after(at, wait));
+                evaluation.attempts = evaluation.attempts.saturating_add(1);
+                let wait = RETRY.delay(evaluation.attempts, random::unit(), retry_after);
+                evaluation.next_attempt_at = Some(after(at, wait));
                 false
             }
         }
     }
 }
 
-async fn keep(context: &Context, memory: &mut Memory, told: &Told) -> Result<(), StoreError> {
-    if memory.kept.as_ref() != Some(told) {
-        let bytes = serde_json::to_vec(told).map_err(|error| StoreError::Failed(error.to_string()))?;
-        context.store.kv_put(TOLD, bytes).await?;
-        memory.kept = Some(told.clone());
+async fn save(context: &Context, evaluation: &mut Evaluation, log: &AlertLog) -> Result<(), StoreError> {
+    if evaluation.stored.as_ref() != Some(log) {
+        let bytes = serde_json::to_vec(log).map_err(|error| StoreError::Failed(error.to_string()))?;
+        context.store.kv_put(ALERT_LOG, bytes).await?;
+        evaluation.stored = Some(log.clone());
     }
     Ok(())
 }
 
-/// What was told before; `None` where that is nothing, or what another version wrote.
-async fn read(context: &Context) -> Result<Option<Told>, StoreError> {
-    let kept = context.store.kv_get(TOLD).await?;
-    Ok(kept.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()))
+/// The stored state; `None` where there is none, or one of another version.
+async fn load(context: &Context) -> Result<Option<AlertLog>, StoreError> {
+    let stored = context.store.kv_get(ALERT_LOG).await?;
+    Ok(stored.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()))
 }

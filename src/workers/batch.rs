@@ -158,13 +158,13 @@ impl<'a> Batch<'a> {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
-            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&service_error.code, &service_error.message)
+            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&service_error.code, &service_error.what)
         );
         let failure = Failure {
             ambiguous_insert: insert && is_ambiguous,
             isolates: is_ambiguous,
             ..failure(
-                sentence(&service_error.code, &service_error.message),
+                sentence(&service_error.code, &service_error.what),
                 service_error.retry_after,
             )
         };
@@ -223,7 +223,7 @@ impl<'a> Batch<'a> {
         let (leads, cause) = (carried.len(), cause_of(carried));
         tracing::warn!(
             worker = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
-            "a call for {leads} leads ended ambiguously: {}", sentence(&service_error.code, &service_error.message)
+            "a call for {leads} leads ended ambiguously: {}", sentence(&service_error.code, &service_error.what)
         );
         let is_service = self.context.paces.of(self.stage).ended_ambiguously(cause);
         if is_service || self.probed.contains(&service_error.remote) {

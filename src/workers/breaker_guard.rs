@@ -47,7 +47,7 @@ impl Context {
     /// Calls an unavailable service whose pause is over, for nothing but its answer.
     async fn check(&self, remote: Remote) -> Result<(), StoreError> {
         let needed: &[Remote] = match remote {
-            Remote::Token | Remote::Bigin => &BIGIN_ANSWERED,
+            Remote::ZohoAccounts | Remote::Bigin => &BIGIN_ANSWERED,
             Remote::Sanity => &[Remote::Sanity],
         };
         let Some(breakers) = self.unless_paused(needed).await? else {
@@ -58,7 +58,7 @@ impl Context {
             return Ok(());
         }
         let called = match remote {
-            Remote::Token | Remote::Bigin => self.bigin.fields(CHECK).await.map(drop),
+            Remote::ZohoAccounts | Remote::Bigin => self.bigin.fields(CHECK).await.map(drop),
             Remote::Sanity => self.sanity.requested(None, Duration::ZERO, 1, CHECK).await.map(drop),
         };
         match called {

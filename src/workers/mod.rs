@@ -208,7 +208,7 @@ impl Hasher {
 }
 
 /// The services that answered a call which was answered by Bigin.
-const BIGIN_ANSWERED: [Remote; 2] = [Remote::Token, Remote::Bigin];
+const BIGIN_ANSWERED: [Remote; 2] = [Remote::ZohoAccounts, Remote::Bigin];
 
 #[cfg(test)]
 mod tests;

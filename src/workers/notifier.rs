@@ -1,5 +1,4 @@
-//! An address outside that is told something. It is a secret, so that nothing of it is ever logged; it is slow or away at
-//! times, so that nobody waits for it for long.
+//! Calls ALERT_URL and HEARTBEAT_URL. The URL is a secret and never logged. It may be slow or down, so calls are short.
 
 use std::time::Duration;
 
@@ -8,27 +7,27 @@ use serde_json::Value;
 
 use crate::http_client::Network;
 
-/// A chat takes a message in less. Shorter than the time the program gets to stop.
+/// Shorter than the time the process has to stop.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The address, with a client of its own.
-pub struct Hook {
+/// A URL, with a client of its own.
+pub struct Notifier {
     network: Network,
     http: Client,
     url: Url,
 }
 
-/// It was not taken, or nobody knows.
+/// The call was not accepted, or had no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotTaken {
-    /// A short stable word: `HTTP 404`, `timeout`.
+pub struct NotSent {
+    /// Stable: `HTTP 404`, `timeout`.
     pub code: String,
     /// The least time it asks us to wait.
     pub retry_after: Option<Duration>,
 }
 
-impl Hook {
-    /// An address that is reached over `network`.
+impl Notifier {
+    /// A URL that is called over `network`.
     ///
     /// # Errors
     /// As for [`Network::client`].
@@ -40,27 +39,27 @@ impl Hook {
     /// Posts JSON.
     ///
     /// # Errors
-    /// [`NotTaken`] unless it is answered 2xx.
-    pub async fn post(&self, body: &Value) -> Result<(), NotTaken> {
+    /// [`NotSent`] unless it is answered 2xx.
+    pub async fn post(&self, body: &Value) -> Result<(), NotSent> {
         self.send(self.http.post(self.url.clone()).json(body)).await
     }
 
-    /// Gets, and has no use for the answer.
+    /// Sends a GET, and ignores the body of the answer.
     ///
     /// # Errors
-    /// [`NotTaken`] unless it is answered 2xx.
-    pub async fn get(&self) -> Result<(), NotTaken> {
+    /// [`NotSent`] unless it is answered 2xx.
+    pub async fn get(&self) -> Result<(), NotSent> {
         self.send(self.http.get(self.url.clone())).await
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(), NotTaken> {
+    async fn send(&self, request: RequestBuilder) -> Result<(), NotSent> {
         match self.network.send(request, DEADLINE).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) => Err(NotTaken {
+            Ok(answer) => Err(NotSent {
                 code: format!("HTTP {}", answer.status.as_u16()),
                 retry_after: answer.retry_after,
             }),
-            Err(none) => Err(NotTaken {
+            Err(none) => Err(NotSent {
                 code: none.code.to_owned(),
                 retry_after: None,
             }),

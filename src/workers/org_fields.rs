@@ -48,7 +48,9 @@ impl Context {
                 remote: Remote::Bigin,
                 kind: ServiceErrorKind::Unavailable,
                 code: "busy".to_owned(),
-                message: "another worker has been waiting for Bigin's fields for as long as a call may take".to_owned(),
+                what: "another worker has been waiting for Bigin's field metadata for as long as a call may take"
+                    .to_owned(),
+                action: None,
                 retry_after: None,
             }));
         };

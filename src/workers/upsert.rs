@@ -336,7 +336,7 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
             batch.failed(claimed, &code, problem, None);
         }
         Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
-            let reason = sentence(&doubt.service_error.code, &doubt.service_error.message);
+            let reason = sentence(&doubt.service_error.code, &doubt.service_error.what);
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),

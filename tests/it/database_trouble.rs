@@ -263,7 +263,8 @@ async fn what_one_replica_learns_of_a_service_all_go_by_and_only_one_reconciles(
         remote: Remote::Bigin,
         kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
-        message: "no answer".into(),
+        what: "no answer".into(),
+        action: None,
         retry_after: Some(secs(60)),
     };
     one.open_breaker(service_error, bigin_sync::domain::breaker::Cause::Service, epoch, 0.0)

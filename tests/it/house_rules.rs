@@ -109,6 +109,7 @@ const CRATES_OF_DOMAIN: &[&str] = &[
     "serde_json",
     "std",
     "thiserror",
+    "utoipa",
 ];
 
 /// What of the standard library reads, waits or sends.

@@ -544,11 +544,10 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
     overview.says("Zoho Accounts access tokens Unavailable");
     overview.says("next attempt at");
     overview.says("Check now");
-    let troubles = world.get("/api/health").await.1["troubles"].clone();
-    let (part, _) = troubles[0].as_str().unwrap().split_once(": ").unwrap();
-    assert_eq!(part, "bigin");
+    let problems = world.get("/api/health").await.1["problems"].clone();
+    assert_eq!(problems[0]["remote"], "zoho_accounts");
     assert!(
-        overview.html.contains("<strong>Bigin:</strong>"),
+        overview.html.contains("<strong>Zoho Accounts:</strong>"),
         "the trouble stands first"
     );
     operator

@@ -292,7 +292,7 @@ async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged
     }
     let (status, ready) = answer(client().get(format!("{}/readyz", process.url))).await;
     assert_eq!(status, 503);
-    assert_eq!(ready["degraded"][0], "store: the disk is full or cannot be written to");
+    assert_eq!(ready["degraded"][0]["code"], "disk_full");
 
     let pid = rustix::process::Pid::from_child(&process.child);
     let roomy = rustix::process::Rlimit {
@@ -337,7 +337,7 @@ async fn readiness_notices_a_disk_without_a_free_byte() {
     assert!(full.is_some());
     let (status, said) = ready().await;
     assert_eq!(status, 503);
-    assert_eq!(said["degraded"][0], "store: the disk is full or cannot be written to");
+    assert_eq!(said["degraded"][0]["code"], "disk_full");
     std::fs::remove_file(filler).unwrap();
     drop(file);
     eventually("there is room again", || async {

@@ -114,7 +114,7 @@ async fn webhooks_that_are_refused_are_no_success() {
     world.clock.advance(secs(7200));
     let (code, out, _) = caller.run(&["status"]).await;
     assert_eq!(code, 1, "as long as none is accepted: {out}");
-    assert!(out.contains(" h ago, 1 refused, 1 missed\n"), "{out}");
+    assert!(out.contains(" h ago, 1 rejected, 1 missed\n"), "{out}");
 
     world.sanity.model().webhooks.secret = good;
     world.request(lead("Edsger")).await;
@@ -241,7 +241,7 @@ async fn a_health_check_fails_where_nobody_answers_where_nobody_speaks_and_where
     };
     insta::assert_snapshot!(ready(&format!("http://{nobody}")).await, @"bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is");
     insta::assert_snapshot!(ready(&format!("http://{silent_at}")).await, @"bigin-sync: http://SERVICE has not answered within 2.5s: the service's log may say why");
-    let body = r#"{"status":"unavailable","degraded":["store: the database failed"]}"#;
+    let body = r#"{"status":"unavailable","degraded":[{"remote":"store","code":"failed","what":"the database failed","action":"read the log"}]}"#;
     let unavailable = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()

@@ -148,7 +148,8 @@ fn service_error() -> ServiceError {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::RateLimited,
         code: "TOO_MANY_REQUESTS".into(),
-        message: "too many calls".into(),
+        what: "too many calls".into(),
+        action: None,
         retry_after: Some(secs(30)),
     }
 }

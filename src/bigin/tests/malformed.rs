@@ -44,7 +44,7 @@ async fn an_odd_accounts_server_is_in_trouble_by_itself_and_nothing_is_sent_to_b
             Err(CallError::Service(service_error)) => {
                 assert_eq!(
                     (service_error.remote, service_error.kind),
-                    (Remote::Token, ServiceErrorKind::Unavailable),
+                    (Remote::ZohoAccounts, ServiceErrorKind::Unavailable),
                     "a server that {what}"
                 );
             }

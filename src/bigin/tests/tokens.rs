@@ -197,7 +197,7 @@ async fn the_tenth_grant_in_ten_minutes_waits_for_the_first_to_fall_out() {
     let service_error = service_error(call(&bigin).await);
     assert_eq!(
         (service_error.remote, service_error.kind),
-        (Remote::Token, ServiceErrorKind::TokenRateLimited)
+        (Remote::ZohoAccounts, ServiceErrorKind::TokenRateLimited)
     );
     assert_eq!(service_error.retry_after, Some(Duration::from_secs(510)));
     assert_eq!(world.grants(), 9);
@@ -221,9 +221,9 @@ async fn refused_credentials_are_asked_again_and_cost_no_grant() {
         let service_error = service_error(call(&bigin).await);
         assert_eq!(
             (service_error.remote, service_error.kind),
-            (Remote::Token, ServiceErrorKind::Unauthorized)
+            (Remote::ZohoAccounts, ServiceErrorKind::Unauthorized)
         );
-        assert!(service_error.message.contains("BIGIN_REFRESH_TOKEN"));
+        assert!(service_error.action.unwrap().contains("BIGIN_REFRESH_TOKEN"));
     }
     assert!(world.vault.grants.lock().unwrap().is_empty());
 }

@@ -107,7 +107,9 @@ pub(super) fn denied(check: &'static str, scope: &str, error: &CallError, why: &
 /// What failed, without the name of the service before it.
 pub(super) fn sentence(error: &CallError) -> String {
     match error {
-        CallError::Service(ServiceError { message, code, .. })
+        CallError::Service(ServiceError {
+            what: message, code, ..
+        })
         | CallError::Ambiguous { message, code, .. }
         | CallError::Rejected { message, code } => failure::sentence(code, message),
     }
@@ -143,28 +145,28 @@ fn no_access(patient: &Patient, error: &CallError) -> Finding {
     };
     let failed = |what: String, why: &str, todo: &str| Finding::failed(Group::Bigin, "token", what, why, todo);
     match (service_error.remote, service_error.code.as_str(), service_error.kind) {
-        (Remote::Token, "invalid_code", _) => failed(
+        (Remote::ZohoAccounts, "invalid_code", _) => failed(
             format!("{accounts} refuses BIGIN_REFRESH_TOKEN (invalid_code)"),
             "it was revoked, mistyped, is of another data centre or client, or was pushed out by the user's twenty newer ones",
             "`bigin-sync auth` makes a new one; codes of the API console are no refresh tokens",
         ),
-        (Remote::Token, "invalid_client", _) => failed(
+        (Remote::ZohoAccounts, "invalid_client", _) => failed(
             format!("{accounts} does not know BIGIN_CLIENT_ID (invalid_client)"),
             "a self client is of one data centre only",
             "copy the id from Zoho's API console again, and set BIGIN_DATA_CENTER to where your Bigin is",
         ),
-        (Remote::Token, "invalid_client_secret", _) => failed(
+        (Remote::ZohoAccounts, "invalid_client_secret", _) => failed(
             format!("{accounts} refuses BIGIN_CLIENT_SECRET (invalid_client_secret)"),
             "it was mistyped or made anew; it differs per data centre",
             "copy the secret from Zoho's API console again",
         ),
-        (Remote::Token, _, ServiceErrorKind::TokenRateLimited) => throttled("for ten quiet minutes"),
-        (Remote::Token, "no_api_domain", _) => failed(
+        (Remote::ZohoAccounts, _, ServiceErrorKind::TokenRateLimited) => throttled("for ten quiet minutes"),
+        (Remote::ZohoAccounts, "no_api_domain", _) => failed(
             sentence(error),
             "nobody knows where Bigin's API is",
             "set BIGIN_API_DOMAIN, for example to https://www.zohoapis.eu",
         ),
-        (Remote::Token, _, ServiceErrorKind::Unavailable) => failed(
+        (Remote::ZohoAccounts, _, ServiceErrorKind::Unavailable) => failed(
             sentence(error),
             "without an access token no lead is sent",
             "see that this machine reaches Zoho by https, and that BIGIN_ACCOUNTS_URL, where it is set, is right",

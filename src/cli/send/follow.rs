@@ -93,11 +93,12 @@ async fn patiently<T>(show: &mut Show, ask: impl AsyncFn() -> Result<T, ApiError
 async fn tell_troubles(api: &Api, told: &mut BTreeSet<String>, show: &mut Show) {
     // Where the service is away, the stream finds it out.
     if let Ok(readiness) = api.readiness(PAUSE).await {
-        for trouble in readiness.degraded {
-            if !told.contains(&trouble) {
-                show.note(&trouble);
+        for problem in readiness.degraded {
+            let problem = problem.to_string();
+            if !told.contains(&problem) {
+                show.note(&problem);
             }
-            told.insert(trouble);
+            told.insert(problem);
         }
     }
 }

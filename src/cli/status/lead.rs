@@ -48,7 +48,7 @@ pub(super) async fn look(api: &Api, lead: &LeadId) -> Result<Seen, ApiError> {
     lines.extend(
         troubles
             .iter()
-            .map(|trouble| format!("  In the way     {}", plain(trouble))),
+            .map(|trouble| format!("  In the way     {}", plain(&trouble.to_string()))),
     );
     lines.extend(facts(sync).map(|(name, text)| format!("  {name:<15}{text}")));
     lines.push(String::new());

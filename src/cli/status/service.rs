@@ -11,6 +11,7 @@ use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Rea
 use crate::cli::progress::leads;
 use crate::clock::until;
 use crate::domain::failure::Remote;
+use crate::domain::problem::Problem;
 
 /// Reasons that are shown; `send --failed --dry-run` shows them all.
 const MOST_REASONS: usize = 5;
@@ -44,7 +45,7 @@ struct Webhooks {
     last_received_at: Option<Timestamp>,
     rejected: u64,
     missed: u64,
-    problem: Option<String>,
+    problem: Option<Problem>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +116,7 @@ fn unavailable(api: &Api, readiness: &Readiness) -> Seen {
     let troubles = readiness
         .degraded
         .iter()
-        .map(|trouble| format!("  - {}\n", plain(trouble)));
+        .map(|trouble| format!("  - {}\n", plain(&trouble.to_string())));
     let troubles: String = troubles.collect();
     Seen {
         text: format!(
@@ -133,15 +134,15 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     if readiness.status == "unavailable" {
         needs.push("NOT READY: webhooks cannot be stored".to_owned());
     }
-    needs.extend(readiness.degraded.iter().cloned());
+    needs.extend(readiness.degraded.iter().map(ToString::to_string));
     for breaker in &health.breakers {
-        let service = Remote::from_label(&breaker.remote).map_or(breaker.remote.as_str(), |remote| remote.service());
+        let service = Remote::from_label(&breaker.remote).map_or(breaker.remote.as_str(), |remote| remote.label());
         let until = breaker.until.strftime("%H:%M:%S UTC");
         needs.push(format!(
             "{service} is unavailable: next attempt at {until}; `bigin-sync check {service}` retries it now"
         ));
     }
-    needs.extend(health.webhooks.problem.clone());
+    needs.extend(health.webhooks.problem.as_ref().map(ToString::to_string));
     if health.failed_leads > 0 {
         let all = leads(health.failed_leads);
         needs.push(format!(

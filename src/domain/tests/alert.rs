@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::domain::alert::{GAP, MORE_FAILED, Message, QUIET, SETTLED, Standing, Told, Trouble};
+use crate::domain::alert::{
+    AlertKind, AlertLog, FAILED_REPEAT_INTERVAL, GROUP_INTERVAL, Message, Observation, REPEAT_INTERVAL, RESOLVE_AFTER,
+};
 use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
 
@@ -13,8 +15,8 @@ fn minutes(minutes: u64) -> Timestamp {
 }
 
 /// All is well.
-fn well(now: Timestamp) -> Standing {
-    Standing {
+fn well(now: Timestamp) -> Observation {
+    Observation {
         at: now,
         breakers: Vec::new(),
         paused_since: None,
@@ -26,7 +28,7 @@ fn well(now: Timestamp) -> Standing {
         reasons: Vec::new(),
         credits: 0,
         daily_credits: Some(5_000),
-        refused: 0,
+        rejected: 0,
         missed: 0,
     }
 }
@@ -38,7 +40,8 @@ fn open(remote: Remote, kind: ServiceErrorKind, since: Timestamp) -> Breaker {
         until: since,
         kind,
         code: "invalid_code".to_owned(),
-        message: "refresh token rejected; set BIGIN_REFRESH_TOKEN".to_owned(),
+        what: "the refresh token was rejected".to_owned(),
+        action: Some("set BIGIN_REFRESH_TOKEN".to_owned()),
     };
     Breaker {
         open: Some(open),
@@ -46,67 +49,67 @@ fn open(remote: Remote, kind: ServiceErrorKind, since: Timestamp) -> Breaker {
     }
 }
 
-fn waits(standing: &mut Standing, state: State) {
+fn waits(observation: &mut Observation, state: State) {
     let mut oldest = SyncJob { state, ..sync(None) };
     oldest.attempts.count = 3;
     oldest.attempts.last_error = Some("Bigin could not add the tag (RECORD_LOCKED)".to_owned());
-    standing.oldest = Some(oldest);
-    standing.in_progress = 1;
+    observation.oldest = Some(oldest);
+    observation.in_progress = 1;
 }
 
-fn fails(standing: &mut Standing, failed: u64, latest: Timestamp) {
-    standing.failed = failed;
-    standing.failed_leads = failed;
-    standing.reasons = vec![("Bigin refused Email: <not> an email address".to_owned(), failed, latest)];
+fn fails(observation: &mut Observation, failed: u64, latest: Timestamp) {
+    observation.failed = failed;
+    observation.failed_leads = failed;
+    observation.reasons = vec![("Bigin refused Email: <not> an email address".to_owned(), failed, latest)];
 }
 
 /// Looks from time to time, and what was told.
 struct Play {
-    told: Told,
+    told: AlertLog,
     messages: Vec<(Timestamp, Message)>,
 }
 
 impl Play {
     fn new() -> Self {
         Self {
-            told: Told::begin(&well(minutes(0))),
+            told: AlertLog::begin(&well(minutes(0))),
             messages: Vec::new(),
         }
     }
 
     /// Returns the message, if there is one, which is taken.
-    fn look(&mut self, minute: u64, change: impl FnOnce(&mut Standing)) -> Option<String> {
-        let mut standing = well(minutes(minute));
-        change(&mut standing);
-        self.take(&standing, true)
+    fn look(&mut self, minute: u64, change: impl FnOnce(&mut Observation)) -> Option<String> {
+        let mut observation = well(minutes(minute));
+        change(&mut observation);
+        self.take(&observation, true)
     }
 
-    fn take(&mut self, standing: &Standing, is_taken: bool) -> Option<String> {
-        self.told.observe(standing);
-        let message = self.told.message(standing.at, None)?;
+    fn take(&mut self, observation: &Observation, is_taken: bool) -> Option<String> {
+        self.told.observe(observation);
+        let message = self.told.message(observation.at, None)?;
         if is_taken {
-            self.told = message.told.clone();
-            self.messages.push((standing.at, message.clone()));
+            self.told = message.log.clone();
+            self.messages.push((observation.at, message.clone()));
         }
         Some(message.text)
     }
 
-    fn begun(&self) -> Vec<Trouble> {
-        let begun = self.messages.iter().flat_map(|(_, message)| &message.begun);
-        begun.copied().collect()
+    fn firing(&self) -> Vec<AlertKind> {
+        let firing = self.messages.iter().flat_map(|(_, message)| &message.firing);
+        firing.copied().collect()
     }
 
-    fn ended(&self) -> Vec<Trouble> {
-        let ended = self.messages.iter().flat_map(|(_, message)| &message.ended);
-        ended.copied().collect()
+    fn resolved(&self) -> Vec<AlertKind> {
+        let resolved = self.messages.iter().flat_map(|(_, message)| &message.resolved);
+        resolved.copied().collect()
     }
 }
 
 /// What is noticed, what is changed of a moment 20 minutes after the beginning, what is told, and in which words.
 type Case = (
     &'static str,
-    fn(&mut Standing),
-    &'static [Trouble],
+    fn(&mut Observation),
+    &'static [AlertKind],
     &'static [&'static str],
 );
 
@@ -115,24 +118,24 @@ fn cases_of_services() -> Vec<Case> {
         ("all is well", |_| {}, &[], &[]),
         (
             "credentials are refused",
-            |now| now.breakers = vec![open(Remote::Token, ServiceErrorKind::Unauthorized, now.at)],
-            &[Trouble::TokenRefused],
+            |now| now.breakers = vec![open(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, now.at)],
+            &[AlertKind::AccountsUnauthorized],
             &[
-                "Zoho's accounts server refuses us: refresh token rejected; set BIGIN_REFRESH_TOKEN (invalid_code)",
-                "none fails for it",
+                "Zoho Accounts rejects our credentials: the refresh token was rejected (invalid_code)",
+                "none fails",
             ],
         ),
         (
             "a scope is missing",
             |now| now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)],
-            &[Trouble::BiginRefused],
-            &["Bigin refuses us", "No lead reaches Bigin"],
+            &[AlertKind::BiginUnauthorized],
+            &["Bigin rejects our credentials", "Leads stay queued"],
         ),
         (
             "Sanity's token is refused",
             |now| now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)],
-            &[Trouble::SanityRefused],
-            &["Sanity refuses us", "webhooks are still stored"],
+            &[AlertKind::SanityUnauthorized],
+            &["Sanity rejects our credentials", "Webhooks are still stored"],
         ),
         (
             "a service is away for 14 minutes",
@@ -149,8 +152,8 @@ fn cases_of_services() -> Vec<Case> {
                 waits(now, upserted());
                 now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::RateLimited, minutes(5))];
             },
-            &[Trouble::BiginDown],
-            &["Bigin has taken no work for 15 minutes: ", "by itself"],
+            &[AlertKind::BiginUnavailable],
+            &["Bigin has been unavailable for 15 minutes: ", "by itself"],
         ),
         (
             "one lead alone fails for 15 minutes",
@@ -162,8 +165,8 @@ fn cases_of_services() -> Vec<Case> {
                 }
                 now.breakers = vec![breaker];
             },
-            &[Trouble::BiginDown],
-            &["the lead lead-1 for longest, so it may be that lead"],
+            &[AlertKind::BiginUnavailable],
+            &["the lead lead-1 first, so the lead may be the cause"],
         ),
         (
             "a service was away when it was last asked, and nobody asks",
@@ -177,14 +180,14 @@ fn cases_of_services() -> Vec<Case> {
                 now.credits = 900;
                 now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::CreditsUsedUp, now.at)];
             },
-            &[Trouble::CreditsUsedUp],
-            &["credits of the last 24 hours are used up; we used about 900"],
+            &[AlertKind::CreditsUsedUp],
+            &["credits for 24 hours are used up; bigin-sync used about 900"],
         ),
         ("79 % of the credits are used", |now| now.credits = 3_999, &[], &[]),
         (
             "80 % of the credits are used",
             |now| now.credits = 4_000,
-            &[Trouble::CreditsLow],
+            &[AlertKind::CreditsLow],
             &["About 4000 of Bigin's 5000 API credits"],
         ),
         (
@@ -204,11 +207,11 @@ fn cases_of_leads() -> Vec<Case> {
         (
             "a lead has waited for 20 minutes",
             |now| waits(now, tagged()),
-            &[Trouble::Waiting],
+            &[AlertKind::LeadStuck],
             &[
-                "The lead lead-1 (sync 1) has waited for 20 minutes and is tagged",
-                "1 lead waits.",
-                "It was tried 3 times, the last time: Bigin could not add the tag (RECORD_LOCKED).",
+                "The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged",
+                "1 lead is waiting.",
+                "3 failed attempts, the last error: Bigin could not add the tag (RECORD_LOCKED).",
             ],
         ),
         (
@@ -251,13 +254,13 @@ fn cases_of_leads() -> Vec<Case> {
             &[],
             &[],
         ),
-        ("four signatures are refused", |now| now.refused = 4, &[], &[]),
+        ("four signatures are refused", |now| now.rejected = 4, &[], &[]),
         (
             "five signatures are refused",
-            |now| now.refused = 5,
-            &[Trouble::Signatures],
+            |now| now.rejected = 5,
+            &[AlertKind::WebhooksRejected],
             &[
-                "5 webhooks were refused for their signature within 10 minutes",
+                "5 webhooks were rejected for a wrong signature within 10 minutes",
                 "SANITY_WEBHOOK_SECRET",
             ],
         ),
@@ -265,19 +268,19 @@ fn cases_of_leads() -> Vec<Case> {
         (
             "three webhooks are missed",
             |now| now.missed = 3,
-            &[Trouble::Missed],
-            &["3 webhooks never came within 60 minutes"],
+            &[AlertKind::WebhooksMissed],
+            &["3 webhooks never arrived within 60 minutes"],
         ),
     ]
 }
 
 #[test]
 fn what_is_told_and_what_is_not() {
-    for (label, change, troubles, words) in cases_of_services().into_iter().chain(cases_of_leads()) {
+    for (label, change, alerts, words) in cases_of_services().into_iter().chain(cases_of_leads()) {
         let mut play = Play::new();
         let text = play.look(20, change).unwrap_or_default();
-        assert_eq!(play.begun(), troubles, "{label}: {text}");
-        assert_eq!(text.is_empty(), troubles.is_empty(), "{label}");
+        assert_eq!(play.firing(), alerts, "{label}: {text}");
+        assert_eq!(text.is_empty(), alerts.is_empty(), "{label}");
         for word in words {
             assert!(text.contains(word), "{label}: {word:?} is not in {text:?}");
         }
@@ -285,70 +288,80 @@ fn what_is_told_and_what_is_not() {
 }
 
 /// What is changed of a moment.
-type Change = fn(&mut Standing);
+type Change = fn(&mut Observation);
 
 /// Each trouble as it is, 20 minutes after the beginning; `docs/OPERATIONS.md` quotes what is told of it.
-fn each_trouble() -> [(Trouble, Change); 13] {
-    fn refuses(now: &mut Standing, remote: Remote, code: &str, message: &str) {
-        stands(now, remote, ServiceErrorKind::Unauthorized, code, message);
+fn each_trouble() -> [(AlertKind, Change); 13] {
+    fn refuses(now: &mut Observation, remote: Remote, code: &str, (what, action): (&str, &str)) {
+        stands(now, remote, ServiceErrorKind::Unauthorized, code, (what, Some(action)));
     }
-    fn is_away(now: &mut Standing, remote: Remote, message: &str) {
+    fn is_away(now: &mut Observation, remote: Remote, what: &str) {
         waits(now, upserted());
-        stands(now, remote, ServiceErrorKind::Unavailable, "HTTP 503", message);
+        stands(now, remote, ServiceErrorKind::Unavailable, "HTTP 503", (what, None));
     }
-    fn stands(now: &mut Standing, remote: Remote, kind: ServiceErrorKind, code: &str, message: &str) {
+    fn stands(
+        now: &mut Observation,
+        remote: Remote,
+        kind: ServiceErrorKind,
+        code: &str,
+        (what, action): (&str, Option<&str>),
+    ) {
         let mut breaker = open(remote, kind, minutes(0));
         if let Some(open) = &mut breaker.open {
-            (open.code, open.message) = (code.to_owned(), message.to_owned());
+            (open.code, open.what) = (code.to_owned(), what.to_owned());
+            open.action = action.map(str::to_owned);
         }
         now.breakers = vec![breaker];
     }
     [
-        (Trouble::TokenRefused, |now| {
-            let message = "refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN";
-            refuses(now, Remote::Token, "invalid_code", message);
+        (AlertKind::AccountsUnauthorized, |now| {
+            let what = "the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones";
+            let action = "create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN";
+            refuses(now, Remote::ZohoAccounts, "invalid_code", (what, action));
         }),
-        (Trouble::BiginRefused, |now| {
-            let message = "the refresh token lacks the scope ZohoBigin.modules.contacts.ALL: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN";
-            refuses(now, Remote::Bigin, "OAUTH_SCOPE_MISMATCH", message);
+        (AlertKind::BiginUnauthorized, |now| {
+            let what = "the refresh token lacks the scope ZohoBigin.modules.contacts.ALL";
+            let action = "create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN";
+            refuses(now, Remote::Bigin, "OAUTH_SCOPE_MISMATCH", (what, action));
         }),
-        (Trouble::SanityRefused, |now| {
-            let message = "Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it";
-            refuses(now, Remote::Sanity, "SIO-401-ANF", message);
+        (AlertKind::SanityUnauthorized, |now| {
+            let what = "Sanity rejected SANITY_API_WRITE_TOKEN";
+            let action = "create a robot token with the Editor role and set it";
+            refuses(now, Remote::Sanity, "SIO-401-ANF", (what, action));
         }),
-        (Trouble::TokenDown, |now| {
+        (AlertKind::AccountsUnavailable, |now| {
             is_away(
                 now,
-                Remote::Token,
-                "accounts.zoho.eu gave no answer of a token endpoint",
+                Remote::ZohoAccounts,
+                "accounts.zoho.eu did not answer as a token endpoint",
             );
         }),
-        (Trouble::BiginDown, |now| {
-            is_away(now, Remote::Bigin, "Bigin did not answer properly")
+        (AlertKind::BiginUnavailable, |now| {
+            is_away(now, Remote::Bigin, "Bigin's answer could not be read")
         }),
-        (Trouble::SanityDown, |now| {
-            is_away(now, Remote::Sanity, "Sanity did not answer properly")
+        (AlertKind::SanityUnavailable, |now| {
+            is_away(now, Remote::Sanity, "Sanity's answer could not be read")
         }),
-        (Trouble::CreditsUsedUp, |now| {
+        (AlertKind::CreditsUsedUp, |now| {
             now.credits = 900;
-            let message = "Bigin's API credits of the last 24 hours are used up";
+            let what = "Bigin's API credits for 24 hours are used up";
             stands(
                 now,
                 Remote::Bigin,
                 ServiceErrorKind::CreditsUsedUp,
                 "LIMIT_EXCEEDED",
-                message,
+                (what, None),
             );
         }),
-        (Trouble::CreditsLow, |now| now.credits = 4_000),
-        (Trouble::Failed, |now| {
+        (AlertKind::CreditsLow, |now| now.credits = 4_000),
+        (AlertKind::LeadsFailed, |now| {
             fails(now, 20, now.at);
             now.reasons[0].0 = "Bigin refused Email: not an email address".to_owned();
         }),
-        (Trouble::Waiting, |now| waits(now, tagged())),
-        (Trouble::Signatures, |now| now.refused = 5),
-        (Trouble::Missed, |now| now.missed = 3),
-        (Trouble::Paused, |now| {
+        (AlertKind::LeadStuck, |now| waits(now, tagged())),
+        (AlertKind::WebhooksRejected, |now| now.rejected = 5),
+        (AlertKind::WebhooksMissed, |now| now.missed = 3),
+        (AlertKind::Paused, |now| {
             now.paused_since = Some(now.at - Duration::from_secs(25 * 3600))
         }),
     ]
@@ -357,28 +370,28 @@ fn each_trouble() -> [(Trouble, Change); 13] {
 #[test]
 fn each_trouble_in_its_words() {
     let mut told = String::new();
-    for (trouble, change) in each_trouble() {
+    for (kind, change) in each_trouble() {
         let mut play = Play::new();
         // Failures are gathered for a minute.
         let text = play.look(20, change).or_else(|| play.look(22, change)).unwrap();
-        assert_eq!(play.begun(), [trouble], "{text}");
-        told += text.trim_start_matches("bigin-sync needs you:\n");
+        assert_eq!(play.firing(), [kind], "{text}");
+        told += text.trim_start_matches("bigin-sync: action needed\n");
         told.push('\n');
     }
     insta::assert_snapshot!(told, @r"
-    - Zoho's accounts server refuses us: refresh token rejected; it was revoked, mistyped, or pushed out by the user's newer ones: get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN (invalid_code). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
-    - Bigin refuses us: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL: make one that has it in Zoho's API console and set BIGIN_REFRESH_TOKEN (OAUTH_SCOPE_MISMATCH). No lead reaches Bigin until then; all of them are kept, and none fails for it. A setting that you change takes effect with a restart.
-    - Sanity refuses us: Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF). No lead is read or gets its result until then; webhooks are still stored, and no lead fails for it. A setting that you change takes effect with a restart.
-    - Zoho's accounts server has taken no work for 20 minutes: accounts.zoho.eu gave no answer of a token endpoint (HTTP 503). No lead reaches Bigin until then; all of them are kept, and none fails for it. Everything goes on by itself once it is back: see the service's own status page.
-    - Bigin has taken no work for 20 minutes: Bigin did not answer properly (HTTP 503). No lead reaches Bigin until then; all of them are kept, and none fails for it. Everything goes on by itself once it is back: see the service's own status page.
-    - Sanity has taken no work for 20 minutes: Sanity did not answer properly (HTTP 503). No lead is read or gets its result until then; webhooks are still stored, and no lead fails for it. Everything goes on by itself once it is back: see the service's own status page.
-    - Bigin's API credits of the last 24 hours are used up; we used about 900 of them. Leads wait, and go on by themselves as credits come back. See what else uses the API, or get more credits.
-    - About 4000 of Bigin's 5000 API credits of 24 hours are used. Leads wait once there are none left: see what uses them, or get more.
-    - 20 syncs FAILED and carry the reason in crmError. The reasons of those that are in this state now: “Bigin refused Email: not an email address” (20 leads). Mend what it names and ask again.
-    - The lead lead-1 (sync 1) has waited for 20 minutes and is tagged, though no service is in trouble; 1 lead waits. It was tried 3 times, the last time: Bigin could not add the tag (RECORD_LOCKED). Its history says what was tried; a restart does no harm.
-    - 5 webhooks were refused for their signature within 10 minutes: probably SANITY_WEBHOOK_SECRET is not the secret in the form of Sanity's webhook, or a stranger tries. Until it is, leads come late by reconciliation, or not at all where that is off.
-    - 3 webhooks never came within 60 minutes; their leads were found by reconciliation, and are late. Look at the webhook's attempts in Sanity's project: is it on, is its address this service's, does its filter fit?
-    - A person paused all work 25 hours ago, and 0 leads wait. Let it go on when that has served its purpose.
+    - Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Leads stay queued until then; none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Leads stay queued until then; none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Webhooks are still stored and leads stay queued until then; none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
+    - Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
+    - Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
+    - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Webhooks are still stored and leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
+    - Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
+    - About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
+    - 20 leads failed. Current reasons: “Bigin refused Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.
+    - The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged, although every service is reachable; 1 lead is waiting. 3 failed attempts, the last error: Bigin could not add the tag (RECORD_LOCKED). See the timeline of the sync. A restart is safe.
+    - 5 webhooks were rejected for a wrong signature within 10 minutes. Leads arrive late, by reconciliation, or not at all if it is off. Set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook. If they match already, someone is sending forged webhooks.
+    - 3 webhooks never arrived within 60 minutes; reconciliation found their leads late. Check the webhook in the Sanity project: is it enabled, is its URL this service's, does its filter match? Its attempts log has the errors.
+    - Sending was paused by the operator 25 hours ago, and 0 leads are waiting. Resume it on the dashboard.
     ");
 }
 
@@ -387,19 +400,22 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
     let mut play = Play::new();
     for minute in 0..60 {
         play.look(minute, |now| {
-            now.breakers = vec![open(Remote::Token, ServiceErrorKind::Unauthorized, at(0))]
+            now.breakers = vec![open(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, at(0))]
         });
     }
-    assert_eq!(play.begun(), [Trouble::TokenRefused]);
+    assert_eq!(play.firing(), [AlertKind::AccountsUnauthorized]);
     for minute in 60..120 {
         play.look(minute, |_| {});
     }
-    assert_eq!((play.begun().len(), play.ended()), (1, vec![Trouble::TokenRefused]));
+    assert_eq!(
+        (play.firing().len(), play.resolved()),
+        (1, vec![AlertKind::AccountsUnauthorized])
+    );
     let (when, message) = &play.messages[1];
     assert_eq!(*when, minutes(65), "once it has been so for a while");
     assert_eq!(
         message.text,
-        "bigin-sync: well again:\n- Zoho's accounts server takes our credentials again."
+        "bigin-sync: resolved\n- Zoho Accounts accepts our credentials again."
     );
 }
 
@@ -407,32 +423,35 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
 fn a_trouble_that_comes_and_goes_is_not_told_each_time() {
     let mut play = Play::new();
     for minute in 0..120 {
-        let is_bad = minute % 8 < 2;
+        let fire = minute % 8 < 2;
         play.look(minute, |now| {
             now.breakers
-                .extend(is_bad.then(|| open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)));
+                .extend(fire.then(|| open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)));
         });
     }
-    let begun = play.messages.iter().filter(|(_, message)| !message.begun.is_empty());
-    let times: Vec<_> = begun.map(|(at, _)| *at).collect();
+    let firing = play.messages.iter().filter(|(_, message)| !message.firing.is_empty());
+    let times: Vec<_> = firing.map(|(at, _)| *at).collect();
     assert!(times.len() <= 4, "{times:?}");
-    assert!(times.windows(2).all(|pair| pair[1] >= pair[0] + QUIET), "{times:?}");
+    assert!(
+        times.windows(2).all(|pair| pair[1] >= pair[0] + REPEAT_INTERVAL),
+        "{times:?}"
+    );
     assert!(play.messages.len() <= 8);
 }
 
 #[test]
 fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_the_next() {
     let mut play = Play::new();
-    let both = |now: &mut Standing| {
-        now.refused = 9;
+    let both = |now: &mut Observation| {
+        now.rejected = 9;
         now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)];
     };
     let text = play.look(10, both).unwrap();
     assert!(
-        text.contains("Sanity refuses us") && text.contains("9 webhooks were refused"),
+        text.contains("Sanity rejects our credentials") && text.contains("9 webhooks were rejected"),
         "{text}"
     );
-    let more = |now: &mut Standing| {
+    let more = |now: &mut Observation| {
         now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)];
         now.credits = 4_500;
     };
@@ -440,11 +459,10 @@ fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_th
     assert_eq!(play.look(14, |now| now.credits = 100), None);
     let text = play.look(20, |_| {}).unwrap();
     assert!(
-        text.contains("4500 of Bigin's 5000")
-            && text.contains("Noticed on 1 Jan 00:12 UTC; it has been well again since 1 Jan 00:14 UTC."),
+        text.contains("4500 of Bigin's 5000") && text.contains("Since 1 Jan 00:12 UTC; resolved at 1 Jan 00:14 UTC."),
         "what came and went meanwhile is not lost: {text}"
     );
-    assert!(text.contains("well again:\n- Sanity takes our calls again."), "{text}");
+    assert!(text.contains("resolved\n- Sanity is reachable again."), "{text}");
 }
 
 #[test]
@@ -456,7 +474,7 @@ fn leads_that_fail_are_counted_together_and_told_hourly_while_more_do() {
         "more of them follow at once"
     );
     let text = play.look(11, |now| fails(now, 40, now.at)).unwrap();
-    assert!(text.contains("40 syncs FAILED"), "{text}");
+    assert!(text.contains("40 leads failed"), "{text}");
     assert!(
         text.contains("“Bigin refused Email: not an email address” (40 leads)"),
         "{text}"
@@ -467,7 +485,7 @@ fn leads_that_fail_are_counted_together_and_told_hourly_while_more_do() {
     let text: Vec<_> = (71..120)
         .filter_map(|minute| play.look(minute, |now| fails(now, 41, minutes(20))))
         .collect();
-    assert!(text.len() == 1 && text[0].contains("1 sync FAILED"), "{text:?}");
+    assert!(text.len() == 1 && text[0].contains("1 lead failed"), "{text:?}");
     let end: Vec<_> = (120..200)
         .filter_map(|minute| play.look(minute, |now| now.failed = 41))
         .collect();
@@ -476,7 +494,7 @@ fn leads_that_fail_are_counted_together_and_told_hourly_while_more_do() {
         "{end:?}"
     );
     let times: Vec<_> = play.messages.iter().map(|(at, _)| *at).collect();
-    assert!(times[1] >= times[0] + MORE_FAILED);
+    assert!(times[1] >= times[0] + FAILED_REPEAT_INTERVAL);
 }
 
 #[test]
@@ -485,7 +503,7 @@ fn what_failed_before_anybody_listened_and_what_is_mended_before_it_is_told_is_n
     fails(&mut before, 7, minutes(0));
     before.missed = 9;
     let mut play = Play {
-        told: Told::begin(&before),
+        told: AlertLog::begin(&before),
         messages: Vec::new(),
     };
     for minute in 1..90 {
@@ -519,7 +537,7 @@ fn what_waited_out_a_pause_gets_time_to_flow_off() {
 fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end() {
     let mut play = Play::new();
     // Each new lead is read, which mends Sanity's breaker, and no result is written.
-    let flaps = |now: &mut Standing| {
+    let flaps = |now: &mut Observation| {
         waits(now, upserted());
         let since = now.at - Duration::from_secs(10);
         now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unavailable, since)];
@@ -530,10 +548,10 @@ fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end
         [75],
         "an hour that a pause explains, and a quarter of one that none does"
     );
-    assert_eq!(play.begun(), [Trouble::Waiting]);
+    assert_eq!(play.firing(), [AlertKind::LeadStuck]);
     let text = &play.messages[0].1.text;
     assert!(
-        text.contains("while Sanity takes a part of the work and refuses the rest"),
+        text.contains("while Sanity accepts some calls and rejects others"),
         "{text}"
     );
 }
@@ -541,7 +559,7 @@ fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end
 #[test]
 fn an_outage_that_was_told_explains_that_leads_wait_however_long_it_lasts() {
     let mut play = Play::new();
-    let down = |now: &mut Standing| {
+    let down = |now: &mut Observation| {
         waits(now, upserted());
         now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(0))];
     };
@@ -553,8 +571,8 @@ fn an_outage_that_was_told_explains_that_leads_wait_however_long_it_lasts() {
         play.look(minute, |now| waits(now, upserted()));
     }
     assert_eq!(
-        (play.begun(), play.ended()),
-        (vec![Trouble::BiginDown], vec![Trouble::BiginDown])
+        (play.firing(), play.resolved()),
+        (vec![AlertKind::BiginUnavailable], vec![AlertKind::BiginUnavailable])
     );
 }
 
@@ -574,23 +592,23 @@ fn a_pause_says_nothing_of_a_lead_that_waited_before_it() {
 #[test]
 fn a_pause_of_a_day_may_have_been_forgotten() {
     let mut play = Play::new();
-    let paused = |now: &mut Standing| {
+    let paused = |now: &mut Observation| {
         now.in_progress = 3;
         now.paused_since = Some(minutes(0));
     };
     assert_eq!(play.look(24 * 60 - 1, paused), None);
     let text = play.look(24 * 60, paused).unwrap();
     assert!(
-        text.contains("paused all work 24 hours ago, and 3 leads wait"),
+        text.contains("paused by the operator 24 hours ago, and 3 leads are waiting"),
         "{text}"
     );
 }
 
 #[test]
 fn the_dashboard_is_named_where_it_is_known() {
-    let mut told = Told::begin(&well(minutes(0)));
+    let mut told = AlertLog::begin(&well(minutes(0)));
     let mut now = well(minutes(1));
-    now.refused = 9;
+    now.rejected = 9;
     told.observe(&now);
     let text = told.message(now.at, Some("https://crm.example.org/")).unwrap().text;
     assert!(text.ends_with("\n\nSee https://crm.example.org/"), "{text}");
@@ -599,7 +617,7 @@ fn the_dashboard_is_named_where_it_is_known() {
 #[test]
 fn a_sentence_is_cut_and_mentions_nobody() {
     let mut play = Play::new();
-    let long = |now: &mut Standing| {
+    let long = |now: &mut Observation| {
         fails(now, 1, now.at);
         now.reasons[0].0 = format!("<!channel> {}", "long ".repeat(100));
     };
@@ -642,12 +660,12 @@ fn looks() -> impl Strategy<Value = Vec<Look>> {
     prop::collection::vec(look, 1..120)
 }
 
-fn spoil(now: &mut Standing, wrong: u8) {
+fn spoil(now: &mut Observation, wrong: u8) {
     let long_ago = at(0);
     match wrong {
         0 => now
             .breakers
-            .push(open(Remote::Token, ServiceErrorKind::Unauthorized, long_ago)),
+            .push(open(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, long_ago)),
         1 => now
             .breakers
             .push(open(Remote::Bigin, ServiceErrorKind::Unauthorized, long_ago)),
@@ -659,7 +677,7 @@ fn spoil(now: &mut Standing, wrong: u8) {
             .push(open(Remote::Sanity, ServiceErrorKind::Unavailable, long_ago)),
         4 => waits(now, tagged()),
         5 => now.credits = 4_100,
-        6 => now.refused = 3,
+        6 => now.rejected = 3,
         7 => now.missed += 2,
         _ => now.paused_since = Some(long_ago),
     }
@@ -703,24 +721,24 @@ proptest! {
         let unbroken = play(&looks, false);
         prop_assert_eq!(&told.messages, &unbroken.messages);
         for pair in told.messages.windows(2) {
-            prop_assert!(pair[1].0 >= pair[0].0 + GAP, "two messages within minutes");
+            prop_assert!(pair[1].0 >= pair[0].0 + GROUP_INTERVAL, "two messages within minutes");
         }
-        let mut open: std::collections::BTreeMap<Trouble, Timestamp> = std::collections::BTreeMap::new();
-        let mut last: std::collections::BTreeMap<Trouble, Timestamp> = std::collections::BTreeMap::new();
+        let mut open: std::collections::BTreeMap<AlertKind, Timestamp> = std::collections::BTreeMap::new();
+        let mut last: std::collections::BTreeMap<AlertKind, Timestamp> = std::collections::BTreeMap::new();
         for (at, message) in &told.messages {
-            prop_assert!(!message.begun.is_empty() || !message.ended.is_empty());
-            for trouble in &message.begun {
-                let again = last.insert(*trouble, *at);
-                prop_assert!(again.is_none_or(|then| *at >= then + QUIET), "{:?} is told again too soon", trouble);
-                let was_open = open.insert(*trouble, *at).is_some();
-                prop_assert!(!was_open || *trouble == Trouble::Failed, "{:?} is told twice", trouble);
+            prop_assert!(!message.firing.is_empty() || !message.resolved.is_empty());
+            for kind in &message.firing {
+                let again = last.insert(*kind, *at);
+                prop_assert!(again.is_none_or(|then| *at >= then + REPEAT_INTERVAL), "{:?} is told again too soon", kind);
+                let was_open = open.insert(*kind, *at).is_some();
+                prop_assert!(!was_open || *kind == AlertKind::LeadsFailed, "{:?} is told twice", kind);
             }
-            for trouble in &message.ended {
-                prop_assert!(open.remove(trouble).is_some(), "the end of {:?}, whose beginning nobody was told", trouble);
+            for kind in &message.resolved {
+                prop_assert!(open.remove(kind).is_some(), "the end of {:?}, whose beginning nobody was told", kind);
             }
         }
         prop_assert!(open.is_empty(), "nobody was told that these are over: {:?}", open);
-        let quiet = told.messages.last().map_or(at(0), |(at, _)| *at) + SETTLED;
-        prop_assert_eq!(told.told.message(quiet + GAP, None), None);
+        let repeat_interval = told.messages.last().map_or(at(0), |(at, _)| *at) + RESOLVE_AFTER;
+        prop_assert_eq!(told.told.message(repeat_interval + GROUP_INTERVAL, None), None);
     }
 }

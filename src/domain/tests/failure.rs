@@ -6,17 +6,18 @@ use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 
 fn service_error(code: &str) -> ServiceError {
     ServiceError {
-        remote: Remote::Token,
+        remote: Remote::ZohoAccounts,
         kind: ServiceErrorKind::Unauthorized,
         code: code.to_owned(),
-        message: "refresh token rejected".to_owned(),
+        what: "refresh token rejected".to_owned(),
+        action: None,
         retry_after: None,
     }
 }
 
 #[test]
 fn every_service_has_a_name_and_is_found_by_it() {
-    assert_eq!(Remote::ALL.map(Remote::label), ["token", "bigin", "sanity"]);
+    assert_eq!(Remote::ALL.map(Remote::label), ["zoho_accounts", "bigin", "sanity"]);
     for remote in Remote::ALL {
         assert_eq!(Remote::from_label(remote.label()), Some(remote));
     }
@@ -46,11 +47,7 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
         message: "Bigin refused the call".to_owned(),
     };
     for (error, code, sentence) in [
-        (
-            unavailable,
-            "invalid_code",
-            "token: refresh token rejected (invalid_code)",
-        ),
+        (unavailable, "invalid_code", "refresh token rejected (invalid_code)"),
         (unknown, "HTTP 502", "HTTP 502: Bigin did not answer properly"),
         (refused, "INVALID_DATA", "INVALID_DATA: Bigin refused the call"),
     ] {
@@ -70,7 +67,8 @@ fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_fo
         remote: Remote::Bigin,
         kind: ServiceErrorKind::Unavailable,
         code: "HTTP 502".to_owned(),
-        message: "a page".to_owned(),
+        what: "a page".to_owned(),
+        action: None,
         retry_after: wait,
     };
     assert_eq!(unknown.into_service_error(Remote::Bigin), expected);

@@ -42,7 +42,7 @@ pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Answ
 
 /// Checks a service now, and shows what comes of it.
 pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
-    let remote = Remote::from_service(&remote).ok_or_else(|| {
+    let remote = Remote::from_label(&remote).ok_or_else(|| {
         problem::answer(
             404,
             "There is no such service: there are zoho_accounts, bigin and sanity.",

@@ -167,7 +167,7 @@ impl Standstill {
             })
         };
         match remote {
-            Remote::Token => held_up(
+            Remote::ZohoAccounts => held_up(
                 "Zoho grants no access to Bigin",
                 "when Zoho grants access to Bigin again",
             ),
@@ -190,7 +190,7 @@ pub(super) struct HeldUp {
 /// What a service is called on the pages.
 pub(super) fn service(remote: Remote) -> &'static str {
     match remote {
-        Remote::Token => "Zoho Accounts",
+        Remote::ZohoAccounts => "Zoho Accounts",
         Remote::Bigin | Remote::Sanity => remote.name(),
     }
 }

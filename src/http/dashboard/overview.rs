@@ -12,6 +12,7 @@ use super::labels::{BADGES, Badge, Moment, Standstill, badge, capital, lasting, 
 use super::services::{self, Service, WebhooksLine};
 use super::{Answer, Frame, page};
 use crate::domain::failure::Remote;
+use crate::domain::problem::Problem;
 use crate::http::State;
 use crate::http::auth::Session;
 use crate::http::health::{DAY, Ended, HOUR, Health, OpenBreaker, read};
@@ -32,7 +33,7 @@ struct OverviewPage {
     frame: Frame,
     health: Health,
     headline: Headline,
-    troubles: Vec<Trouble>,
+    problems: Vec<ProblemView>,
     waiting: u64,
     states: Vec<(Badge, u64)>,
     oldest: Option<Oldest>,
@@ -54,11 +55,13 @@ struct Headline {
     words: String,
 }
 
-/// What is wrong: which part, and what to do.
+/// What is wrong: where, what happened and what to do.
 #[derive(Debug, PartialEq, Eq)]
-struct Trouble {
-    part: String,
-    words: String,
+struct ProblemView {
+    remote: String,
+    what: String,
+    code: String,
+    action: String,
 }
 
 struct Oldest {
@@ -108,7 +111,7 @@ impl OverviewPage {
         Self {
             frame,
             headline: headline(&health),
-            troubles: health.troubles.iter().map(|trouble| told(trouble)).collect(),
+            problems: health.problems.iter().map(ProblemView::new).collect(),
             waiting: health.ledger.in_progress,
             states: states(&health),
             oldest: health.oldest_waiting.as_ref().map(|waiting| Oldest {
@@ -202,19 +205,15 @@ fn unavailable(breakers: &[OpenBreaker]) -> Option<&'static str> {
     }
 }
 
-/// `bigin: refresh token rejected (invalid_code); run …` in its two parts. Where nothing is said of what to do, there is
-/// nothing to do.
-fn told(trouble: &str) -> Trouble {
-    let (part, words) = trouble.split_once(": ").unwrap_or(("", trouble));
-    let words = capital(words.trim_end_matches('.'));
-    let to_do = if words.contains("; ") {
-        "."
-    } else {
-        ". We retry automatically and the leads stay queued. If it lasts for hours, check the service's status page or contact its support."
-    };
-    Trouble {
-        part: capital(part),
-        words: format!("{words}{to_do}"),
+impl ProblemView {
+    fn new(problem: &Problem) -> Self {
+        let name = Remote::from_label(&problem.remote).map(Remote::name);
+        Self {
+            remote: capital(name.unwrap_or(&problem.remote)),
+            what: capital(&problem.what),
+            code: problem.code.clone(),
+            action: capital(&problem.action),
+        }
     }
 }
 
@@ -228,6 +227,8 @@ fn states(health: &Health) -> Vec<(Badge, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::breaker::{Breaker, Open};
+    use crate::domain::failure::ServiceErrorKind;
     use crate::http::health::Observed;
     use crate::store::{Ledger, Overview, WebhookLog};
 
@@ -265,7 +266,8 @@ mod tests {
             since: "2026-11-22T09:58:00Z".parse().unwrap(),
             until: "2026-11-22T10:01:00Z".parse().unwrap(),
             code: "HTTP 503".to_owned(),
-            message: "Bigin answered 503".to_owned(),
+            what: "Bigin returned an error".to_owned(),
+            action: "wait".to_owned(),
             check: "/api/services/bigin/check".to_owned(),
             is_throttled: false,
         }
@@ -282,21 +284,21 @@ mod tests {
             ("wait", "1 lead failed. 3 leads are in progress.".to_owned())
         );
         assert_eq!(
-            words(|health| health.breakers = vec![breaker(Remote::Token)]),
+            words(|health| health.breakers = vec![breaker(Remote::ZohoAccounts)]),
             (
                 "bad",
                 "Bigin is unavailable. 3 leads are queued; none is lost.".to_owned()
             )
         );
         let (_, paused) = words(|health| {
-            health.breakers = vec![breaker(Remote::Token)];
+            health.breakers = vec![breaker(Remote::ZohoAccounts)];
             health.paused_since = Some(health.at);
         });
         assert!(paused.starts_with("Sending is paused. "), "{paused}");
         assert_eq!(words(|health| health.balances = false).0, "bad");
         let (tone, refused) = words(|health| {
             health.failed_leads = 1;
-            health.webhooks.problem = Some("webhooks: …".to_owned());
+            health.webhooks.problem = Some(Problem::paused(health.at));
         });
         assert!(
             tone == "wait" && refused.starts_with("Webhooks are not getting through"),
@@ -305,18 +307,33 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_is_told_by_part_and_in_whole_sentences() {
-        assert_eq!(
-            told("bigin: refresh token rejected (invalid_code); make a new one"),
-            Trouble {
-                part: "Bigin".to_owned(),
-                words: "Refresh token rejected (invalid_code); make a new one.".to_owned()
-            }
+    fn a_problem_has_its_own_advice_or_that_of_its_kind() {
+        let mut breaker = Breaker::closed(Remote::ZohoAccounts);
+        breaker.open = Some(Open {
+            since: "2026-11-22T09:58:00Z".parse().unwrap(),
+            until: "2026-11-22T10:01:00Z".parse().unwrap(),
+            fresh_from: None,
+            kind: ServiceErrorKind::Unauthorized,
+            code: "invalid_code".to_owned(),
+            what: "the refresh token was rejected".to_owned(),
+            action: Some("create a new one".to_owned()),
+        });
+        let view = |breaker: &Breaker| ProblemView::new(&Problem::of(breaker).unwrap());
+        let known = view(&breaker);
+        assert_eq!(known.remote, "Zoho Accounts");
+        assert_eq!(known.what, "The refresh token was rejected");
+        assert_eq!(known.action, "Create a new one");
+        let open = breaker.open.as_mut().unwrap();
+        (open.kind, open.action) = (ServiceErrorKind::Unavailable, None);
+        assert!(
+            view(&breaker)
+                .action
+                .ends_with("check the status page of Zoho Accounts or contact its support")
         );
+        breaker.open.as_mut().unwrap().kind = ServiceErrorKind::CreditsUsedUp;
         assert_eq!(
-            told("sanity: Sanity answered 503 (HTTP 503)").words,
-            "Sanity answered 503 (HTTP 503). We retry automatically and the leads stay queued. If it lasts for hours, check the service's \
-             status page or contact its support."
+            view(&breaker).action,
+            "Check what else uses the API, or buy more credits"
         );
     }
 }

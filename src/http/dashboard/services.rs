@@ -28,10 +28,10 @@ pub(super) struct Service {
 /// Bigin, Zoho Accounts and Sanity.
 pub(super) fn services(health: &Health) -> [Service; 3] {
     let is_open = |remote: Remote| health.breakers.iter().any(|open| open.remote == remote.label());
-    let no_token = is_open(Remote::Token);
+    let no_token = is_open(Remote::ZohoAccounts);
     [
         (Remote::Bigin, "where leads go"),
-        (Remote::Token, "access tokens"),
+        (Remote::ZohoAccounts, "access tokens"),
         (Remote::Sanity, "where leads come from"),
     ]
     .map(|(remote, what)| {
@@ -40,7 +40,7 @@ pub(super) fn services(health: &Health) -> [Service; 3] {
         let is_known = health
             .services
             .iter()
-            .any(|known| known.remote == remote.service() && known.state != "not_called_yet");
+            .any(|known| known.remote == remote.label() && known.state != "not_called_yet");
         let (tone, icon, word) = match open {
             Some(_) => ("bad", "cross", "Unavailable"),
             None if remote == Remote::Bigin && no_token => ("wait", "pause", "Not called: no access token"),
@@ -55,12 +55,12 @@ pub(super) fn services(health: &Health) -> [Service; 3] {
             word,
             trouble: open.map(|open| {
                 (
-                    capital(&open.message),
+                    capital(&format!("{} ({})", open.what, open.code)),
                     Moment(open.since),
                     is_tried(open.until).then_some(Moment(open.until)),
                 )
             }),
-            check: open.filter(|_| health.paused_since.is_none()).map(|_| remote.service()),
+            check: open.filter(|_| health.paused_since.is_none()).map(|_| remote.label()),
             is_throttled: open.is_some_and(|open| open.is_throttled && open.until > health.at),
         }
     })
@@ -115,7 +115,8 @@ mod tests {
                 until: at(60),
                 kind: ServiceErrorKind::Unavailable,
                 code: "HTTP 503".to_owned(),
-                message: "Bigin answered 503".to_owned(),
+                what: "Bigin returned an error".to_owned(),
+                action: None,
             }),
             ..Breaker::closed(*remote)
         };
@@ -150,7 +151,7 @@ mod tests {
             ["Unavailable", "Reachable", "Reachable"]
         );
         assert_eq!(
-            words(&[Remote::Token], &[Remote::Token, Remote::Sanity]),
+            words(&[Remote::ZohoAccounts], &[Remote::ZohoAccounts, Remote::Sanity]),
             ["Not called: no access token", "Unavailable", "Reachable"],
             "without a token nobody knows how Bigin is"
         );
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_an_unavailable_service_can_be_checked() {
-        let services = services(&health(&[Remote::Token], &Remote::ALL, WebhookLog::default(), 0));
+        let services = services(&health(&[Remote::ZohoAccounts], &Remote::ALL, WebhookLog::default(), 0));
         assert_eq!(
             services.map(|service| service.check),
             [None, Some("zoho_accounts"), None]

@@ -103,7 +103,8 @@ CREATE TABLE breaker (
     fresh_from BIGINT,
     kind TEXT COLLATE "C",
     code TEXT COLLATE "C",
-    message TEXT COLLATE "C"
+    what TEXT COLLATE "C",
+    action TEXT COLLATE "C"
 );
 
 CREATE TABLE counter (

@@ -102,7 +102,8 @@ CREATE TABLE breaker (
     fresh_from INTEGER,
     kind TEXT,
     code TEXT,
-    message TEXT
+    what TEXT,
+    action TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE counter (

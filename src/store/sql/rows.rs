@@ -167,7 +167,8 @@ pub(super) fn breaker_of(row: &Row<'_>) -> Result<Breaker> {
             fresh_from: row.get::<Option<Timestamp>>("fresh_from")?,
             kind: kind_of(row)?,
             code: row.get("code")?,
-            message: row.get("message")?,
+            what: row.get("what")?,
+            action: row.get("action")?,
         }),
     };
     Ok(Breaker {
@@ -335,10 +336,10 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
 
 pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
     let sql = "-- save_breaker()
-        INSERT INTO breaker (remote, failures, epoch, since, until, code, message, fresh_from, kind)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        INSERT INTO breaker (remote, failures, epoch, since, until, code, what, fresh_from, kind, action)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
         ON CONFLICT (remote) DO UPDATE
-        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, message = ?7, fresh_from = ?8, kind = ?9";
+        SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, what = ?7, fresh_from = ?8, kind = ?9, action = ?10";
     let open = breaker.open.as_ref();
     db.execute(
         sql,
@@ -349,9 +350,10 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
             open.map(|open| open.since),
             open.map(|open| open.until),
             open.map(|open| open.code.as_str()),
-            open.map(|open| open.message.as_str()),
+            open.map(|open| open.what.as_str()),
             open.and_then(|open| open.fresh_from),
             open.map(|open| open.kind.label()),
+            open.and_then(|open| open.action.as_deref()),
         ],
     )?;
     Ok(())

@@ -166,9 +166,14 @@ fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
 
 #[test]
 fn a_name_becomes_what_it_is_kept_under() {
-    use bigin_sync::domain::alert::Trouble;
-    let kept = serde_json::to_value([Trouble::TokenRefused, Trouble::CreditsUsedUp, Trouble::Missed]).unwrap();
-    let names = ["TokenRefused", "CreditsUsedUp", "Missed"].map(snake);
+    use bigin_sync::domain::alert::AlertKind;
+    let kept = serde_json::to_value([
+        AlertKind::AccountsUnauthorized,
+        AlertKind::CreditsUsedUp,
+        AlertKind::WebhooksMissed,
+    ])
+    .unwrap();
+    let names = ["AccountsUnauthorized", "CreditsUsedUp", "WebhooksMissed"].map(snake);
     assert_eq!(kept, serde_json::json!(names));
 }
 

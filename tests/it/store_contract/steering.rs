@@ -290,7 +290,8 @@ async fn a_check_lets_one_probe_pass_at_once_and_leaves_the_breaker_open() {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::RateLimited,
         code: "TOO_MANY_REQUESTS".into(),
-        message: "too many".into(),
+        what: "too many".into(),
+        action: None,
         retry_after: Some(secs(86_400)),
     };
     bench.store.open_breaker(day, Cause::Service, 0, 0.0).await.unwrap();
@@ -314,7 +315,8 @@ async fn a_check_wakes_who_sleeps_until_the_end_of_the_pause() {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
-        message: "away".into(),
+        what: "away".into(),
+        action: None,
         retry_after: None,
     };
     bench
@@ -343,7 +345,8 @@ async fn a_check_makes_the_first_that_waits_due_and_brings_no_tag_forward() {
         remote,
         kind: ServiceErrorKind::Unavailable,
         code: "HTTP 503".into(),
-        message: "away".into(),
+        what: "away".into(),
+        action: None,
         retry_after: None,
     };
     bench

@@ -167,7 +167,8 @@ fn pauses() -> impl Strategy<Value = ServiceError> {
         remote,
         kind,
         code: "HTTP 503".into(),
-        message: "no answer".into(),
+        what: "no answer".into(),
+        action: None,
         retry_after,
     })
 }
