@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::item;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::reject_reason::RejectReason;
 use crate::http_client::{self, Answer, word};
 
 /// What a complete answer says.
@@ -56,10 +57,9 @@ fn judge_without_json(answer: &Answer) -> Verdict<'static> {
     match answer.status {
         StatusCode::NO_CONTENT => Verdict::Nothing,
         StatusCode::TOO_MANY_REQUESTS => Verdict::Failed(rate_limited(answer, http(answer.status))),
-        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Verdict::Failed(CallError::Rejected {
-            code: http(answer.status),
-            message: "Bigin rejected the call for its size".to_owned(),
-        }),
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => {
+            Verdict::Failed(rejected("Bigin rejected the call for its size", http(answer.status)))
+        }
         _ => Verdict::Failed(ambiguous(answer, http(answer.status))),
     }
 }
@@ -150,13 +150,10 @@ fn failure(answer: &Answer, verdict: Verdict<'_>) -> CallError {
     match verdict {
         Verdict::Failed(error) => error,
         Verdict::TokenRefused => token_refused(),
-        Verdict::Refused(body) => {
-            let (code, message) = item::refusal(body).unwrap_or_else(|| {
-                let code = http(answer.status);
-                (code, "Bigin rejected the call".to_owned())
-            });
-            CallError::Rejected { code, message }
-        }
+        Verdict::Refused(body) => item::refusal(body).map_or_else(
+            || rejected("Bigin rejected the call", http(answer.status)),
+            |(code, reason)| CallError::Rejected { code, reason },
+        ),
         Verdict::Items(_) | Verdict::Body(_) | Verdict::Nothing => ambiguous(answer, http(answer.status)),
     }
 }
@@ -242,6 +239,17 @@ fn ambiguous(answer: &Answer, code: String) -> CallError {
         code,
         message,
         retry_after: answer.retry_after,
+    }
+}
+
+/// Rejected for what was in the call, of which the answer does not say more.
+pub(super) fn rejected(what: &str, code: String) -> CallError {
+    CallError::Rejected {
+        reason: RejectReason::CallFailed {
+            what: what.to_owned(),
+            service_code: code.clone(),
+        },
+        code,
     }
 }
 

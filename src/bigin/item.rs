@@ -9,6 +9,7 @@ use super::Results;
 use super::answer::clean_code;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
+use crate::domain::reject_reason::RejectReason;
 use crate::http_client::word;
 
 /// Judges one item of `data[]`; `status` is that of the whole answer. On success returns its `details`.
@@ -127,41 +128,40 @@ pub(super) fn is_gone(item: &Value) -> bool {
     }
 }
 
-/// The code and a sentence for editors; `None` where the item has no code.
-pub(super) fn refusal(item: &Value) -> Option<(String, String)> {
+/// Bigin's code and the reason; `None` where the item has no code.
+pub(super) fn refusal(item: &Value) -> Option<(String, RejectReason)> {
     let said = text(item, "code")?;
     let details = &item["details"];
-    let field = text(details, "api_name").and_then(field_name);
+    let field = text(details, "api_name").and_then(field_name).map(str::to_owned);
     let code = clean_code(said).unwrap_or("UNKNOWN_CODE").to_owned();
     let reason = match (said, field) {
-        ("INVALID_DATA", Some(field)) => format!("Bigin refused {field}: {}", what_is_invalid(details)),
-        ("MANDATORY_NOT_FOUND", Some(field)) => format!("Bigin refused {field}: it is required, and empty"),
-        ("DUPLICATE_DATA", field) => {
-            let what = field.unwrap_or("the contact");
-            match other_contact(details) {
-                Some(id) => format!("Bigin refused {what}: contact {id} already has this value"),
-                None => format!("Bigin refused {what}: another contact already has this value"),
-            }
-        }
-        ("NOT_APPROVED", _) => "Bigin refused the contact: it waits for an approval".to_owned(),
-        (_, Some(field)) => format!("Bigin refused {field} ({code})"),
-        (_, None) => format!("Bigin refused the contact ({code})"),
+        ("INVALID_DATA", Some(field)) => invalid(field, details),
+        ("MANDATORY_NOT_FOUND", Some(field)) => RejectReason::ValueRequired { field },
+        ("DUPLICATE_DATA", field) => RejectReason::DuplicateValue {
+            field,
+            contact: other_contact(details),
+        },
+        ("NOT_APPROVED", _) => RejectReason::ApprovalPending,
+        (_, field) => RejectReason::RecordRejected {
+            field,
+            service_code: code.clone(),
+        },
     };
     Some((code, reason))
 }
 
-fn what_is_invalid(details: &Value) -> String {
-    let longest = ["maximum_length", "max_length"]
+fn invalid(field: String, details: &Value) -> RejectReason {
+    let max = ["maximum_length", "max_length"]
         .iter()
         .find_map(|key| number(&details[*key]));
-    if let Some(longest) = longest {
-        return format!("longer than {longest} characters");
-    }
-    match text(details, "expected_data_type").and_then(field_name) {
-        Some("email") => "not an email address".to_owned(),
-        Some("phone") => "not a phone number".to_owned(),
-        Some(kind) => format!("expected {kind}"),
-        None => "not a value it accepts".to_owned(),
+    match max {
+        Some(max) => RejectReason::ValueTooLong { field, max },
+        None => RejectReason::InvalidValue {
+            field,
+            expected: text(details, "expected_data_type")
+                .and_then(field_name)
+                .map(str::to_owned),
+        },
     }
 }
 

@@ -362,10 +362,8 @@ fn within_batch(records: usize) -> Result<(), CallError> {
     if records <= BATCH {
         return Ok(());
     }
-    Err(CallError::Rejected {
-        code: "TOO_MANY_RECORDS".to_owned(),
-        message: format!("{records} records in one call, where Bigin takes {BATCH}"),
-    })
+    let what = format!("{records} records in one call, and Bigin accepts {BATCH}");
+    Err(answer::rejected(&what, "TOO_MANY_RECORDS".to_owned()))
 }
 
 /// Reads the contact of an accepted record. `action` stands beside `details`, not in it (recorded live traffic 2026-10-09).

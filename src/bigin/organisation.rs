@@ -71,10 +71,7 @@ impl Bigin {
                 self.http.post(url).query(&[("module", "Contacts")]).json(&body)
             })
             .await?;
-        let refused = |code: &str| CallError::Rejected {
-            code: code.to_owned(),
-            message: format!("Bigin refuses the tag ({code})"),
-        };
+        let refused = |code: &str| answer::rejected("Bigin rejected the tag", code.to_owned());
         // The tag's own result stands in `tags`, with 201 or 400.
         let own = answer
             .json

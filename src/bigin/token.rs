@@ -101,7 +101,7 @@ struct Inner {
     vault: Arc<dyn TokenVault>,
     seal: Seal,
     cache: Cache<(), Arc<Token>>,
-    /// The token that Bigin refused last: not taken from the vault again, even if the vault could not forget it.
+    /// The token that Bigin rejected last: not taken from the vault again, even if the vault could not forget it.
     refused: Mutex<Option<SecretString>>,
     /// Grants of this process, for when the vault cannot tell.
     grants: Mutex<Vec<Timestamp>>,
@@ -149,7 +149,7 @@ impl Tokens {
         }
     }
 
-    /// Drops a token that Bigin refused, unless another has taken its place.
+    /// Drops a token that Bigin rejected, unless another has taken its place.
     pub(super) async fn discard(&self, token: &Token) {
         *lock(&self.0.refused) = Some(token.access_token.clone());
         if self.0.remove(&token.access_token).await

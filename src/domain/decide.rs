@@ -203,7 +203,7 @@ fn carries_result(lead: &Lead, state: &State) -> bool {
                 && lead.last_synced_at == Some(*synced_at)
         }
         State::Rejected { reason, .. } => {
-            lead.crm_status.as_deref() == Some(FAILED) && lead.crm_error.as_deref() == Some(reason)
+            lead.crm_status.as_deref() == Some(FAILED) && lead.crm_error.as_deref() == Some(&reason.to_string())
         }
         _ => false,
     }

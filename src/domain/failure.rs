@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::reject_reason::RejectReason;
+
 /// The code of a call whose deadline ran out.
 pub const TIMEOUT: &str = "timeout";
 
@@ -23,12 +25,12 @@ pub enum CallError {
         retry_after: Option<Duration>,
     },
     /// The request was refused as a whole, for what was in it, and nothing was done.
-    #[error("{code}: {message}")]
+    #[error("{reason}")]
     Rejected {
         /// The service's own code, like `INVALID_DATA`.
         code: String,
-        /// A sentence for people, with nothing of a lead in it.
-        message: String,
+        /// What a lead would be rejected for that was alone in the call.
+        reason: RejectReason,
     },
 }
 
@@ -42,7 +44,7 @@ impl CallError {
                 message,
                 retry_after,
             } => (code, message, retry_after),
-            Self::Rejected { code, message } => (code, message, None),
+            Self::Rejected { code, reason } => (code, reason.to_string(), None),
         };
         ServiceError {
             remote,
@@ -189,8 +191,8 @@ pub enum ItemError {
     Rejected {
         /// The service's own code, like `INVALID_DATA`.
         code: String,
-        /// For editors: `Bigin refused Email: not an email address`.
-        reason: String,
+        /// For editors: `Bigin rejected Email: not an email address`.
+        reason: RejectReason,
     },
     /// The contact with this id no longer exists (deleted, or merged into another).
     ContactGone,

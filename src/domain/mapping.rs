@@ -14,6 +14,7 @@ use super::conversation::{self, length};
 use super::lead::Document;
 use super::phone;
 use super::record::{OrgFields, Record};
+use super::reject_reason::RejectReason;
 use org_fields::{DESCRIPTION, Description, LAST_NAME};
 use templates::{Templates, Variables};
 
@@ -49,11 +50,6 @@ impl MappingFault {
         }
     }
 }
-
-/// Why a lead makes no contact: a sentence for editors, with no value of the lead in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Rejection(String);
 
 impl Mapping {
     /// Takes the templates by the API name of their Bigin field, or says everything that is wrong with them.
@@ -117,7 +113,7 @@ impl Mapping {
     ///
     /// What the organisation's Contacts lack, or do not let us write, goes to the end of Description, a line each.
     /// Without `fields` everything is sent as it is. The same lead and fields make the same record.
-    pub fn render(&self, lead: Document, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+    pub fn render(&self, lead: Document, fields: Option<&OrgFields>) -> Result<Record, RejectReason> {
         let variables = Variables::of(lead);
         let everything = variables.with_limit(conversation::LIMIT);
         let mut record = Record::default();
@@ -136,9 +132,7 @@ impl Mapping {
             }
         }
         if record.text(LAST_NAME).is_none() {
-            return Err(Rejection(
-                "The lead has no name: fill in the first or last name".to_owned(),
-            ));
+            return Err(RejectReason::NameMissing);
         }
         if org_fields::takes(fields, DESCRIPTION) {
             let description = Description::new(fields, &extras)?;
@@ -150,7 +144,7 @@ impl Mapping {
 
     /// The text of Description without the extras. Where it is longer than `room`, the conversation in it gives way:
     /// it is rendered again, with what the text around it leaves as its limit.
-    fn description(&self, variables: &Variables, everything: &Value, room: usize) -> Result<String, Rejection> {
+    fn description(&self, variables: &Variables, everything: &Value, room: usize) -> Result<String, RejectReason> {
         if !self.fields().any(|field| field == DESCRIPTION) {
             return Ok(String::new());
         }
@@ -165,9 +159,12 @@ impl Mapping {
         }
     }
 
-    fn text(&self, field: &str, variables: &Value) -> Result<String, Rejection> {
+    fn text(&self, field: &str, variables: &Value) -> Result<String, RejectReason> {
         let rendered = self.templates.render(field, variables);
-        rendered.map_err(|reason| Rejection(format!("The mapping of {field} failed on this lead: {reason}")))
+        rendered.map_err(|error| RejectReason::TemplateFailed {
+            field: field.to_owned(),
+            error: error.to_string(),
+        })
     }
 }
 

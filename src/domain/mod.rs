@@ -13,10 +13,10 @@ pub mod mapping;
 pub mod phone;
 pub mod problem;
 pub mod record;
+pub mod reject_reason;
 pub mod retry;
 pub mod state;
 pub mod sync;
-pub mod unfit;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::lead::{ContactId, Revision};
 use super::record::Action;
+use super::reject_reason::RejectReason;
 
 /// Where a sync stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub enum State {
     /// The lead cannot be sent as it is; `FAILED` is to be written to it.
     Rejected {
         /// For the editor; names fields, never values.
-        reason: String,
+        reason: RejectReason,
         /// The contact, where one is known.
         contact: Option<ContactId>,
         /// What the last read saw.
@@ -56,7 +57,7 @@ pub enum State {
     /// The lead could not be sent and says why.
     Failed {
         /// What `crmError` says.
-        reason: String,
+        reason: RejectReason,
         /// The contact, where one is known.
         contact: Option<ContactId>,
     },
@@ -155,7 +156,7 @@ pub enum Event {
     /// The lead is refused.
     Rejected {
         /// For the editor.
-        reason: String,
+        reason: RejectReason,
         /// What the read before it saw.
         seen: Seen,
     },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{FAILED, SENT};
 use super::lead::{Lead, LeadId, Revision};
+use super::reject_reason::RejectReason;
 use super::retry::{RetryPolicy, later};
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
 
@@ -73,7 +74,7 @@ pub struct Attempts {
     /// How long the sync has waited because of them.
     pub backoff_total: Duration,
     /// What the last one was, for people.
-    pub last_error: Option<String>,
+    pub last_error: Option<RejectReason>,
     /// How many records the stage's service had ever accepted at the last failure that may have been the service's own.
     pub accepted_before: Option<i64>,
 }
@@ -111,7 +112,7 @@ pub struct SyncJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// What happened, for people: becomes the reason of `FAILED` if it goes on for too long.
-    pub error: String,
+    pub error: RejectReason,
     /// The least wait the service asked for.
     pub retry_after: Option<Duration>,
     /// Random, in `0.0..1.0`, for the jitter.

@@ -9,6 +9,7 @@ use super::health::OpenBreaker;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
 use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::reject_reason::{ReasonKey, RejectReason};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::{Source, SyncId};
 use crate::store::{Accepted, Filter, SyncEvent, SyncView};
@@ -35,8 +36,16 @@ pub(super) struct SyncJson {
     /// Whether this sync made the contact (insert) or found it (update).
     #[schema(value_type = Option<String>)]
     pub(super) action: Option<&'static str>,
-    /// Why it was refused or cancelled. Names fields, never values.
+    /// Why it was rejected or cancelled. Names fields, never values.
     pub(super) reason: Option<String>,
+    /// The stable code of the reason; see docs/ERRORS.md.
+    #[schema(value_type = Option<String>)]
+    pub(super) reason_code: Option<&'static str>,
+    /// The field that the reason is about.
+    pub(super) reason_field: Option<String>,
+    /// What to do about it.
+    #[serde(skip)]
+    pub(super) advice: Option<&'static str>,
     /// Who cancelled it, where it was: lead, whose own crmStatus no longer asks; or person.
     #[schema(value_type = Option<String>)]
     pub(super) cancelled_by: Option<&'static str>,
@@ -92,16 +101,23 @@ impl SyncJson {
             | SyncState::Sent { delivered, synced_at } => (Some(delivered.action.label()), Some(*synced_at)),
             _ => (None, None),
         };
+        let rejected = match state {
+            SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason),
+            _ => None,
+        };
         Self {
             id: sync.id,
             state: state.label(),
+            reason_code: rejected.map(RejectReason::code),
+            reason_field: rejected.and_then(RejectReason::field).map(str::to_owned),
+            advice: rejected.map(RejectReason::advice),
             contact_id: contact.map(|contact| contact.to_string()),
             next_sync: next,
             dismissed_at,
             unavailable: Vec::new(),
             action,
             reason: match state {
-                SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason.clone()),
+                SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason.to_string()),
                 SyncState::Cancelled { by } => Some(format!("cancelled by {}", by.label())),
                 _ => None,
             },
@@ -118,7 +134,7 @@ impl SyncJson {
             is_manual: sync.requests.is_manual || sync.requests.is_retry,
             edits: sync.edits,
             attempts: sync.attempts.count,
-            last_error: sync.attempts.last_error,
+            last_error: sync.attempts.last_error.map(|error| error.to_string()),
             next_attempt_at: sync.finished_at.is_none().then_some(sync.next_attempt_at),
             created_at: sync.created_at,
             finished_at: sync.finished_at,
@@ -146,7 +162,7 @@ pub(super) struct ListQuery {
     /// Only those with this in the id of the lead or of the contact, in whatever case.
     #[param(pattern = r"^[^\x00]*$")]
     pub(super) part: Option<String>,
-    /// Only those that were refused for this very reason.
+    /// Only those that were rejected with this code, or with this code and field: invalid_value, invalid_value:Email.
     #[param(pattern = r"^[^\x00]*$")]
     pub(super) reason: Option<String>,
     /// Only those before this one: `next` of the page before.
@@ -198,7 +214,7 @@ impl ListQuery {
             lead,
             contact,
             part: self.part.filter(|part| !part.is_empty()),
-            reason: self.reason,
+            reason: self.reason.as_deref().map(ReasonKey::parse),
             before: self.before.map(SyncId),
         })
     }

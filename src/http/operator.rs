@@ -11,6 +11,7 @@ use super::api::{SyncJson, find, missing};
 use super::health::{OpenBreaker, open_breakers};
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
+use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::{CancelledBy, State as SyncState};
 use crate::domain::sync::SyncId;
 use crate::store::{Accepted, CancelResult, DismissResult, FailureGroup};
@@ -169,7 +170,8 @@ pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpRespon
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryBody {
-    /// Only those that failed for this very reason; all of them where nothing is said.
+    /// Only those that failed with this code, or with this code and field: `invalid_value`, `invalid_value:Email`. All of
+    /// them without it.
     #[schema(pattern = r"^[^\x00]*$")]
     pub(super) reason: Option<String>,
 }
@@ -194,7 +196,7 @@ pub(super) struct Retried {
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
-    match try_failed_again(&state, body.into_inner().reason).await {
+    match try_failed_again(&state, body.into_inner().reason.as_deref()).await {
         Err(response) => response,
         Ok(retried) => HttpResponse::Accepted().json(Retried {
             retried,
@@ -204,10 +206,11 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 }
 
 /// Tries failed leads again, and says how many.
-pub(super) async fn try_failed_again(state: &State, reason: Option<String>) -> Result<usize, HttpResponse> {
-    if reason.as_deref().is_some_and(|reason| reason.contains('\0')) {
+pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
+    if reason.is_some_and(|reason| reason.contains('\0')) {
         return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
     }
+    let reason = reason.map(ReasonKey::parse);
     let (mut retried, mut before) = (0, None);
     loop {
         let page = state.store.retry_failed(reason.clone(), before, RETRIED_AT_ONCE).await;

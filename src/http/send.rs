@@ -51,7 +51,7 @@ pub(super) struct StillSending {
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "There is no published lead with this id", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "The sync was cancelled", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 422, description = "Bigin refused the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 422, description = "Bigin rejected the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
@@ -120,7 +120,7 @@ fn ended(state: &SyncState) -> HttpResponse {
                 past_tense(delivered.action.label())
             ),
         }),
-        SyncState::Failed { reason, .. } => problem::answer(422, reason),
+        SyncState::Failed { reason, .. } => problem::answer(422, &reason.to_string()),
         SyncState::LeadDeleted => problem::answer(404, "There is no published lead with this id."),
         SyncState::Cancelled { by } => problem::answer(409, &format!("The sync was cancelled by {}.", by.label())),
         _ => problem::answer(500, "The sync has not ended."),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{CommitError, unreadable};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::reject_reason::RejectReason;
 use crate::http_client::{self, Answer, RawAnswer, json, word};
 
 /// The JSON of a successful answer.
@@ -178,7 +179,10 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
         // Boom, the third shape, names no type for these; the status is the code then.
         _ if is_refusal(status) && answer.json.is_some() || status == StatusCode::PAYLOAD_TOO_LARGE => {
             CallError::Rejected {
-                message: "Sanity rejected the request".to_owned(),
+                reason: RejectReason::CallFailed {
+                    what: "Sanity rejected the request".to_owned(),
+                    service_code: code.clone(),
+                },
                 code,
             }
         }

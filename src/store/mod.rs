@@ -12,6 +12,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::reject_reason::ReasonKey;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::Event;
 use crate::domain::sync::{Failure, LeadLink, Source, SyncId, SyncJob};
@@ -375,7 +376,7 @@ pub trait Store: Send + Sync {
     /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
     async fn retry_failed(
         &self,
-        reason: Option<String>,
+        reason: Option<ReasonKey>,
         before: Option<SyncId>,
         limit: usize,
     ) -> Result<(usize, Option<SyncId>), StoreError>;

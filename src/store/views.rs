@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::domain::breaker::Breaker;
 use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::reject_reason::ReasonKey;
 use crate::domain::sync::{SyncId, SyncJob};
 
 /// A sync with when it last changed, for the API.
@@ -58,15 +59,31 @@ pub struct EventRow {
     pub at: Timestamp,
 }
 
-/// Leads whose last sync failed for the same reason.
+/// Leads whose last sync failed with the same code, for the same field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FailureGroup {
-    /// The sentence that the leads carry.
+    /// See [`RejectReason::code`](crate::domain::reject_reason::RejectReason::code).
+    pub code: String,
+    /// The field that it is about, where it is about one.
+    pub field: Option<String>,
+    /// The sentence that one of the leads carries.
     pub reason: String,
+    /// What to do about it.
+    pub advice: String,
     /// How many leads.
     pub leads: u64,
     /// When the last of them failed.
     pub latest: Timestamp,
+}
+
+impl FailureGroup {
+    /// What its leads are filtered and retried by.
+    pub fn key(&self) -> ReasonKey {
+        ReasonKey {
+            code: self.code.clone(),
+            field: self.field.clone(),
+        }
+    }
 }
 
 /// How many syncs ended in one step of time.
@@ -127,8 +144,8 @@ pub struct Filter {
     pub contact: Option<ContactId>,
     /// Only those with this in the id of the lead or of the contact, in whatever case.
     pub part: Option<String>,
-    /// Only those that were refused for this reason.
-    pub reason: Option<String>,
+    /// Only those that were rejected for this reason.
+    pub reason: Option<ReasonKey>,
     /// Only those before this one; the cursor of the page before.
     pub before: Option<SyncId>,
 }

@@ -12,6 +12,7 @@ use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{CallError, Remote, ServiceError, TIMEOUT, sentence};
 use crate::domain::lead::ContactId;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
 use crate::random;
@@ -112,14 +113,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The sync failed, which counts.
-    pub(super) fn failed(&mut self, claimed: Claimed, code: &str, error: String, retry_after: Option<Duration>) {
+    pub(super) fn failed(&mut self, claimed: Claimed, code: &str, error: RejectReason) {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
             "sync {} of lead {} failed and is tried again: {error}", sync.id, sync.lead
         );
-        let failure = failure(error, retry_after);
-        self.add(claimed, code, Effect::Failed(failure));
+        self.add(claimed, code, Effect::Failed(failure(error, None)));
     }
 
     fn add(&mut self, claimed: Claimed, code: &str, effect: Effect) {
@@ -133,8 +133,8 @@ impl<'a> Batch<'a> {
         tracing::info!(
             sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, Event::ContactGone.label()
         );
-        let error = "Bigin accepted the lead, and then said that its contact does not exist".to_owned();
-        self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure(error, None)));
+        let failure = failure(RejectReason::ContactContradicted, None);
+        self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure));
     }
 
     /// Whether a sync whose call failed alone is to blame: others were accepted in this step, or have been since it last
@@ -148,6 +148,7 @@ impl<'a> Batch<'a> {
     pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt, insert: bool) {
         let Doubt {
             service_error,
+            reason,
             is_ambiguous,
         } = doubt;
         let is_to_blame = self.is_to_blame(&claimed);
@@ -158,15 +159,12 @@ impl<'a> Batch<'a> {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
-            "sync {} of lead {} failed alone and is retried: {}", sync.id, sync.lead, sentence(&service_error.code, &service_error.what)
+            "sync {} of lead {} failed alone and is retried: {reason}", sync.id, sync.lead
         );
         let failure = Failure {
             ambiguous_insert: insert && is_ambiguous,
             isolates: is_ambiguous,
-            ..failure(
-                sentence(&service_error.code, &service_error.what),
-                service_error.retry_after,
-            )
+            ..failure(reason, service_error.retry_after)
         };
         let effect = match is_to_blame {
             true => Effect::Failed(failure),
@@ -354,7 +352,7 @@ fn cause_of(carried: &[&Claimed]) -> Cause {
     if only_suspects { Cause::Suspects } else { Cause::Service }
 }
 
-fn failure(error: String, retry_after: Option<Duration>) -> Failure {
+fn failure(error: RejectReason, retry_after: Option<Duration>) -> Failure {
     Failure {
         error,
         retry_after,

@@ -21,6 +21,7 @@ use crate::bigin::Results;
 use crate::clock::until;
 use crate::domain::breaker::Cause;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError};
+use crate::domain::reject_reason::RejectReason;
 use crate::store::Claimed;
 
 /// Where this many calls in a row are refused and none has succeeded, the whole group and both of its halves have been: one
@@ -53,6 +54,8 @@ pub(super) enum Sent<R> {
 pub(super) struct Doubt {
     /// The failure, as if it were the whole service's.
     pub(super) service_error: ServiceError,
+    /// What the lead is rejected for if it is to blame.
+    pub(super) reason: RejectReason,
     /// Its end is not known; else it was refused, and nothing was done.
     pub(super) is_ambiguous: bool,
 }
@@ -173,15 +176,23 @@ impl Doubt {
     /// The service refused the record for a reason of its own; nothing was done.
     pub(super) fn refused(service_error: ServiceError) -> Self {
         Self {
+            reason: RejectReason::call_failed(&service_error),
             service_error,
             is_ambiguous: false,
         }
     }
 
     pub(super) fn of(error: CallError, remote: Remote) -> Self {
+        let is_ambiguous = matches!(error, CallError::Ambiguous { .. });
+        let rejected = match &error {
+            CallError::Rejected { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        let service_error = error.into_service_error(remote);
         Self {
-            is_ambiguous: matches!(error, CallError::Ambiguous { .. }),
-            service_error: error.into_service_error(remote),
+            reason: rejected.unwrap_or_else(|| RejectReason::call_failed(&service_error)),
+            service_error,
+            is_ambiguous,
         }
     }
 }

@@ -8,9 +8,10 @@ use super::org_fields::is_permission;
 use super::upsert::Ready;
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
-use crate::domain::failure::{CallError, Remote, sentence};
+use crate::domain::failure::{CallError, Remote};
 use crate::domain::phone;
 use crate::domain::record::Record;
+use crate::domain::reject_reason::RejectReason;
 use crate::store::{Claimed, StoreError};
 
 /// By how much Bigin's clock may be behind ours.
@@ -165,11 +166,10 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
     match error {
         CallError::Service(service_error) if is_permission(&service_error.code) => {
             for claimed in waiting {
-                let problem = format!(
-                    "The lead has no email address, and Bigin does not let us look it up: give the token the scope ZohoBigin.coql.READ, or set BIGIN_LEAD_ID_FIELD ({})",
-                    service_error.code
-                );
-                batch.failed(claimed, &service_error.code, problem, None);
+                let error = RejectReason::SearchForbidden {
+                    service_code: service_error.code.clone(),
+                };
+                batch.failed(claimed, &service_error.code, error);
             }
         }
         // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
@@ -177,9 +177,9 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
             batch.carried_in_vain(waiting, Remote::Bigin, error);
         }
         // A number of one of them may have spoilt the query.
-        CallError::Rejected { code, message } => {
+        CallError::Rejected { code, reason } => {
             for claimed in waiting {
-                batch.failed(claimed, &code, sentence(&code, &message), None);
+                batch.failed(claimed, &code, reason.clone());
             }
         }
         error @ CallError::Service(_) => {

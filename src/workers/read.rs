@@ -12,11 +12,10 @@ use super::batch::Batch;
 use crate::clock::until;
 use crate::domain::failure::Remote;
 use crate::domain::lead::{Document, LeadId, LeadRead};
-use crate::domain::mapping::Rejection;
 use crate::domain::record::{OrgFields, Record};
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, Seen};
 use crate::domain::sync::SyncId;
-use crate::domain::unfit::Unfit;
 use crate::sanity::{RawDocument, Read, ReadError};
 use crate::store::Claimed;
 
@@ -80,9 +79,8 @@ impl Context {
         lead: &LeadId,
         document: Document,
         fields: Option<&OrgFields>,
-    ) -> Result<Record, Unrendered> {
-        let rendered = caught(|| self.mapping.render(document, fields)).map_err(Unrendered::Unfit)?;
-        let mut record = rendered.map_err(Unrendered::Rejected)?;
+    ) -> Result<Record, RejectReason> {
+        let mut record = caught(|| self.mapping.render(document, fields))??;
         let own = self.lead_id_field.as_ref();
         if let Some(field) = own.filter(|own| fields.is_none_or(|fields| fields.writable(own).is_some())) {
             record.set(field, lead.as_str().into());
@@ -92,16 +90,8 @@ impl Context {
 }
 
 /// A panic of one lead's rendering is that lead's, and not that of the others in its batch.
-fn caught<R>(render: impl FnOnce() -> R) -> Result<R, Unfit> {
-    catch_unwind(AssertUnwindSafe(render)).map_err(|_| Unfit::Unrenderable)
-}
-
-/// Why a lead makes no record.
-pub(super) enum Unrendered {
-    /// The mapping says why.
-    Rejected(Rejection),
-    /// It is no fault of a field.
-    Unfit(Unfit),
+fn caught<R>(render: impl FnOnce() -> R) -> Result<R, RejectReason> {
+    catch_unwind(AssertUnwindSafe(render)).map_err(|_| RejectReason::LeadNotRendered)
 }
 
 /// Reads the leads of the syncs, in as many parts as there is time for: `visit` judges each with its document. What it
@@ -178,29 +168,29 @@ fn is_late(context: &Context, batch: &Batch<'_>) -> bool {
 pub(super) fn made<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Read<T>) -> Option<(Claimed, T)> {
     match read {
         Read::Made(made) => return Some((claimed, made)),
-        Read::TooLarge => reject(batch, claimed, Unfit::TooLarge),
-        Read::Denied => reject(batch, claimed, Unfit::Unreadable),
+        Read::TooLarge => reject(batch, claimed, RejectReason::LeadTooLarge),
+        Read::Denied => reject(batch, claimed, RejectReason::LeadUnreadable),
         Read::Missing => missing(batch, claimed),
     }
     None
 }
 
 /// The lead is rejected without having been read.
-pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, unfit: Unfit) {
+pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, reason: RejectReason) {
+    let code = reason.code();
     let event = Event::Rejected {
-        reason: unfit.reason().to_owned(),
+        reason,
         seen: Seen {
             requests: claimed.sync.requests.count,
             revision: None,
         },
     };
-    batch.happened_with(claimed, event, Some(unfit.code()));
+    batch.happened_with(claimed, event, Some(code));
 }
 
 /// An answer that does not say why it lacks the lead is no sign of a deletion.
 pub(super) fn missing(batch: &mut Batch<'_>, claimed: Claimed) {
-    let problem = "Sanity's answer does not have the lead, and does not say that it does not exist".to_owned();
-    batch.failed(claimed, "lead_missing", problem, None);
+    batch.failed(claimed, "lead_missing", RejectReason::LeadMissing);
 }
 
 #[cfg(test)]
@@ -210,7 +200,7 @@ mod tests {
     #[test]
     fn a_panic_is_caught_and_named() {
         let none: [u8; 0] = [];
-        assert_eq!(caught(|| *none.first().unwrap()), Err(Unfit::Unrenderable));
+        assert_eq!(caught(|| *none.first().unwrap()), Err(RejectReason::LeadNotRendered));
         assert_eq!(caught(|| 7), Ok(7));
     }
 

@@ -13,6 +13,7 @@ use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, seen_ag
 use crate::domain::failure::{CallError, ItemError, Remote};
 use crate::domain::lead::{ContactId, LeadId, LeadRead};
 use crate::domain::record::OrgFields;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, Seen};
 use crate::sanity::{RawDocument, ReadError};
 use crate::store::{Claimed, Stage, StepReport, StoreError};
@@ -219,8 +220,10 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::Judged(Err(ItemError::Retry { code })) => {
-            let problem = format!("Bigin could not add the tag ({code})");
-            batch.failed(claimed, &code, problem, None);
+            let error = RejectReason::TagNotAdded {
+                service_code: code.clone(),
+            };
+            batch.failed(claimed, &code, error);
         }
         // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
         Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, false),

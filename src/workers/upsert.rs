@@ -8,18 +8,18 @@ use jiff::Timestamp;
 use super::batch::Batch;
 use super::bisect::{Doubt, Sent, Travels, send};
 use super::match_contact::{is_bare, is_unknown, match_contact, name};
-use super::read::{Unrendered, made, missing, read, reject};
+use super::read::{made, missing, read, reject};
 use super::tag::with_fields;
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
-use crate::domain::failure::{CallError, ItemError, sentence};
+use crate::domain::failure::{CallError, ItemError};
 use crate::domain::lead::{ContactId, LeadRead};
 use crate::domain::mapping::identity;
 use crate::domain::record::{OrgFields, Record};
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, Seen};
-use crate::domain::unfit::Unfit;
 use crate::sanity::{RawDocument, Read};
 use crate::store::{Claimed, Stage, StoreError};
 
@@ -118,7 +118,7 @@ struct Judged {
 /// What happens to a lead that is not sent.
 enum Unsent {
     Happens(Event),
-    Unfit(Unfit),
+    Unfit(RejectReason),
     /// Its document cannot be parsed.
     Missing,
 }
@@ -147,15 +147,15 @@ fn judge(
     let seen = claimed.sync.seen(lead, &claimed.link);
     let raw = document.ok_or(Unsent::Missing)?;
     let document = raw.parse().ok_or_else(|| match raw.is_too_large() {
-        true => Unsent::Unfit(Unfit::TooLarge),
+        true => Unsent::Unfit(RejectReason::LeadTooLarge),
         false => Unsent::Missing,
     })?;
     let record = context
         .render(&lead.id, document, fields)
-        .map_err(|unrendered| match unrendered {
-            Unrendered::Unfit(unfit) => Unsent::Unfit(unfit),
-            Unrendered::Rejected(rejection) => Unsent::Happens(Event::Rejected {
-                reason: rejection.to_string(),
+        .map_err(|reason| match reason {
+            RejectReason::LeadNotRendered => Unsent::Unfit(reason),
+            reason => Unsent::Happens(Event::Rejected {
+                reason,
                 seen: seen.clone(),
             }),
         })?;
@@ -332,11 +332,13 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::Judged(Err(ItemError::Retry { code })) => {
-            let problem = format!("Bigin could not take the lead ({code})");
-            batch.failed(claimed, &code, problem, None);
+            let error = RejectReason::NotAccepted {
+                service_code: code.clone(),
+            };
+            batch.failed(claimed, &code, error);
         }
         Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
-            let reason = sentence(&doubt.service_error.code, &doubt.service_error.what);
+            let reason = doubt.reason;
             batch.happened(claimed, Event::Rejected { reason, seen });
         }
         Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),

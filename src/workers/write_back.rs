@@ -9,10 +9,10 @@ use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::Cause;
 use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
-use crate::domain::failure::{CallError, Remote, ServiceError, sentence};
+use crate::domain::failure::{CallError, Remote, ServiceError};
 use crate::domain::lead::LeadRead;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, State};
-use crate::domain::unfit::Unfit;
 use crate::sanity::{CommitError, Read, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};
 
@@ -57,12 +57,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
             Read::Made(read) => judge(&mut batch, &mut due, claimed, &read),
             Read::TooLarge => fails = !outline(context, &mut batch, &mut due, claimed).await,
             // Without its revision nothing can be written.
-            Read::Denied => batch.failed(
-                claimed,
-                Unfit::Unreadable.code(),
-                Unfit::Unreadable.reason().to_owned(),
-                None,
-            ),
+            Read::Denied => {
+                let error = RejectReason::LeadUnreadable;
+                batch.failed(claimed, error.code(), error);
+            }
             Read::Missing => missing(&mut batch, claimed),
         }
     }
@@ -133,7 +131,7 @@ fn result_of(claimed: &Claimed) -> (Map<String, Value>, &'static [&'static str])
         }
         State::Rejected { reason, .. } => {
             put("crmStatus", FAILED.to_owned());
-            put("crmError", reason.clone());
+            put("crmError", reason.to_string());
             (set, &[])
         }
         // The stage claims no others.
@@ -167,8 +165,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                     .partition(|(index, _)| changed.contains(index));
                 // Read again after the pause of a failure: a lead that always conflicts must not keep us busy.
                 for (_, due) in conflicting {
-                    let problem = "The lead changed while its result was being written".to_owned();
-                    batch.failed(due.claimed, "conflict", problem, None);
+                    batch.failed(due.claimed, "conflict", RejectReason::WriteConflict);
                 }
                 due = rest.into_iter().map(|(_, due)| due).collect();
             }
@@ -176,8 +173,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                 contentions += 1;
                 if contentions >= CONTENTIONS {
                     for due in due {
-                        let problem = "Sanity was too busy to write the result".to_owned();
-                        batch.failed(due.claimed, "contention", problem, None);
+                        batch.failed(due.claimed, "contention", RejectReason::WriteContention);
                     }
                     return;
                 }
@@ -235,9 +231,9 @@ fn release(batch: &mut Batch<'_>, due: Vec<Due>) {
 /// After an unclear end the next turn reads the lead again and sees whether the result is there.
 fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
     match error {
-        CallError::Rejected { code, message } => {
+        CallError::Rejected { code, reason } => {
             for due in due {
-                batch.failed(due.claimed, &code, sentence(&code, &message), None);
+                batch.failed(due.claimed, &code, reason.clone());
             }
         }
         error => {

@@ -16,7 +16,7 @@ const {URL: service, CONTROL: control, TOKEN: token, SCREENSHOTS: pictures} = pr
 
 const DESKTOP = {width: 1280, height: 900}
 const PHONE = {width: 390, height: 844}
-const BAD_EMAIL = 'Bigin refused Email: not an email address'
+const BAD_EMAIL = 'Bigin rejected Email: not an email address'
 
 let browser
 const contexts = []

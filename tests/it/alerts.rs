@@ -200,7 +200,7 @@ async fn a_storm_of_failures_is_one_message_with_a_count_and_the_reasons() {
         told[0].contains("30 syncs FAILED and carry the reason in crmError."),
         "{told:?}"
     );
-    assert!(told[0].contains("“Bigin refused Email: not an email address” (20 leads); “Bigin refused Mailing_Zip: longer than 30 characters” (10 leads)"), "{told:?}");
+    assert!(told[0].contains("“Bigin rejected Email: not an email address” (20 leads); “Bigin rejected Mailing_Zip: longer than 30 characters” (10 leads)"), "{told:?}");
     chat.finish(world).await;
 }
 

@@ -57,7 +57,7 @@ async fn the_plans_route_says_how_else_it_can_end() {
         .seed(with(lead("Ada"), json!({ "emailAddress": "no address" })))
         .unwrap();
     let cases = [
-        (id("Ada"), 422, "Bigin refused Email: not an email address"),
+        (id("Ada"), 422, "Bigin rejected Email: not an email address"),
         (
             "lead-nobody".to_owned(),
             404,
@@ -404,7 +404,7 @@ async fn all_leads_that_failed_for_a_reason_are_tried_again_and_no_others() {
     let reason = &groups[0]["reason"];
     assert_eq!(
         (&groups[0]["leads"], reason),
-        (&json!(2), &json!("Bigin refused Email: not an email address"))
+        (&json!(2), &json!("Bigin rejected Email: not an email address"))
     );
 
     assert_eq!(

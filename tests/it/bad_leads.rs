@@ -28,19 +28,19 @@ async fn a_field_that_is_too_long_or_of_the_wrong_type_is_named_with_its_limit_a
     let cases = [
         (
             json!({ "postcode": "P".repeat(31) }),
-            "Bigin refused Mailing_Zip: longer than 30 characters",
+            "Bigin rejected Mailing_Zip: longer than 30 characters",
         ),
         (
             json!({ "firstName": long }),
-            "Bigin refused First_Name: longer than 40 characters",
+            "Bigin rejected First_Name: longer than 40 characters",
         ),
         (
             json!({ "emailAddress": format!("{long}@example.org") }),
-            "Bigin refused Email: longer than 100 characters",
+            "Bigin rejected Email: longer than 100 characters",
         ),
         (
             json!({ "emailAddress": "ada at home" }),
-            "Bigin refused Email: not an email address",
+            "Bigin rejected Email: not an email address",
         ),
     ];
     for (fields, expected) in cases {
@@ -84,7 +84,7 @@ async fn a_value_that_another_contact_has_is_named_with_that_contact() {
     world.run_to_the_end().await;
     assert_eq!(
         world.lead_says("Ada", "crmError"),
-        Some(format!("Bigin refused Phone: contact {phone} already has this value"))
+        Some(format!("Bigin rejected Phone: contact {phone} already has this value"))
     );
     mend(&world, "Ada", json!({ "phoneNumber": "07700 900124" })).await;
     world.run_to_the_end().await;

@@ -55,7 +55,7 @@ fn the_demo_keeps_every_promise_and_reads_nothing_of_its_user() {
     let lines = [
         "SIGKILL: the service is dead, while ",
         "The service is started again on the same file, and goes on where it was.",
-        "Barnaby Wrenshaw: ✗ FAILED: Bigin refused Email",
+        "Barnaby Wrenshaw: ✗ FAILED: Bigin rejected Email",
         "Reconciliation has found the two leads whose webhooks never arrived.",
         "12 others: ✓ 12 SENT",
         "FAILED, then SENT",

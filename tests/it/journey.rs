@@ -418,7 +418,7 @@ async fn a_bad_email_fails_with_a_sentence_and_the_mended_lead_is_sent() {
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some("Bigin refused Email: not an email address")
+        Some("Bigin rejected Email: not an email address")
     );
     assert_eq!(world.lead_says("Ada", "lastSyncedAt"), None);
     assert_eq!(

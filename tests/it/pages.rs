@@ -125,7 +125,7 @@ fn bad(name: &str) -> Value {
     with(lead(name), json!({ "emailAddress": "not an address" }))
 }
 
-const BAD_EMAIL: &str = "Bigin refused Email: not an email address";
+const BAD_EMAIL: &str = "Bigin rejected Email: not an email address";
 
 // --- The door --------------------------------------------------------------------------------------------------------
 

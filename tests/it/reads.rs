@@ -2,8 +2,8 @@
 
 use bigin_sync::domain::failure::Remote;
 use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::reject_reason::RejectReason;
 use bigin_sync::domain::sync::Source;
-use bigin_sync::domain::unfit::Unfit;
 use bigin_sync::fake::sanity::{Fault, Kind, WithoutContent};
 use bigin_sync::store::Stage;
 use bigin_sync::workers::reconcile;
@@ -72,7 +72,7 @@ async fn a_lead_above_the_limit_fails_alone() {
         assert_eq!(world.lead_says("Lead7", "crmStatus").as_deref(), Some("FAILED"));
         assert_eq!(
             world.lead_says("Lead7", "crmError").as_deref(),
-            Some(Unfit::TooLarge.reason())
+            Some(RejectReason::LeadTooLarge.to_string().as_str())
         );
         let story = world.history(world.sync("Lead7").await.sync.id).await;
         assert!(
@@ -194,7 +194,7 @@ async fn a_lead_that_may_not_be_read_is_rejected_alone() {
     world.run_to_the_end().await;
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some(Unfit::Unreadable.reason())
+        Some(RejectReason::LeadUnreadable.to_string().as_str())
     );
     world.finish().await;
 }

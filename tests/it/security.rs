@@ -25,7 +25,7 @@ async fn strangers_learn_nothing_of_leads_contacts_or_places() {
         world.bigin.refresh_token(),
         world.sanity.token().to_owned(),
         world.bigin.url(),
-        "Bigin refused".to_owned(),
+        "Bigin rejected".to_owned(),
         "actix".to_owned(),
     ];
     let open = OPEN.iter().map(|address| address.path.to_owned());

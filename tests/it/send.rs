@@ -274,15 +274,15 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
     4 leads would be sent again, which failed for:
-         3  Bigin refused Email: not an email address
-         1  Bigin refused Mailing_Zip: longer than 30 characters
+         3  Bigin rejected Email: not an email address
+         1  Bigin rejected Mailing_Zip: longer than 30 characters
     ");
     let (code, out, _) = caller.run(&["send", "--failed", "--reason", "the weather"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
     No lead has failed for this very reason: nothing is sent. Leads have failed for:
-         3  Bigin refused Email: not an email address
-         1  Bigin refused Mailing_Zip: longer than 30 characters
+         3  Bigin rejected Email: not an email address
+         1  Bigin rejected Mailing_Zip: longer than 30 characters
     ");
     assert_eq!(world.ledger().await.created, 4, "nothing was asked so far");
 
@@ -318,8 +318,8 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!((&said["sent"], &said["unfinished"]), (&json!(0), &json!(0)));
     let reasons = said["leads"].as_array().unwrap().iter().map(|lead| &lead["reason"]);
     insta::assert_snapshot!(reasons.map(Value::to_string).collect::<Vec<_>>().join("\n"), @r#"
-    "Bigin refused Email: not an email address"
-    "Bigin refused Mailing_Zip: longer than 30 characters"
+    "Bigin rejected Email: not an email address"
+    "Bigin rejected Mailing_Zip: longer than 30 characters"
     "#);
     world.finish().await;
 }
@@ -399,7 +399,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     lead-ada: accepted
     lead-ada: in Bigin
     lead-ada: tagged
-    lead-grace: FAILED: Bigin refused Email: not an email address
+    lead-grace: FAILED: Bigin rejected Email: not an email address
     lead-grace: accepted
     lead-nobody: accepted
     lead-nobody: there is no such lead in Sanity, or it is not published

@@ -77,7 +77,7 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
       Access token   granted 0 s ago
 
       2 leads failed:
-           2  Bigin refused Email: not an email address
+           2  Bigin rejected Email: not an email address
     ");
     let (code, out, _) = caller.run(&["status", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
@@ -265,11 +265,11 @@ async fn a_lead_has_its_story() {
     lead-ada: accepted
 
       Sync           1, since 2026-11-22 10:00:00 UTC
-      Attempts       1 failed in a row, the last: Bigin could not take the lead (RECORD_LOCKED)
+      Attempts       1 failed in a row, the last: Bigin did not accept the lead (RECORD_LOCKED)
       Next try       2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  created: by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
     ");
     world.run_to_the_end().await;
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
@@ -282,7 +282,7 @@ async fn a_lead_has_its_story() {
       Contact        CONTACT, made by this sync
 
       2026-11-22 10:00:00 UTC  created: by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
       2026-11-22 10:01:00 UTC  upserted: insert
       2026-11-22 10:02:00 UTC  tagged
       2026-11-22 10:02:00 UTC  written back
@@ -305,12 +305,12 @@ async fn a_lead_that_failed_and_one_that_nobody_knows_are_no_success() {
     let (code, out, _) = caller.run(&["status", "lead-ada"]).await;
     assert_eq!(code, 1);
     insta::assert_snapshot!(out, @r"
-    lead-ada: FAILED: Bigin refused Email: not an email address
+    lead-ada: FAILED: Bigin rejected Email: not an email address
 
       Sync           2, since 2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  created: by webhook
-      2026-11-22 10:00:00 UTC  rejected: Bigin refused Email: not an email address
+      2026-11-22 10:00:00 UTC  rejected: Bigin rejected Email: not an email address
       2026-11-22 10:00:00 UTC  written back
 
       There is 1 earlier sync of this lead.

@@ -148,7 +148,7 @@ async fn all_that_failed_for_one_reason_are_tried_again_together() {
         let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
         world.sanity.model().edit(&id(name), good).unwrap();
     }
-    let reason = Some(groups[0].reason.clone());
+    let reason = Some(groups[0].key());
     assert_eq!(world.store().retry_failed(reason, None, 100).await.unwrap(), (3, None));
     world.run_to_the_end().await;
     assert_eq!((world.ledger().await.sent, world.state("Long").await), (3, "failed"));

@@ -10,6 +10,7 @@ use bigin_sync::domain::breaker::Cause;
 use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::record::Action;
+use bigin_sync::domain::reject_reason::RejectReason;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, State};
 use bigin_sync::domain::sync::{Failure, Source};
@@ -262,7 +263,7 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
     let tag = bench.claim_one(Stage::Tag).await;
     bench.upserted(&b, "1").await;
     let failure = Failure {
-        error: "no luck".into(),
+        error: RejectReason::WriteContention,
         retry_after: None,
         jitter: 1.0,
         ambiguous_insert: false,
@@ -327,7 +328,7 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
     let bench = Bench::new();
     bench.open("a").await;
     let failure = Failure {
-        error: "no luck".into(),
+        error: RejectReason::WriteContention,
         retry_after: None,
         jitter: 1.0,
         ambiguous_insert: false,
@@ -347,7 +348,9 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
         }
     }
     assert_eq!(waits, [1, 2, 4, 8, 8]);
-    assert!(matches!(bench.state("a").await, State::Rejected { reason, .. } if reason == "no luck"));
+    assert!(
+        matches!(bench.state("a").await, State::Rejected { reason, .. } if reason == RejectReason::WriteContention)
+    );
 }
 
 #[actix_web::test]
@@ -359,7 +362,7 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
     let failed = bench.claim_one(Stage::Upsert).await;
     let upserted = bench.claim_one(Stage::Upsert).await;
     let failure = Failure {
-        error: "no luck".into(),
+        error: RejectReason::WriteContention,
         retry_after: None,
         jitter: 0.0,
         ambiguous_insert: false,

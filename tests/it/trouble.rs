@@ -279,7 +279,7 @@ async fn a_lead_that_fails_for_a_day_is_told_why() {
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some("Bigin could not take the lead (RECORD_LOCKED)")
+        Some("Bigin did not accept the lead (RECORD_LOCKED)")
     );
     let story = world.story("Ada").await;
     assert_eq!(story[story.len() - 3..], ["retry", "rejected", "written_back"]);
@@ -422,7 +422,7 @@ async fn without_the_scope_to_look_up_phones_only_leads_without_email_wait() {
     assert_eq!(world.state("Grace").await, "upserted");
     let problem = world.sync("Ada").await.sync.attempts.last_error.unwrap();
     assert!(
-        problem.contains("ZohoBigin.coql.READ") && problem.contains("BIGIN_LEAD_ID_FIELD"),
+        problem.advice().contains("ZohoBigin.coql.READ") && problem.advice().contains("BIGIN_LEAD_ID_FIELD"),
         "{problem}"
     );
     world.bigin.model().switches.missing_scopes.clear();

@@ -119,8 +119,8 @@ async fn the_contact_that_has_a_value_already_is_not_the_one_that_was_asked_for(
             panic!("{other}: {results:?}");
         };
         assert_eq!(
-            *reason,
-            format!("Bigin refused Email: contact {other} already has this value")
+            reason.to_string(),
+            format!("Bigin rejected Email: contact {other} already has this value")
         );
         assert_eq!(updated.contact.as_str(), "2");
     }

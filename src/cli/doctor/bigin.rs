@@ -110,8 +110,8 @@ pub(super) fn sentence(error: &CallError) -> String {
         CallError::Service(ServiceError {
             what: message, code, ..
         })
-        | CallError::Ambiguous { message, code, .. }
-        | CallError::Rejected { message, code } => failure::sentence(code, message),
+        | CallError::Ambiguous { message, code, .. } => failure::sentence(code, message),
+        CallError::Rejected { reason, .. } => reason.to_string(),
     }
 }
 

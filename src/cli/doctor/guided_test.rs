@@ -109,7 +109,7 @@ fn record(now: Timestamp, lead_id_field: Option<&str>) -> Record {
 
 fn refusal(error: &ItemError) -> String {
     match error {
-        ItemError::Rejected { reason, .. } => reason.clone(),
+        ItemError::Rejected { reason, .. } => reason.to_string(),
         ItemError::ContactGone => "it is gone".to_owned(),
         ItemError::Service { error: service_error } => service_error.to_string(),
         ItemError::Retry { code } => format!("try again in a minute ({code})"),

@@ -10,9 +10,9 @@ use super::sanity::NEEDED;
 use super::{FieldShown, LeadShown, PATIENCE, Patient, Wishes};
 use crate::domain::conversation::length;
 use crate::domain::lead::{Document, LeadId, LeadRead};
-use crate::domain::mapping::{Mapping, Rejection};
+use crate::domain::mapping::Mapping;
 use crate::domain::record::{OrgFields, Record};
-use crate::domain::unfit::Unfit;
+use crate::domain::reject_reason::RejectReason;
 use crate::sanity::{RawDocument, Read};
 
 /// What is found, and what would be sent for the lead that was asked for.
@@ -63,7 +63,7 @@ pub(super) async fn look(
     (findings, shown)
 }
 
-type Rendered = Result<Record, Rejection>;
+type Rendered = Result<Record, RejectReason>;
 
 /// As the worker does it.
 fn render(
@@ -149,15 +149,15 @@ async fn one(
         }
     };
     let unfit = match &read {
-        Some(Read::TooLarge) => Some(Unfit::TooLarge),
-        Some(Read::Denied) => Some(Unfit::Unreadable),
+        Some(Read::TooLarge) => Some(RejectReason::LeadTooLarge),
+        Some(Read::Denied) => Some(RejectReason::LeadUnreadable),
         _ => None,
     };
     if let Some(unfit) = unfit {
         return failed(
-            format!("{id} would end FAILED: {}", unfit.reason()),
+            format!("{id} would end FAILED: {}", unfit),
             "nothing is sent for it",
-            unfit.remedy(),
+            unfit.advice(),
         );
     }
     let (lead, rendered) = read.and_then(Read::made).unwrap_or_default();

@@ -221,9 +221,9 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
     if elapsed(now.at, since) < STUCK_AFTER {
         return Signal::Ok;
     }
-    let last = oldest.attempts.last_error.as_deref().map_or(String::new(), |last| {
+    let last = oldest.attempts.last_error.as_ref().map_or(String::new(), |last| {
         let times = many(u64::from(oldest.attempts.count), "failed attempt");
-        format!(" {times}, the last error: {}.", plain(last))
+        format!(" {times}, the last error: {}.", plain(&last.to_string()))
     });
     let part = now
         .breakers

@@ -2,9 +2,9 @@
 
 use serde_json::{Number, Value};
 
-use super::Rejection;
 use crate::domain::conversation::{end, length};
 use crate::domain::record::{Field, OrgFields};
+use crate::domain::reject_reason::RejectReason;
 
 /// The field that takes the conversation, and what no other field takes.
 pub(super) const DESCRIPTION: &str = "Description";
@@ -69,7 +69,7 @@ pub(super) struct Description {
 impl Description {
     /// # Errors
     /// The first extra that there is no room for: leaving it out would say less of the lead than it says itself.
-    pub(super) fn new(fields: Option<&OrgFields>, lines: &[String]) -> Result<Self, Rejection> {
+    pub(super) fn new(fields: Option<&OrgFields>, lines: &[String]) -> Result<Self, RejectReason> {
         let field = fields.and_then(|fields| fields.writable(DESCRIPTION));
         let limit = field.and_then(|field| field.length).unwrap_or(DESCRIPTION_LENGTH);
         let mut extras = String::new();
@@ -77,9 +77,9 @@ impl Description {
             let gap = if extras.is_empty() { "" } else { "\n" };
             if length(&extras) + gap.len() + length(line) > limit {
                 let label = line.split(':').next().unwrap_or_default();
-                return Err(Rejection(format!(
-                    "Description has no room for {label}, which Bigin has no field of its own for: shorten it"
-                )));
+                return Err(RejectReason::NoRoom {
+                    field: label.to_owned(),
+                });
             }
             extras.extend([gap, line]);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::reject_reason::RejectReason;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -49,7 +50,7 @@ fn states() -> Vec<State> {
             synced_at: at(16),
         },
         State::Rejected {
-            reason: "no name".into(),
+            reason: RejectReason::NameMissing,
             contact: Some(contact()),
             seen: seen(1),
         },
@@ -58,7 +59,7 @@ fn states() -> Vec<State> {
             synced_at: at(16),
         },
         State::Failed {
-            reason: "no name".into(),
+            reason: RejectReason::NameMissing,
             contact: None,
         },
         State::LeadDeleted,
@@ -86,7 +87,7 @@ fn events() -> Vec<Event> {
             synced_at: at(16),
         },
         Event::Rejected {
-            reason: "refused".into(),
+            reason: RejectReason::ApprovalPending,
             seen: seen(2),
         },
         Event::AskedAgain,

@@ -7,6 +7,7 @@ use proptest::sample::select;
 use super::*;
 use crate::domain::lead::ContactId;
 use crate::domain::record::Action;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{CancelledBy, Delivered};
 
 const POLICY: RetryPolicy = RetryPolicy {
@@ -149,7 +150,10 @@ fn events() -> impl Strategy<Value = Event> {
             },
             6..8 => Event::Tagged { seen, synced_at },
             8..10 => Event::Rejected {
-                reason: "Bigin refused Email: not an email address".into(),
+                reason: RejectReason::InvalidValue {
+                    field: "Email".to_owned(),
+                    expected: Some("email".to_owned()),
+                },
                 seen,
             },
             10..13 => Event::Changed,
@@ -165,7 +169,7 @@ fn events() -> impl Strategy<Value = Event> {
 fn failures() -> impl Strategy<Value = Failure> {
     let retry_after = prop::option::weighted(0.2, (0..12u64).prop_map(Duration::from_secs));
     (retry_after, 0.0..1.0f64, prop::bool::weighted(0.2)).prop_map(|(retry_after, jitter, ambiguous_insert)| Failure {
-        error: "no luck".into(),
+        error: RejectReason::WriteContention,
         retry_after,
         jitter,
         ambiguous_insert,

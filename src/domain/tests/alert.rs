@@ -9,6 +9,7 @@ use crate::domain::alert::{
 };
 use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
+use crate::domain::reject_reason::RejectReason;
 
 fn minutes(minutes: u64) -> Timestamp {
     at(minutes * 60)
@@ -52,7 +53,9 @@ fn open(remote: Remote, kind: ServiceErrorKind, since: Timestamp) -> Breaker {
 fn waits(observation: &mut Observation, state: State) {
     let mut oldest = SyncJob { state, ..sync(None) };
     oldest.attempts.count = 3;
-    oldest.attempts.last_error = Some("Bigin could not add the tag (RECORD_LOCKED)".to_owned());
+    oldest.attempts.last_error = Some(RejectReason::TagNotAdded {
+        service_code: "RECORD_LOCKED".to_owned(),
+    });
     observation.oldest = Some(oldest);
     observation.in_progress = 1;
 }
@@ -60,7 +63,11 @@ fn waits(observation: &mut Observation, state: State) {
 fn fails(observation: &mut Observation, failed: u64, latest: Timestamp) {
     observation.failed = failed;
     observation.failed_leads = failed;
-    observation.reasons = vec![("Bigin refused Email: <not> an email address".to_owned(), failed, latest)];
+    observation.reasons = vec![(
+        "Bigin rejected Email: <not> an email address".to_owned(),
+        failed,
+        latest,
+    )];
 }
 
 /// Looks from time to time, and what was told.
@@ -211,7 +218,7 @@ fn cases_of_leads() -> Vec<Case> {
             &[
                 "The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged",
                 "1 lead is waiting.",
-                "3 failed attempts, the last error: Bigin could not add the tag (RECORD_LOCKED).",
+                "3 failed attempts, the last error: Bigin did not add the tag (RECORD_LOCKED).",
             ],
         ),
         (
@@ -356,7 +363,7 @@ fn each_trouble() -> [(AlertKind, Change); 13] {
         (AlertKind::CreditsLow, |now| now.credits = 4_000),
         (AlertKind::LeadsFailed, |now| {
             fails(now, 20, now.at);
-            now.reasons[0].0 = "Bigin refused Email: not an email address".to_owned();
+            now.reasons[0].0 = "Bigin rejected Email: not an email address".to_owned();
         }),
         (AlertKind::LeadStuck, |now| waits(now, tagged())),
         (AlertKind::WebhooksRejected, |now| now.rejected = 5),
@@ -387,8 +394,8 @@ fn each_trouble_in_its_words() {
     - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Webhooks are still stored and leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
     - Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
     - About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
-    - 20 leads failed. Current reasons: “Bigin refused Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.
-    - The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged, although every service is reachable; 1 lead is waiting. 3 failed attempts, the last error: Bigin could not add the tag (RECORD_LOCKED). See the timeline of the sync. A restart is safe.
+    - 20 leads failed. Current reasons: “Bigin rejected Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.
+    - The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged, although every service is reachable; 1 lead is waiting. 3 failed attempts, the last error: Bigin did not add the tag (RECORD_LOCKED). See the timeline of the sync. A restart is safe.
     - 5 webhooks were rejected for a wrong signature within 10 minutes. Leads arrive late, by reconciliation, or not at all if it is off. Set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook. If they match already, someone is sending forged webhooks.
     - 3 webhooks never arrived within 60 minutes; reconciliation found their leads late. Check the webhook in the Sanity project: is it enabled, is its URL this service's, does its filter match? Its attempts log has the errors.
     - Sending was paused by the operator 25 hours ago, and 0 leads are waiting. Resume it on the dashboard.
@@ -476,7 +483,7 @@ fn leads_that_fail_are_counted_together_and_told_hourly_while_more_do() {
     let text = play.look(11, |now| fails(now, 40, now.at)).unwrap();
     assert!(text.contains("40 leads failed"), "{text}");
     assert!(
-        text.contains("“Bigin refused Email: not an email address” (40 leads)"),
+        text.contains("“Bigin rejected Email: not an email address” (40 leads)"),
         "{text}"
     );
     for minute in 12..71 {
@@ -489,10 +496,7 @@ fn leads_that_fail_are_counted_together_and_told_hourly_while_more_do() {
     let end: Vec<_> = (120..200)
         .filter_map(|minute| play.look(minute, |now| now.failed = 41))
         .collect();
-    assert!(
-        end.len() == 1 && end[0].contains("No lead is left whose last sync failed."),
-        "{end:?}"
-    );
+    assert!(end.len() == 1 && end[0].contains("No failed lead is left."), "{end:?}");
     let times: Vec<_> = play.messages.iter().map(|(at, _)| *at).collect();
     assert!(times[1] >= times[0] + FAILED_REPEAT_INTERVAL);
 }

@@ -6,6 +6,7 @@ use crate::domain::decide::{
     known_contact, restores, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::Event;
 use crate::domain::sync::LeadLink;
 
@@ -106,7 +107,7 @@ fn written(state: State, change: impl FnOnce(&mut Lead)) -> Option<&'static str>
     let mut lead = lead(Some("SENT"));
     lead.contact = Some(contact("7"));
     lead.last_synced_at = Some(at(30));
-    lead.crm_error = Some("no name".to_owned());
+    lead.crm_error = Some(RejectReason::NameMissing.to_string());
     change(&mut lead);
     settled(&is_manual(state), &LeadLink::default(), Some(lead))[2]
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::reject_reason::RejectReason;
 
 fn service_error(code: &str) -> ServiceError {
     ServiceError {
@@ -44,12 +45,16 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
     };
     let refused = CallError::Rejected {
         code: "INVALID_DATA".to_owned(),
-        message: "Bigin refused the call".to_owned(),
+        reason: RejectReason::ApprovalPending,
     };
     for (error, code, sentence) in [
         (unavailable, "invalid_code", "refresh token rejected (invalid_code)"),
         (unknown, "HTTP 502", "HTTP 502: Bigin did not answer properly"),
-        (refused, "INVALID_DATA", "INVALID_DATA: Bigin refused the call"),
+        (
+            refused,
+            "INVALID_DATA",
+            "Bigin rejected the contact: it is waiting for an approval",
+        ),
     ] {
         assert_eq!((error.code(), error.to_string().as_str()), (code, sentence));
     }

@@ -18,6 +18,7 @@ use super::lead::{ContactId, Lead, LeadId, Revision};
 use super::record::Action;
 use super::state::{Delivered, Seen, State};
 use super::sync::{Source, SyncId, SyncJob};
+use crate::domain::reject_reason::RejectReason;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -81,7 +82,7 @@ fn tagged() -> State {
 
 fn rejected() -> State {
     State::Rejected {
-        reason: "no name".to_owned(),
+        reason: RejectReason::NameMissing,
         contact: None,
         seen: seen(Some(revision(10, "r10"))),
     }

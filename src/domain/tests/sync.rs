@@ -1,6 +1,7 @@
 //! What a sync makes of requests, events and failures, and what the store remembers of its lead.
 
 use super::*;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{CancelledBy, Event};
 use crate::domain::sync::{Attempts, Failure, LeadLink};
@@ -17,7 +18,7 @@ fn in_state(state: State) -> SyncJob {
 
 fn failure() -> Failure {
     Failure {
-        error: "no luck".to_owned(),
+        error: RejectReason::WriteContention,
         retry_after: None,
         jitter: 1.0,
         ambiguous_insert: false,
@@ -230,7 +231,7 @@ fn failures_add_up_until_the_sync_is_given_up() {
     sync.attempts.backoff_total = Duration::from_secs(59);
     sync.fail(failure(), 1, &POLICY, at(30)).unwrap();
     assert_eq!((sync.state.label(), sync.next_attempt_at), ("requested", at(31)));
-    assert_eq!(sync.attempts.last_error.as_deref(), Some("no luck"));
+    assert_eq!(sync.attempts.last_error, Some(RejectReason::WriteContention));
     sync.fail(failure(), 1, &POLICY, at(31)).unwrap();
     assert_eq!(sync.state.label(), "rejected", "after a minute of waiting, exactly");
 }
@@ -280,7 +281,7 @@ fn what_was_read_and_answered_is_remembered() {
     let failed = SyncJob {
         requests: sync(Some(revision(14, "r14"))).requests,
         ..in_state(State::Failed {
-            reason: "no name".to_owned(),
+            reason: RejectReason::NameMissing,
             contact: None,
         })
     };
@@ -306,7 +307,7 @@ fn a_contact_that_is_gone_is_forgotten() {
 #[test]
 fn what_was_sent_is_forgotten_once_bigin_has_something_else() {
     let failed = State::Failed {
-        reason: "no name".to_owned(),
+        reason: RejectReason::NameMissing,
         contact: None,
     };
     for (state, kept) in [

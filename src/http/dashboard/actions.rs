@@ -66,7 +66,7 @@ pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<St
         )
         .into());
     }
-    let count = operator::try_failed_again(&state, reason).await?;
+    let count = operator::try_failed_again(&state, reason.as_deref()).await?;
     Ok(see(&format!("/failures?{}&count={count}", Did::RetryAll.query())))
 }
 

@@ -24,11 +24,13 @@ struct FailuresPage {
 }
 
 struct Group {
+    /// See [`ReasonKey`](crate::domain::reject_reason::ReasonKey).
+    key: String,
     reason: String,
     leads: u64,
     count: String,
     latest: Moment,
-    mend: Option<&'static str>,
+    advice: String,
 }
 
 /// Shows the reasons.
@@ -45,7 +47,8 @@ pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>,
         groups: groups
             .into_iter()
             .map(|group| Group {
-                mend: labels::mend(&group.reason),
+                key: group.key().to_string(),
+                advice: group.advice.clone(),
                 count: labels::leads(group.leads),
                 reason: group.reason,
                 leads: group.leads,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::clock::until;
 use crate::domain::failure::Remote;
-use crate::domain::unfit::Unfit;
+use crate::domain::state::CancelledBy;
 use crate::http::api::SyncJson;
 use crate::http::health::Health;
 use crate::store::Overview;
@@ -230,8 +230,10 @@ pub(super) fn sentence(sync: &SyncJson, stand: &Standstill, now: Timestamp) -> S
         "sent" if sync.action == Some("insert") => "A new contact in Bigin.".to_owned(),
         "sent" => "A contact that Bigin already had, updated.".to_owned(),
         "lead_deleted" => "The lead was deleted or unpublished on the way.".to_owned(),
-        "cancelled" if reason.ends_with("operator") => "Cancelled by the operator.".to_owned(),
-        "cancelled" => "The lead no longer asks for it.".to_owned(),
+        "cancelled" if sync.cancelled_by == Some(CancelledBy::Operator.label()) => {
+            "Cancelled by the operator.".to_owned()
+        }
+        "cancelled" => "Withdrawn in Sanity.".to_owned(),
         state => {
             if let Some(HeldUp { why, .. }) = stand.holds_up(state) {
                 return format!("Waits: {why}.");
@@ -257,45 +259,6 @@ fn on_its_way(state: &str) -> &'static str {
         "tagged" => "Tagged in Bigin; SENT is being written to Sanity.",
         _ => "",
     }
-}
-
-/// What would mend a lead that failed for this reason, where it is known.
-pub(super) fn mend(reason: &str) -> Option<&'static str> {
-    let says = |words: &str| reason.contains(words);
-    let advice = if let Some(unfit) = Unfit::from_reason(reason) {
-        unfit.remedy()
-    } else if says("not an email address") {
-        "Correct the email address of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
-    } else if says("not a phone number") {
-        "Correct the phone number of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
-    } else if says("longer than") {
-        "Shorten the field in Sanity and publish the lead, or have the field's template in [mapping] cut it; then try it again."
-    } else if says("has no room for") {
-        "Add the field to Contacts in Bigin, or take it out of [mapping], or shorten it in Sanity; then try it again."
-    } else if says("it is required, and empty") {
-        "Fill the field in Sanity and publish the lead, or give the field's template in [mapping] a default; then try it again."
-    } else if says("already has this value") {
-        "Another contact in Bigin has this value, and it must be unique there. Merge the two in Bigin, or correct the value; then \
-         try it again."
-    } else if says("waits for an approval") {
-        "Somebody has to approve the contact in Bigin; then try it again."
-    } else if says("has no name") {
-        "Fill in the first or last name of the lead in Sanity and publish it; then try it again here, or set crmStatus to REQUESTED in Sanity, which does the same."
-    } else if reason.starts_with("The mapping of") {
-        "The field's template in [mapping] does not fit this lead. Mend the template, start the service again, then try it again."
-    } else if says("expected ") || says("not a value it accepts") {
-        "The field in Bigin takes another kind of value. Correct it in Sanity, or the field's template in [mapping]; then try it \
-         again."
-    } else if reason.starts_with("Bigin refused") {
-        "Bigin's word in brackets says what it does not like. Correct the lead in Sanity, or the field's template in [mapping]; \
-         then try it again."
-    } else if says("cannot be reached") || says("did not answer") || says("HTTP 5") || says("INTERNAL_ERROR") {
-        "Other leads went through at the time, and this one did not, for as long as GIVE_UP_AFTER. Its timeline says what \
-         happened; trying again is safe."
-    } else {
-        return None;
-    };
-    Some(advice)
 }
 
 /// `9 s`, `12 min`, `2 h 5 min`, `3 days 4 h`, each number with its unit in one piece; rounded up to a whole second, so

@@ -15,6 +15,7 @@ use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
 use crate::http::{Links, State};
+use crate::store::FailureGroup;
 
 const ROWS: u32 = 50;
 
@@ -32,7 +33,8 @@ struct ListPage {
     rows: Vec<Row>,
     /// The address of the page with older ones.
     older: Option<String>,
-    reasons: Vec<String>,
+    /// Key and sentence of each reason.
+    reasons: Vec<(String, String)>,
     /// What is wrong with what was asked.
     fault: Option<String>,
     /// What it means that there are no rows.
@@ -112,14 +114,13 @@ pub(super) async fn show(
         .failure_groups(REASONS)
         .await
         .map_err(|error| problem::unavailable(&error))?;
-    let mut reasons: Vec<String> = reasons.into_iter().map(|group| group.reason).collect();
-    // Those of leads that were tried again since are not among them.
-    let shown = found.syncs.iter().filter(|sync| sync.state == "failed");
-    let shown = shown.filter_map(|sync| sync.reason.as_ref());
-    for reason in shown.chain([&query.reason]) {
-        if !reason.is_empty() && !reasons.contains(reason) {
-            reasons.push(reason.clone());
-        }
+    let of_group = |group: FailureGroup| (group.key().to_string(), group.reason);
+    let mut reasons: Vec<(String, String)> = reasons.into_iter().map(of_group).collect();
+    // Those of leads that were retried since are not among them.
+    let chosen = &query.reason;
+    if !chosen.is_empty() && !reasons.iter().any(|(key, _)| key == chosen) {
+        let shown = found.syncs.iter().find_map(|sync| sync.reason.clone());
+        reasons.push((chosen.clone(), shown.unwrap_or_else(|| chosen.clone())));
     }
     let nothing = match found.syncs.is_empty() && fault.is_none() {
         true => nothing(&state, &query).await?,
@@ -303,12 +304,12 @@ mod tests {
     fn the_next_page_asks_for_the_same() {
         let query = PageQuery {
             q: "lead-a".to_owned(),
-            reason: "Bigin refused Email: a & b".to_owned(),
+            reason: "Bigin rejected Email: a & b".to_owned(),
             ..PageQuery::default()
         };
         assert_eq!(
             query.address(Some(12)),
-            "/syncs?q=lead-a&reason=Bigin%20refused%20Email%3A%20a%20%26%20b&before=12"
+            "/syncs?q=lead-a&reason=Bigin%20rejected%20Email%3A%20a%20%26%20b&before=12"
         );
         assert_eq!(PageQuery::default().address(None), "/syncs");
     }

@@ -41,7 +41,8 @@ struct SyncPage {
     moves: bool,
     finished: Option<Moment>,
     synced: Option<Moment>,
-    mend: Option<&'static str>,
+    /// How to fix a failure.
+    advice: Option<&'static str>,
     /// What follows from its having been cancelled.
     follows: Option<String>,
     /// What happened: the earlier lines, where they are many, and the latest.
@@ -102,11 +103,7 @@ pub(super) async fn show(
         moves,
         finished: sync.finished_at.map(Moment),
         synced: sync.last_synced_at.map(Moment),
-        mend: sync
-            .reason
-            .as_deref()
-            .filter(|_| row.badge.tone == "bad" && newer.is_none())
-            .and_then(labels::mend),
+        advice: sync.advice.filter(|_| newer.is_none()),
         follows: newer.is_none().then(|| follows(&sync)).flatten(),
         earlier,
         latest,
@@ -132,8 +129,8 @@ impl SyncPage {
 
 /// What follows from its having been cancelled, which Sanity does not say.
 fn follows(sync: &SyncJson) -> Option<String> {
-    let (before, after) = match (sync.state, sync.reason.as_deref()) {
-        ("cancelled", Some("cancelled by operator")) => (
+    let (before, after) = match (sync.state, sync.cancelled_by) {
+        ("cancelled", Some(by)) if by == CancelledBy::Operator.label() => (
             "The lead goes on saying in Sanity what it says, and is left alone until it is edited there. ",
             "To send it after all, send it again here.",
         ),

@@ -18,6 +18,8 @@ CREATE TABLE sync (
     tag_not_before BIGINT,
     synced_at BIGINT,
     reason TEXT COLLATE "C",
+    reason_code TEXT COLLATE "C",
+    reason_field TEXT COLLATE "C",
     cancelled_by TEXT COLLATE "C",
     requests BIGINT NOT NULL,
     is_manual BIGINT NOT NULL,

@@ -17,7 +17,10 @@ CREATE TABLE sync (
     seen_rev TEXT,
     tag_not_before INTEGER,
     synced_at INTEGER,
+    -- JSON, and what failures are grouped by.
     reason TEXT,
+    reason_code TEXT,
+    reason_field TEXT,
     cancelled_by TEXT,
     requests INTEGER NOT NULL,
     is_manual INTEGER NOT NULL,

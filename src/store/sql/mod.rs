@@ -23,6 +23,7 @@ use crate::clock::{SharedClock, after};
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::reject_reason::ReasonKey;
 use crate::domain::sync::{LeadLink, Source, SyncId};
 use crate::metrics::Metrics;
 use crate::random;
@@ -281,12 +282,12 @@ impl Store for SqlStore {
 
     async fn retry_failed(
         &self,
-        reason: Option<String>,
+        reason: Option<ReasonKey>,
         before: Option<SyncId>,
         limit: usize,
     ) -> Answer<(usize, Option<SyncId>)> {
         self.writer
-            .write_if_room(move |txn| steer::retry_failed(txn, reason.as_deref(), before, limit))
+            .write_if_room(move |txn| steer::retry_failed(txn, reason.as_ref(), before, limit))
             .await
     }
 

@@ -8,6 +8,7 @@ use super::db::{Db, Result, args};
 use super::views::{self, VIEW};
 use super::writer::Txn;
 use super::{kv, rows, steer};
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::sync::SyncId;
 use crate::store::{EventRow, FailureGroup, Flow, Overview, WebhookLog};
 
@@ -72,12 +73,17 @@ pub(super) fn note_missed(txn: &Txn<'_>) -> Result<()> {
 pub(super) fn failure_groups(db: Db<'_>, limit: usize) -> Result<Vec<FailureGroup>> {
     let sql = format!(
         "-- failure_groups()
-        SELECT reason, count(*) AS leads, max(finished_at) AS latest FROM sync WHERE {LAST_FAILED}
-        GROUP BY reason ORDER BY leads DESC, latest DESC, reason LIMIT ?1"
+        SELECT reason_code, reason_field, max(reason) AS reason, count(*) AS leads, max(finished_at) AS latest
+        FROM sync WHERE {LAST_FAILED}
+        GROUP BY reason_code, reason_field ORDER BY leads DESC, latest DESC, reason_code, reason_field LIMIT ?1"
     );
     db.query(&sql, args![limit], |row| {
+        let reason = rows::reason_of(row, "reason")?;
         Ok(FailureGroup {
-            reason: row.get("reason")?,
+            code: row.get("reason_code")?,
+            field: row.get("reason_field")?,
+            advice: reason.as_ref().map_or("", RejectReason::advice).to_owned(),
+            reason: reason.map(|reason| reason.to_string()).unwrap_or_default(),
             leads: row.get("leads")?,
             latest: row.get("latest")?,
         })

@@ -8,6 +8,7 @@ use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::record::Action;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
 use crate::domain::sync::{Attempts, LeadLink, Requests, SyncId, SyncJob};
 
@@ -67,6 +68,17 @@ fn seen_of(row: &Row<'_>) -> Result<Seen> {
     })
 }
 
+pub(super) fn reason_of(row: &Row<'_>, column: &str) -> Result<Option<RejectReason>> {
+    let stored: Option<String> = row.get(column)?;
+    let parsed = stored.map(|json| serde_json::from_str(&json).map_err(|_| corrupt(column, &json)));
+    parsed.transpose()
+}
+
+/// `None` cannot be: a reason is made of texts and numbers.
+fn stored(reason: &RejectReason) -> Option<String> {
+    serde_json::to_string(reason).ok()
+}
+
 fn state_of(row: &Row<'_>) -> Result<State> {
     let label: String = row.get("state")?;
     Ok(match label.as_str() {
@@ -86,7 +98,7 @@ fn state_of(row: &Row<'_>) -> Result<State> {
             synced_at: row.get("synced_at")?,
         },
         "rejected" => State::Rejected {
-            reason: row.get("reason")?,
+            reason: reason_of(row, "reason")?.ok_or_else(|| corrupt("reason", "NULL"))?,
             contact: contact_of(row)?,
             seen: seen_of(row)?,
         },
@@ -95,7 +107,7 @@ fn state_of(row: &Row<'_>) -> Result<State> {
             synced_at: row.get("synced_at")?,
         },
         "failed" => State::Failed {
-            reason: row.get("reason")?,
+            reason: reason_of(row, "reason")?.ok_or_else(|| corrupt("reason", "NULL"))?,
             contact: contact_of(row)?,
         },
         "lead_deleted" => State::LeadDeleted,
@@ -123,7 +135,7 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<SyncJob> {
         attempts: Attempts {
             count: row.get("attempts")?,
             backoff_total: std::time::Duration::from_micros(row.get("backoff_total")?),
-            last_error: row.get("last_error")?,
+            last_error: reason_of(row, "last_error")?,
             accepted_before: row.get("accepted_before")?,
         },
         edits: row.get("edits")?,
@@ -262,7 +274,7 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
             is_manual = ?16, requested_updated_at = ?17, requested_rev = ?18, attempts = ?19,
             backoff_total = ?20, last_error = ?21, accepted_before = ?22, edits = ?23, next_attempt_at = ?24,
             finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, claim_token = NULL, claim_expires_at = NULL,
-            contact_losses = ?27, bisect_limit = ?28, unique_keys = ?29
+            contact_losses = ?27, bisect_limit = ?28, unique_keys = ?29, reason_code = ?30, reason_field = ?31
         WHERE id = ?1";
     let state = &sync.state;
     let delivered = match state {
@@ -283,9 +295,13 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
         _ => None,
     };
     let reason = match state {
-        State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason.as_str()),
+        State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
         _ => None,
     };
+    let (reason_json, last_error) = (
+        reason.and_then(stored),
+        sync.attempts.last_error.as_ref().and_then(stored),
+    );
     let seen = state.seen().and_then(|seen| seen.revision.as_ref());
     let cancelled_by = match state {
         State::Cancelled { by } => Some(by.label()),
@@ -312,7 +328,7 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
             rev(seen),
             tag_not_before,
             synced_at,
-            reason,
+            reason_json.as_deref(),
             cancelled_by,
             sync.requests.count,
             sync.requests.is_manual,
@@ -320,7 +336,7 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
             rev(sync.requests.revision.as_ref()),
             sync.attempts.count,
             i64::try_from(sync.attempts.backoff_total.as_micros()).unwrap_or(i64::MAX),
-            sync.attempts.last_error.as_deref(),
+            last_error.as_deref(),
             sync.attempts.accepted_before,
             sync.edits,
             sync.next_attempt_at,
@@ -329,6 +345,8 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
             sync.contact_losses,
             sync.bisect_limit,
             keys.as_deref(),
+            reason.map(RejectReason::code),
+            reason.and_then(RejectReason::field),
         ],
     )?;
     Ok(())

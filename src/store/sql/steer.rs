@@ -10,6 +10,7 @@ use super::writer::Txn;
 use super::{kv, rows, turn, views};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
+use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::Event;
 use crate::domain::sync::{Source, SyncId, SyncJob};
 use crate::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage, StoreSettings, SyncView};
@@ -76,17 +77,24 @@ fn make_due(txn: &mut Txn<'_>, mut sync: SyncJob) -> Result<()> {
 
 pub(super) fn retry_failed(
     txn: &mut Txn<'_>,
-    reason: Option<&str>,
+    reason: Option<&ReasonKey>,
     before: Option<SyncId>,
     limit: usize,
 ) -> Result<(usize, Option<SyncId>)> {
-    let same_reason = reason.map_or("", |_| "AND reason = ?3");
+    let same_reason = match reason {
+        None => "",
+        Some(ReasonKey { field: None, .. }) => "AND reason_code = ?3",
+        Some(_) => "AND reason_code = ?3 AND reason_field = ?4",
+    };
     let sql = format!(
         "-- retry_failed()
         SELECT id, lead_id FROM sync WHERE {LAST_FAILED} AND id < ?1 {same_reason} ORDER BY id DESC LIMIT ?2"
     );
     let mut args = vec![Arg::from(before.map_or(i64::MAX, |id| id.0)), limit.into()];
-    args.extend(reason.map(Arg::from));
+    if let Some(ReasonKey { code, field }) = reason {
+        args.push(code.as_str().into());
+        args.extend(field.as_deref().map(Arg::from));
+    }
     let found = txn
         .db
         .query(&sql, &args, |row| Ok((row.get("id")?, rows::lead_of(row)?)))?;

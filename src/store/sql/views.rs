@@ -33,7 +33,14 @@ pub(super) fn list(db: Db<'_>, filter: &Filter, limit: usize) -> Result<Vec<Sync
         ("state =", Arg::from(filter.state.as_deref())),
         ("lead_id =", filter.lead.as_ref().map(LeadId::as_str).into()),
         ("contact_id =", filter.contact.as_ref().map(ContactId::as_str).into()),
-        ("reason =", filter.reason.as_deref().into()),
+        (
+            "reason_code =",
+            filter.reason.as_ref().map(|key| key.code.as_str()).into(),
+        ),
+        (
+            "reason_field =",
+            filter.reason.as_ref().and_then(|key| key.field.as_deref()).into(),
+        ),
         ("id <", filter.before.map(|id| id.0).into()),
     ];
     for (condition, arg) in conditional {

@@ -334,7 +334,7 @@ fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) 
     };
     match effect {
         Effect::Failed(failure) | Effect::ContactGone(failure) if given_up => {
-            detail.insert("reason".into(), failure.error.clone().into());
+            detail.insert("reason".into(), failure.error.to_string().into());
         }
         // The first time is no failure.
         Effect::ContactGone(_) if sync.attempts.count == 0 => {}
@@ -342,12 +342,12 @@ fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) 
             detail.insert("bisect_limit".into(), (*bisect_limit).into());
         }
         Effect::Failed(failure) | Effect::Suspected(failure) | Effect::ContactGone(failure) => {
-            detail.insert("problem".into(), failure.error.clone().into());
+            detail.insert("error".into(), failure.error.to_string().into());
             detail.insert("attempt".into(), sync.attempts.count.into());
-            detail.insert("next_try".into(), sync.next_attempt_at.to_string().into());
+            detail.insert("next_attempt_at".into(), sync.next_attempt_at.to_string().into());
         }
         Effect::Event(Event::Rejected { reason, .. }) => {
-            detail.insert("reason".into(), reason.clone().into());
+            detail.insert("reason".into(), reason.to_string().into());
         }
         Effect::Event(_) | Effect::Released | Effect::Settling => {}
     }

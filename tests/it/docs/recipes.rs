@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bigin_sync::config::{Layers, Settings};
-use bigin_sync::domain::mapping::{Mapping, Rejection};
+use bigin_sync::domain::mapping::Mapping;
 use bigin_sync::domain::record::{Field, OrgFields, Record};
+use bigin_sync::domain::reject_reason::RejectReason;
 use serde_json::{Map, Value, json};
 
 use super::page::{Block, Page, page};
@@ -121,7 +122,7 @@ fn organisation(custom: &str) -> OrgFields {
     OrgFields(standard.chain(custom).map(field).collect())
 }
 
-fn rendered(mapping: &Mapping, lead: &str, fields: Option<&OrgFields>) -> Result<Record, Rejection> {
+fn rendered(mapping: &Mapping, lead: &str, fields: Option<&OrgFields>) -> Result<Record, RejectReason> {
     let mut document: Map<String, Value> = serde_json::from_str(lead).unwrap();
     for (name, value) in [
         ("_id", "lead-1"),
@@ -135,7 +136,12 @@ fn rendered(mapping: &Mapping, lead: &str, fields: Option<&OrgFields>) -> Result
 }
 
 /// What is not as the block says. A recipe's sample tells of its own fields, and may tell of more.
-fn compare(block: &Block, made: Result<Record, Rejection>, recipe: &BTreeSet<String>, whole: bool) -> Option<String> {
+fn compare(
+    block: &Block,
+    made: Result<Record, RejectReason>,
+    recipe: &BTreeSet<String>,
+    whole: bool,
+) -> Option<String> {
     let made = match (block.role.as_str(), made) {
         ("refused", Err(rejection)) => {
             let said = rejection.to_string();

@@ -51,7 +51,7 @@ pub fn judge(plan: &Plan, played: &Played) -> Vec<String> {
     faults
 }
 
-/// Bigin refused a call for its content once, and would have taken the same the next time: the lead that was alone in it
+/// Bigin rejected a call for its content once, and would have taken the same the next time: the lead that was alone in it
 /// may have been blamed.
 fn was_refused_as_a_whole(played: &Played) -> bool {
     let crm = played.stage.bigin.model();

@@ -1,6 +1,7 @@
 //! What every store does for people: cancelling, trying again, pausing all work, and the numbers they look at.
 
 use bigin_sync::domain::lead::Revision;
+use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::Seen;
 use bigin_sync::domain::sync::SyncId;
 use bigin_sync::store::{CancelResult, CheckResult, DismissResult, WebhookLog};
@@ -26,14 +27,13 @@ impl Bench {
     }
 
     /// A sync of the lead fails for this reason.
-    async fn fails(&self, lead: &str, reason: &str) {
+    async fn fails(&self, lead: &str, reason: RejectReason) {
         self.store.request(lead_id(lead), Source::Manual, None).await.unwrap();
         let claimed = self.claim_one(Stage::Upsert).await;
         let seen = Seen {
             requests: 1,
             revision: None,
         };
-        let reason = reason.to_owned();
         self.record(&claimed, Effect::Event(Event::Rejected { reason, seen }))
             .await;
         let claimed = self.claim_one(Stage::WriteBack).await;
@@ -52,7 +52,7 @@ impl Bench {
 
 fn no_luck() -> Failure {
     Failure {
-        error: "no luck".into(),
+        error: RejectReason::WriteContention,
         retry_after: None,
         jitter: 1.0,
         ambiguous_insert: false,
@@ -225,7 +225,7 @@ async fn a_retry_under_a_workers_hands_leaves_the_lease_and_sends_the_sync_round
 #[actix_web::test]
 async fn who_insists_is_a_person_and_a_retry_is_not() {
     let bench = Bench::new();
-    bench.fails("a", "no email").await;
+    bench.fails("a", RejectReason::ApprovalPending).await;
     bench.store.retry(SyncId(1), false).await.unwrap();
     let claimed = bench.claim_one(Stage::Upsert).await;
     assert!(claimed.sync.requests.is_retry && !claimed.sync.requests.is_manual);
@@ -241,7 +241,7 @@ async fn who_insists_is_a_person_and_a_retry_is_not() {
 async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
     let bench = Bench::new();
     for lead in ["a", "b"] {
-        bench.fails(lead, "no email").await;
+        bench.fails(lead, RejectReason::ApprovalPending).await;
     }
     let dismiss = |id| bench.store.dismiss(SyncId(id));
     let failed = async || {
@@ -275,7 +275,7 @@ async fn a_dismissed_failure_is_gone_until_the_lead_fails_again() {
     );
     bench.record(&retried, Effect::Event(Event::Withdrawn)).await;
     assert_eq!(dismiss(9).await.unwrap(), DismissResult::Missing);
-    bench.fails("a", "no email").await;
+    bench.fails("a", RejectReason::ApprovalPending).await;
     assert_eq!(failed().await, 1, "a new failure shows");
     let bench = bench.reopen();
     let (view, _) = bench.store.sync(SyncId(1)).await.unwrap().unwrap();
@@ -410,10 +410,10 @@ async fn missed_webhooks_are_counted_until_one_arrives() {
 async fn failed_leads_are_tried_again_page_by_page_and_by_their_reason() {
     let bench = Bench::new();
     for lead in ["a", "b", "c", "d"] {
-        bench.fails(lead, "no email").await;
+        bench.fails(lead, RejectReason::ApprovalPending).await;
     }
-    bench.fails("e", "no name").await;
-    bench.fails("a", "no email").await;
+    bench.fails("e", RejectReason::NameMissing).await;
+    bench.fails("a", RejectReason::ApprovalPending).await;
     let claimed = {
         bench.open("b").await;
         bench.claim_one(Stage::Upsert).await
@@ -421,17 +421,18 @@ async fn failed_leads_are_tried_again_page_by_page_and_by_their_reason() {
     bench.record(&claimed, Effect::Event(Event::Withdrawn)).await;
 
     let groups = bench.store.failure_groups(9).await.unwrap();
-    let groups: Vec<_> = groups
-        .iter()
-        .map(|group| (group.reason.as_str(), group.leads))
-        .collect();
+    let groups: Vec<_> = groups.iter().map(|group| (group.code.as_str(), group.leads)).collect();
     assert_eq!(
         groups,
-        [("no email", 3), ("no name", 1)],
+        [("approval_pending", 3), ("name_missing", 1)],
         "those whose last sync failed"
     );
     assert_eq!(bench.store.overview().await.unwrap().failed_leads, 4);
-    let retry = |before| bench.store.retry_failed(Some("no email".into()), before, 2);
+    let retry = |before| {
+        bench
+            .store
+            .retry_failed(Some(ReasonKey::parse("approval_pending")), before, 2)
+    };
     let (count, next) = retry(None).await.unwrap();
     assert_eq!((count, next), (2, Some(SyncId(4))), "the newest first: of a, and of d");
     assert_eq!(retry(next).await.unwrap(), (1, None));
@@ -541,7 +542,7 @@ async fn what_happens_to_all_syncs_can_be_followed_and_counted() {
     bench.cancel(2).await;
     let begun = bench.clock.now();
     bench.clock.advance(secs(90));
-    bench.fails("c", "no name").await;
+    bench.fails("c", RejectReason::NameMissing).await;
     let flow = bench.store.flow(begun, secs(60)).await.unwrap();
     let flow: Vec<_> = flow.iter().map(|flow| (flow.from, flow.sent, flow.failed)).collect();
     assert_eq!(flow, [(begun + secs(60), 0, 1)], "the cancelled ones are neither");
@@ -551,7 +552,7 @@ async fn what_happens_to_all_syncs_can_be_followed_and_counted() {
 #[actix_web::test]
 async fn syncs_are_found_by_their_contact_and_by_their_reason() {
     let bench = Bench::new();
-    bench.fails("a", "no name").await;
+    bench.fails("a", RejectReason::NameMissing).await;
     bench.open("b").await;
     let claimed = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&claimed, "77").await;
@@ -565,7 +566,7 @@ async fn syncs_are_found_by_their_contact_and_by_their_reason() {
         ..Filter::default()
     };
     let by_reason = Filter {
-        reason: Some("no name".into()),
+        reason: Some(ReasonKey::parse("name_missing")),
         ..Filter::default()
     };
     assert_eq!(of(by_contact.clone()).await, ["b"]);

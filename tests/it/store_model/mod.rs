@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 
 use self::model::Model;
-use self::steps::{Step, contacts, leads, reasons, steps};
+use self::steps::{Step, contacts, keys_of_reasons, leads, steps};
 use crate::cluster::{self, Cluster};
 use crate::world::secs;
 
@@ -150,7 +150,7 @@ impl<'a> Pair<'a> {
             Step::RetryFailed { reason, before, limit } => {
                 let before = before.as_ref().map(|before| before.id(&self.model));
                 let opened = self.store().retry_failed(reason.clone(), before, *limit).await.unwrap();
-                assert_eq!(opened, self.model.retry_failed(reason.as_deref(), before, *limit));
+                assert_eq!(opened, self.model.retry_failed(reason.as_ref(), before, *limit));
             }
             Step::Dismiss(which) => {
                 let id = which.id(&self.model);
@@ -337,7 +337,7 @@ fn filters(model: &Model) -> Vec<Filter> {
         contact: Some(contact),
         ..Filter::default()
     });
-    let of_reasons = reasons().into_iter().map(|reason| Filter {
+    let of_reasons = keys_of_reasons().into_iter().map(|reason| Filter {
         reason: Some(reason),
         ..Filter::default()
     });

@@ -6,6 +6,7 @@ use bigin_sync::domain::breaker::Cause;
 use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
 use bigin_sync::domain::record::Action;
+use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source, SyncId, SyncJob};
 use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, Prefer, Stage, StepReport, Touched};
@@ -37,7 +38,7 @@ pub enum Step {
     Cancel(Which),
     Retry(Which),
     RetryFailed {
-        reason: Option<String>,
+        reason: Option<ReasonKey>,
         before: Option<Which>,
         limit: usize,
     },
@@ -90,17 +91,23 @@ struct Details {
     delivered: Delivered,
     revision: Option<Revision>,
     tag_delay: Duration,
-    reason: String,
+    reason: RejectReason,
 }
 
 /// Why a lead is refused, or a sync given up.
-pub fn reasons() -> Vec<String> {
-    let reasons = [
-        "Bigin refused Email: not an email address",
-        "Bigin refused First_Name: longer than 40 characters",
-        "no luck",
-    ];
-    reasons.map(str::to_owned).into()
+pub fn reasons() -> Vec<RejectReason> {
+    let invalid = |field: &str| RejectReason::InvalidValue {
+        field: field.to_owned(),
+        expected: None,
+    };
+    vec![invalid("Email"), invalid("Phone"), RejectReason::NameMissing]
+}
+
+/// What they are filtered by: a code alone too.
+pub fn keys_of_reasons() -> Vec<ReasonKey> {
+    let mut keys: Vec<ReasonKey> = reasons().iter().map(ReasonKey::of).collect();
+    keys.push(ReasonKey::parse("invalid_value"));
+    keys
 }
 
 pub fn leads() -> Vec<LeadId> {
@@ -212,7 +219,7 @@ fn picks() -> impl Strategy<Value = Pick> {
     let failure =
         (retry_afters(), jitters(), prop::bool::weighted(0.2)).prop_map(|(retry_after, jitter, ambiguous_insert)| {
             Failure {
-                error: "no luck".into(),
+                error: RejectReason::WriteContention,
                 retry_after,
                 jitter,
                 ambiguous_insert,
@@ -267,7 +274,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     });
     let advance = prop_oneof![15 => 1..16u64, 5 => 16..60u64, 1 => 3_600..90_000u64].prop_map(Step::Advance);
     let which = || any::<Index>().prop_map(Which);
-    let reason = prop::option::of(select(reasons()));
+    let reason = prop::option::of(select(keys_of_reasons()));
     let retry_failed = (reason, prop::option::of(which()), 1..4usize);
     let retry_failed = retry_failed.prop_map(|(reason, before, limit)| Step::RetryFailed { reason, before, limit });
     // Mostly the work goes on again soon.

@@ -110,7 +110,7 @@ impl Builder {
         let failures = &sync.attempts;
         self.count(failures.count);
         self.byte(u8::try_from(failures.backoff_total.as_secs()).unwrap());
-        self.option(failures.last_error.as_ref(), |key, last| key.text(last));
+        self.option(failures.last_error.as_ref(), |key, last| key.text(last.code()));
         self.option(failures.accepted_before.as_ref(), |key, before| {
             key.byte(u8::try_from(*before).unwrap());
         });
@@ -145,7 +145,7 @@ impl Builder {
                 self.delivered(delivered);
                 self.serial(*synced_at);
             }
-            State::Rejected { reason, .. } | State::Failed { reason, .. } => self.text(reason),
+            State::Rejected { reason, .. } | State::Failed { reason, .. } => self.text(reason.code()),
             State::LeadDeleted | State::Cancelled { .. } => {}
         }
     }
@@ -225,7 +225,7 @@ impl Builder {
 
     fn failure(&mut self, kind: u8, failure: &Failure) {
         self.byte(kind);
-        self.text(&failure.error);
+        self.text(failure.error.code());
         self.flags(&[failure.ambiguous_insert, failure.isolates]);
     }
 
@@ -255,7 +255,7 @@ impl Builder {
                 self.serial(*synced_at);
             }
             Event::Rejected { reason, seen } => {
-                self.text(reason);
+                self.text(reason.code());
                 self.seen(seen);
             }
             Event::ContactUpserted { .. }

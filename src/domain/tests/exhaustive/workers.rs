@@ -10,6 +10,7 @@ use crate::domain::decide::{
     restores, seen_again, settles_at, stale_upsert, still_upserted,
 };
 use crate::domain::lead::ContactId;
+use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, State};
 use crate::domain::sync::Failure;
 use crate::store::{Effect, Stage, Touched};
@@ -96,12 +97,12 @@ impl World {
                 seen,
                 tag_not_before: in_ticks(TAG_DELAY),
             }),
-            Ended::Gone => Effect::ContactGone(failure("gone")),
+            Ended::Gone => Effect::ContactGone(failure(RejectReason::ContactContradicted)),
             Ended::Refused => Effect::Event(Event::Rejected {
-                reason: "refused".to_owned(),
+                reason: RejectReason::ApprovalPending,
                 seen,
             }),
-            Ended::Busy => Effect::Failed(failure("busy")),
+            Ended::Busy => Effect::Failed(failure(RejectReason::WriteContention)),
             Ended::Lost => return Some((in_doubt(job, is_insert), touched(contact.as_ref(), key))),
         };
         Some((effect, Touched::default()))
@@ -136,12 +137,12 @@ impl World {
                 let synced_at = at(history.tags.into());
                 Effect::Event(Event::Tagged { seen, synced_at })
             }
-            Ended::Gone => Effect::ContactGone(failure("gone")),
+            Ended::Gone => Effect::ContactGone(failure(RejectReason::ContactContradicted)),
             Ended::Refused => Effect::Event(Event::Rejected {
-                reason: "refused".to_owned(),
+                reason: RejectReason::ApprovalPending,
                 seen,
             }),
-            Ended::Busy => Effect::Failed(failure("busy")),
+            Ended::Busy => Effect::Failed(failure(RejectReason::WriteContention)),
             Ended::Lost => in_doubt(job, false),
         };
         Some((effect, Touched::default()))
@@ -167,7 +168,7 @@ impl World {
                 let is_written = self.write_result(job, rev);
                 match (answer, is_written) {
                     (Answer::Well, true) => Effect::Event(Event::WrittenBack),
-                    (Answer::Well, false) => Effect::Failed(failure("conflict")),
+                    (Answer::Well, false) => Effect::Failed(failure(RejectReason::WriteConflict)),
                     _ => in_doubt(job, false),
                 }
             }
@@ -195,7 +196,7 @@ impl World {
                 doc.status = Status::Sent;
                 doc.synced = Some(u8::try_from(synced_at.as_second()).unwrap());
             }
-            State::Rejected { reason, .. } => doc.status = Status::Failed(reason_of(reason)),
+            State::Rejected { reason, .. } => doc.status = Status::Failed(reason.code()),
             _ => self.broken = Some("a result is written that is not known"),
         }
         doc.rev += 1;
@@ -203,21 +204,14 @@ impl World {
     }
 }
 
-fn reason_of(reason: &str) -> &'static str {
-    ["refused", "gone", "busy", "lost"]
-        .into_iter()
-        .find(|known| *known == reason)
-        .unwrap()
-}
-
 /// A step that makes no call ends in one way.
 fn without_call(answer: Answer, effect: Effect) -> Done {
     (answer == Answer::Well).then(|| (effect, Touched::default()))
 }
 
-fn failure(error: &str) -> Failure {
+fn failure(error: RejectReason) -> Failure {
     Failure {
-        error: error.to_owned(),
+        error,
         retry_after: None,
         jitter: 1.0,
         ambiguous_insert: false,
@@ -230,7 +224,7 @@ fn in_doubt(job: &Job, insert: bool) -> Effect {
     let failure = Failure {
         ambiguous_insert: insert,
         isolates: true,
-        ..failure("lost")
+        ..failure(RejectReason::LeadMissing)
     };
     match job.is_to_blame {
         true => Effect::Failed(failure),

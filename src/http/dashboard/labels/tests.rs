@@ -3,7 +3,6 @@
 use super::*;
 use crate::domain::state::State;
 use crate::domain::sync::{Source, SyncId, SyncJob};
-use crate::domain::unfit::Unfit;
 use crate::store::SyncView;
 
 fn now() -> Timestamp {
@@ -104,35 +103,6 @@ fn what_waits_says_for_what() {
         sentence(&failing, &nothing, now()),
         "Attempt 2 failed: Bigin answered 500 (INTERNAL_ERROR); tried again in 4\u{a0}s."
     );
-}
-
-#[test]
-fn reasons_that_we_know_have_something_that_mends_them() {
-    for reason in [
-        "Bigin refused Email: not an email address",
-        "Bigin refused Phone: not a phone number",
-        "Bigin refused Mailing_Street: longer than 250 characters",
-        "Bigin refused Last_Name: it is required, and empty",
-        "Bigin refused Email: contact 4001 already has this value",
-        "Bigin refused the contact: it waits for an approval",
-        "Bigin refused Title: expected integer",
-        "Bigin refused Title (SOMETHING_NEW)",
-        "The lead has no name: fill in the first or last name",
-        "Description has no room for Lead Source, which Bigin has no field of its own for: shorten it",
-        "The mapping of Title failed on this lead: unknown filter",
-        "Bigin cannot be reached (CONNECT)",
-        Unfit::TooLarge.reason(),
-        Unfit::Unreadable.reason(),
-        Unfit::Unrenderable.reason(),
-    ] {
-        assert!(mend(reason).is_some(), "{reason}");
-    }
-    assert!(
-        mend("Bigin refused Email: not an email address")
-            .unwrap()
-            .contains("email")
-    );
-    assert_eq!(mend("something else"), None);
 }
 
 #[test]

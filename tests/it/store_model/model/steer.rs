@@ -2,6 +2,7 @@
 
 use bigin_sync::domain::failure::Remote;
 use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::reject_reason::ReasonKey;
 use bigin_sync::domain::state::Event;
 use bigin_sync::domain::sync::{Source, SyncId};
 use bigin_sync::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage};
@@ -85,12 +86,12 @@ impl Model {
 
     pub fn retry_failed(
         &mut self,
-        reason: Option<&str>,
+        reason: Option<&ReasonKey>,
         before: Option<SyncId>,
         limit: usize,
     ) -> (usize, Option<SyncId>) {
         let fits = |row: &&Row| {
-            reason.is_none_or(|reason| row.reason() == Some(reason)) && before.is_none_or(|before| row.sync.id < before)
+            reason.is_none_or(|reason| row.fits(reason)) && before.is_none_or(|before| row.sync.id < before)
         };
         let failed = self.last_failed().into_iter().rev().filter(fits).take(limit);
         let failed: Vec<_> = failed.map(|row| (row.sync.id, row.sync.lead.clone())).collect();

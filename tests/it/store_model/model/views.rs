@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
+use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::State;
 use bigin_sync::store::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, Stage, SyncView, WebhookLog};
 use jiff::Timestamp;
@@ -13,7 +14,15 @@ use jiff::Timestamp;
 use super::{Model, Row};
 
 impl Row {
-    pub fn reason(&self) -> Option<&str> {
+    /// Whether it was rejected for this.
+    pub fn fits(&self, key: &ReasonKey) -> bool {
+        self.reason().is_some_and(|reason| {
+            let own = ReasonKey::of(reason);
+            own.code == key.code && (key.field.is_none() || own.field == key.field)
+        })
+    }
+
+    pub fn reason(&self) -> Option<&RejectReason> {
         match &self.sync.state {
             State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
             _ => None,
@@ -105,7 +114,7 @@ impl Model {
                     let holds = |id: &str| id.to_lowercase().contains(&part.to_lowercase());
                     ids.into_iter().flatten().any(holds)
                 })
-                && filter.reason.as_ref().is_none_or(|reason| row.reason() == Some(reason))
+                && filter.reason.as_ref().is_none_or(|reason| row.fits(reason))
                 && filter.before.is_none_or(|before| row.sync.id < before)
         };
         self.syncs
@@ -140,19 +149,22 @@ impl Model {
             let (Some(reason), Some(at)) = (row.reason(), row.sync.finished_at) else {
                 continue;
             };
-            match groups.iter_mut().find(|group| group.reason == reason) {
+            match groups.iter_mut().find(|group| group.key() == ReasonKey::of(reason)) {
                 Some(group) => {
                     group.leads += 1;
                     group.latest = group.latest.max(at);
                 }
                 None => groups.push(FailureGroup {
-                    reason: reason.to_owned(),
+                    code: reason.code().to_owned(),
+                    field: reason.field().map(str::to_owned),
+                    reason: reason.to_string(),
+                    advice: reason.advice().to_owned(),
                     leads: 1,
                     latest: at,
                 }),
             }
         }
-        groups.sort_by_key(|group| (Reverse(group.leads), Reverse(group.latest), group.reason.clone()));
+        groups.sort_by_key(|group| (Reverse(group.leads), Reverse(group.latest), group.key()));
         groups.truncate(limit);
         groups
     }
