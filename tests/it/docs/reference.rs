@@ -333,3 +333,36 @@ fn architecture_names_paths_and_modules_that_exist() {
         ["the map lacks workers", "there is no module labourers"]
     );
 }
+
+// --- Terms -----------------------------------------------------------------------------------------------------------
+
+/// Code of the glossary that no source of the program contains.
+fn unknown_terms(guide: &str) -> Vec<String> {
+    let mut program = DEFAULTS.to_uppercase();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                program.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let spans = Page::parse("docs/GLOSSARY.md", guide).spans();
+    let terms = spans.into_iter().map(|(_, span)| span);
+    terms
+        .filter(|term| !program.contains(term.as_str()) && !root().join(term).exists())
+        .collect()
+}
+
+#[test]
+fn the_glossary_names_what_the_program_names() {
+    let guide = text("docs/GLOSSARY.md");
+    assert_eq!(unknown_terms(&guide), Vec::<String>::new());
+    let terms = rows(&guide).len();
+    assert!((35..=60).contains(&terms), "{terms} terms");
+    let wrong = guide.replace("`tag_not_before`", "`tag_not_sooner`");
+    assert_eq!(unknown_terms(&wrong), ["tag_not_sooner"]);
+}
