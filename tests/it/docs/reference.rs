@@ -171,6 +171,39 @@ fn api_has_every_route() {
     assert_eq!(route_faults(&twice), ["GET /livez has no row", "a route has two rows"]);
 }
 
+/// Parameters of a query that the row of their route does not name.
+fn parameter_faults(guide: &str) -> Vec<String> {
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let rows = rows(guide);
+    let mut faults = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let route = format!("{} {path}", method.to_uppercase());
+            let row = rows.iter().find(|row| code(row[0]) == Some(&route));
+            let row = row.map(|row| row.join(" ")).unwrap_or_default();
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            for parameter in parameters.filter(|parameter| parameter["in"] == "query") {
+                let name = parameter["name"].as_str().unwrap();
+                if !row.contains(&format!("`{name}`")) && !row.contains(&format!("`?{name}=")) {
+                    faults.push(format!("{route}: the parameter {name} is missing"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn api_has_every_query_parameter() {
+    let guide = text("docs/API.md");
+    assert_eq!(parameter_faults(&guide), Vec::<String>::new());
+    let wrong = guide.replace("`part`", "a part");
+    assert_eq!(
+        parameter_faults(&wrong),
+        ["GET /api/syncs: the parameter part is missing"]
+    );
+}
+
 #[test]
 fn the_sync_of_the_api_page_has_the_fields_of_the_schema() {
     let page = page("docs/API.md");
