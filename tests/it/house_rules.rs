@@ -162,7 +162,7 @@ fn settings_are_the_same_everywhere() {
     assert_kept(settings(
         &texts["src/config.rs"],
         &texts["config/default.toml"],
-        texts.get("README.md").map(String::as_str),
+        texts.get("docs/CONFIGURATION.md").map(String::as_str),
     ));
 }
 
@@ -386,8 +386,8 @@ fn has_folder(text: &str, folder: &str) -> bool {
     })
 }
 
-/// Settings that `src/config.rs`, the file of defaults and the README do not all know.
-fn settings(config: &str, defaults: &str, readme: Option<&str>) -> Vec<String> {
+/// Settings that `src/config.rs`, the file of defaults and `docs/CONFIGURATION.md` do not all know.
+fn settings(config: &str, defaults: &str, guide: Option<&str>) -> Vec<String> {
     let known = listed(config);
     let mut faults = Vec::new();
     if known.is_empty() {
@@ -417,12 +417,12 @@ fn settings(config: &str, defaults: &str, readme: Option<&str>) -> Vec<String> {
         ));
     }
     let words: Option<BTreeSet<&str>> =
-        readme.map(|readme| readme.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect());
+        guide.map(|guide| guide.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect());
     let named = |name: &&str| words.as_ref().is_none_or(|words| words.contains(name));
     let all = known.iter().map(String::as_str).chain(HOSTS_SETTINGS.iter().copied());
     faults.extend(
         all.filter(|name| !named(name))
-            .map(|name| format!("README.md: the setting {name} is missing; add it to the table")),
+            .map(|name| format!("docs/CONFIGURATION.md: the setting {name} is missing; add it to the table")),
     );
     faults
 }
@@ -729,8 +729,8 @@ fn a_setting_that_is_not_known_everywhere_is_found() {
     let expected = [
         "config/default.toml: api_token is missing",
         "config/default.toml: tag_dealy is in neither",
-        "README.md: the setting API_TOKEN is missing",
-        "README.md: the setting TAG_DELAY is missing",
+        "docs/CONFIGURATION.md: the setting API_TOKEN is missing",
+        "docs/CONFIGURATION.md: the setting TAG_DELAY is missing",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
     assert!(

@@ -164,14 +164,14 @@ async fn a_scrape_says_exactly_what_has_happened() {
     bigin_sync_remote_calls_total{remote="sanity",operation="doc",result="ok"} 7
     bigin_sync_remote_calls_total{remote="sanity",operation="mutate",result="ok"} 3
     bigin_sync_remote_calls_total{remote="sanity",operation="query",result="ok"} 1
-    bigin_sync_remote_calls_total{remote="token",operation="grant",result="ok"} 1
+    bigin_sync_remote_calls_total{remote="zoho_accounts",operation="grant",result="ok"} 1
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="add_tags"} 2
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="fields"} 1
     bigin_sync_remote_call_duration_seconds_count{remote="bigin",operation="upsert"} 3
     bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="doc"} 7
     bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="mutate"} 3
     bigin_sync_remote_call_duration_seconds_count{remote="sanity",operation="query"} 1
-    bigin_sync_remote_call_duration_seconds_count{remote="token",operation="grant"} 1
+    bigin_sync_remote_call_duration_seconds_count{remote="zoho_accounts",operation="grant"} 1
     bigin_sync_batch_syncs_sum{stage="tag"} 3
     bigin_sync_batch_syncs_count{stage="tag"} 2
     bigin_sync_batch_syncs_sum{stage="upsert"} 6

@@ -1,5 +1,6 @@
-//! What the guides call by its name: every alert has its place in `docs/OPERATIONS.md`, every line of the plan its own in
-//! `docs/FAQ.md` and `docs/TESTING.md`, every message that is quoted is one that a test has seen.
+//! What the guides call by its name: every alert has its place in `docs/OPERATIONS.md`, every known problem its question in
+//! `docs/FAQ.md`, every acceptance criterion its tests in `docs/TESTING.md`, every message that is quoted is one that a test
+//! has seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,25 +9,37 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::page::{page, pages, root};
 use super::rules::tests;
 
-/// The rows of the plan's two lists of troubles.
-const TROUBLES: &[&str] = &[
-    "OAUTH_SCOPE_MISMATCH",
-    "invalid_code Error",
-    "No Refresh Token Returned",
-    "Multi-Organization Confusion",
-    "Rate Limiting",
-    "Token Refresh Fails",
-    "Tag doesn't exist in Bigin",
-    "Wrong organization selected",
-    "Token expires mid-operation",
-    "Conversation too long for Description",
-    "Rate limiting (100 contacts/call)",
-    "Upsert finds wrong duplicate",
-    "15-second wait times out",
-    "Automation doesn't trigger",
+/// Problems that the original plan lists, with the question of the FAQ that answers each.
+const PROBLEMS: &[(&str, &str)] = &[
+    ("OAUTH_SCOPE_MISMATCH", "Bigin returns OAUTH_SCOPE_MISMATCH"),
+    ("invalid_code Error", "The code is rejected with invalid_code"),
+    ("No Refresh Token Returned", "There is no refresh token"),
+    (
+        "Multi-Organization Confusion",
+        "Which organisation do I get, and what if it is the wrong one?",
+    ),
+    ("Rate Limiting", "Zoho grants no more tokens"),
+    ("Token Refresh Fails", "The refresh token stopped working"),
+    ("Tag doesn't exist in Bigin", "The tag does not exist in Bigin"),
+    (
+        "Wrong organization selected",
+        "Which organisation do I get, and what if it is the wrong one?",
+    ),
+    ("Token expires mid-operation", "A token expires during the work"),
+    (
+        "Conversation too long for Description",
+        "A conversation is too long for Description",
+    ),
+    (
+        "Rate limiting (100 contacts/call)",
+        "A hundred contacts in one call, and Bigin's limits",
+    ),
+    ("Upsert finds wrong duplicate", "The upsert found the wrong contact"),
+    ("15-second wait times out", "Does the wait of 15 seconds time out?"),
+    ("Automation doesn't trigger", "The automation does not start"),
 ];
 
-/// The lines of its testing checklist.
+/// The lines of its testing checklist: the acceptance criteria.
 const CHECKLIST: &[&str] = &[
     "Self-client created in Zoho API Console",
     "Authorization code generated successfully",
@@ -177,21 +190,24 @@ fn a_name_becomes_what_it_is_kept_under() {
     assert_eq!(kept, serde_json::json!(names));
 }
 
+/// Each has its heading once, and an answer of some length below it.
 #[test]
-fn every_trouble_that_the_plan_knows_is_a_question_with_an_answer() {
+fn every_known_problem_has_a_question_with_an_answer() {
     let faq = read("docs/FAQ.md");
-    let named: Vec<&str> = faq
-        .lines()
-        .filter_map(|line| line.strip_prefix("*In the plan: ")?.strip_suffix("*"))
-        .flat_map(|line| line.split("; "))
-        .collect();
-    let known: BTreeSet<&str> = TROUBLES.iter().copied().collect();
-    assert_eq!(named.iter().copied().collect::<BTreeSet<_>>(), known);
-    assert_eq!(named.len(), known.len(), "each once: {named:?}");
+    for (problem, question) in PROBLEMS {
+        let heading = format!("\n### {question}\n");
+        let mut after = faq.split(&heading).skip(1);
+        let answer = after
+            .next()
+            .unwrap_or_else(|| panic!("{problem}: there is no {question:?}"));
+        assert!(after.next().is_none(), "{question} is there twice");
+        let answer = answer.split("\n#").next().unwrap_or_default();
+        assert!(answer.trim().len() > 100, "{question} has no answer");
+    }
 }
 
 #[test]
-fn every_line_of_the_plans_checklist_names_tests_that_exist() {
+fn every_acceptance_criterion_names_tests_that_exist() {
     let page = page("docs/TESTING.md");
     let text = read("docs/TESTING.md");
     let rows: Vec<(&str, &str)> = text

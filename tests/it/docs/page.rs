@@ -133,6 +133,12 @@ impl Page {
         self.split_prose().1
     }
 
+    /// All prose, without code.
+    pub(super) fn prose_text(&self) -> String {
+        let lines = self.split_prose().0.into_iter().map(|(_, line)| line);
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Where links and pictures lead.
     pub(super) fn links(&self) -> Pieces {
         let mut links = Vec::new();

@@ -336,7 +336,7 @@ fn routes(page: &Page, faults: &mut Vec<String>) {
             _ => continue,
         };
         if !is_mounted(method, address) {
-            faults.push(format!("{at}: nobody answers {} {address}", method.unwrap_or_default()));
+            faults.push(format!("{at}: no route takes {} {address}", method.unwrap_or_default()));
         }
     }
 }
@@ -444,15 +444,15 @@ fn what_is_wrong_in_a_page_is_found() {
             "`bigin_sync_no_such_metric`",
             "nothing is called bigin_sync_no_such_metric",
         ),
-        ("`POST /api/health`", "nobody answers POST /api/health"),
-        ("see `/api/helth`", "nobody answers  /api/helth"),
+        ("`POST /api/health`", "no route takes POST /api/health"),
+        ("see `/api/helth`", "no route takes  /api/helth"),
         (
             "```sh\ncurl -X DELETE http://127.0.0.1:8080/api/syncs/1\n```",
-            "nobody answers DELETE",
+            "no route takes DELETE",
         ),
         ("[x](nowhere.md)", "leads nowhere"),
         ("# Here\n\n[x](#there)", "names no heading"),
-        ("[x](docs/BACKUP.md#to-baak-up)", "names no heading"),
+        ("[x](docs/BACKUP.md#baking-up)", "names no heading"),
         ("`src/nothing.rs`", "there is no src/nothing.rs"),
     ];
     for (text, fault) in bad {
@@ -460,6 +460,6 @@ fn what_is_wrong_in_a_page_is_found() {
         assert!(found.contains(fault), "{text}: {found}");
     }
     let good = "# Say `it`!\n```sh\nsudo TAG_DELAY=2s bigin-sync send 'a b' # x\ncurl http://127.0.0.1:8080/api/syncs/7?x\n```\n\
-        [x](#say-it) [y](docs/BACKUP.md#to-back-up) `GET /syncs/7` `/api/syncs?limit=3` `TAG_DELAY` `ADMIN_TOKEN_FILE`\n";
+        [x](#say-it) [y](docs/BACKUP.md#backing-up) `GET /syncs/7` `/api/syncs?limit=3` `TAG_DELAY` `ADMIN_TOKEN_FILE`\n";
     assert_eq!(faults(&Page::parse("README.md", good)), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Commands of the README, run as they are written, with the real program against both fakes.
+//! Commands of the guides, run as they are written, with the real program against both fakes.
 
 use std::process::Command;
 
@@ -12,12 +12,12 @@ use crate::send::run_beside;
 use crate::terminal::Terminal;
 use crate::world::{lead, with};
 
-/// The lines of the README's block that has this command.
+/// The lines of the block of `docs/CLI.md` that has this command.
 fn block(command: &str) -> Vec<String> {
-    let readme = page("README.md");
+    let guide = page("docs/CLI.md");
     let has = |text: &str| text.lines().any(|line| line.starts_with(command));
-    let block = readme.blocks.iter().find(|block| has(&block.text));
-    let block = block.unwrap_or_else(|| panic!("the README has no block with {command}"));
+    let block = guide.blocks.iter().find(|block| has(&block.text));
+    let block = block.unwrap_or_else(|| panic!("docs/CLI.md has no block with {command}"));
     block.text.lines().map(str::to_owned).collect()
 }
 
@@ -34,9 +34,15 @@ fn shell(line: &str, stage: &Stage) -> Command {
     command
 }
 
-/// Lines of the guides that ask or look, and ask nobody back.
+/// Lines of the guides that send or read, without a prompt.
 fn lines_to_try() -> Vec<String> {
-    let guides = ["README.md", "docs/MAPPING.md", "docs/FAQ.md", "docs/OPERATIONS.md"];
+    let guides = [
+        "README.md",
+        "docs/CLI.md",
+        "docs/MAPPING.md",
+        "docs/FAQ.md",
+        "docs/OPERATIONS.md",
+    ];
     let lines = guides.into_iter().flat_map(|guide| {
         let scripts = page(guide).blocks.into_iter().filter(|block| block.language == "sh");
         let lines = scripts.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>());
@@ -83,7 +89,7 @@ async fn every_command_of_the_guides_that_sends_or_looks_ends_well() {
 }
 
 #[actix_web::test]
-async fn the_readmes_commands_for_completions_and_the_manual_write_what_they_say() {
+async fn commands_for_completions_and_the_manual_write_what_they_say() {
     let stage = Stage::new().await;
     let folder = stage.folder.path();
     std::fs::create_dir(folder.join("completions")).unwrap();
@@ -105,7 +111,7 @@ async fn the_readmes_commands_for_completions_and_the_manual_write_what_they_say
 }
 
 #[actix_web::test]
-async fn the_guided_test_of_the_readme_asks_and_goes_on() {
+async fn the_guided_test_of_the_guide_asks_and_goes_on() {
     let clinic = Clinic::new().await;
     let lines = block("bigin-sync doctor");
     let line = lines.iter().find(|line| line.contains("--guided-test")).unwrap();
@@ -118,7 +124,7 @@ async fn the_guided_test_of_the_readme_asks_and_goes_on() {
 }
 
 #[actix_web::test]
-async fn help_of_every_command_is_there_as_the_readme_says() {
+async fn every_command_has_help_with_examples() {
     let stage = Stage::new().await;
     for command in bigin_sync::cli::definition().get_subcommands() {
         let line = format!("bigin-sync help {}", command.get_name());
@@ -129,7 +135,7 @@ async fn help_of_every_command_is_there_as_the_readme_says() {
 }
 
 #[actix_web::test]
-async fn what_the_guide_has_to_forget_a_person_leaves_nothing_of_the_lead() {
+async fn erasing_a_person_by_the_guide_leaves_nothing_of_the_lead() {
     let guide = page("docs/OPERATIONS.md");
     let block = guide.blocks.iter().find(|block| block.text.starts_with("sqlite3 "));
     let words = commands(&block.unwrap().text).remove(0);
@@ -157,7 +163,7 @@ async fn what_the_guide_has_to_forget_a_person_leaves_nothing_of_the_lead() {
     database.execute_batch(statements).unwrap();
     database.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert!(!is_there("lead-1") && !is_there(&contact), "something is left");
-    assert!(is_there("lead-2"), "nobody else is forgotten");
+    assert!(is_there("lead-2"), "no other lead is erased");
     drop(database);
     stage.finish().await;
 }
