@@ -10,12 +10,12 @@ use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules};
 use bigin_sync::clock::until;
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::CallKind;
-use bigin_sync::fake::sanity::Document;
+use bigin_sync::fake::sanity::{Document, Transaction};
 use jiff::Timestamp;
 
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
-use super::people::{is_bad, rivals, text};
+use super::people::{is_bad, lead_id, rivals, text};
 use super::plan::{Act, Fault, LARGE, MINUTE, Op};
 use super::world::{DENIED, World};
 
@@ -34,10 +34,10 @@ pub fn judge(played: &Played) -> Vec<String> {
         })
         .collect();
     let rivals = rivals(&evidence.transactions);
-    let may_fail = may_fail(&world);
+    let blamed = Blamed::of(&world, &evidence.transactions);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || may_fail) {
+        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || blamed.may_be(id)) {
             faults.push(format!("lead {id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -54,6 +54,7 @@ pub fn judge(played: &Played) -> Vec<String> {
     }
     faults.extend(too_slow(&world));
     faults.extend(too_large(&world));
+    faults.extend(too_eager(&world));
     faults.extend(private(played, &world));
     if world.most_in_flight > 4 + 1 + 3 {
         faults.push(format!("{} calls were under way at once", world.most_in_flight));
@@ -61,19 +62,55 @@ pub fn judge(played: &Played) -> Vec<String> {
     faults
 }
 
-/// Bigin refuses a record or a call for its content, and would take the same the next time, or denies a lead's contact: the
-/// lead that was in it may be blamed.
-fn may_fail(world: &World) -> bool {
-    // A lead whose answer is too large when it is read alone is rejected at once.
-    let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
-    let plan = &world.plan;
-    // With a draft, a large lead is too large.
-    plan.profile.large == LARGE
-        || plan.profile.contradicts
-        || plan.profile.poison
-        || plan.profile.hang
-        || plan.faults.iter().any(|(op, _, fault)| blames(op, fault))
-        || plan.acts.iter().any(|(_, act)| matches!(act, Act::Denied(..)))
+/// The leads that may end `FAILED` though Bigin would take what they say.
+enum Blamed {
+    /// Bigin refuses calls for their content, and would take the same the next time: whoever was in one may be blamed.
+    All,
+    /// Those that something lasting is wrong with, and who shares a contact with them.
+    Only(BTreeSet<String>),
+}
+
+impl Blamed {
+    fn of(world: &World, transactions: &[Transaction]) -> Self {
+        // A lead whose answer is too large when it is read alone is rejected at once.
+        let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
+        let plan = &world.plan;
+        if plan.faults.iter().any(|(op, _, fault)| blames(op, fault)) {
+            return Self::All;
+        }
+        let denied = plan.acts.iter().filter_map(|(_, act)| match act {
+            Act::Denied(lead, _) => Some(lead_id(*lead)),
+            _ => None,
+        });
+        let denied: BTreeSet<String> = denied.collect();
+        let all = transactions.iter().flat_map(|transaction| &transaction.documents);
+        let all: Vec<(&str, &Document)> = all
+            .filter_map(|change| Some((published(&change.id), change.after.as_ref()?)))
+            .collect();
+        let is_odd = |id: &str, lead: &Document| denied.contains(id) || !is_plain(lead) || is_large(lead);
+        let odd = all.iter().filter(|(id, lead)| is_odd(id, lead));
+        let marks: BTreeSet<&str> = odd.flat_map(|(id, lead)| marks(lead).chain([*id])).collect();
+        let shares = |lead: &Document| self::marks(lead).any(|mark| marks.contains(mark));
+        let blamed = all.iter().filter(|(id, lead)| marks.contains(id) || shares(lead));
+        Self::Only(blamed.map(|(id, _)| (*id).to_owned()).collect())
+    }
+
+    fn may_be(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(leads) => leads.contains(id),
+        }
+    }
+}
+
+/// The id of the lead that a draft or a version is of.
+fn published(id: &str) -> &str {
+    id.rsplit('.').next().unwrap_or_default()
+}
+
+/// With a draft, a large lead is too large.
+fn is_large(lead: &Document) -> bool {
+    text(lead, "notes").len() >= LARGE
 }
 
 /// What is measured of a run, to be compared with its bounds: seconds, calls, records.
@@ -218,6 +255,35 @@ fn too_large(world: &World) -> Option<String> {
     (answers > most).then(|| format!("{answers} answers were too large, and {most} are allowed"))
 }
 
+/// Whoever is told that it asks too often, or for more than there is, asks no more, or with one lead at a time.
+fn too_eager(world: &World) -> Vec<String> {
+    let mut faults = Vec::new();
+    if world.too_soon > 0 {
+        let too_soon = world.too_soon;
+        faults.push(format!(
+            "{too_soon} tokens were asked for while the accounts server wanted quiet"
+        ));
+    }
+    // Grants that a process has not written down before it died are not counted by the next.
+    if world.throttles > 0 && world.deaths == 0 {
+        faults.push(format!(
+            "so many tokens were asked for that {} requests were refused",
+            world.throttles
+        ));
+    }
+    let most = CROWDS * (1 + world.deaths);
+    if world.crowds > most {
+        let crowds = world.crowds;
+        faults.push(format!(
+            "{crowds} calls with more than one lead were sent while credits were used up, and {most} are allowed"
+        ));
+    }
+    faults
+}
+
+/// What was claimed before the refusal was recorded.
+const CROWDS: usize = 2;
+
 fn evidence(played: &Played, world: &World) -> Evidence {
     let crm = world.bigin.model();
     let lake = world.sanity.model();
@@ -272,7 +338,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         documents,
     };
     let rivals = rivals(&evidence.transactions);
-    let may_fail = may_fail(world);
+    let blamed = Blamed::of(world, &evidence.transactions);
     let asked = world.people.asked.keys().map(|id| Asked {
         id: id.clone(),
         name: id.clone(),
@@ -283,7 +349,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
             "REQUESTED" if world.may_be_cancelled(id) => "REQUESTED",
             _ => "NOT_SENT",
         }),
-        may_fail: may_fail || bad.contains(id.as_str()) || rivals.contains(id),
+        may_fail: blamed.may_be(id) || bad.contains(id.as_str()) || rivals.contains(id),
     });
     evidence.asked = asked.collect();
     evidence

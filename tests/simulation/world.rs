@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bigin_sync::clock::{Clock, SharedClock, after};
+use bigin_sync::clock::{Clock, SharedClock, after, until};
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
@@ -116,6 +117,15 @@ pub struct World {
     /// Answers with leads that were larger than the program reads.
     pub too_large: usize,
     pub hook_posts: usize,
+    /// Requests for a token while the accounts server wanted to be left alone, and how often it said that it was asked too often
+    /// because it was.
+    pub too_soon: usize,
+    pub throttles: usize,
+    /// Writes of more than one lead that were begun while credits were used up and a write had been refused for that.
+    pub crowds: usize,
+    /// Since when the accounts server wants to be left alone, and how often the process had died by then.
+    quiet_since: Option<(Timestamp, usize)>,
+    refused_since: Option<Timestamp>,
     /// Leads whose sync an operator has cancelled.
     pub cancelled: BTreeSet<String>,
     /// Cancellations that are not answered yet, and whether the process died before it answered one: then nobody knows whose
@@ -175,6 +185,11 @@ impl World {
             dropped_tokens: 0,
             too_large: 0,
             hook_posts: 0,
+            too_soon: 0,
+            throttles: 0,
+            crowds: 0,
+            quiet_since: None,
+            refused_since: None,
             cancelled: BTreeSet::new(),
             cancelling: 0,
             is_cancel_lost: false,
@@ -248,6 +263,7 @@ impl World {
                     };
                     self.log(&format!("{op:?} #{number} answered: {what}"));
                     if self.checkpoint("answer", Some(op)) {
+                        self.told(op, &reply);
                         // The caller may have given up.
                         let _ = answer.send(reply);
                     } else {
@@ -256,6 +272,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What the program learns from an answer, and has to heed.
+    fn told(&mut self, op: Op, reply: &Reply) {
+        let Ok(reply) = reply else { return };
+        if op == Op::Grant && contains(&reply.body, THROTTLED) {
+            self.quiet_since = Some((self.now(), self.deaths));
+        } else if op == Op::Grant && contains(&reply.body, "access_token") {
+            self.quiet_since = None;
+        }
+        if is_write(op) && reply.status == StatusCode::TOO_MANY_REQUESTS && self.has_no_credits() {
+            self.refused_since.get_or_insert(self.clock.now());
+        }
+    }
+
+    fn has_no_credits(&self) -> bool {
+        self.bigin.model().switches.credit_limit == 0
     }
 
     fn schedule(&mut self, wait: Duration, effect: Effect) {
@@ -288,9 +321,21 @@ impl World {
             let kind = fault.split(['(', ' ']).next().unwrap_or_default();
             self.saw(&format!("{op:?} {kind}"));
         }
+        // What a process was told in its last moments is lost with it.
+        if op == Op::Grant
+            && let Some((since, life)) = self.quiet_since
+            && life == self.deaths
+            && QUIET.contains(&until(since, self.now()))
+        {
+            self.too_soon += 1;
+        }
+        if !self.has_no_credits() {
+            self.refused_since = None;
+        }
+        self.crowds += usize::from(is_write(op) && records > 1 && self.refused_since.is_some());
         let latency = Duration::from_millis(1 + self.dice.up_to(self.plan.profile.latency));
         let per_record = match op {
-            Op::Upsert | Op::Update | Op::AddTags if !self.is_calm => self.plan.profile.per_record * records as u64,
+            op if is_write(op) && !self.is_calm => self.plan.profile.per_record * records as u64,
             _ => 0,
         };
         let (mut apply_after, mut answer_after) = (latency / 2, Some(latency / 2));
@@ -385,6 +430,8 @@ impl World {
         };
         let is_too_large = |reply: &Delivered| op == Op::Doc && reply.body.len() > MAX_ANSWER;
         self.too_large += usize::from(reply.as_ref().is_ok_and(is_too_large));
+        let is_throttled = |reply: &Delivered| op == Op::Grant && contains(&reply.body, THROTTLED);
+        self.throttles += usize::from(fault != Some(Fault::Throttled) && reply.as_ref().is_ok_and(is_throttled));
         self.schedule(answer_after, Effect::Reply(number, op, answer, reply));
     }
 
@@ -576,6 +623,16 @@ impl World {
         lake.doc.denied.clear();
         lake.doc.unmentioned.clear();
     }
+}
+
+/// What the accounts server says to whoever asks too often.
+const THROTTLED: &str = "Access Denied";
+
+/// How long after that it is left alone: not before the steps under way have ended, which may still ask.
+const QUIET: Range<Duration> = Duration::from_secs(60)..Duration::from_secs(10 * 60);
+
+fn is_write(op: Op) -> bool {
+    matches!(op, Op::Upsert | Op::Update | Op::AddTags)
 }
 
 /// A call of the program is given up after this long at the latest.
