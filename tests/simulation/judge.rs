@@ -9,9 +9,10 @@ use aho_corasick::AhoCorasick;
 use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules};
 use bigin_sync::clock::until;
 use bigin_sync::domain::lead::REQUESTED;
-use bigin_sync::fake::bigin::CallKind;
-use bigin_sync::fake::sanity::{Document, Transaction};
+use bigin_sync::fake::bigin::{CallKind, Change};
+use bigin_sync::fake::sanity::{self, By, Document, Transaction};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
@@ -55,7 +56,13 @@ pub fn judge(played: &Played) -> Vec<String> {
     faults.extend(too_slow(&world));
     faults.extend(too_large(&world));
     faults.extend(too_eager(&world));
+    faults.extend(too_often(&world));
     faults.extend(private(played, &world));
+    // There is one process, and it knows how long its calls may take: what it has done is never thrown away.
+    let lost = find_all(&played.log, b"came after its lease was lost");
+    if lost > 0 {
+        faults.push(format!("{lost} outcomes came after their leases were lost"));
+    }
     if world.most_in_flight > 4 + 1 + 3 {
         faults.push(format!("{} calls were under way at once", world.most_in_flight));
     }
@@ -232,6 +239,31 @@ fn records(world: &World) -> usize {
     writes.map(|call| call.records).sum()
 }
 
+/// Each loss of a contact after the first counts, and is met with a longer wait until the lead is given up.
+fn too_often(world: &World) -> Option<String> {
+    let street = |fields: &BTreeMap<String, Value>| fields.get("Mailing_Street").is_some_and(|street| street == DENIED);
+    let crm = world.bigin.model();
+    let is_denied = |change: &&Change| matches!(change, Change::Upserted { fields, .. } if street(fields));
+    let upserts = crm.changes.iter().filter(is_denied).count();
+    let lake = world.sanity.model();
+    let by_people = lake.transactions.iter().filter(|transaction| transaction.by != By::Api);
+    let revisions = by_people.flat_map(|transaction| &transaction.documents);
+    let is_denied = |change: &&sanity::Change| {
+        change
+            .after
+            .as_ref()
+            .is_some_and(|lead| text(lead, "address") == DENIED)
+    };
+    let asked = |(_, act): &&(u64, Act)| matches!(act, Act::RequestByPerson(_) | Act::Retry(_));
+    let begun = revisions.filter(is_denied).count() + world.plan.acts.iter().filter(asked).count();
+    let most = MOST_LOSSES * begun + world.plan.faults.len();
+    (upserts > most)
+        .then(|| format!("a lead whose contact Bigin denies was upserted {upserts} times, and {most} are allowed"))
+}
+
+/// How often a contact is lost within the time after which a lead is given up, with a wait after each.
+const MOST_LOSSES: usize = 14;
+
 /// One lead that hangs, contradicts or is refused delays no other for longer than this.
 const LONGEST_WAY: Duration = Duration::from_secs(5 * 60);
 
@@ -269,6 +301,12 @@ fn too_eager(world: &World) -> Vec<String> {
         faults.push(format!(
             "so many tokens were asked for that {} requests were refused",
             world.throttles
+        ));
+    }
+    if world.pairs > 0 {
+        faults.push(format!(
+            "{} writes were begun beside others while credits were used up",
+            world.pairs
         ));
     }
     let most = CROWDS * (1 + world.deaths);
@@ -353,6 +391,11 @@ fn evidence(played: &Played, world: &World) -> Evidence {
     });
     evidence.asked = asked.collect();
     evidence
+}
+
+/// How often a text is there.
+fn find_all(bytes: &[u8], text: &[u8]) -> usize {
+    bytes.windows(text.len()).filter(|window| *window == text).count()
 }
 
 /// What the program wrote of what is nobody's business: by the checker's rule, in one look for all words.

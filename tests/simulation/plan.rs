@@ -20,8 +20,8 @@ pub const TOO_LARGE: usize = 90_000;
 /// Everything happens within this time; then the services are well again.
 pub const SCENE: u64 = 15 * MINUTE;
 
-/// Dice of its own, so that the rest of a plan is what it was before these draws.
-const DROPS: u64 = 0x0d80_95ed;
+/// Dice of their own, so that the rest of a plan is what it was before there were these draws.
+const MORE: u64 = 0x0d80_95ed;
 
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
@@ -162,7 +162,12 @@ impl Plan {
         let mut dice = Dice::new(seed);
         // In some runs nothing goes wrong but what lasts, so that it shows what one lead costs the others.
         let is_quiet = dice.chance(0.2);
-        let profile = dice.profile(is_quiet);
+        let mut profile = dice.profile(is_quiet);
+        let mut more = Dice::new(seed ^ MORE);
+        if is_quiet && more.chance(0.25) {
+            profile.per_record = more.between(500, 6 * SECOND);
+            profile.late_inserts = Duration::from_secs(1);
+        }
         let leads = Cast::of(&mut Dice::new(seed), &profile).leads.len();
         let rush = dice.up_to(MINUTE);
         let mut acts = Vec::new();
@@ -182,7 +187,7 @@ impl Plan {
             acts.extend([(at, on), (at + lasting, off)]);
         }
         if !is_quiet {
-            acts.extend(Dice::new(seed ^ DROPS).drops(leads));
+            acts.extend(more.drops(leads));
         }
         acts.sort_by_key(|(at, _)| *at);
         let faults = if is_quiet { Vec::new() } else { dice.faults() };

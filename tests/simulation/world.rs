@@ -123,6 +123,9 @@ pub struct World {
     pub throttles: usize,
     /// Writes of more than one lead that were begun while credits were used up and a write had been refused for that.
     pub crowds: usize,
+    /// Such writes that were begun while another was under way.
+    pub pairs: usize,
+    writes: usize,
     /// Since when the accounts server wants to be left alone, and how often the process had died by then.
     quiet_since: Option<(Timestamp, usize)>,
     refused_since: Option<Timestamp>,
@@ -188,6 +191,8 @@ impl World {
             too_soon: 0,
             throttles: 0,
             crowds: 0,
+            pairs: 0,
+            writes: 0,
             quiet_since: None,
             refused_since: None,
             cancelled: BTreeSet::new(),
@@ -284,6 +289,7 @@ impl World {
         }
         if is_write(op) && reply.status == StatusCode::TOO_MANY_REQUESTS && self.has_no_credits() {
             self.refused_since.get_or_insert(self.clock.now());
+            self.saw("no credits for a write");
         }
     }
 
@@ -332,7 +338,10 @@ impl World {
         if !self.has_no_credits() {
             self.refused_since = None;
         }
-        self.crowds += usize::from(is_write(op) && records > 1 && self.refused_since.is_some());
+        if is_write(op) && self.refused_since.is_some() {
+            self.crowds += usize::from(records > 1);
+            self.pairs += usize::from(self.writes > 1);
+        }
         let latency = Duration::from_millis(1 + self.dice.up_to(self.plan.profile.latency));
         let per_record = match op {
             op if is_write(op) && !self.is_calm => self.plan.profile.per_record * records as u64,
@@ -646,7 +655,7 @@ impl Transport for Wire {
         let shared = self.0.clone();
         Box::pin(async move {
             let (answer, reply) = oneshot::channel();
-            let _under_way = UnderWay::begin(&shared);
+            let _under_way = UnderWay::begin(&shared, is_write(op(&request)));
             shared.lock().arrive(request, answer);
             shared.1.notify_one();
             reply.await.unwrap_or(Err(NoAnswer::LOST))
@@ -655,20 +664,24 @@ impl Transport for Wire {
 }
 
 /// A call that the program waits for.
-struct UnderWay(Shared);
+struct UnderWay(Shared, usize);
 
 impl UnderWay {
-    fn begin(shared: &Shared) -> Self {
+    fn begin(shared: &Shared, is_write: bool) -> Self {
         let mut world = shared.lock();
+        let writes = usize::from(is_write);
         world.in_flight += 1;
+        world.writes += writes;
         world.most_in_flight = world.most_in_flight.max(world.in_flight);
-        Self(shared.clone())
+        Self(shared.clone(), writes)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
+        let mut world = self.0.lock();
+        world.in_flight -= 1;
+        world.writes -= self.1;
     }
 }
 
