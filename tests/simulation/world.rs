@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::cast::{Cast, HANGS, POISON};
 use super::people::People;
-use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan};
+use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan, SECOND};
 
 /// The leads whose upsert Bigin may apply late have this long for it (`AMBIGUITY_DELAY` of these runs).
 pub const AMBIGUITY_DELAY: Duration = Duration::from_secs(120);
@@ -342,7 +342,12 @@ impl World {
             self.crowds += usize::from(records > 1);
             self.pairs += usize::from(self.writes > 1);
         }
-        let latency = Duration::from_millis(1 + self.dice.up_to(self.plan.profile.latency));
+        // A grant has less time than other calls; one that takes longer may be asked for again, like one that is lost.
+        let latency = match op {
+            Op::Grant => self.plan.profile.latency.min(12 * SECOND),
+            _ => self.plan.profile.latency,
+        };
+        let latency = Duration::from_millis(1 + self.dice.up_to(latency));
         let per_record = match op {
             op if is_write(op) && !self.is_calm => self.plan.profile.per_record * records as u64,
             _ => 0,
