@@ -167,6 +167,9 @@ impl Plan {
         if is_quiet && more.chance(0.25) {
             profile.per_record = more.between(500, 6 * SECOND);
             profile.late_inserts = Duration::from_secs(1);
+        } else if is_quiet && more.chance(0.6) {
+            // Only there does it show what it costs the others.
+            profile.hang = true;
         } else if !is_quiet && more.chance(0.15) {
             // A step of several calls takes longer than its lease.
             profile.latency = 28 * SECOND;
