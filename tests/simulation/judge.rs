@@ -314,6 +314,19 @@ fn too_eager(world: &World) -> Vec<String> {
             world.pairs
         ));
     }
+    let acts = world.plan.acts.iter();
+    let probes = acts.map(|(_, act)| match act {
+        Act::NoCredits(true) => PROBES,
+        Act::CheckNow => 1,
+        _ => 0,
+    });
+    let most = probes.sum::<usize>() + CROWDS * world.deaths;
+    if world.in_vain > most {
+        let in_vain = world.in_vain;
+        faults.push(format!(
+            "{in_vain} writes were sent while credits were used up, and {most} are allowed"
+        ));
+    }
     let most = CROWDS * (1 + world.deaths);
     if world.crowds > most {
         let crowds = world.crowds;
@@ -323,6 +336,10 @@ fn too_eager(world: &World) -> Vec<String> {
     }
     faults
 }
+
+/// How often it is looked whether there are credits again, within three minutes: each pause is up to twice as long as the one
+/// before, half a second first and half a minute at least in the end. Two more were claimed before.
+const PROBES: usize = 14;
 
 /// What was claimed before the refusal was recorded.
 const CROWDS: usize = 2;

@@ -121,7 +121,9 @@ pub struct World {
     /// because it was.
     pub too_soon: usize,
     pub throttles: usize,
-    /// Writes of more than one lead that were begun while credits were used up and a write had been refused for that.
+    /// Writes that were begun while credits were used up and one had been refused for that.
+    pub in_vain: usize,
+    /// Those of more than one lead.
     pub crowds: usize,
     /// Such writes that were begun while another was under way.
     pub pairs: usize,
@@ -190,6 +192,7 @@ impl World {
             hook_posts: 0,
             too_soon: 0,
             throttles: 0,
+            in_vain: 0,
             crowds: 0,
             pairs: 0,
             writes: 0,
@@ -339,6 +342,7 @@ impl World {
             self.refused_since = None;
         }
         if is_write(op) && self.refused_since.is_some() {
+            self.in_vain += 1;
             self.crowds += usize::from(records > 1);
             self.pairs += usize::from(self.writes > 1);
         }
