@@ -21,12 +21,23 @@ struct Break {
     old: String,
     new: String,
     test: String,
+    /// The other places that the guard is in.
+    #[serde(default)]
+    also: Vec<Place>,
     /// The test does not end without the guard. Read by the script alone.
     #[serde(default, rename = "hangs")]
     _hangs: bool,
     /// The simulator finds within so many seeds that the guard is missing. Read by the script alone.
     #[serde(rename = "seeds")]
     _seeds: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    file: String,
+    old: String,
+    new: String,
 }
 
 fn root() -> &'static Path {
@@ -40,11 +51,21 @@ fn breaks() -> Vec<Break> {
 
 #[test]
 fn the_text_of_every_guard_is_there_once() {
-    for entry in breaks() {
-        let source = read_to_string(root().join(&entry.file)).unwrap();
-        let there = source.matches(&entry.old).count();
-        assert_eq!(there, 1, "{}: in {}: {:?}", entry.guard, entry.file, entry.old);
-        assert_ne!(entry.old, entry.new, "{}: nothing is taken away", entry.guard);
+    for Break {
+        guard,
+        file,
+        old,
+        new,
+        also,
+        ..
+    } in breaks()
+    {
+        for Place { file, old, new } in [Place { file, old, new }].into_iter().chain(also) {
+            let source = read_to_string(root().join(&file)).unwrap();
+            let there = source.matches(&old).count();
+            assert_eq!(there, 1, "{guard}: in {file}: {old:?}");
+            assert_ne!(old, new, "{guard}: nothing is taken away");
+        }
     }
 }
 

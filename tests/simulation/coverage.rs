@@ -44,7 +44,7 @@ const FAULTS: [&str; 10] = [
 ];
 
 /// What people and services do, and the states in which the process died.
-const ACTS: [&str; 45] = [
+const ACTS: [&str; 46] = [
     "requested",
     "requested again",
     "a person asks",
@@ -72,6 +72,7 @@ const ACTS: [&str; 45] = [
     "Bigin is down",
     "Sanity is down",
     "no credits",
+    "no credits for a write",
     "a scope is missing",
     "tokens are dropped",
     "a lead may not be read",

@@ -9,13 +9,14 @@ use aho_corasick::AhoCorasick;
 use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules};
 use bigin_sync::clock::until;
 use bigin_sync::domain::lead::REQUESTED;
-use bigin_sync::fake::bigin::CallKind;
-use bigin_sync::fake::sanity::Document;
+use bigin_sync::fake::bigin::{CallKind, Change};
+use bigin_sync::fake::sanity::{self, By, Document, Transaction};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
-use super::people::{is_bad, rivals, text};
+use super::people::{is_bad, lead_id, rivals, text};
 use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan};
 use super::world::{DENIED, World};
 
@@ -34,10 +35,10 @@ pub fn judge(played: &Played) -> Vec<String> {
         })
         .collect();
     let rivals = rivals(&evidence.transactions);
-    let may_fail = may_fail(&world);
+    let blamed = Blamed::of(&world, &evidence.transactions);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || may_fail) {
+        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || blamed.may_be(id)) {
             faults.push(format!("lead {id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -54,26 +55,69 @@ pub fn judge(played: &Played) -> Vec<String> {
     }
     faults.extend(too_slow(&world));
     faults.extend(too_large(&world));
+    faults.extend(too_eager(&world));
+    faults.extend(too_often(&world));
     faults.extend(private(played, &world));
+    // There is one process, and it knows how long its calls may take: what it has done is never thrown away.
+    let lost = find_all(&played.log, b"came after its lease was lost");
+    if lost > 0 {
+        faults.push(format!("{lost} outcomes came after their leases were lost"));
+    }
     if world.most_in_flight > 4 + 1 + 3 {
         faults.push(format!("{} calls were under way at once", world.most_in_flight));
     }
     faults
 }
 
-/// Bigin refuses a record or a call for its content, and would take the same the next time, or denies a lead's contact: the
-/// lead that was in it may be blamed.
-fn may_fail(world: &World) -> bool {
-    // A lead whose answer is too large when it is read alone is rejected at once.
-    let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
-    let plan = &world.plan;
-    // With a draft, a large lead is too large.
-    plan.profile.large == LARGE
-        || plan.profile.contradicts
-        || plan.profile.poison
-        || plan.profile.hang
-        || plan.faults.iter().any(|(op, _, fault)| blames(op, fault))
-        || plan.acts.iter().any(|(_, act)| matches!(act, Act::Denied(..)))
+/// The leads that may end `FAILED` though Bigin would take what they say.
+enum Blamed {
+    /// Bigin refuses calls for their content, and would take the same the next time: whoever was in one may be blamed.
+    All,
+    /// Those that something lasting is wrong with, and who shares a contact with them.
+    Only(BTreeSet<String>),
+}
+
+impl Blamed {
+    fn of(world: &World, transactions: &[Transaction]) -> Self {
+        // A lead whose answer is too large when it is read alone is rejected at once.
+        let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
+        let plan = &world.plan;
+        if plan.faults.iter().any(|(op, _, fault)| blames(op, fault)) {
+            return Self::All;
+        }
+        let denied = plan.acts.iter().filter_map(|(_, act)| match act {
+            Act::Denied(lead, _) => Some(lead_id(*lead)),
+            _ => None,
+        });
+        let denied: BTreeSet<String> = denied.collect();
+        let all = transactions.iter().flat_map(|transaction| &transaction.documents);
+        let all: Vec<(&str, &Document)> = all
+            .filter_map(|change| Some((published(&change.id), change.after.as_ref()?)))
+            .collect();
+        let is_odd = |id: &str, lead: &Document| denied.contains(id) || !is_plain(lead) || is_large(lead);
+        let odd = all.iter().filter(|(id, lead)| is_odd(id, lead));
+        let marks: BTreeSet<&str> = odd.flat_map(|(id, lead)| marks(lead).chain([*id])).collect();
+        let shares = |lead: &Document| self::marks(lead).any(|mark| marks.contains(mark));
+        let blamed = all.iter().filter(|(id, lead)| marks.contains(id) || shares(lead));
+        Self::Only(blamed.map(|(id, _)| (*id).to_owned()).collect())
+    }
+
+    fn may_be(&self, id: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(leads) => leads.contains(id),
+        }
+    }
+}
+
+/// The id of the lead that a draft or a version is of.
+fn published(id: &str) -> &str {
+    id.rsplit('.').next().unwrap_or_default()
+}
+
+/// With a draft, a large lead is too large.
+fn is_large(lead: &Document) -> bool {
+    text(lead, "notes").len() >= LARGE
 }
 
 /// Two leads may have one phone number and no email, and the look-up of the one comes before the insert of the other is
@@ -202,6 +246,36 @@ fn records(world: &World) -> usize {
     writes.map(|call| call.records).sum()
 }
 
+/// Each loss of a contact after the first counts, and is met with a longer wait until the lead is given up.
+fn too_often(world: &World) -> Option<String> {
+    let street = |fields: &BTreeMap<String, Value>| fields.get("Mailing_Street").is_some_and(|street| street == DENIED);
+    let crm = world.bigin.model();
+    let is_denied = |change: &&Change| matches!(change, Change::Upserted { fields, .. } if street(fields));
+    let upserts = crm.changes.iter().filter(is_denied).count();
+    let lake = world.sanity.model();
+    let by_people = lake.transactions.iter().filter(|transaction| transaction.by != By::Api);
+    let revisions = by_people.flat_map(|transaction| &transaction.documents);
+    let is_denied = |change: &&sanity::Change| {
+        change
+            .after
+            .as_ref()
+            .is_some_and(|lead| text(lead, "address") == DENIED)
+    };
+    let asked = |(_, act): &&(u64, Act)| matches!(act, Act::RequestByPerson(_) | Act::Retry(_));
+    let begun = revisions.filter(is_denied).count() + world.plan.acts.iter().filter(asked).count();
+    let faults = world.plan.faults.iter();
+    let faults = faults
+        .filter(|(op, _, _)| matches!(op, Op::Upsert | Op::Update))
+        .count();
+    let most = MOST_LOSSES + 4 * begun + faults;
+    (upserts > most)
+        .then(|| format!("a lead whose contact Bigin denies was upserted {upserts} times, and {most} are allowed"))
+}
+
+/// How often a contact is lost while the services are not well, with a wait after each. Where it is asked for anew, the waits
+/// begin with short ones again: that makes four more.
+const MOST_LOSSES: usize = 20;
+
 /// One lead that hangs, contradicts or is refused delays no other for longer than this.
 const LONGEST_WAY: Duration = Duration::from_secs(5 * 60);
 
@@ -224,6 +298,58 @@ fn too_large(world: &World) -> Option<String> {
     let answers = world.too_large;
     (answers > most).then(|| format!("{answers} answers were too large, and {most} are allowed"))
 }
+
+/// Whoever is told that it asks too often, or for more than there is, asks no more, or with one lead at a time.
+fn too_eager(world: &World) -> Vec<String> {
+    let mut faults = Vec::new();
+    if world.too_soon > 0 {
+        let too_soon = world.too_soon;
+        faults.push(format!(
+            "{too_soon} tokens were asked for while the accounts server wanted quiet"
+        ));
+    }
+    // Grants that a process has not written down before it died are not counted by the next.
+    if world.throttles > 0 && world.deaths == 0 {
+        faults.push(format!(
+            "so many tokens were asked for that {} requests were refused",
+            world.throttles
+        ));
+    }
+    if world.pairs > 0 {
+        faults.push(format!(
+            "{} writes were begun beside others while credits were used up",
+            world.pairs
+        ));
+    }
+    let acts = world.plan.acts.iter();
+    let probes = acts.map(|(_, act)| match act {
+        Act::NoCredits(true) => PROBES,
+        Act::CheckNow => 1,
+        _ => 0,
+    });
+    let most = probes.sum::<usize>() + CROWDS * world.deaths;
+    if world.in_vain > most {
+        let in_vain = world.in_vain;
+        faults.push(format!(
+            "{in_vain} writes were sent while credits were used up, and {most} are allowed"
+        ));
+    }
+    let most = CROWDS * (1 + world.deaths);
+    if world.crowds > most {
+        let crowds = world.crowds;
+        faults.push(format!(
+            "{crowds} calls with more than one lead were sent while credits were used up, and {most} are allowed"
+        ));
+    }
+    faults
+}
+
+/// How often it is looked whether there are credits again, within three minutes: each pause is up to twice as long as the one
+/// before, half a second first and half a minute at least in the end. Two more were claimed before.
+const PROBES: usize = 14;
+
+/// What was claimed before the refusal was recorded.
+const CROWDS: usize = 2;
 
 fn evidence(played: &Played, world: &World) -> Evidence {
     let crm = world.bigin.model();
@@ -279,7 +405,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         documents,
     };
     let rivals = rivals(&evidence.transactions);
-    let may_fail = may_fail(world);
+    let blamed = Blamed::of(world, &evidence.transactions);
     let asked = world.people.asked.keys().map(|id| Asked {
         id: id.clone(),
         name: id.clone(),
@@ -290,10 +416,15 @@ fn evidence(played: &Played, world: &World) -> Evidence {
             "REQUESTED" if world.may_be_cancelled(id) => "REQUESTED",
             _ => "NOT_SENT",
         }),
-        may_fail: may_fail || bad.contains(id.as_str()) || rivals.contains(id),
+        may_fail: blamed.may_be(id) || bad.contains(id.as_str()) || rivals.contains(id),
     });
     evidence.asked = asked.collect();
     evidence
+}
+
+/// How often a text is there.
+fn find_all(bytes: &[u8], text: &[u8]) -> usize {
+    bytes.windows(text.len()).filter(|window| *window == text).count()
 }
 
 /// What the program wrote of what is nobody's business: by the checker's rule, in one look for all words.

@@ -20,6 +20,9 @@ pub const TOO_LARGE: usize = 90_000;
 /// Everything happens within this time; then the services are well again.
 pub const SCENE: u64 = 15 * MINUTE;
 
+/// Dice of their own, so that the rest of a plan is what it was before there were these draws.
+const MORE: u64 = 0x0d80_95ed;
+
 pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
 
@@ -159,7 +162,18 @@ impl Plan {
         let mut dice = Dice::new(seed);
         // In some runs nothing goes wrong but what lasts, so that it shows what one lead costs the others.
         let is_quiet = dice.chance(0.2);
-        let profile = dice.profile(is_quiet);
+        let mut profile = dice.profile(is_quiet);
+        let mut more = Dice::new(seed ^ MORE);
+        if is_quiet && more.chance(0.25) {
+            profile.per_record = more.between(500, 6 * SECOND);
+            profile.late_inserts = Duration::from_secs(1);
+        } else if is_quiet && more.chance(0.6) {
+            // Only there does it show what it costs the others.
+            profile.hang = true;
+        } else if !is_quiet && more.chance(0.15) {
+            // A step of several calls takes longer than its lease.
+            profile.latency = 28 * SECOND;
+        }
         let leads = Cast::of(&mut Dice::new(seed), &profile).leads.len();
         let rush = dice.up_to(MINUTE);
         let mut acts = Vec::new();
@@ -177,6 +191,9 @@ impl Plan {
             let lasting = dice.between(5 * SECOND, 3 * MINUTE);
             let (on, off) = dice.switch(leads);
             acts.extend([(at, on), (at + lasting, off)]);
+        }
+        if !is_quiet {
+            acts.extend(more.drops(leads));
         }
         acts.sort_by_key(|(at, _)| *at);
         let faults = if is_quiet { Vec::new() } else { dice.faults() };
@@ -374,6 +391,17 @@ impl Dice {
             7 => (Act::PauseAll(true), Act::PauseAll(false)),
             _ => (Act::DropTokens, Act::DropTokens),
         }
+    }
+
+    /// In some runs Bigin drops the token again and again, while there is always something to send.
+    fn drops(&mut self, leads: usize) -> Vec<(u64, Act)> {
+        let mut at = self.up_to(SCENE / 3);
+        let mut acts = Vec::new();
+        for _ in 0..if self.chance(0.06) { 14 } else { 0 } {
+            acts.extend([(at, Act::DropTokens), (at + SECOND, Act::Request(self.index(leads)))]);
+            at += self.between(20 * SECOND, 40 * SECOND);
+        }
+        acts
     }
 
     /// Faults of single calls: none, a few, or many.

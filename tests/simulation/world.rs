@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bigin_sync::clock::{Clock, SharedClock, after};
+use bigin_sync::clock::{Clock, SharedClock, after, until};
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 use super::cast::{Cast, HANGS, POISON};
 use super::people::People;
-use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan};
+use super::plan::{Act, Dice, Fault, MAX_ANSWER, Op, Plan, SECOND};
 
 /// The leads whose upsert Bigin may apply late have this long for it (`AMBIGUITY_DELAY` of these runs).
 pub const AMBIGUITY_DELAY: Duration = Duration::from_secs(120);
@@ -116,6 +117,20 @@ pub struct World {
     /// Answers with leads that were larger than the program reads.
     pub too_large: usize,
     pub hook_posts: usize,
+    /// Requests for a token while the accounts server wanted to be left alone, and how often it said that it was asked too often
+    /// because it was.
+    pub too_soon: usize,
+    pub throttles: usize,
+    /// Writes that were begun while credits were used up and one had been refused for that.
+    pub in_vain: usize,
+    /// Those of more than one lead.
+    pub crowds: usize,
+    /// Such writes that were begun while another was under way.
+    pub pairs: usize,
+    writes: usize,
+    /// Since when the accounts server wants to be left alone, and how often the process had died by then.
+    quiet_since: Option<(Timestamp, usize)>,
+    refused_since: Option<Timestamp>,
     /// Leads whose sync an operator has cancelled.
     pub cancelled: BTreeSet<String>,
     /// Cancellations that are not answered yet, and whether the process died before it answered one: then nobody knows whose
@@ -175,6 +190,14 @@ impl World {
             dropped_tokens: 0,
             too_large: 0,
             hook_posts: 0,
+            too_soon: 0,
+            throttles: 0,
+            in_vain: 0,
+            crowds: 0,
+            pairs: 0,
+            writes: 0,
+            quiet_since: None,
+            refused_since: None,
             cancelled: BTreeSet::new(),
             cancelling: 0,
             is_cancel_lost: false,
@@ -248,6 +271,7 @@ impl World {
                     };
                     self.log(&format!("{op:?} #{number} answered: {what}"));
                     if self.checkpoint("answer", Some(op)) {
+                        self.told(op, &reply);
                         // The caller may have given up.
                         let _ = answer.send(reply);
                     } else {
@@ -256,6 +280,24 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What the program learns from an answer, and has to heed.
+    fn told(&mut self, op: Op, reply: &Reply) {
+        let Ok(reply) = reply else { return };
+        if op == Op::Grant && contains(&reply.body, THROTTLED) {
+            self.quiet_since = Some((self.now(), self.deaths));
+        } else if op == Op::Grant && contains(&reply.body, "access_token") {
+            self.quiet_since = None;
+        }
+        if is_write(op) && reply.status == StatusCode::TOO_MANY_REQUESTS && self.has_no_credits() {
+            self.refused_since.get_or_insert(self.clock.now());
+            self.saw("no credits for a write");
+        }
+    }
+
+    fn has_no_credits(&self) -> bool {
+        self.bigin.model().switches.credit_limit == 0
     }
 
     fn schedule(&mut self, wait: Duration, effect: Effect) {
@@ -288,9 +330,30 @@ impl World {
             let kind = fault.split(['(', ' ']).next().unwrap_or_default();
             self.saw(&format!("{op:?} {kind}"));
         }
-        let latency = Duration::from_millis(1 + self.dice.up_to(self.plan.profile.latency));
+        // What a process was told in its last moments is lost with it.
+        if op == Op::Grant
+            && let Some((since, life)) = self.quiet_since
+            && life == self.deaths
+            && QUIET.contains(&until(since, self.now()))
+        {
+            self.too_soon += 1;
+        }
+        if !self.has_no_credits() {
+            self.refused_since = None;
+        }
+        if is_write(op) && self.refused_since.is_some() {
+            self.in_vain += 1;
+            self.crowds += usize::from(records > 1);
+            self.pairs += usize::from(self.writes > 1);
+        }
+        // A grant has less time than other calls; one that takes longer may be asked for again, like one that is lost.
+        let latency = match op {
+            Op::Grant => self.plan.profile.latency.min(12 * SECOND),
+            _ => self.plan.profile.latency,
+        };
+        let latency = Duration::from_millis(1 + self.dice.up_to(latency));
         let per_record = match op {
-            Op::Upsert | Op::Update | Op::AddTags if !self.is_calm => self.plan.profile.per_record * records as u64,
+            op if is_write(op) && !self.is_calm => self.plan.profile.per_record * records as u64,
             _ => 0,
         };
         let (mut apply_after, mut answer_after) = (latency / 2, Some(latency / 2));
@@ -385,6 +448,8 @@ impl World {
         };
         let is_too_large = |reply: &Delivered| op == Op::Doc && reply.body.len() > MAX_ANSWER;
         self.too_large += usize::from(reply.as_ref().is_ok_and(is_too_large));
+        let is_throttled = |reply: &Delivered| op == Op::Grant && contains(&reply.body, THROTTLED);
+        self.throttles += usize::from(fault != Some(Fault::Throttled) && reply.as_ref().is_ok_and(is_throttled));
         self.schedule(answer_after, Effect::Reply(number, op, answer, reply));
     }
 
@@ -578,6 +643,16 @@ impl World {
     }
 }
 
+/// What the accounts server says to whoever asks too often.
+const THROTTLED: &str = "Access Denied";
+
+/// How long after that it is left alone: not before the steps under way have ended, which may still ask.
+const QUIET: Range<Duration> = Duration::from_secs(60)..Duration::from_secs(10 * 60);
+
+fn is_write(op: Op) -> bool {
+    matches!(op, Op::Upsert | Op::Update | Op::AddTags)
+}
+
 /// A call of the program is given up after this long at the latest.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -589,7 +664,7 @@ impl Transport for Wire {
         let shared = self.0.clone();
         Box::pin(async move {
             let (answer, reply) = oneshot::channel();
-            let _under_way = UnderWay::begin(&shared);
+            let _under_way = UnderWay::begin(&shared, is_write(op(&request)));
             shared.lock().arrive(request, answer);
             shared.1.notify_one();
             reply.await.unwrap_or(Err(NoAnswer::LOST))
@@ -598,20 +673,24 @@ impl Transport for Wire {
 }
 
 /// A call that the program waits for.
-struct UnderWay(Shared);
+struct UnderWay(Shared, usize);
 
 impl UnderWay {
-    fn begin(shared: &Shared) -> Self {
+    fn begin(shared: &Shared, is_write: bool) -> Self {
         let mut world = shared.lock();
+        let writes = usize::from(is_write);
         world.in_flight += 1;
+        world.writes += writes;
         world.most_in_flight = world.most_in_flight.max(world.in_flight);
-        Self(shared.clone())
+        Self(shared.clone(), writes)
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
+        let mut world = self.0.lock();
+        world.in_flight -= 1;
+        world.writes -= self.1;
     }
 }
 
