@@ -101,6 +101,30 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
+    /// All codes, in the order of the variants.
+    pub const CODES: [&str; 20] = [
+        "invalid_value",
+        "value_too_long",
+        "value_required",
+        "duplicate_value",
+        "approval_pending",
+        "record_rejected",
+        "name_missing",
+        "no_room",
+        "template_failed",
+        "lead_too_large",
+        "lead_unreadable",
+        "lead_not_rendered",
+        "lead_missing",
+        "search_forbidden",
+        "call_failed",
+        "not_accepted",
+        "tag_not_added",
+        "contact_contradicted",
+        "write_conflict",
+        "write_contention",
+    ];
+
     /// For a lead whose call alone ended with this error.
     pub fn call_failed(error: &ServiceError) -> Self {
         Self::CallFailed {
@@ -349,6 +373,7 @@ mod tests {
             RejectReason::WriteConflict,
             RejectReason::WriteContention,
         ];
+        assert_eq!(reasons.each_ref().map(RejectReason::code), RejectReason::CODES);
         for reason in reasons {
             let stored = serde_json::to_value(&reason).unwrap();
             assert_eq!(stored["code"], reason.code());

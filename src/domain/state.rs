@@ -217,6 +217,14 @@ impl State {
         }
     }
 
+    /// Why the lead is rejected, where it is.
+    pub fn reason(&self) -> Option<&RejectReason> {
+        match self {
+            Self::Rejected { reason, .. } | Self::Failed { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// The contact, where one is known.
     pub fn contact(&self) -> Option<&ContactId> {
         match self {

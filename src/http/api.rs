@@ -101,10 +101,7 @@ impl SyncJson {
             | SyncState::Sent { delivered, synced_at } => (Some(delivered.action.label()), Some(*synced_at)),
             _ => (None, None),
         };
-        let rejected = match state {
-            SyncState::Rejected { reason, .. } | SyncState::Failed { reason, .. } => Some(reason),
-            _ => None,
-        };
+        let rejected = state.reason();
         Self {
             id: sync.id,
             state: state.label(),
@@ -142,6 +139,16 @@ impl SyncJson {
             changed_at,
             events,
         }
+    }
+}
+
+impl SyncJson {
+    /// What it is filtered and retried by, where it was rejected.
+    pub(super) fn reason_key(&self) -> Option<ReasonKey> {
+        Some(ReasonKey {
+            code: self.reason_code?.to_owned(),
+            field: self.reason_field.clone(),
+        })
     }
 }
 

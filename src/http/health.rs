@@ -104,7 +104,7 @@ impl Webhooks {
                 remote: "sanity".to_owned(),
                 code: "webhooks_rejected".to_owned(),
                 what: format!(
-                    "{rejected} webhooks were rejected for a wrong signature and none was accepted since, so leads arrive late"
+                    "webhooks are rejected for a wrong signature ({rejected} since the last accepted one), so leads arrive late"
                 ),
                 action: "set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook (`bigin-sync doctor` compares them); if \
                          they match, someone is sending forged webhooks"

@@ -121,7 +121,7 @@ test('forms work over plain HTTP, where browsers say little of where a form come
   const origin = service.replace('127.0.0.1', 'dashboard.test')
   const page = await visitor()
   await logIn(page, '/', origin)
-  await page.getByText('Pause all work').click()
+  await page.getByText('Pause sending').click()
   await page.getByRole('button', {name: 'Pause'}).click()
   await page.getByText('Sending is paused. Resume to continue.').first().waitFor()
   await page.getByRole('button', {name: 'Resume'}).click()
@@ -138,7 +138,7 @@ test('a new operator finds what happened, why, what would mend it, and what has 
   await findLead(page, 'lead-f2c7419d')
   await page.getByRole('cell', {name: 'The lead no longer asks for it.'}).waitFor()
   await page.locator('tbody a').first().click()
-  await page.locator('#timeline').getByText("The lead's crmStatus no longer asks for it").waitFor()
+  await page.locator('#timeline').getByText("Withdrawn in Sanity: its crmStatus is no longer REQUESTED").waitFor()
 
   await findLead(page, 'drafts.lead-d95b0c13')
   await page.locator('tbody a').first().click()

@@ -154,11 +154,13 @@ async fn refused_credentials_are_told_once_and_once_that_they_are_mended() {
     let told = chat.texts();
     assert_eq!(told.len(), 1, "at once");
     assert!(
-        told[0].starts_with("bigin-sync needs you:\n- Zoho's accounts server refuses us: refresh token rejected"),
+        told[0].starts_with(
+            "bigin-sync: action needed\n- Zoho Accounts rejects our credentials: the refresh token was rejected"
+        ),
         "{told:?}"
     );
     assert!(
-        told[0].contains("set BIGIN_REFRESH_TOKEN (invalid_code). No lead reaches Bigin until then"),
+        told[0].contains("(invalid_code). Leads stay queued until then; none fails. To fix it, create a new one"),
         "{told:?}"
     );
     assert!(told[0].ends_with("See https://crm.example.org/"), "{told:?}");
@@ -170,7 +172,7 @@ async fn refused_credentials_are_told_once_and_once_that_they_are_mended() {
     let told = chat.texts();
     assert_eq!((told.len(), chat.calls()), (2, 2), "{told:?}");
     assert!(
-        told[1].contains("well again:\n- Zoho's accounts server takes our credentials again."),
+        told[1].contains("resolved\n- Zoho Accounts accepts our credentials again."),
         "{told:?}"
     );
     assert_eq!(world.state("Ada").await, "sent");
@@ -196,10 +198,7 @@ async fn a_storm_of_failures_is_one_message_with_a_count_and_the_reasons() {
     assert_eq!(world.ledger().await.failed, 30);
     let told = chat.texts();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(
-        told[0].contains("30 syncs FAILED and carry the reason in crmError."),
-        "{told:?}"
-    );
+    assert!(told[0].contains("30 leads failed."), "{told:?}");
     assert!(told[0].contains("“Bigin rejected Email: not an email address” (20 leads); “Bigin rejected Mailing_Zip: longer than 30 characters” (10 leads)"), "{told:?}");
     chat.finish(world).await;
 }
@@ -222,10 +221,11 @@ async fn an_address_that_is_down_for_an_hour_loses_nothing_and_is_not_flooded() 
     let told = chat.texts();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].contains("refresh token rejected") && told[0].contains("9 webhooks were refused for their signature"),
+        told[0].contains("refresh token was rejected")
+            && told[0].contains("9 webhooks were rejected for a wrong signature"),
         "{told:?}"
     );
-    assert_eq!(told[0].matches("it has been well again since").count(), 2, "{told:?}");
+    assert_eq!(told[0].matches("; resolved at ").count(), 2, "{told:?}");
     assert_eq!(chat.calls(), before + 1);
     chat.finish(world).await;
 }
@@ -249,7 +249,7 @@ async fn a_restart_neither_repeats_nor_forgets() {
     watch(&world, 10).await;
     let told = chat.texts();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[1].contains("takes our credentials again"), "{told:?}");
+    assert!(told[1].contains("accepts our credentials again"), "{told:?}");
     chat.finish(world).await;
 }
 
@@ -275,7 +275,7 @@ async fn an_address_that_does_not_answer_holds_up_no_lead() {
     watch(&world, 1).await;
     let told = chat.texts();
     assert!(
-        told.len() == 1 && told[0].contains("A person paused all work 25 hours ago"),
+        told.len() == 1 && told[0].contains("Sending was paused by the operator 25 hours ago"),
         "{told:?}"
     );
     chat.finish(world).await;
@@ -307,10 +307,10 @@ async fn what_the_store_counts_is_told_in_its_numbers() {
     watch(&world, 12).await;
     let told = chat.texts().join("\n");
     for words in [
-        "3 webhooks never came within 60 minutes",
-        "The lead lead-ada (sync 1) has waited for 16 minutes and is requested, though no service is in trouble; 3 leads wait.",
-        "of Bigin's 2 API credits of 24 hours are used",
-        "No lead waits for too long any more.",
+        "3 webhooks never arrived within 60 minutes",
+        "The lead lead-ada (sync 1) has been in progress for 16 minutes and is requested, although every service is reachable; 3 leads are waiting.",
+        "of Bigin's 2 API credits for 24 hours are used",
+        "No lead is stuck any more.",
     ] {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
@@ -400,7 +400,7 @@ async fn the_program_tells_and_names_the_address_nowhere_in_its_log() {
     })
     .await;
     process.stop().await;
-    assert!(chat.texts()[0].contains("refresh token rejected"));
+    assert!(chat.texts()[0].contains("refresh token was rejected"));
     assert_eq!(monitor.calls(), 0, "not all is well");
     let log = stage.log();
     assert!(!log.contains("hush"), "{log}");

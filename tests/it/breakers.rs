@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bigin_sync::domain::problem::Problem;
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
 use bigin_sync::store::Stage;
@@ -70,8 +71,8 @@ fn troubles_of_the_token() -> Vec<Trouble> {
             begin: |world| token_answers(world, Fault::TokenError("invalid_code".into())),
             mend: bigin_mends,
             told: &[
-                "bigin: refresh token rejected (invalid_code); ",
-                "get a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN",
+                "zoho_accounts: the refresh token was rejected: ",
+                "(invalid_code); create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN",
             ],
         },
         Trouble {
@@ -80,8 +81,7 @@ fn troubles_of_the_token() -> Vec<Trouble> {
             begin: |world| token_answers(world, Fault::TokenError("invalid_client".into())),
             mend: bigin_mends,
             told: &[
-                "bigin: ",
-                "(invalid_client)",
+                "rejected the client ID (invalid_client); ",
                 "check BIGIN_CLIENT_ID and BIGIN_DATA_CENTER",
             ],
         },
@@ -90,28 +90,30 @@ fn troubles_of_the_token() -> Vec<Trouble> {
             is_plain: true,
             begin: |world| token_answers(world, Fault::TokenError("invalid_client_secret".into())),
             mend: bigin_mends,
-            told: &["bigin: ", "(invalid_client_secret)", "check BIGIN_CLIENT_SECRET"],
+            told: &["(invalid_client_secret)", "check BIGIN_CLIENT_SECRET"],
         },
         Trouble {
             what: "the token endpoint throttles",
             is_plain: true,
             begin: |world| token_answers(world, Fault::TokenThrottled),
             mend: bigin_mends,
-            told: &["bigin: Zoho grants no more access tokens for now (Access Denied); it takes ten quiet minutes"],
+            told: &[
+                "zoho_accounts: Zoho Accounts grants no more access tokens for now (Access Denied); request no token for ten minutes",
+            ],
         },
         Trouble {
             what: "the accounts server is down",
             is_plain: true,
             begin: |world| token_answers(world, Fault::Html(503)),
             mend: bigin_mends,
-            told: &["bigin: ", "gave no answer of a token endpoint", "HTTP 503"],
+            told: &["zoho_accounts: ", "did not answer as a token endpoint (HTTP 503)"],
         },
         Trouble {
             what: "the accounts server cuts every connection",
             is_plain: true,
             begin: |world| token_answers(world, Fault::NoReply),
             mend: bigin_mends,
-            told: &["bigin: ", "did not answer", "connection lost"],
+            told: &["zoho_accounts: ", "did not answer (connection lost)"],
         },
     ]
 }
@@ -123,14 +125,14 @@ fn troubles_of_bigin() -> Vec<Trouble> {
             is_plain: true,
             begin: |world| bigin_answers(world, &Fault::RateLimited { retry_after: Some(90) }),
             mend: bigin_mends,
-            told: &["bigin: Bigin takes no more calls at the moment (TOO_MANY_REQUESTS)"],
+            told: &["bigin: Bigin is rate limiting us (TOO_MANY_REQUESTS)"],
         },
         Trouble {
             what: "the API credits are used up",
             is_plain: true,
             begin: |world| world.bigin.model().switches.credit_limit = 0,
             mend: |world| world.bigin.model().switches.credit_limit = 50_000,
-            told: &["bigin: Bigin's API credits of the last 24 hours are used up (LIMIT_EXCEEDED)"],
+            told: &["bigin: Bigin's API credits for 24 hours are used up (LIMIT_EXCEEDED)"],
         },
         Trouble {
             what: "the scope is missing",
@@ -155,14 +157,17 @@ fn troubles_of_bigin() -> Vec<Trouble> {
             is_plain: true,
             begin: |world| bigin_answers(world, &refusal(403, "NO_PERMISSION", "permission denied")),
             mend: bigin_mends,
-            told: &["bigin: Bigin denies this", "(NO_PERMISSION)", "its user the right"],
+            told: &[
+                "bigin: Bigin does not permit this call (NO_PERMISSION)",
+                "its user the permission",
+            ],
         },
         Trouble {
             what: "every token is refused",
             is_plain: true,
             begin: |world| bigin_answers(world, &refusal(401, "INVALID_TOKEN", "invalid oauth token")),
             mend: bigin_mends,
-            told: &["bigin: Bigin refuses a fresh access token", "Check BIGIN_DATA_CENTER"],
+            told: &["bigin: Bigin rejected a new access token", "check BIGIN_DATA_CENTER"],
         },
         Trouble {
             what: "the address is another data centre's",
@@ -178,10 +183,7 @@ fn troubles_of_bigin() -> Vec<Trouble> {
                 )
             },
             mend: bigin_mends,
-            told: &[
-                "bigin: Bigin does not know the address that was called",
-                "Check BIGIN_DATA_CENTER",
-            ],
+            told: &["bigin: Bigin has no such API address", "check BIGIN_DATA_CENTER"],
         },
         Trouble {
             what: "a storm of 503 pages",
@@ -195,14 +197,14 @@ fn troubles_of_bigin() -> Vec<Trouble> {
             is_plain: false,
             begin: |world| bigin_answers(world, &Fault::Status(500)),
             mend: bigin_mends,
-            told: &["bigin: Bigin answered HTTP 500 (INTERNAL_ERROR)"],
+            told: &["bigin: Bigin returned an error (INTERNAL_ERROR)"],
         },
         Trouble {
             what: "a log-in page with 200",
             is_plain: false,
             begin: |world| bigin_answers(world, &Fault::Html(200)),
             mend: bigin_mends,
-            told: &["bigin: Bigin did not answer properly (HTTP 200)"],
+            told: &["bigin: Bigin's answer could not be read (HTTP 200)"],
         },
         Trouble {
             what: "every call is cut",
@@ -222,7 +224,7 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             begin: |world| sanity_answers(world, &SanityFault::Status(401)),
             mend: sanity_mends,
             told: &[
-                "sanity: Sanity refuses SANITY_API_WRITE_TOKEN (SIO-401-ANF); make a robot token with the Editor role and set it",
+                "sanity: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF); create a robot token with the Editor role and set it",
             ],
         },
         Trouble {
@@ -231,7 +233,7 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             begin: |world| sanity_answers(world, &SanityFault::Status(403)),
             mend: sanity_mends,
             told: &[
-                "sanity: SANITY_API_WRITE_TOKEN lacks a right",
+                "sanity: SANITY_API_WRITE_TOKEN lacks a permission",
                 "give it the Editor role",
             ],
         },
@@ -242,7 +244,7 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             mend: sanity_mends,
             told: &[
                 "sanity: the Sanity project is over its quota or unpaid",
-                "see its plan and usage",
+                "check its plan and usage",
             ],
         },
         Trouble {
@@ -251,7 +253,7 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             begin: |world| sanity_answers(world, &SanityFault::Status(404)),
             mend: sanity_mends,
             told: &[
-                "sanity: Sanity knows no such project or dataset",
+                "sanity: Sanity has no such project or dataset",
                 "check SANITY_PROJECT_ID and SANITY_DATASET",
             ],
         },
@@ -260,14 +262,14 @@ fn troubles_of_sanity() -> Vec<Trouble> {
             is_plain: true,
             begin: |world| sanity_answers(world, &SanityFault::RateLimited(Some(RetryAfter::Date(secs(120))))),
             mend: sanity_mends,
-            told: &["sanity: Sanity takes no more requests at the moment (HTTP 429)"],
+            told: &["sanity: Sanity is rate limiting us (HTTP 429)"],
         },
         Trouble {
             what: "Sanity is down",
             is_plain: true,
             begin: |world| sanity_answers(world, &SanityFault::Html(503)),
             mend: sanity_mends,
-            told: &["sanity: Sanity did not answer properly (HTTP 503)"],
+            told: &["sanity: Sanity's answer could not be read (HTTP 503)"],
         },
         Trouble {
             what: "Sanity cuts every call",
@@ -307,7 +309,8 @@ async fn outlasts_a_weekend_of(trouble: Trouble) {
     world.pass(secs(16)).await;
     let (status, body) = ready(&world).await;
     assert_eq!((status, body["status"].as_str()), (200, Some("degraded")), "{what}");
-    let sentence = body["degraded"].to_string();
+    let problems: Vec<Problem> = serde_json::from_value(body["degraded"].clone()).unwrap();
+    let sentence = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for part in told {
         assert!(sentence.contains(part), "{what}: {sentence} does not say {part:?}");
     }
@@ -466,7 +469,7 @@ async fn a_service_that_no_lead_waits_for_is_checked_all_the_same() {
         assert_eq!(body["state"], "unavailable", "{path}: {body}");
     }
     bigin_mends(&world);
-    for path in ["token/check", "sanity/check"] {
+    for path in ["zoho_accounts/check", "sanity/check"] {
         let (_, body) = check(&world, path).await;
         assert_eq!(body["state"], "reachable", "{path}: {body}");
     }

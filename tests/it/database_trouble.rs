@@ -346,8 +346,8 @@ fn read_instead_of_breakers(url: &str, then: &str) {
         "ALTER TABLE breaker RENAME TO breakers;
         CREATE VIEW breaker AS SELECT remote,
             CAST(extract(epoch FROM CAST(current_setting('statement_timeout') AS INTERVAL)) AS BIGINT) AS failures,
-            epoch, since, until, fresh_from, kind, code, message
-        FROM (SELECT * FROM breakers UNION ALL SELECT 'bigin', 0, 0, NULL, NULL, NULL, NULL, NULL, NULL) AS rows, {then}"
+            epoch, since, until, fresh_from, kind, code, what, action
+        FROM (SELECT * FROM breakers UNION ALL SELECT 'bigin', 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL) AS rows, {then}"
     );
     cluster::tell(url, &swap);
 }

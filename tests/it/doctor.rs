@@ -372,8 +372,8 @@ async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
         .execute_batch("DELETE FROM kv WHERE name = 'access_token'")
         .unwrap();
     let far = 4_000_000_000_000_000_i64;
-    let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, message)
-        VALUES ('token', 1, 1, 1, ?1, 'token_rate_limited', 'Access Denied', 'Zoho grants no more')";
+    let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, what)
+        VALUES ('zoho_accounts', 1, 1, 1, ?1, 'token_rate_limited', 'Access Denied', 'Zoho grants no more')";
     database.execute(sql, [far]).unwrap();
     drop(database);
     let troubles = clinic.troubles().await;

@@ -11,6 +11,7 @@ use self::source::{
 };
 
 mod order;
+mod prose;
 mod source;
 
 /// Which module may import which of ours: the arrows of `docs/ARCHITECTURE.md`. A module may always import itself; the

@@ -127,6 +127,9 @@ fn bad(name: &str) -> Value {
 
 const BAD_EMAIL: &str = "Bigin rejected Email: not an email address";
 
+/// What its leads are filtered and retried by.
+const BAD_EMAIL_KEY: &str = "invalid_value:Email";
+
 // --- The door --------------------------------------------------------------------------------------------------------
 
 #[actix_web::test]
@@ -148,7 +151,7 @@ async fn whoever_is_not_logged_in_comes_to_the_login_and_from_there_to_the_page(
     assert_eq!(asked.header("location"), "/login?next=%2Fsyncs%2F7");
     let login = visit(&world, asked.header("location")).await;
     assert!(login.html.contains(r#"name="next" value="/syncs/7""#), "{}", login.html);
-    visit(&world, "/login?undone=yes").await.says("nothing was done");
+    visit(&world, "/login?undone=yes").await.says("nothing was changed");
 
     let operator = Operator::new(&world).await;
     assert_eq!(
@@ -431,10 +434,13 @@ async fn what_comes_from_elsewhere_is_text_and_never_html() {
     let world = World::new().await;
     world.request(bad("Ada")).await;
     world.run_to_the_end().await;
-    let reason = r#"<script>alert("x")</script>'&"#;
+    let field = r#"<script>alert("x")</script>'&"#;
     let database = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
-    let sql = "UPDATE sync SET reason = ?1; ";
-    assert_eq!(database.execute(sql, [reason]).unwrap(), 1);
+    let sql = "UPDATE sync SET reason_field = ?1, reason = ?2";
+    let stored = json!({ "code": "value_required", "field": field }).to_string();
+    let code = "UPDATE sync SET reason_code = 'value_required'";
+    assert_eq!(database.execute(sql, [field, &stored]).unwrap(), 1);
+    assert_eq!(database.execute(code, []).unwrap(), 1);
     let operator = Operator::new(&world).await;
     let paths = [
         "/",
@@ -449,7 +455,9 @@ async fn what_comes_from_elsewhere_is_text_and_never_html() {
         assert_eq!(html.matches("<script").count(), 1, "{path}: only our own");
         assert!(!html.contains("alert(\"x\")"), "{path}");
     }
-    let group = operator.press("/syncs/retry", &[("reason", reason)]).await;
+    let group = operator
+        .press("/syncs/retry", &[("reason", &format!("value_required:{field}"))])
+        .await;
     group.says("1 lead queued for retry.");
     world.run_to_the_end().await;
     world.finish().await;
@@ -502,9 +510,9 @@ async fn the_overview_says_what_waits_what_failed_and_how_much_went_through() {
     world.clock.advance(secs(6));
     let overview = operator.get("/").await;
     overview.says("1 lead failed. 1 lead is in progress.");
-    overview.says("Longest: lead-edsger has waited 6 s, since 22 Nov 2026,");
+    overview.says("Longest: lead-edsger has been in progress for 6 s, since 22 Nov 2026,");
     overview.says(&format!("{BAD_EMAIL} Retry"));
-    overview.says("Last hour 1 sent, 1 failed – 50 % went through");
+    overview.says("Last hour 1 sent, 1 failed – 50% sent");
     overview.says("Bigin where leads go Reachable");
     assert!(overview.html.contains(r#"aria-label="Last hour: 1 sent, 1 failed""#));
 
@@ -526,7 +534,7 @@ async fn refused_webhooks_are_not_green() {
     let operator = Operator::new(&world).await;
     let overview = operator.get("/").await;
     overview.says("Webhooks are not getting through, so leads arrive late. No leads are waiting.");
-    overview.says("Webhooks: 1 refused for a wrong signature and none accepted since");
+    overview.says("Sanity: Webhooks are rejected for a wrong signature (1 since the last accepted one)");
     overview.says("; 1 rejected.");
     assert!(overview.html.contains("class=\"headline wait\""), "{}", overview.html);
     world.finish().await;
@@ -553,9 +561,9 @@ async fn while_bigin_is_down_the_pages_say_so_and_that_nothing_is_lost() {
     operator
         .get("/syncs/1")
         .await
-        .says("Waits: Zoho grants no access to Bigin.");
+        .says("Waiting: Zoho Accounts grants no access token.");
     let page = operator.get("/syncs/1?did=retry").await;
-    page.says("It is queued, and goes when Zoho grants access to Bigin again. Zoho Accounts is unavailable; next attempt at 22 Nov 2026, 10:00:0");
+    page.says("It is queued and will be sent when Zoho Accounts grants access tokens again. Zoho Accounts is unavailable; next attempt at 22 Nov 2026, 10:00:0");
     assert!(page.html.contains("class=\"note wait\""), "nothing is done yet");
     assert!(!page.html.contains("id=\"retry\""), "it could not be tried now");
     operator
@@ -577,11 +585,11 @@ async fn the_work_is_paused_and_resumed() {
     let world = World::new().await;
     let operator = Operator::new(&world).await;
     let paused = operator.press("/pause", &[]).await;
-    paused.says("The work is paused. Requests are still stored; nothing is sent.");
+    paused.says("Sending is paused. Requests are still stored; nothing is sent.");
     paused.says("Sending is paused. Resume to continue.");
     world.request(lead("Ada")).await;
     world.run_due().await;
-    operator.get("/syncs").await.says("Waits: the work is paused.");
+    operator.get("/syncs").await.says("Waiting: sending is paused.");
     let resumed = operator.press("/resume", &[]).await;
     resumed.says("Sending resumed.");
     world.run_to_the_end().await;
@@ -614,13 +622,13 @@ async fn syncs_are_found_by_lead_contact_state_and_reason() {
     assert_eq!(found(&format!("q={}", &contact[5..])).await, [1]);
     assert_eq!(found("state=failed").await, [2]);
     assert_eq!(found("state=failed&q=lead-ada").await, [] as [i64; 0]);
-    assert_eq!(found(&format!("reason={}", BAD_EMAIL.replace(' ', "+"))).await, [2]);
+    assert_eq!(found(&format!("reason={BAD_EMAIL_KEY}")).await, [2]);
     let nothing = operator.get("/syncs?q=lead-nobody").await;
     nothing.says("No lead or contact that was asked for here has lead-nobody in its id.");
     operator
         .get("/syncs?q=lead-nobody&state=failed")
         .await
-        .says("No sync is like that.");
+        .says("No syncs match.");
     for (query, words) in [
         ("q=not+an+id", "Only ids are known here"),
         ("q=ada@example.org", "nobody is found by a name or an address"),
@@ -701,7 +709,7 @@ async fn a_failure_says_what_would_mend_it_and_is_tried_again() {
     first.says("Sent again since: see sync 2 .");
     assert!(!first.html.contains("id=\"retry\""), "that one can be tried again");
     let list = operator.get("/syncs").await;
-    list.says("Tried again: sync 2");
+    list.says("Retried: sync 2");
     list.says(&format!("Reason any {BAD_EMAIL}"));
     world.finish().await;
 }
@@ -739,7 +747,7 @@ async fn a_retry_of_what_was_withdrawn_says_so_before_it_sends() {
     let operator = Operator::new(&world).await;
     let press = operator.press("/syncs/1/retry", &[]);
     let asked = world.while_workers_run(press).await;
-    asked.says("Nothing was sent: the lead no longer asks to be sent.");
+    asked.says("Nothing was sent: the lead was withdrawn in Sanity.");
     asked.says("Send anyway");
     assert_eq!(world.bigin.model().contacts().count(), 0);
     operator.press("/syncs/2/retry", &[("insist", "true")]).await;
@@ -757,7 +765,7 @@ async fn an_unavailable_service_is_checked_with_a_button() {
     world.run_due().await;
     let operator = Operator::new(&world).await;
     let overview = operator.get("/").await;
-    overview.says("a check before that makes it start again. Check now all the same");
+    overview.says("A check before then restarts them. Check now anyway");
     assert_eq!(
         operator.post("/services/zoho_accounts/check", &[]).await.status,
         409,
@@ -766,7 +774,7 @@ async fn an_unavailable_service_is_checked_with_a_button() {
     assert_eq!(operator.post("/services/nothing/check", &[]).await.status, 404);
     let press = operator.press("/services/zoho_accounts/check", &[("insist", "true")]);
     let checked = world.while_workers_run(press).await;
-    checked.says("The service is reachable. Work that waited for it continues.");
+    checked.says("The service is reachable. Sending continues.");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -785,13 +793,13 @@ async fn every_attempt_is_on_the_page_of_its_sync() {
     let page = operator.get("/syncs/1").await;
     page.says("Attempt 1 failed: ");
     page.says("while sending the data · next try 22 Nov 2026, 10:00:0");
-    page.says("It is given up after 1 day of failures of its own");
+    page.says("Retries stop after 1 day of failures");
     page.says("Last failed attempt 22 Nov 2026, 10:00:00");
     page.says("Retry now");
-    operator.press("/syncs/1/retry", &[]).await.says("; being tried again.");
+    operator.press("/syncs/1/retry", &[]).await.says("; being retried.");
     world.run_to_the_end().await;
     let page = operator.get("/syncs/1").await;
-    page.says("Made a new contact in Bigin");
+    page.says("Created a contact in Bigin");
     page.says("Tagged the contact in Bigin");
     page.says("Wrote SENT to Sanity");
     page.says("· took 0 ms");
@@ -813,7 +821,7 @@ async fn all_leads_of_a_reason_are_tried_again_and_only_those() {
     failures.says("3 leads failed and haven't been retried.");
     failures.says(&format!("2 leads {BAD_EMAIL}"));
     failures.says("Shorten the field in Sanity");
-    for fields in [&[][..], &[("reason", BAD_EMAIL), ("all", "true")]] {
+    for fields in [&[][..], &[("reason", BAD_EMAIL_KEY), ("all", "true")]] {
         assert_eq!(
             operator.post("/syncs/retry", fields).await.status,
             400,
@@ -823,8 +831,8 @@ async fn all_leads_of_a_reason_are_tried_again_and_only_those() {
     let shown = operator.post("/syncs/retry", &[("all", "perhaps")]).await;
     assert_eq!(shown.status, 400);
     shown.says("The form is not understood. Nothing was done");
-    let tried = operator.press("/syncs/retry", &[("reason", BAD_EMAIL)]).await;
-    tried.says("2 leads queued for retry. Leads that no longer ask to be sent are skipped; those that fail again reappear here. Show them");
+    let tried = operator.press("/syncs/retry", &[("reason", BAD_EMAIL_KEY)]).await;
+    tried.says("2 leads queued for retry. Leads that were withdrawn in Sanity are skipped; those that fail again reappear here. Show them");
     assert_eq!(world.ledger().await.in_progress, 2);
     world.run_to_the_end().await;
     let tried = operator.press("/syncs/retry", &[("all", "true")]).await;
@@ -842,8 +850,8 @@ async fn a_cancelled_sync_says_what_follows() {
     operator.get("/syncs/1").await.says("Cancel this sync");
     let cancelled = operator.press("/syncs/1/cancel", &[]).await;
     cancelled.says("Sync cancelled.");
-    cancelled.says("The lead goes on saying in Sanity what it says");
-    cancelled.says("stays there, without the tag.");
+    cancelled.says("Its status in Sanity stays as it is");
+    cancelled.says("stays there, untagged.");
     let again = operator.post("/syncs/1/cancel", &[]).await;
     assert_eq!(again.status, 409);
     again.says("The sync has ended: there is nothing to cancel.");
@@ -854,7 +862,7 @@ async fn a_cancelled_sync_says_what_follows() {
     world.sanity.model().edit(&id("Grace"), status).unwrap();
     world.run_to_the_end().await;
     let withdrawn = operator.get("/syncs/2").await;
-    withdrawn.says("The lead no longer asks to be sent: its crmStatus in Sanity was changed");
+    withdrawn.says("Its crmStatus in Sanity was changed");
     // The contact it was put into is still named, and found.
     let model_contact = world
         .bigin

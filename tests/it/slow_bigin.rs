@@ -310,7 +310,7 @@ async fn contact_that_is_gone_and_there_by_turns_is_given_up() {
     assert_eq!(world.state("Ada").await, "failed");
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some("Bigin accepted the lead, and then said that its contact does not exist")
+        Some("Bigin accepted the lead, and then reported that its contact does not exist")
     );
     let calls = world.bigin.model().calls.len();
     assert!(calls < 1_500, "{calls} calls in a day");

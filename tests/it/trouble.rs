@@ -238,7 +238,7 @@ async fn a_lone_lead_that_fails_while_others_succeed_is_given_up_in_the_end() {
     assert_eq!(world.state("Ada").await, "failed");
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some("Bigin answered HTTP 500 (INTERNAL_ERROR)")
+        Some("Bigin returned an error (INTERNAL_ERROR)")
     );
     world.run_to_the_end().await;
     assert_eq!(world.ledger().await.sent, 60);

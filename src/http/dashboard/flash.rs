@@ -81,19 +81,16 @@ impl Done {
         let when = held_up.map(|held_up| held_up.until);
         let words = match (did, self.count) {
             (Did::Retry, _) => match when {
-                Some(when) => format!("It is queued, and goes {when}.{unavailable}"),
+                Some(when) => format!("It is queued and will be sent {when}.{unavailable}"),
                 None => "It is being retried. This page shows the result.".to_owned(),
             },
-            (Did::Withdrawn, _) => {
-                "Nothing was sent: the lead no longer asks to be sent. Its crmStatus in Sanity was changed since."
-                    .to_owned()
-            }
+            (Did::Withdrawn, _) => "Nothing was sent: the lead was withdrawn in Sanity.".to_owned(),
             (Did::RetryAll, Some(0)) => "There was nothing left to retry.".to_owned(),
             (Did::RetryAll, count) => {
                 let leads = count.map_or_else(|| "The failed leads".to_owned(), labels::leads);
                 let when = when.map_or_else(String::new, |when| format!(" Sent {when}."));
                 format!(
-                    "{leads} queued for retry.{when}{unavailable} Leads that no longer ask to be sent are skipped; those that fail again \
+                    "{leads} queued for retry.{when}{unavailable} Leads that were withdrawn in Sanity are skipped; those that fail again \
                      reappear here."
                 )
             }
@@ -101,11 +98,11 @@ impl Done {
             (Did::Dismiss, _) => {
                 "The failure is dismissed. If the lead fails again, it reappears among the failures.".to_owned()
             }
-            (Did::Pause, _) => "The work is paused. Requests are still stored; nothing is sent.".to_owned(),
+            (Did::Pause, _) => "Sending is paused. Requests are still stored; nothing is sent.".to_owned(),
             (Did::Resume, _) => format!("Sending resumed.{unavailable}"),
             (Did::Check, _) => "The service is being checked. This page shows the result.".to_owned(),
-            (Did::CheckedReachable, _) => "The service is reachable. Work that waited for it continues.".to_owned(),
-            (Did::CheckedUnavailable, _) => "The service was checked, and is still unavailable.".to_owned(),
+            (Did::CheckedReachable, _) => "The service is reachable. Sending continues.".to_owned(),
+            (Did::CheckedUnavailable, _) => "The service was checked and is still unavailable.".to_owned(),
             (Did::Unknown, _) => return None,
         };
         let is_queued = matches!((did, self.count), (Did::RetryAll, count) if count != Some(0));
@@ -167,20 +164,20 @@ mod tests {
         assert_eq!(
             note("did=retry_all&count=3").as_deref(),
             Some(
-                "3 leads queued for retry. Leads that no longer ask to be sent are skipped; those that fail again reappear here."
+                "3 leads queued for retry. Leads that were withdrawn in Sanity are skipped; those that fail again reappear here."
             )
         );
     }
 
     #[test]
     fn a_note_promises_nothing_that_has_to_wait() {
-        let resumed = "when the work is resumed";
+        let resumed = "when sending is resumed";
         assert_eq!(
             note_until("did=retry", resumed),
             ("It is queued, and goes when the work is resumed.".to_owned(), true)
         );
         let all = note_until("did=retry_all&count=1", "when Bigin takes work again");
-        let words = "1 lead queued for retry. Sent when Bigin takes work again. Leads that no longer ask to be sent are skipped; those that fail again reappear here.";
+        let words = "1 lead queued for retry. Sent when Bigin takes work again. Leads that were withdrawn in Sanity are skipped; those that fail again reappear here.";
         assert_eq!(all, (words.to_owned(), true));
         assert!(
             !note_until("did=retry_all&count=0", resumed).1,

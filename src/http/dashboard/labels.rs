@@ -45,59 +45,59 @@ pub(super) struct Badge {
 pub(super) const BADGES: [Badge; 8] = [
     Badge {
         label: "requested",
-        word: "To be sent",
+        word: "Queued",
         icon: "clock",
         tone: "wait",
-        meaning: "It will be read from Sanity and put into Bigin as soon as Bigin takes it.",
+        meaning: "It will be read from Sanity and sent to Bigin.",
     },
     Badge {
         label: "upserted",
-        word: "Waiting for its tag",
+        word: "Waiting to tag",
         icon: "hourglass",
         tone: "wait",
-        meaning: "It is a contact in Bigin. The tag that starts Bigin's automation follows after the tag delay.",
+        meaning: "It is a contact in Bigin. The tag that starts Bigin's automation is added after the tag delay.",
     },
     Badge {
         label: "tagged",
-        word: "Reporting back",
+        word: "Writing back",
         icon: "back",
         tone: "wait",
         meaning: "It is in Bigin and tagged. SENT is being written to the lead in Sanity.",
     },
     Badge {
         label: "rejected",
-        word: "Reporting a refusal",
+        word: "Writing back (failed)",
         icon: "back",
         tone: "bad",
-        meaning: "It cannot be sent as it is. FAILED and the reason are being written to the lead in Sanity.",
+        meaning: "It was rejected. FAILED and the reason are being written to the lead in Sanity.",
     },
     Badge {
         label: "sent",
         word: "Sent",
         icon: "tick",
         tone: "good",
-        meaning: "It is in Bigin, tagged, and says so in Sanity.",
+        meaning: "It is in Bigin and tagged, and the lead in Sanity says SENT.",
     },
     Badge {
         label: "failed",
         word: "Failed",
         icon: "cross",
         tone: "bad",
-        meaning: "It could not be sent, and says why in Sanity.",
+        meaning: "It was not sent. The lead in Sanity has the reason.",
     },
     Badge {
         label: "lead_deleted",
         word: "Lead deleted",
         icon: "bin",
         tone: "off",
-        meaning: "The lead was deleted or unpublished in Sanity on the way.",
+        meaning: "The lead was deleted or unpublished in Sanity before it was sent.",
     },
     Badge {
         label: "cancelled",
         word: "Cancelled",
         icon: "slash",
         tone: "off",
-        meaning: "Nobody wants it sent any more: the lead no longer asks for it, or a person has cancelled it here.",
+        meaning: "Cancelled here, or withdrawn in Sanity.",
     },
 ];
 
@@ -148,8 +148,8 @@ impl Standstill {
     pub(super) fn holds_up(&self, state: &str) -> Option<HeldUp> {
         if self.paused {
             return Some(HeldUp {
-                why: "the work is paused",
-                until: "when the work is resumed",
+                why: "sending is paused",
+                until: "when sending is resumed",
                 unavailable: None,
             });
         }
@@ -168,8 +168,8 @@ impl Standstill {
         };
         match remote {
             Remote::ZohoAccounts => held_up(
-                "Zoho grants no access to Bigin",
-                "when Zoho grants access to Bigin again",
+                "Zoho Accounts grants no access token",
+                "when Zoho Accounts grants access tokens again",
             ),
             Remote::Bigin => held_up("Bigin is unavailable", "when Bigin is available again"),
             Remote::Sanity => held_up("Sanity is unavailable", "when Sanity is available again"),
@@ -227,20 +227,20 @@ pub(super) fn sentence(sync: &SyncJson, stand: &Standstill, now: Timestamp) -> S
     let reason = sync.reason.as_deref().unwrap_or_default();
     match sync.state {
         "failed" | "rejected" => reason.to_owned(),
-        "sent" if sync.action == Some("insert") => "A new contact in Bigin.".to_owned(),
-        "sent" => "A contact that Bigin already had, updated.".to_owned(),
-        "lead_deleted" => "The lead was deleted or unpublished on the way.".to_owned(),
+        "sent" if sync.action == Some("insert") => "Created a new contact in Bigin.".to_owned(),
+        "sent" => "Updated an existing contact in Bigin.".to_owned(),
+        "lead_deleted" => "The lead was deleted or unpublished before it was sent.".to_owned(),
         "cancelled" if sync.cancelled_by == Some(CancelledBy::Operator.label()) => {
             "Cancelled by the operator.".to_owned()
         }
         "cancelled" => "Withdrawn in Sanity.".to_owned(),
         state => {
             if let Some(HeldUp { why, .. }) = stand.holds_up(state) {
-                return format!("Waits: {why}.");
+                return format!("Waiting: {why}.");
             }
             let soon = match sync.next_attempt_at.map(|due| until(now, due)) {
-                Some(left) if !left.is_zero() => format!("tried again in {}", lasting(left)),
-                _ => "being tried again".to_owned(),
+                Some(left) if !left.is_zero() => format!("retried in {}", lasting(left)),
+                _ => "being retried".to_owned(),
             };
             match (&sync.last_error, sync.attempts) {
                 (Some(problem), attempts) if attempts > 0 => {
@@ -254,8 +254,8 @@ pub(super) fn sentence(sync: &SyncJson, stand: &Standstill, now: Timestamp) -> S
 
 fn on_its_way(state: &str) -> &'static str {
     match state {
-        "requested" => "Its turn comes now.",
-        "upserted" => "Its tag comes now.",
+        "requested" => "Next in the queue.",
+        "upserted" => "Being tagged.",
         "tagged" => "Tagged in Bigin; SENT is being written to Sanity.",
         _ => "",
     }

@@ -117,10 +117,13 @@ pub(super) async fn show(
     let of_group = |group: FailureGroup| (group.key().to_string(), group.reason);
     let mut reasons: Vec<(String, String)> = reasons.into_iter().map(of_group).collect();
     // Those of leads that were retried since are not among them.
-    let chosen = &query.reason;
-    if !chosen.is_empty() && !reasons.iter().any(|(key, _)| key == chosen) {
-        let shown = found.syncs.iter().find_map(|sync| sync.reason.clone());
-        reasons.push((chosen.clone(), shown.unwrap_or_else(|| chosen.clone())));
+    let shown = found.syncs.iter().filter(|sync| sync.state == "failed");
+    let shown = shown.filter_map(|sync| Some((sync.reason_key()?.to_string(), sync.reason.clone()?)));
+    let chosen = Some(&query.reason).filter(|chosen| !chosen.is_empty());
+    for (key, reason) in shown.chain(chosen.map(|key| (key.clone(), key.clone()))) {
+        if !reasons.iter().any(|(known, _)| *known == key) {
+            reasons.push((key, reason));
+        }
     }
     let nothing = match found.syncs.is_empty() && fault.is_none() {
         true => nothing(&state, &query).await?,
@@ -194,7 +197,7 @@ async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpRespons
         return Ok(words.to_owned());
     }
     if id.is_empty() || !query.state.is_empty() || !query.reason.is_empty() {
-        return Ok("No sync is like that.".to_owned());
+        return Ok("No syncs match.".to_owned());
     }
     let unavailable = |error| problem::unavailable(&error);
     let contacts = ContactId::parse(id).into_iter().collect();

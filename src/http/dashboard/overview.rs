@@ -129,14 +129,14 @@ impl OverviewPage {
                 FlowView {
                     name: "Last hour",
                     ago: "an hour ago",
-                    step: "in a minute",
+                    step: "per minute",
                     ended: health.last_hour,
                     chart: chart("hour", &hour, before(at, HOUR), at, MINUTE),
                 },
                 FlowView {
                     name: "Last 24 hours",
                     ago: "a day ago",
-                    step: "in an hour",
+                    step: "per hour",
                     ended: health.last_day,
                     chart: chart("day", &day, before(at, DAY), at, HOUR),
                 },

@@ -131,11 +131,11 @@ impl SyncPage {
 fn follows(sync: &SyncJson) -> Option<String> {
     let (before, after) = match (sync.state, sync.cancelled_by) {
         ("cancelled", Some(by)) if by == CancelledBy::Operator.label() => (
-            "The lead goes on saying in Sanity what it says, and is left alone until it is edited there. ",
-            "To send it after all, send it again here.",
+            "Its status in Sanity stays as it is until someone edits the lead. ",
+            "You can still send it here.",
         ),
         ("cancelled", _) => (
-            "The lead no longer asks to be sent: its crmStatus in Sanity was changed, so nothing more was sent. ",
+            "Its crmStatus in Sanity was changed, so nothing more was sent. ",
             "To send it, set crmStatus to REQUESTED in Sanity, or use the button below.",
         ),
         ("lead_deleted", _) => ("", "If the lead is published again with REQUESTED, it is sent."),
@@ -143,8 +143,6 @@ fn follows(sync: &SyncJson) -> Option<String> {
     };
     // The tag starts Bigin's own automation: whoever cancels wants to know whether it has.
     let has_tag = sync.events.iter().flatten().any(|entry| entry.kind == "tagged");
-    let tag = if has_tag { "with the tag" } else { "without the tag" };
-    Some(format!(
-        "{before}What had reached Bigin by then stays there, {tag}. {after}"
-    ))
+    let tag = if has_tag { "tagged" } else { "untagged" };
+    Some(format!("{before}Anything already in Bigin stays there, {tag}. {after}"))
 }

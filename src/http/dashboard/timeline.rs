@@ -53,16 +53,16 @@ pub(super) fn lines(history: &[SyncEvent]) -> (Vec<Line>, Vec<Line>) {
 
 fn is_same_attempt(one: &SyncEvent, other: &SyncEvent) -> bool {
     let same = |key: &str| one.detail.get(key) == other.detail.get(key);
-    one.kind == "retry" && other.kind == "retry" && ["problem", "worker", "code"].into_iter().all(same)
+    one.kind == "retry" && other.kind == "retry" && ["error", "worker", "code"].into_iter().all(same)
 }
 
 /// Many attempts in one line, which is the last one's.
 fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
     let attempt = |entry: &SyncEvent| entry.detail.get("attempt").and_then(Value::as_u64);
-    let problem = text(last, "problem").unwrap_or("no reason was given");
+    let problem = text(last, "error").unwrap_or("no reason given");
     let words = match (attempt(first), attempt(last)) {
         (Some(first), Some(last)) if first < last => format!("Attempts {first} to {last} failed: {problem}"),
-        _ => format!("Failed again and again: {problem}"),
+        _ => format!("Failed repeatedly: {problem}"),
     };
     Line {
         words,
@@ -74,7 +74,7 @@ fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
 fn line(number: usize, entry: &SyncEvent) -> Line {
     let (icon, tone, words) = told(entry);
     // Where the whole service is left alone, the time is that of the failure, and says nothing.
-    let next_try = text(entry, "next_try").and_then(|at| at.parse().ok());
+    let next_try = text(entry, "next_attempt_at").and_then(|at| at.parse().ok());
     let next_try = next_try.filter(|next| *next > entry.at).map(Moment);
     Line {
         number,
@@ -89,55 +89,55 @@ fn line(number: usize, entry: &SyncEvent) -> Line {
 }
 
 fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
-    let reason = || text(entry, "reason").unwrap_or("no reason was given");
+    let reason = || text(entry, "reason").unwrap_or("no reason given");
     let (icon, tone, words) = match entry.kind.as_str() {
         "created" => ("clock", "wait", asked(entry)),
-        "coalesced" => ("clock", "wait", format!("Asked for again: {}", lower(&asked(entry)))),
+        "coalesced" => ("clock", "wait", format!("Requested again: {}", lower(&asked(entry)))),
         "upserted" if text(entry, "action") == Some("insert") => {
-            ("up", "wait", "Made a new contact in Bigin".to_owned())
+            ("up", "wait", "Created a contact in Bigin".to_owned())
         }
-        "upserted" => ("up", "wait", "Updated a contact that Bigin already had".to_owned()),
+        "upserted" => ("up", "wait", "Updated an existing contact in Bigin".to_owned()),
         "contact_upserted" => (
             "hourglass",
             "wait",
-            "Another lead's data went to the same contact: the tag waits its delay again".to_owned(),
+            "Another lead updated the same contact: the tag delay starts again".to_owned(),
         ),
         "restored" => (
             "back",
             "wait",
-            "An old draft was published over the lead, which is in Bigin as it is: only the result is written again"
+            "An old draft was published; Bigin has this data already, so only the result is written again"
                 .to_owned(),
         ),
         "changed" => (
             "clock",
             "wait",
-            "The lead was edited on the way: it is sent again with what it says now".to_owned(),
+            "The lead was edited meanwhile: it is sent again with its present data".to_owned(),
         ),
         "contact_gone" => (
             "clock",
             "wait",
-            "The contact was deleted or merged in Bigin: it is made again".to_owned(),
+            "The contact was deleted or merged in Bigin: it is created again".to_owned(),
         ),
         "tagged" => ("tag", "wait", "Tagged the contact in Bigin".to_owned()),
         "rejected" => ("cross", "bad", reason().to_owned()),
         "asked_again" => (
             "clock",
             "wait",
-            "Asked for again since it was last read: it goes round once more".to_owned(),
+            "Requested again since it was last read: it is sent once more".to_owned(),
         ),
         "written_back" if entry.state == "failed" => {
             ("cross", "bad", "Wrote FAILED and the reason to Sanity".to_owned())
         }
         "written_back" => ("tick", "good", "Wrote SENT to Sanity".to_owned()),
-        "lead_deleted" => ("bin", "off", "The lead is gone from Sanity".to_owned()),
-        "withdrawn" => ("slash", "off", "The lead's crmStatus no longer asks for it".to_owned()),
+        "lead_deleted" => ("bin", "off", "The lead was deleted in Sanity".to_owned()),
+        "withdrawn" => ("slash", "off", "Withdrawn in Sanity: its crmStatus is no longer REQUESTED".to_owned()),
         "cancelled" => ("slash", "off", "Cancelled by the operator".to_owned()),
         "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
         "retry" => ("again", "bad", attempt(entry)),
         "ambiguous" => (
             "again",
             "wait",
-            "A call for several leads ended without a clear answer: this one is retried in smaller batches, and no attempt counts"
+            "A call with several leads ended without a clear answer: this lead is retried in a smaller batch, and no attempt is counted"
                 .to_owned(),
         ),
         // A later version of the program has written it.
@@ -148,16 +148,18 @@ fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
 
 fn asked(entry: &SyncEvent) -> String {
     match text(entry, "by") {
-        Some("webhook") => "An editor asked for it in Sanity (webhook)".to_owned(),
-        Some("reconciliation") => "Found in Sanity, asked for; its webhook never came".to_owned(),
+        Some("webhook") => "Requested by an editor in Sanity (webhook)".to_owned(),
+        Some("reconciliation") => {
+            "Requested in Sanity; the webhook never arrived, the regular check found it".to_owned()
+        }
         Some("manual") => "Requested from the dashboard or API".to_owned(),
         Some("retry") => "Retried from the dashboard or API".to_owned(),
-        _ => "Asked for".to_owned(),
+        _ => "Requested".to_owned(),
     }
 }
 
 fn attempt(entry: &SyncEvent) -> String {
-    let problem = text(entry, "problem").unwrap_or("no reason was given");
+    let problem = text(entry, "error").unwrap_or("no reason given");
     match entry.detail.get("attempt").and_then(Value::as_u64) {
         Some(attempt) => format!("Attempt {attempt} failed: {problem}"),
         None => format!("Failed: {problem}"),
@@ -175,7 +177,7 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
         "write_back" => "while writing to Sanity".to_owned(),
         other => other.to_owned(),
     });
-    let problem = text(entry, "problem").unwrap_or_default();
+    let problem = text(entry, "error").unwrap_or_default();
     let code = text(entry, "code").filter(|code| !problem.contains(code));
     let code = code.map(|code| format!("result {code}"));
     let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
@@ -212,7 +214,7 @@ mod tests {
     fn an_attempt_shows_its_number_result_and_next_try() {
         let detail = json!({
             "worker": "upsert", "code": "HTTP 502", "problem": "Bigin answered 502 (HTTP 502)", "attempt": 2,
-            "next_try": "2026-11-22T10:00:04Z",
+            "next_attempt_at": "2026-11-22T10:00:04Z",
         });
         let line = line(1, &entry("retry", "requested", detail));
         assert_eq!(line.words, "Attempt 2 failed: Bigin answered 502 (HTTP 502)");

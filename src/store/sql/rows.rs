@@ -294,10 +294,7 @@ pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
         State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => Some(*synced_at),
         _ => None,
     };
-    let reason = match state {
-        State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
-        _ => None,
-    };
+    let reason = state.reason();
     let (reason_json, last_error) = (
         reason.and_then(stored),
         sync.attempts.last_error.as_ref().and_then(stored),

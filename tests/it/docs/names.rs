@@ -74,14 +74,14 @@ fn read(path: &str) -> String {
 /// The alerts of `ALERT_URL` by the name that they are kept under.
 fn alerts() -> BTreeSet<String> {
     let source = read("src/domain/alert.rs");
-    let (_, after) = source.split_once("pub enum Trouble {").unwrap();
+    let (_, after) = source.split_once("pub enum AlertKind {").unwrap();
     let (body, _) = after.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().strip_suffix(','));
     let names: BTreeSet<String> = names
         .filter(|name| name.chars().all(char::is_alphabetic))
         .map(snake)
         .collect();
-    assert!(names.contains("token_refused") && names.len() > 10, "{names:?}");
+    assert!(names.contains("leads_failed") && names.len() > 10, "{names:?}");
     names
 }
 

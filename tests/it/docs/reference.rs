@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bigin_sync::config::{DEFAULTS, is_secret};
+use bigin_sync::domain::reject_reason::RejectReason;
 use bigin_sync::http::{API, Document, OPEN, PAGES};
 use serde_json::Value;
 use utoipa::OpenApi as _;
@@ -398,4 +399,17 @@ fn the_glossary_names_what_the_program_names() {
     assert!((35..=60).contains(&terms), "{terms} terms");
     let wrong = guide.replace("`tag_not_before`", "`tag_not_sooner`");
     assert_eq!(unknown_terms(&wrong), ["tag_not_sooner"]);
+}
+
+// --- Errors ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn errors_has_every_code_of_a_rejected_lead() {
+    let text = text("docs/ERRORS.md");
+    let headings: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(headings, BTreeSet::from(RejectReason::CODES));
+    for section in text.split("\n### ").skip(1) {
+        let (code, rest) = section.split_once('\n').unwrap();
+        assert!(rest.contains("**Means:** ") && rest.contains("**Fix:** "), "{code}");
+    }
 }

@@ -27,7 +27,7 @@ const PLACES: &[(&str, &[&str])] = &[
 ];
 
 /// The commands are not simulated, and these two are tools of tests.
-const NOT_SIMULATED: &[&str] = &["cli", "testing", "testing"];
+const NOT_SIMULATED: &[&str] = &["cli", "testing"];
 
 #[test]
 fn only_the_seed_decides() {

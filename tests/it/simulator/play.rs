@@ -518,7 +518,7 @@ impl Player<'_> {
         self.until_whole().await;
         let far = SystemClock::new().now() + LONG_PAUSE;
         let paused = format!(
-            "SELECT remote FROM breaker WHERE remote = 'token' AND until > {}",
+            "SELECT remote FROM breaker WHERE remote = 'zoho_accounts' AND until > {}",
             far.as_microsecond()
         );
         if self.fleet.look(&paused).is_empty() {
@@ -531,7 +531,7 @@ impl Player<'_> {
             self.fleet.kill(replica, Duration::ZERO);
         }
         self.fleet
-            .tell("UPDATE breaker SET until = 0 WHERE remote = 'token'; UPDATE token_grant SET at = 0");
+            .tell("UPDATE breaker SET until = 0 WHERE remote = 'zoho_accounts'; UPDATE token_grant SET at = 0");
         self.saw("ten minutes of silence");
         self.until_whole().await;
     }

@@ -78,7 +78,7 @@ fn a_countdown_says_what_is_left_of_the_delay() {
 fn what_waits_says_for_what() {
     let with = |state: &'static str, stand: &Standstill| sentence(&sync(state), stand, now());
     let nothing = Standstill::default();
-    assert_eq!(with("requested", &nothing), "Its turn comes now.");
+    assert_eq!(with("requested", &nothing), "Next in the queue.");
     assert_eq!(
         with("requested", &standstill(&[Remote::Bigin])),
         "Waits: Bigin is unavailable."
@@ -92,7 +92,7 @@ fn what_waits_says_for_what() {
         paused: true,
         remotes: vec![(Remote::Sanity, now())],
     };
-    assert_eq!(with("tagged", &paused), "Waits: the work is paused.");
+    assert_eq!(with("tagged", &paused), "Waiting: sending is paused.");
     let failing = SyncJson {
         attempts: 2,
         last_error: Some("Bigin answered 500 (INTERNAL_ERROR)".to_owned()),
@@ -101,7 +101,7 @@ fn what_waits_says_for_what() {
     };
     assert_eq!(
         sentence(&failing, &nothing, now()),
-        "Attempt 2 failed: Bigin answered 500 (INTERNAL_ERROR); tried again in 4\u{a0}s."
+        "Attempt 2 failed: Bigin answered 500 (INTERNAL_ERROR); retried in 4\u{a0}s."
     );
 }
 

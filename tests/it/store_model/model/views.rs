@@ -7,7 +7,6 @@ use std::time::Duration;
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
-use bigin_sync::domain::state::State;
 use bigin_sync::store::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, Stage, SyncView, WebhookLog};
 use jiff::Timestamp;
 
@@ -23,10 +22,7 @@ impl Row {
     }
 
     pub fn reason(&self) -> Option<&RejectReason> {
-        match &self.sync.state {
-            State::Rejected { reason, .. } | State::Failed { reason, .. } => Some(reason),
-            _ => None,
-        }
+        self.sync.state.reason()
     }
 }
 
