@@ -250,7 +250,7 @@ pub(super) struct SyncJob {
     pub(super) tag_not_before: Option<Timestamp>,
     pub(super) is_manual: bool,
     pub(super) attempts: u32,
-    pub(super) last_problem: Option<String>,
+    pub(super) last_error: Option<String>,
     pub(super) next_attempt_at: Option<Timestamp>,
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,

@@ -148,7 +148,7 @@ pub(super) fn instructions(installation: &Installation, why: Manual) -> String {
     let rule = hooks::filter(&settings.lead_type);
     let (why, url) = match (why, installation.webhook_url()) {
         (Manual::NoToken, Some(url)) => (
-            "The webhook was not checked (no management token). Create it, or compare yours with this",
+            "The webhook wasn't checked (no management token). Create it, or compare yours with this",
             url,
         ),
         _ => (

@@ -75,7 +75,7 @@ fn facts(sync: &SyncJob) -> impl Iterator<Item = String> {
         _ => plain(contact),
     });
     let attempts = (sync.attempts > 0).then(|| {
-        let last = plain(sync.last_problem.as_deref().unwrap_or("no reason given"));
+        let last = plain(sync.last_error.as_deref().unwrap_or("no reason given"));
         format!("{} failed in a row. Last error: {last}", sync.attempts)
     });
     let facts = [
