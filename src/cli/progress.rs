@@ -10,7 +10,7 @@ use super::text::plain;
 use crate::domain::state::CancelledBy;
 
 const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
-const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:8.cyan/dim} {wide_msg}";
+const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:6.cyan/dim} {wide_msg}";
 const GOOD: &str = "{prefix} {wide_msg:.green}";
 const BAD: &str = "{prefix} {wide_msg:.red}";
 
@@ -90,7 +90,7 @@ impl Row {
 
     pub(super) fn with_countdown(&self, left: Option<Duration>) -> String {
         match left {
-            Some(left) => format!("{}: {:.1} s", self.text, left.as_secs_f64()),
+            Some(left) => format!("{} ({:.1} s)", self.text, left.as_secs_f64()),
             None => self.text.clone(),
         }
     }

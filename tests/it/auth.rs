@@ -117,7 +117,7 @@ async fn a_code_becomes_the_refresh_token_in_the_env_file_and_says_whose_it_is()
     );
     let (code, _, err) = desk.run(&["status"]).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the refresh token is refused (invalid_code): it was revoked, mistyped, pushed out by the user's newer ones, or is another data centre's. `bigin-sync auth` gets a new one");
+    insta::assert_snapshot!(err, @"bigin-sync: the refresh token is invalid (invalid_code): it was revoked, mistyped, replaced by the user's newer tokens, or belongs to another data center. `bigin-sync auth` gets a new one");
 }
 
 #[actix_web::test]
@@ -165,10 +165,7 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
             Fault::TokenThrottled,
             "Zoho grants no more tokens for now: wait ten minutes without a try",
         ),
-        (
-            Fault::Html(502),
-            "127.0.0.1 did not answer properly (HTTP 502): retry",
-        ),
+        (Fault::Html(502), "127.0.0.1 did not answer properly (HTTP 502): retry"),
     ] {
         desk.bigin.model().fail_next(CallKind::Token, fault, 1);
         let (code, _, err) = desk.run(&[&desk.code()]).await;
@@ -179,8 +176,8 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
     desk.bigin.model().switches.missing_scopes.insert(CallKind::Org);
     let (code, out, err) = desk.run(&[&desk.code()]).await;
     assert_eq!((code, out.as_str()), (1, "The refresh token was written to .env.\n"));
-    insta::assert_snapshot!(err, @"
-    bigin-sync: the token works, and lacks the scope ZohoBigin.org.READ, so others may be missing too. Generate a code for all of them:
+    insta::assert_snapshot!(err, @r"
+    bigin-sync: the token works but lacks the scope ZohoBigin.org.READ, and may lack others. Generate a code with all scopes:
       ZohoBigin.modules.contacts.ALL,ZohoBigin.settings.fields.READ,ZohoBigin.settings.tags.READ,ZohoBigin.settings.tags.CREATE,ZohoBigin.org.READ,ZohoBigin.coql.READ
     ");
 }

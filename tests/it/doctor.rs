@@ -370,7 +370,7 @@ async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
         .unwrap();
     let far = 4_000_000_000_000_000_i64;
     let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, message)
-        VALUES ('token', 1, 1, 1, ?1, 'throttled', 'Access Denied', 'Zoho grants no more')";
+        VALUES ('token', 1, 1, 1, ?1, 'token_rate_limited', 'Access Denied', 'Zoho grants no more')";
     database.execute(sql, [far]).unwrap();
     drop(database);
     let troubles = clinic.troubles().await;
@@ -751,7 +751,7 @@ async fn what_would_be_sent_for_a_lead_is_shown_without_its_values() {
       Mailing_Zip          text, 8 characters
       Phone                text, 13 characters
 
-    1 to look at, 24 well, 1 not looked at
+    1 warning, 24 passed, 1 skipped
     ");
     assert_eq!(clinic.stage.bigin.model().contacts().count(), 0);
 

@@ -273,14 +273,14 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     let (code, out, _) = caller.run(&["send", "--failed", "--dry-run"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
-    4 leads would be sent again, which failed for:
+    4 leads failed and would be sent again. Reasons:
          3  Bigin refused Email: not an email address
          1  Bigin refused Mailing_Zip: longer than 30 characters
     ");
     let (code, out, _) = caller.run(&["send", "--failed", "--reason", "the weather"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
-    No lead has failed for this very reason: nothing is sent. Leads have failed for:
+    No lead failed for this reason. Nothing was sent. Reasons:
          3  Bigin refused Email: not an email address
          1  Bigin refused Mailing_Zip: longer than 30 characters
     ");
@@ -296,9 +296,9 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!(code, 0);
     let lines: Vec<&str> = out.lines().map(without_number).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    lead-edsger: accepted
-    lead-grace: accepted
-    lead-ada: accepted
+    lead-edsger: Queued
+    lead-grace: Queued
+    lead-ada: Queued
     3 leads accepted
     ");
     world.run_to_the_end().await;
@@ -311,10 +311,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     carry(&world, &mut waiting).await;
     let (code, out, err) = waiting.result();
     let said: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(
-        (code, err.as_str()),
-        (1, "bigin-sync: 2 of 2 leads not sent\n")
-    );
+    assert_eq!((code, err.as_str()), (1, "bigin-sync: 2 of 2 leads not sent\n"));
     assert_eq!((&said["sent"], &said["unfinished"]), (&json!(0), &json!(0)));
     let reasons = said["leads"].as_array().unwrap().iter().map(|lead| &lead["reason"]);
     insta::assert_snapshot!(reasons.map(Value::to_string).collect::<Vec<_>>().join("\n"), @r#"
@@ -360,14 +357,14 @@ async fn a_query_says_which_leads_and_only_published_ones_are_meant() {
     assert_eq!(none.1, "No leads found. Nothing was sent.\n");
     let (code, _, err) = query("*[_type == $type]{firstName}").await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: the query finds something without an _id: let it end with {_id}, or with ._id");
+    insta::assert_snapshot!(err, @"bigin-sync: a result of the query has no _id: end the query with {_id} or ._id");
     let (code, _, err) = query("everything").await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: Sanity does not understand the query: try it in the Studio's Vision first");
+    insta::assert_snapshot!(err, @"bigin-sync: Sanity rejected the query: test it in the Studio's Vision tool");
     let (code, _, err) = caller.run(&["send", "--query", "*"]).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @r"
-    bigin-sync: --query reads Sanity, and the settings have 2 faults:
+    bigin-sync: --query needs access to Sanity. 2 problems in the settings:
       - SANITY_PROJECT_ID is missing
       - SANITY_API_WRITE_TOKEN is missing
     ");
@@ -552,7 +549,7 @@ async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stan
         .await;
     world.store().set_paused(false).await.unwrap();
     world.run_due().await;
-    terminal.until_it_shows("Waiting to tag: ").await;
+    terminal.until_it_shows("Waiting to tag (").await;
     world.run_to_the_end().await;
     assert_eq!(terminal.ended().await, 0);
     terminal.until_it_shows("✓ Sent").await;

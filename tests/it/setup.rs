@@ -181,67 +181,6 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
 
     The refresh token was written to .env.
     Organisation: "Example Lettings" (70000000001). Wrong one? Generate a code for the right one and run this again.
-
-    All checks:
-
-    Settings
-      ok       settings         complete and valid
-
-    Machine
-      ok       clock            agrees with Sanity's
-
-    Database
-      ok       schema           bigin-sync.db will be created at the first start
-      ok       write            its folder is writable
-      ok       space            72 GB free
-
-    Bigin
-      ok       token            Bigin accepts the access token; this check used one of Zoho's 10 tokens per 10 minutes
-      ok       organisation     Example Lettings, ID 70000000001, at bigin.zoho.com: is this yours?
-      ok       scope contacts   contacts can be written
-      ok       scope coql       contacts can be looked up
-      ok       fields           Contacts have Description, Email, First_Name, Last_Name, Mailing_City, Mailing_Street, Mailing_Zip, Phone, all writable
-      warning  field missing    Contacts have no field Lead_Source
-                                Why: its value becomes a line at the end of Description instead
-                                Fix: add a custom field with this API name to Contacts, or remove it under [mapping]: Lead_Source = ""; or ignore this
-      warning  field missing    Contacts have no field Lead_Status
-                                Why: its value becomes a line at the end of Description instead
-                                Fix: add a custom field with this API name to Contacts, or remove it under [mapping]: Lead_Status = ""; or ignore this
-      ok       duplicate check  contacts are recognised by unique fields: Email
-      warning  no email         a lead without an email address has no unique value: Phone allows duplicate values
-                                Why: it is looked up by its phone number before it is sent, which needs a call and the scope ZohoBigin.coql.READ
-                                Fix: add a unique text field for the lead's ID to Contacts and set BIGIN_LEAD_ID_FIELD; or ignore this
-      warning  tag              created the tag DBR_Dashboard_Import
-                                Why: no automation waits for it yet
-                                Fix: select it in the automation's rule in Bigin, then run `bigin-sync doctor --guided-test`
-
-    Sanity
-      ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions can be read without content: an unchanged lead is read once
-      ok       write            results can be written to leads (dry run)
-
-    Webhook
-      warning  address          the service does not answer at 127.0.0.1, as seen from this machine (connect)
-                                Why: Sanity's webhook calls this URL
-                                Fix: start the service; then check PUBLIC_URL, and that the proxy in front forwards to LISTEN_ADDR
-      ok       webhook          one webhook points here and is enabled
-      ok       changes          it fires on create and update
-      ok       filter           it matches leads that were changed to REQUESTED
-      ok       projection       it has _id, _rev and _updatedAt
-      ok       secret           it uses SANITY_WEBHOOK_SECRET
-      ok       deliveries       none yet, or none that Sanity still lists
-
-    Leads
-      ok       samples          fields filled in the most recent lead: Description 1/1, Email 1/1, First_Name 1/1, Last_Name 1/1, Mailing_Street 1/1, Mailing_Zip 1/1, Phone 1/1
-
-    Automation
-      skipped  automation       the API can't tell whether the tag starts your automation; Bigin documents no rule "tag added"
-                                Fix: `bigin-sync doctor --guided-test` creates a test contact and tags it: check whether your automation runs
-
-    5 warnings, 21 passed, 1 skipped
-
-    Setup is complete. Start the service with `bigin-sync serve`; restart a running service to apply new settings.
-    Its dashboard is at https://ADDRESS/. Log in with the ADMIN_TOKEN in .env.
     "#);
     assert!(out.contains("created the tag DBR_Dashboard_Import"), "{out}");
     assert!(out.ends_with("Log in with the ADMIN_TOKEN in .env.\n"), "{out}");
@@ -304,9 +243,15 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
         ("Document type of a lead [dbrLead]", String::new()),
         ("Editor token (hidden)", String::new()),
         ("Tags [DBR_Dashboard_Import]", String::new()),
-        ("Public URL (leave empty if there is none yet)", "crm.example.org".to_owned()),
+        (
+            "Public URL (leave empty if there is none yet)",
+            "crm.example.org".to_owned(),
+        ),
         ("which is not an http or https URL", public.clone()),
-        ("Developer token (hidden; leave empty to create the webhook yourself)", sanity.token().to_owned()),
+        (
+            "Developer token (hidden; leave empty to create the webhook yourself)",
+            sanity.token().to_owned(),
+        ),
         ("may not see or change webhooks", sanity.management_token().to_owned()),
         ("Apply? [y/N]", "y".to_owned()),
         ("Client ID", bigin.client_id()),
@@ -358,10 +303,7 @@ async fn who_does_not_agree_changes_nothing() {
 
     let (code, out, err) = desk.run(&flags).await;
     assert_eq!(code, 2, "{out}");
-    assert_eq!(
-        err,
-        "bigin-sync: cannot prompt without a terminal; pass --yes\n"
-    );
+    assert_eq!(err, "bigin-sync: cannot prompt without a terminal; pass --yes\n");
     assert_eq!(desk.env(), "");
 }
 
@@ -436,21 +378,21 @@ async fn a_tag_that_bigin_has_lost_is_made_again_once_that_is_agreed() {
     assert_eq!(code, 0, "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
-      ok       write            the result may be written to leads (tried with dryRun)
+      ok       revisions        revisions can be read without content: an unchanged lead is read once
+      ok       write            results can be written to leads (dry run)
 
-      ok       token            Zoho grants access, and Bigin takes it; this look has cost one of the ten tokens in ten minutes
-      ok       organisation     Example Lettings, number 70000000001, at bigin.zoho.com: is it the right one?
-      ok       scope contacts   contacts may be written
-      ok       scope coql       contacts may be looked up
+      ok       token            Bigin accepts the access token; this check used one of Zoho's 10 tokens per 10 minutes
+      ok       organisation     Example Lettings, ID 70000000001, at bigin.zoho.com: is this yours?
+      ok       scope contacts   contacts can be written
+      ok       scope coql       contacts can be looked up
 
-    This is changed:
-      .env gets
+    These changes will be made:
+      write to .env:
         BIGIN_TAGS=Import,Hot
-      Bigin gets the tag Import
-      Bigin gets the tag Hot
-    Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
-    .env is written.
+      create in Bigin: the tag Import
+      create in Bigin: the tag Hot
+    Set in this environment only, and not written to a file: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
+    Wrote .env.
     ");
     assert_eq!(
         desk.stage.bigin.model().tag_names(),
@@ -468,7 +410,7 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let start = out.find("The webhook wasn't checked").unwrap();
     insta::assert_snapshot!(out[start..].replace(&desk.address, "ADDRESS"), @r#"
-    The webhook was not looked at, for want of a management token. If there is none yet, make it; one that is there has to be like this: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
+    The webhook wasn't checked (no management token). Create it, or compare yours with this: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
       URL          http://ADDRESS/webhooks/sanity
       Dataset      production
       Trigger on   Create, Update
@@ -478,15 +420,18 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
       HTTP method  POST
       Secret       the SANITY_WEBHOOK_SECRET of the env file
 
-    All is set up, but for the webhook, which only you can look at. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started again.
-    Its dashboard is at http://ADDRESS/, and asks for the ADMIN_TOKEN in .env.
+    Setup is complete, except for the webhook: please check it yourself. Start the service with `bigin-sync serve`; restart a running service to apply new settings.
+    Its dashboard is at http://ADDRESS/. Log in with the ADMIN_TOKEN in .env.
     "#);
     assert_eq!(desk.stage.sanity.model().webhooks.url, None);
 
     let desk = Desk::new().await;
     let (code, out, _) = desk.run(&desk.flags_but("--public-url", None)).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("the service checks Sanity for requested leads every minute."), "{out}");
+    assert!(
+        out.contains("the service checks Sanity for requested leads every minute."),
+        "{out}"
+    );
     assert_eq!(desk.hook_calls(), 0, "there is no URL for a webhook");
 }
 
@@ -613,11 +558,11 @@ async fn what_is_set_elsewhere_goes_before_the_file_and_is_said() {
     let other = desk.file("other", "skAnother");
     let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&other))).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: SANITY_API_WRITE_TOKEN_FILE names a file with that secret: change it there");
+    insta::assert_snapshot!(err, @"bigin-sync: SANITY_API_WRITE_TOKEN_FILE is set, so the secret comes from that file: change it there");
     std::fs::write(desk.path(ENV), "this is no setting\n").unwrap();
     let (code, _, err) = desk.run(&desk.flags()).await;
     assert_eq!(code, 2);
-    assert!(err.contains(".env has a line that is not NAME=value, line 1"), "{err}");
+    assert!(err.contains(".env, line 1: not a NAME=value line"), "{err}");
 }
 
 #[actix_web::test]
@@ -661,10 +606,7 @@ async fn a_test_lead_goes_through_all_of_it() {
     });
     let ((code, _, err), ()) = tokio::join!(desk.run(&args), fail);
     assert_eq!(code, 1);
-    assert!(
-        err.contains(" is FAILED: `bigin-sync status bigin-sync-test-"),
-        "{err}"
-    );
+    assert!(err.contains(" is FAILED: `bigin-sync status bigin-sync-test-"), "{err}");
     desk.stage.finish().await;
 }
 
@@ -681,7 +623,10 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
     })
     .await;
     let told = told();
-    assert!(told.lines().all(|line| line.chars().count() <= 80), "wider than a terminal: {told}");
+    assert!(
+        told.lines().all(|line| line.chars().count() <= 80),
+        "wider than a terminal: {told}"
+    );
     let file = told
         .split("cat > .env <<'END'\n")
         .nth(1)

@@ -265,7 +265,7 @@ async fn a_lead_has_its_story() {
     lead-ada: Queued
 
       Sync           1, created 2026-11-22 10:00:00 UTC
-      Attempts       1 failed in a row. Last error: no reason given
+      Attempts       1 failed in a row. Last error: Bigin could not take the lead (RECORD_LOCKED)
       Next attempt   2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  requested by webhook
@@ -341,7 +341,7 @@ async fn whoever_watches_sees_it_drawn_anew_until_ctrl_c() {
     assert!(!terminal.text().contains(ADMIN_TOKEN));
     let (code, out, err) = caller.run(&["status", "--watch"]).await;
     assert_eq!((code, out.as_str()), (2, ""), "no terminal");
-    insta::assert_snapshot!(err, @"bigin-sync: --watch draws on a terminal, and there is none: leave it out, or take --json");
+    insta::assert_snapshot!(err, @"bigin-sync: --watch needs a terminal: omit it, or use --json");
     world.store().set_paused(false).await.unwrap();
     world.finish().await;
 }

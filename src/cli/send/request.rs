@@ -96,8 +96,8 @@ impl fmt::Display for Failed {
         let listed: u64 = self.groups.iter().map(|group| group.leads).sum();
         match (self.leads, listed) {
             (0, 0) => return f.write_str("No failed leads. Nothing was sent."),
-            (0, _) => f.write_str("No lead failed for this reason. Nothing was sent. The reasons are:")?,
-            (all, _) => write!(f, "{} would be sent again. The reasons are:", count(all, "lead"))?,
+            (0, _) => f.write_str("No lead failed for this reason. Nothing was sent. Reasons:")?,
+            (all, _) => write!(f, "{} failed and would be sent again. Reasons:", count(all, "lead"))?,
         }
         for group in &self.groups {
             write!(f, "\n{:>6}  {}", group.leads, plain(&group.reason))?;
