@@ -24,8 +24,8 @@ const get = (query: string) => new Request(`http://app/api/send-to-bigin${query}
 test.each([
   [200, {success: true, contactId: '4876876000000000001', action: 'insert', message: 'Contact inserted'}],
   [202, {success: false, error: 'still being sent', sync: 7}],
-  [404, {error: 'There is no published lead with this id.'}],
-  [422, {error: 'Bigin refused Email: not an email address'}],
+  [404, {error: 'There is no published lead with this ID.'}],
+  [422, {error: 'Bigin rejected Email: not an email address'}],
   [503, {error: 'The database failed, so nothing can be stored.'}],
 ])('an answer %i of bigin-sync reaches the button as it is', async (status, body) => {
   const {asked, url} = await serviceThat(status, body)
@@ -36,10 +36,10 @@ test.each([
 })
 
 test('how a sync stands is answered without its history', async () => {
-  const sync = {id: 7, state: 'failed', reason: 'Bigin refused Email', contactId: null, history: ['much']}
+  const sync = {id: 7, state: 'failed', reason: 'Bigin rejected Email', contactId: null, history: ['much']}
   const {asked, url} = await serviceThat(200, sync)
   const answer = await forwardRoutes(anybody, {url, token: TOKEN}).GET(get('?sync=7'))
-  expect(await answer.json()).toEqual({state: 'failed', reason: 'Bigin refused Email', contactId: null})
+  expect(await answer.json()).toEqual({state: 'failed', reason: 'Bigin rejected Email', contactId: null})
   expect(asked).toEqual([{method: 'GET', url: '/api/syncs/7', sent: undefined}])
 })
 

@@ -49,7 +49,7 @@ const anybody = async () => true
 
 test('a lead that is asked for says REQUESTED, and so does its draft', async () => {
   const {stored, client} = await sanityWith(
-    published({crmStatus: 'FAILED', crmError: 'Bigin refused Email', lastSyncedAt: '2026-11-01T10:00:00Z'}),
+    published({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', lastSyncedAt: '2026-11-01T10:00:00Z'}),
     draft({crmStatus: 'FAILED', firstName: 'Grace'}),
   )
   const answer = await requestRoutes(anybody, client).POST(request('POST'), params())
@@ -98,11 +98,11 @@ test.each([
 })
 
 test('how a lead stands is answered without anything of the person', async () => {
-  const lead = published({crmStatus: 'FAILED', crmError: 'Bigin refused Email', emailAddress: 'ada@example.org'})
+  const lead = published({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', emailAddress: 'ada@example.org'})
   const {client} = await sanityWith(lead)
   const answer = await requestRoutes(anybody, client).GET(request('GET'), params())
   expect(answer.headers.get('cache-control')).toBe('no-store')
-  expect(await answer.json()).toEqual({crmStatus: 'FAILED', crmError: 'Bigin refused Email', biginContactId: null})
+  expect(await answer.json()).toEqual({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', biginContactId: null})
 })
 
 test('who may not send leads gets 403 and changes nothing', async () => {
