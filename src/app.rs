@@ -139,9 +139,9 @@ impl App {
         };
         let alerts = &settings.alerts;
         let hook = |url: &Option<SecretString>| url.as_ref().map(|url| hook(&network, url)).transpose();
-        let tell = |hook| Arc::new(Alerts::new(hook, settings.public_url.as_ref(), alerts.daily_credits));
+        let alerting = |hook| Arc::new(Alerts::new(hook, settings.public_url.as_ref(), alerts.daily_credits));
         Ok(Self {
-            alerts: hook(&alerts.alert_url)?.map(tell),
+            alerts: hook(&alerts.alert_url)?.map(alerting),
             heartbeat: hook(&alerts.heartbeat_url)?.map(|hook| Arc::new(Heartbeat::new(hook))),
             context: Arc::new(context),
             http: web::Data::new(http),

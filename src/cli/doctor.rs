@@ -1,4 +1,4 @@
-//! `bigin-sync doctor`: a list of small checks of an installation. Each finding says what is so, why it matters and how to fix
+//! `bigin-sync doctor`: a list of small checks of an installation. Each finding has a fact, why it matters and how to fix
 //! it. No check changes anything unless the operator requested that.
 
 use std::collections::BTreeMap;

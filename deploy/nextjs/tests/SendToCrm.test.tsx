@@ -12,7 +12,7 @@ const LEAD = {_id: 'lead-1', crmStatus: 'NOT_SENT'} as const
 function routes(answers: Record<string, () => Response>) {
   fetched.mockImplementation(async (url, {method = 'GET'}) => {
     const answer = answers[`${method} ${url}`]
-    if (!answer) throw new Error(`nobody expects ${method} ${url}`)
+    if (!answer) throw new Error(`unexpected request: ${method} ${url}`)
     return answer()
   })
 }
@@ -72,7 +72,7 @@ test('a lead is sent: the delay passes, and the card says that it is in the CRM'
   expect(onEnd).toHaveBeenCalledExactlyOnceWith({state: 'sent'})
 })
 
-test('a second press while it is on its way asks for nothing', async () => {
+test('a second click while sending makes no request', async () => {
   routes(ASKED)
   render(<SendToCrm lead={LEAD} />)
   act(() => {
@@ -119,7 +119,7 @@ test('a network that is away for a while ends nothing', async () => {
   expect(said()).toBe('✓ In CRM')
 })
 
-test('what somebody withdraws is not in the CRM', async () => {
+test('shows a cancelled request', async () => {
   routes({...ASKED, [LOOK]: json(200, {crmStatus: 'NOT_SENT'})})
   render(<SendToCrm lead={LEAD} />)
   await press()
@@ -127,7 +127,7 @@ test('what somebody withdraws is not in the CRM', async () => {
   expect(said()).toBe('Not sent: the request was cancelled')
 })
 
-test('a lead is shown as it stands: in the CRM, failed, or asked for by somebody else and followed', async () => {
+test('shows a lead that is sent, failed, or requested elsewhere and followed', async () => {
   const {rerender} = render(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'SENT'}} />)
   expect(said()).toBe('✓ In CRM')
   rerender(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'FAILED', crmError: 'Bigin rejected Phone'}} />)
@@ -139,7 +139,7 @@ test('a lead is shown as it stands: in the CRM, failed, or asked for by somebody
   expect(said()).toBe('✓ In CRM')
 })
 
-test('a list that is loaded anew, and does not know of the request yet, stops nothing', async () => {
+test('a reloaded list without the request does not stop sending', async () => {
   routes(ASKED)
   const {rerender} = render(<SendToCrm lead={LEAD} />)
   await press()
@@ -177,7 +177,7 @@ test.each([
   expect(said()).toBe(sentence)
 })
 
-test('through the service: where its wait ends before the sync, the sync is followed, and asked for only once', async () => {
+test('through the service: follows a sync that takes longer than the call, with one request', async () => {
   routes({
     [FORWARD]: json(202, {success: false, error: 'still being sent', sync: 7}),
     'GET /api/send-to-bigin?sync=7': json(200, {state: 'upserted', reason: null}),

@@ -6,7 +6,7 @@ import {serve} from './servers'
 const TOKEN = 'an invented token of thirty-two characters'
 const anybody = async () => true
 
-/** bigin-sync with one answer for everything, and what it was asked. */
+/** A server with one answer to every request, and the requests it got. */
 async function serviceThat(status: number, body: unknown) {
   const asked: unknown[] = []
   const url = await serve((request, sent) => {
@@ -61,11 +61,11 @@ test.each(['', '?sync=', '?sync=7/cancel', '?sync=x7', '?sync=..%2Fhealth'])(
   },
 )
 
-test('who may not send leads gets 403, and bigin-sync hears nothing', async () => {
+test('without permission the answer is 403 without a call to bigin-sync', async () => {
   const {asked, url} = await serviceThat(200, {})
-  const nobody = forwardRoutes(async () => false, {url, token: TOKEN})
-  expect((await nobody.POST(post('{"leadId":"lead-1"}'))).status).toBe(403)
-  expect((await nobody.GET(get('?sync=7'))).status).toBe(403)
+  const forbidden = forwardRoutes(async () => false, {url, token: TOKEN})
+  expect((await forbidden.POST(post('{"leadId":"lead-1"}'))).status).toBe(403)
+  expect((await forbidden.GET(get('?sync=7'))).status).toBe(403)
   const foreign = post('{"leadId":"lead-1"}', {'sec-fetch-site': 'cross-site'})
   expect((await forwardRoutes(anybody, {url, token: TOKEN}).POST(foreign)).status).toBe(403)
   expect(asked).toEqual([])

@@ -131,7 +131,7 @@ fn projection(projection: Option<&str>) -> Finding {
     if missing.is_empty() {
         return check.ok("it has _id, _rev and _updatedAt");
     }
-    let why = "duplicate webhooks cannot be told from requests made during a sync";
+    let why = "the service cannot distinguish duplicate webhooks from new requests during a sync";
     check.failed(format!("the projection lacks {}", missing.join(" and ")), why, todo)
 }
 

@@ -202,10 +202,10 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
     }
     let revisions = read_revisions(evidence, place, id, tagged_at);
     let lacking = |fields: &BTreeMap<String, Value>, lead: &Document| lacks(fields, lead, &evidence.rules.region);
-    let carried = sent
+    let was_sent = sent
         .iter()
         .any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()));
-    if carried {
+    if was_sent {
         return None;
     }
     match (sent.last(), revisions.last()) {
@@ -331,11 +331,11 @@ fn lacks(fields: &BTreeMap<String, Value>, lead: &Document, region: &str) -> Opt
         return Some("phone number");
     }
     let messages = lead.get("conversationHistory").and_then(Value::as_array);
-    let mut said = messages
+    let mut messages = messages
         .into_iter()
         .flatten()
         .filter_map(|message| message.get("message")?.as_str());
-    let left_out = said.any(|said| !sent("Description").contains(said.trim()));
+    let left_out = messages.any(|message| !sent("Description").contains(message.trim()));
     left_out.then_some("conversation")
 }
 

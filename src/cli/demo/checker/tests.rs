@@ -118,7 +118,7 @@ fn reports_contacts_with_the_same_email() {
         "contacts were created that belong to no lead: 7002",
     );
     // The lead was cancelled after its contact had been deleted and replaced, so it has the former contact's ID.
-    let withdrawn = |evidence: &mut Evidence| {
+    let cancelled = |evidence: &mut Evidence| {
         evidence.contacts.remove("7001");
         evidence.removed.insert("7001".to_owned());
         evidence.changes.push(upserted(20, "7002", Action::Insert));
@@ -126,7 +126,7 @@ fn reports_contacts_with_the_same_email() {
             .contacts
             .insert("7002".to_owned(), contact(20, fields("ada@example.org")));
     };
-    let doubled = broken(withdrawn).into_iter().filter(|(broken, _)| *broken == promise);
+    let doubled = broken(cancelled).into_iter().filter(|(broken, _)| *broken == promise);
     assert_eq!(doubled.collect::<Vec<_>>(), []);
 }
 
