@@ -1,4 +1,4 @@
-//! The program put together: the store, the clients, the workers and the server, the same for `serve` and for the tests.
+//! The application: the store, the clients, the workers and the server, the same for `serve` and for the tests.
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -39,45 +39,49 @@ mod supervisor;
 /// Sent with every request to Bigin and Sanity.
 pub(crate) const USER_AGENT: &str = concat!("bigin-sync/", env!("CARGO_PKG_VERSION"));
 
-/// Whatever has not ended by then is left to its lease: the host kills a process that takes longer than 10 s.
-const DRAIN: Duration = Duration::from_secs(8);
+/// At shutdown, for calls in flight: hosts kill a process after 10 s. A sync whose call did not end is retried when its lease
+/// expires.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The name the sealed access token is kept under.
+/// The name of the sealed access token in the store.
 pub(crate) const TOKEN: &str = "access_token";
 
-/// Everything, ready to run.
+/// The application, ready to run.
 pub struct App {
-    /// What the workers work with.
+    /// The workers' state.
     pub context: Arc<Context>,
-    /// What the handlers work with.
+    /// The handlers' state.
     pub http: web::Data<http::State>,
-    /// Who is told that something needs a person, if anybody is.
+    /// Alerts, if `ALERT_URL` is set.
     pub alerts: Option<Arc<Alerts>>,
-    /// Who is told that all is well, if anybody is.
+    /// The heartbeat, if `HEARTBEAT_URL` is set.
     pub heartbeat: Option<Arc<Heartbeat>>,
     reconcile: Option<(Duration, Duration)>,
     retention: Duration,
 }
 
 impl App {
-    /// Opens the store and makes the clients. Nothing is sent yet.
+    /// Opens the store and creates the clients, without a call.
     ///
     /// # Errors
-    /// The database is in use or cannot be opened; the error says which and what to do.
+    /// The database is in use or cannot be opened; the error explains how to fix it.
     pub fn build(settings: &Settings, clock: SharedClock) -> anyhow::Result<Self> {
         Self::build_in(settings, Environment::real(clock))
     }
 
-    /// The same in a given environment: within its runtime, where transactions run in a task.
+    /// The same in a given environment; in its runtime if transactions run in a task.
     ///
     /// # Errors
     /// As for [`App::build`].
     pub fn build_in(settings: &Settings, environment: Environment) -> anyhow::Result<Self> {
-        let (clock, network) = (environment.clock, environment.network);
+        let Environment {
+            clock,
+            network,
+            commits,
+        } = environment;
         let store_settings = store_settings(settings);
         let metrics = Arc::new(Metrics::default());
-        let commits = (&clock, environment.commits);
-        let store: Arc<dyn Store> = Arc::new(open(&settings.database, commits, &metrics, store_settings)?);
+        let store: Arc<dyn Store> = Arc::new(open(&settings.database, (&clock, commits), &metrics, store_settings)?);
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
         let calls = Calls::over(network.clone(), SharedClock::clone(&clock), Arc::clone(&metrics));
@@ -105,8 +109,10 @@ impl App {
             settings.sanity.webhook_secret.clone(),
             settings.sanity.webhook_secret_previous.clone(),
         )?;
-        let token = settings.admin_token.clone();
-        let admin = token.map(|token| http::Admin::new(token, clock.now()));
+        let admin = settings
+            .admin_token
+            .clone()
+            .map(|token| http::Admin::new(token, clock.now()));
         let http = http::State {
             store,
             clock,
@@ -133,7 +139,7 @@ impl App {
         };
         let alerts = &settings.alerts;
         let notifier = |url: &Option<SecretString>| url.as_ref().map(|url| notifier(&network, url)).transpose();
-        let tell = |notifier| {
+        let alerting = |notifier| {
             Arc::new(Alerts::new(
                 notifier,
                 settings.public_url.as_ref(),
@@ -141,7 +147,7 @@ impl App {
             ))
         };
         Ok(Self {
-            alerts: notifier(&alerts.alert_url)?.map(tell),
+            alerts: notifier(&alerts.alert_url)?.map(alerting),
             heartbeat: notifier(&alerts.heartbeat_url)?.map(|notifier| Arc::new(Heartbeat::new(notifier))),
             context: Arc::new(context),
             http: web::Data::new(http),
@@ -152,13 +158,13 @@ impl App {
         })
     }
 
-    /// Serves until `stop` resolves; then takes no more requests, finishes the calls in flight and returns.
+    /// Serves until `stop` resolves. Then it accepts no more requests, waits for the calls in flight and returns.
     ///
     /// # Errors
-    /// The server cannot listen, or has ended by itself.
+    /// The server cannot listen, or stopped by itself.
     pub async fn run(self, listener: TcpListener, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut loops = self.start(&self.http.stopping.subscribe());
-        let server = http::serve(self.http.clone(), listener).context("the server cannot start")?;
+        let server = http::serve(self.http.clone(), listener).context("cannot start the server")?;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
         let ended = tokio::select! {
@@ -166,7 +172,7 @@ impl App {
             () = stop => None,
             ended = &mut server => Some(ended),
         };
-        tracing::info!("stopping: no more webhooks are taken, calls in flight are finished");
+        tracing::info!("stopping: no more webhooks are accepted, waiting for calls in flight");
         self.http.stopping.send_replace(true);
         let drain = async {
             if ended.is_none() {
@@ -174,14 +180,14 @@ impl App {
             }
             while loops.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(DRAIN, drain).await.is_err() {
-            tracing::warn!("a call has not ended in time; its lead is taken up again after its lease");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, drain).await.is_err() {
+            tracing::warn!("shutdown timed out with a call in flight; its sync is retried when the lease expires");
         }
         match ended {
             None => Ok(()),
             Some(ended) => {
                 ended.context("the server panicked")?.context("the server failed")?;
-                anyhow::bail!("the server ended by itself")
+                anyhow::bail!("the server stopped by itself")
             }
         }
     }
@@ -211,7 +217,7 @@ fn open(
     match database {
         Database::Sqlite(path) => Ok(sqlite::open_with(path, clock, metrics, settings, commits)?),
         Database::Postgres(address) => {
-            // It waits for the server, which a task must not.
+            // It blocks until the server answers, which a task must not.
             let open = || postgres::open(address, clock, metrics, settings);
             Ok(std::thread::scope(|scope| scope.spawn(open).join())
                 .map_err(|_| anyhow::anyhow!("opening the database panicked"))??)
@@ -219,7 +225,7 @@ fn open(
     }
 }
 
-/// What the pages know of the addresses around them.
+/// The URLs that pages link to.
 fn links(settings: &Settings) -> http::Links {
     let studio = settings.sanity.studio_url.as_ref();
     http::Links {
@@ -229,10 +235,8 @@ fn links(settings: &Settings) -> http::Links {
     }
 }
 
-/// The client of Bigin, as the settings have it.
-///
 /// # Errors
-/// No HTTP client can be made.
+/// An HTTP client cannot be created.
 pub(crate) fn bigin_client(
     settings: &Settings,
     network: &Network,
@@ -260,10 +264,8 @@ pub(crate) fn bigin_client(
     ))
 }
 
-/// The client of Sanity, as the settings have it.
-///
 /// # Errors
-/// No HTTP client can be made.
+/// An HTTP client cannot be created.
 pub(crate) fn sanity_client(
     settings: &Settings,
     network: &Network,
@@ -282,17 +284,17 @@ pub(crate) fn sanity_client(
     Ok(Sanity::new(settings, http, calls, SharedClock::clone(clock)))
 }
 
-/// The address is a secret: no error names it.
+/// The URL is a secret: no error contains it.
 fn notifier(network: &Network, url: &SecretString) -> anyhow::Result<Notifier> {
     let parsed: Result<Url, _> = url.expose_secret().parse();
-    let url = parsed.map_err(|_| anyhow::anyhow!("ALERT_URL or HEARTBEAT_URL is not an address"))?;
+    let url = parsed.map_err(|_| anyhow::anyhow!("ALERT_URL or HEARTBEAT_URL is not a valid URL"))?;
     Ok(Notifier::new(network.clone(), USER_AGENT, url)?)
 }
 
-/// Keeps the sealed access token in the store, so that a restart costs no grant.
+/// Stores the sealed access token, so that a restart does not need a new one.
 struct StoreVault(Arc<dyn Store>);
 
-/// The right to ask for an access token.
+/// The lock for requesting an access token.
 const REFRESH: &str = "token_refresh";
 
 fn vault_error(error: StoreError) -> VaultError {
@@ -306,8 +308,8 @@ impl TokenVault for StoreVault {
     }
 
     async fn load(&self) -> Result<Option<String>, VaultError> {
-        let kept = self.0.kv_get(TOKEN).await.map_err(vault_error)?;
-        Ok(kept.and_then(|(sealed, _)| String::from_utf8(sealed).ok()))
+        let stored = self.0.kv_get(TOKEN).await.map_err(vault_error)?;
+        Ok(stored.and_then(|(sealed, _)| String::from_utf8(sealed).ok()))
     }
 
     async fn save(&self, sealed: &str) -> Result<(), VaultError> {

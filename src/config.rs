@@ -1,4 +1,4 @@
-//! Settings: where they come from, and what each must look like. The only reader of the environment.
+//! Settings: their sources and their formats. The only reader of the environment.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ pub use service::{BiginAccess, SanityAccess, ServiceSettings};
 
 use read::Reader;
 
-/// The defaults, which are also their documentation.
+/// The defaults, with a description of every setting.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
-/// Names of the settings whose value is a secret, each of which may be given as `NAME_FILE`.
+/// Settings whose value is a secret. Each may be in a file that `NAME_FILE` names.
 pub(crate) const SECRETS: [&str; 9] = [
     "SANITY_API_WRITE_TOKEN",
     "SANITY_WEBHOOK_SECRET",
@@ -37,7 +37,7 @@ pub(crate) const SECRETS: [&str; 9] = [
     "HEARTBEAT_URL",
 ];
 
-/// Names of all other settings.
+/// All other settings.
 pub(crate) const PLAIN: [&str; 32] = [
     "SANITY_PROJECT_ID",
     "SANITY_DATASET",
@@ -83,48 +83,48 @@ pub fn is_secret(name: &str) -> bool {
     SECRETS.contains(&name)
 }
 
-/// Everything `serve` needs.
+/// The settings of `serve`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the leads live.
+    /// The source of leads.
     pub sanity: SanitySettings,
-    /// Where they go.
+    /// Their target.
     pub bigin: BiginSettings,
-    /// Between the upsert and the tag.
+    /// Least time between the upsert and the tag.
     pub tag_delay: Duration,
-    /// Of times in Description.
+    /// For times in Description.
     pub time_zone: TimeZone,
-    /// Two letters; of phone numbers without a country code.
+    /// Two letters, for phone numbers without a country code.
     pub phone_region: String,
-    /// The SQLite file.
+    /// The SQLite file or PostgreSQL database.
     pub database: Database,
-    /// How long a worker may hold a lead.
+    /// How long a worker may claim a sync.
     pub lease_duration: Duration,
-    /// How long finished syncs and deliveries are kept.
+    /// How long finished syncs and deliveries are stored.
     pub retention: Duration,
-    /// How often to look for lost webhooks; `None` is never.
+    /// Between searches for missed webhooks; `None` is never.
     pub reconcile_interval: Option<Duration>,
-    /// How long a lead must have waited before its webhook counts as lost.
+    /// How long a lead must be requested before its webhook counts as missed.
     pub reconcile_min_age: Duration,
-    /// First wait after a failure.
+    /// First delay after a failed attempt.
     pub retry_base_delay: Duration,
-    /// The origin of pages elsewhere that may call the API.
+    /// The origin of other pages that may call the API.
     pub cors_origin: Option<Url>,
-    /// Longest wait after a failure.
+    /// Longest delay after a failed attempt.
     pub retry_max_delay: Duration,
-    /// When a lead's own failures end it.
+    /// How long a lead's own failures are retried.
     pub give_up_after: Duration,
-    /// How late Bigin may apply an insert that ended ambiguously; a lead without a unique value is looked up after that.
+    /// How late Bigin may apply an ambiguous insert; a lead without a unique value is looked up afterwards.
     pub ambiguity_delay: Duration,
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Where people find the pages, as the proxy in front serves them.
+    /// The public URL, as the proxy in front serves it.
     pub public_url: Option<Url>,
-    /// For `/api` and the pages; without it both are off.
+    /// For `/api` and the dashboard; without it both are off.
     pub admin_token: Option<SecretString>,
-    /// Who is told that something needs a person.
+    /// Alerts and the heartbeat.
     pub alerts: AlertSettings,
-    /// Longest wait of `/api/send-to-bigin`.
+    /// How long `/api/send-to-bigin` waits at most.
     pub send_wait: Duration,
     /// `true` JSON, `false` text, `None` text on a terminal.
     pub log_json: Option<bool>,
@@ -134,41 +134,41 @@ pub struct Settings {
     pub mapping: BTreeMap<String, String>,
 }
 
-/// Where the leads live.
+/// The source of leads.
 #[derive(Debug, Clone)]
 pub struct SanitySettings {
-    /// The project's id.
+    /// The project's ID.
     pub project_id: String,
-    /// Base address of the API.
+    /// Base URL of the API.
     pub api_url: Url,
     /// The dataset.
     pub dataset: String,
-    /// Robot token, Editor.
+    /// A token of the role Editor.
     pub token: SecretString,
     /// The webhook's secret.
     pub webhook_secret: SecretString,
-    /// The one before, while it is being changed.
+    /// The former one, while it is being replaced.
     pub webhook_secret_previous: Option<SecretString>,
-    /// Older signatures are refused.
+    /// Older signatures are rejected.
     pub webhook_max_age: Option<Duration>,
-    /// The document type.
+    /// The document type of a lead.
     pub lead_type: String,
-    /// The Studio in which editors see the leads.
+    /// The URL of the editors' Studio.
     pub studio_url: Option<Url>,
-    /// Maximum size of an answer with leads, in bytes, where it is not the client's own: tests make it small.
+    /// Maximum size of an answer with leads, in bytes; `None` is the client's own limit. Tests set a small one.
     pub max_answer: Option<usize>,
 }
 
-/// Where they go.
+/// The target of leads.
 #[derive(Debug, Clone)]
 pub struct BiginSettings {
-    /// Base address of the accounts server.
+    /// Base URL of the accounts server.
     pub accounts_url: Url,
-    /// Where the API is unless the token's answer says otherwise.
+    /// Base URL of the API, unless the token's answer has another.
     pub api_domain: Url,
-    /// The API domain was set on purpose, and wins over the token's answer.
+    /// `BIGIN_API_DOMAIN` is set, and overrides the token's answer.
     pub api_domain_is_set: bool,
-    /// Where people use Bigin in a browser.
+    /// Bigin's URL in a browser.
     pub web_url: String,
     /// Of the self client.
     pub client_id: String,
@@ -176,29 +176,36 @@ pub struct BiginSettings {
     pub client_secret: SecretString,
     /// Of the organisation.
     pub refresh_token: SecretString,
-    /// What the automation waits for.
+    /// The tags that start the automation.
     pub tags: Vec<String>,
     /// A unique custom text field for the lead's id.
     pub lead_id_field: Option<String>,
-    /// Calls at once.
+    /// Most calls at once.
     pub max_concurrency: usize,
 }
 
-/// Who is told that something needs a person, or that all is well.
+/// Where alerts and the heartbeat are sent.
 #[derive(Debug, Clone, Default)]
 pub struct AlertSettings {
-    /// Gets one JSON POST for each message. A chat's hook is a secret: whoever knows it can write there.
+    /// Gets a JSON POST for each alert. The URL of a chat's hook is a secret: it allows to write there.
     pub alert_url: Option<SecretString>,
     /// Gets a GET after each healthy reconciliation.
     pub heartbeat_url: Option<SecretString>,
-    /// How many API credits the organisation has in 24 hours.
+    /// The organisation's API credits for 24 hours.
     pub daily_credits: Option<u64>,
 }
 
-/// Everything that is wrong with the settings, one sentence each.
+/// The problems in the settings, a sentence each.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the settings have {} {}:\n{}", .0.len(), if .0.len() == 1 { "fault" } else { "faults" }, listed(.0))]
+#[error("{} in the settings:\n{}", counted(.0.len()), listed(.0))]
 pub struct Faults(pub Vec<String>);
+
+fn counted(faults: usize) -> String {
+    match faults {
+        1 => "1 problem".to_owned(),
+        faults => format!("{faults} problems"),
+    }
+}
 
 fn listed(faults: &[String]) -> String {
     faults
@@ -209,11 +216,11 @@ fn listed(faults: &[String]) -> String {
 }
 
 impl Settings {
-    /// Reads the settings from their layers. `check_rest` lists what is wrong with the templates, and with whatever else the
-    /// caller has read.
+    /// Reads the settings from their layers. `check_rest` returns the problems of the templates, and of what else the caller
+    /// read.
     ///
     /// # Errors
-    /// [`Faults`] lists all of them, so that one start is enough to mend them.
+    /// [`Faults`] lists all problems at once.
     pub fn load(
         layers: &Layers,
         check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
@@ -226,8 +233,8 @@ impl Settings {
         }
     }
 
-    /// The same for who looks into what is wrong: the settings as far as they can be read, and their faults. What has a
-    /// fault is empty or its default, and must not be used.
+    /// The same for diagnosis: the settings that can be read, and the problems. A setting with a problem is empty or has its
+    /// default, and must not be used.
     pub fn read(
         layers: &Layers,
         check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
@@ -265,7 +272,7 @@ impl Settings {
             log_filter: read.text("RUST_LOG"),
             mapping: layers.mapping(),
         };
-        // For the commands that talk to a running service.
+        // For the commands that call a running service.
         read.maybe_url("BIGIN_SYNC_URL");
         read.faults.extend(check_rest(
             &settings.mapping,
@@ -276,7 +283,7 @@ impl Settings {
     }
 }
 
-/// How logs are to look, read before anything else so that faults can be logged too.
+/// The settings of the log, read first so that problems of the others can be logged.
 pub fn log_settings(layers: &Layers) -> (Option<bool>, String) {
     let mut read = Reader {
         layers,
@@ -285,7 +292,7 @@ pub fn log_settings(layers: &Layers) -> (Option<bool>, String) {
     (read.log_json(), read.text("RUST_LOG"))
 }
 
-/// `500ms`, `15s`, `2m`, `24h`, `30d`; a day has 24 hours here.
+/// `500ms`, `15s`, `2m`, `24h`, `30d`; a day has 24 hours.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let span: jiff::Span = text.trim().parse().ok()?;
     let seconds = span
@@ -294,8 +301,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// Reads a file of settings' secrets: one line, whose line break does not count. An empty one is a fault: somebody meant
-/// to give a secret, and an empty one is either no protection or an unset setting in disguise.
+/// Reads a file with a secret, without its line break. An empty file is a problem: the secret was meant to be set.
 pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     match text.trim_end_matches(['\r', '\n']) {

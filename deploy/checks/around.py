@@ -108,15 +108,15 @@ def before_it_caddy(program, folder):
             check(wait_for(lambda: get("/livez", CADDY) == 200), "Caddy does not start")
             for number, body in enumerate(ODD_BODIES):
                 status, said = post((body % number).encode(), CADDY)
-                check(status == 202, f"behind Caddy an odd body is answered {status}: {said}")
+                check(status == 202, f"behind Caddy an unusual body is answered {status}: {said}")
             status, _ = post(b'{"_id":"lead-9"}', CADDY, sign(b'{"_id":"lead-8"}'))
             check(status == 401, f"behind Caddy a forged body is answered {status}")
-            say("Caddy: the bytes that were signed are the bytes that arrive")
+            say("Caddy: signed bytes arrive unchanged")
 
             status, said = post(b" " * (8 * 1024 * 1024 + 1), CADDY)
             check(status == 413 and b"8 MiB" in said, f"behind Caddy a body over 8 MiB is answered {status}: {said[:200]}")
-            check(get("/metrics") == 200 and get("/metrics", CADDY) == 404, "behind Caddy /metrics must not be seen")
-            say("Caddy: what is too large is refused by bigin-sync itself, and /metrics is hidden")
+            check(get("/metrics") == 200 and get("/metrics", CADDY) == 404, "behind Caddy /metrics must not be public")
+            say("Caddy: bigin-sync itself rejects large bodies, and /metrics is hidden")
 
             events = http.client.HTTPConnection("127.0.0.1", CADDY, timeout=10)
             events.request("GET", "/api/events", headers={"authorization": f"Bearer {ADMIN}"})
@@ -134,8 +134,8 @@ def before_it_caddy(program, folder):
             running.process.wait()
             status, _ = post((ODD_BODIES[0] % 101).encode(), CADDY)
             # Sanity comes again after a 5xx, and never after a 4xx.
-            check(status == 502, f"while the program is away, a webhook is answered {status}")
-            say("Caddy: while bigin-sync is away, Sanity is told to come again")
+            check(status == 502, f"while the program is stopped, a webhook is answered {status}")
+            say("Caddy: while bigin-sync is stopped, Sanity gets an answer that it retries")
         finally:
             caddy.terminate()
             caddy.wait()
@@ -174,7 +174,7 @@ def copies(program, folder, litestream):
                 done = subprocess.run(command, env=env, capture_output=True)
                 return done.returncode == 0 and leads_in(restored) == all_of_them
 
-            check(wait_for(shipped, 60), "Litestream does not ship what was stored")
+            check(wait_for(shipped, 60), "Litestream does not replicate the stored leads")
         finally:
             shipping.terminate()
             shipping.wait()
@@ -184,13 +184,13 @@ def copies(program, folder, litestream):
             found = known()
         least = all_of_them if name == "litestream" else {f"lead-{number}" for number in range(10)}
         check(least <= found <= all_of_them, f"the copy by {name} has {len(found)} of {len(all_of_them)} leads")
-        say(f"{name}: a copy taken while webhooks came in; a service begun with it knows {len(found)} of {len(all_of_them)}")
+        say(f"{name}: a copy made while webhooks arrived; a service started with it has {len(found)} of {len(all_of_them)}")
 
     sqlite(homes["backup"] / "bigin-sync.db", "PRAGMA user_version = 99")
     newer = Program(program, homes["backup"]).start()
     code, log = newer.process.wait(), (homes["backup"] / "log").read_text()
-    check(code == 1 and "newer version" in log, f"a database of a newer version is met with exit {code}:\n{log}")
-    say("a database of a newer version is refused, and says so")
+    check(code == 1 and "newer version" in log, f"a database of a newer version leads to exit {code}:\n{log}")
+    say("a database of a newer version is rejected with a message")
 
 
 def sqlite(database, command):
@@ -231,24 +231,24 @@ def sandbox(program, folder):
     unit = (REPO / "deploy/bigin-sync.service").read_text()
     trace = pathlib.Path(folder) / "trace"
     wrapper = ["strace", "-f", "-qq", "-o", str(trace)]
-    # As nobody in particular, which is what DynamicUser= makes of it: SQLite does other things for root.
+    # As another user, as with DynamicUser=: SQLite behaves differently for root.
     reachable = shutil.copy(program, folder)
     os.chown(folder, NOBODY, NOBODY)
     with Program(reachable, folder, wrapper, user=NOBODY, group=NOBODY, extra_groups=[]) as traced:
         ask_for(range(3))
-        # The worker finds that nobody answers, and says so.
-        check(wait_for(lambda: b"sanity" in readyz()), "the worker does not try to reach Sanity")
+        # The worker reports that there is no answer.
+        check(wait_for(lambda: b"sanity" in readyz()), "the worker does not call Sanity")
         program_itself = int(trace.read_text().split()[0])
         os.kill(program_itself, signal.SIGTERM)
         check(traced.process.wait() == 0, "under strace it does not stop with exit 0")
     lines = trace.read_text()
     called = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", lines, re.MULTILINE))
     refused = called - allowed_calls(unit)
-    check(not refused, f"the unit's SystemCallFilter refuses what the program does: {sorted(refused)}")
+    check(not refused, f"the unit's SystemCallFilter rejects calls of the program: {sorted(refused)}")
     families = set(re.findall(r"\bsocket\((AF_[A-Z0-9]+)", lines))
     check(families <= set(re.search(r"^RestrictAddressFamilies=(.+)$", unit, re.MULTILINE)[1].split()), f"families {families}")
-    check(not re.search(r"PROT_WRITE\|PROT_EXEC", lines), "MemoryDenyWriteExecute= would stop it")
-    say(f"systemd: the {len(called)} system calls that it makes are among those the unit allows")
+    check(not re.search(r"PROT_WRITE\|PROT_EXEC", lines), "MemoryDenyWriteExecute= would prevent it")
+    say(f"systemd: the unit allows all {len(called)} system calls that the program makes")
 
 
 def readyz():

@@ -1,4 +1,4 @@
-"""Carries out deploy/Dockerfile without Docker, and tries what comes of it.
+"""Runs deploy/Dockerfile without Docker, and tests the result.
 
 Where no image can be fetched, a Debian root made by debootstrap stands for the build image, with the machine's own Rust toolchain
 in it, and a root with glibc, libgcc and certificates alone for distroless. The instructions are read from the Dockerfile itself and carried out
@@ -25,7 +25,7 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 DOCKERFILE = REPO / "deploy/Dockerfile"
 MUST_STOP_WITHIN = 10  # seconds: what the program promises, and what `docker stop` waits
 
-# What the program needs to start. Invented, and led to a port on which nobody listens.
+# What the program needs to start: invented values, and URLs with a port on which no program listens.
 SETTINGS = {
     "SANITY_PROJECT_ID": "abc123",
     "SANITY_API_WRITE_TOKEN": "invented",
@@ -158,8 +158,8 @@ def bind(source, target):
     run("mount", "--bind", source, target)
 
 
-def carry_out(roots, caches, sent, adopt):
-    """Carries out the Dockerfile; `roots` has a folder for each image that a stage begins with."""
+def run_dockerfile(roots, caches, sent, adopt):
+    """Runs the Dockerfile; `roots` has a folder for each image that a stage begins with."""
     stages, stage = {}, None
     for name, rest in instructions(DOCKERFILE.read_text()):
         say(f"{name} {rest}")
@@ -270,7 +270,7 @@ def try_image(image):
     missing = [name for name in ("SANITY_PROJECT_ID", "BIGIN_REFRESH_TOKEN") if f"{name} is missing" not in bare.stderr]
     if bare.returncode != 2 or missing:
         fail(f"without settings it must exit 2 and name them all; it exited {bare.returncode}:\n{bare.stderr}")
-    say("without settings: exit 2, and what is missing")
+    say("without settings: exit 2 and a list of missing settings")
 
     env = {**image.env, **SETTINGS}
     for life in ("first", "second"):
@@ -288,13 +288,13 @@ def try_image(image):
             fail(f"{image.config['STOPSIGNAL']} did not end it within {MUST_STOP_WITHIN} s")
         if code != 0:
             fail(f"{image.config['STOPSIGNAL']} ended it with {code}, and it must be 0")
-        say(f"{life} life: ready, healthy, and stopped by {image.config['STOPSIGNAL']} with exit 0")
+        say(f"{life} run: ready, healthy, and stopped by {image.config['STOPSIGNAL']} with exit 0")
     if image.execute(image.config["HEALTHCHECK"], env=image.env, capture_output=True).returncode != 1:
         fail("the health check must say 1 where nothing listens")
     database = image.root / "data/bigin-sync.db"
     if (database.stat().st_uid, database.stat().st_mode & 0o777) != (uid, 0o600):
         fail("the database is not the user's own, with mode 0600")
-    say("the database is the user's own")
+    say("the database belongs to the user")
 
 
 def lift_loopback():
@@ -346,7 +346,7 @@ def main(target, cargo_home, sysroot):
                 say(f"(the image would have {version})")
 
     caches = {"/usr/local/cargo/registry": pathlib.Path(cargo_home) / "registry", "/src/target": base / "cargo-target"}
-    image = carry_out({"rust:": build, "gcr.io/distroless/cc-debian12": final}, caches, sent, adopt)
+    image = run_dockerfile({"rust:": build, "gcr.io/distroless/cc-debian12": final}, caches, sent, adopt)
     try_image(image)
 
 

@@ -1,6 +1,6 @@
 import {defineField, type FieldDefinition} from 'sanity'
 
-/** What `crmStatus` may say. People write the first two, bigin-sync the others. */
+/** The values of `crmStatus`. Editors write the first two, bigin-sync the others. */
 export const CRM_STATUSES = [
   {title: 'Not sent', value: 'NOT_SENT'},
   {title: 'Send to CRM', value: 'REQUESTED'},
@@ -14,22 +14,22 @@ export type CrmStatus = (typeof CRM_STATUSES)[number]['value']
 const BY_BIGIN_SYNC = 'Written by bigin-sync.'
 
 /**
- * The four fields that bigin-sync needs, to spread into the fields of your lead type. The last three are read-only in the Studio;
- * bigin-sync writes them by the API, to which that does not apply.
+ * The four fields that bigin-sync needs, for the fields of your lead type. The last three are read-only in the Studio; bigin-sync
+ * writes them through the API, where this does not apply.
  */
 export const crmFields: FieldDefinition[] = [
   defineField({
     name: 'crmStatus',
     title: 'CRM status',
     type: 'string',
-    description: 'Choose “Send to CRM” and publish. A request that is saved in a draft alone is not seen.',
+    description: 'Choose “Send to CRM” and publish. Saving a draft is not enough.',
     options: {list: CRM_STATUSES.map(({title, value}) => ({title, value})), layout: 'radio'},
     initialValue: 'NOT_SENT',
-    // What only bigin-sync may say: a person who chose SENT would claim what nobody has done.
+    // Only bigin-sync may set SENT: an editor's SENT would be wrong.
     validation: (rule) =>
       rule.custom((status: string | undefined, {document}) => {
         if (status === 'SENT' && !document?.biginContactId) {
-          return 'Only bigin-sync says this, once the lead is in Bigin. Choose “Send to CRM”.'
+          return 'Set automatically once the lead is in Bigin. Choose “Send to CRM”.'
         }
         return true
       }),
@@ -39,7 +39,7 @@ export const crmFields: FieldDefinition[] = [
     title: 'Why sending failed',
     type: 'text',
     rows: 2,
-    description: `${BY_BIGIN_SYNC} Mend what it names, and send again.`,
+    description: `${BY_BIGIN_SYNC} Fix it and send again.`,
     readOnly: true,
     hidden: ({document}) => !document?.crmError,
   }),

@@ -3,8 +3,8 @@ import {defineArrayMember, defineField, defineType} from 'sanity'
 import {crmFields} from './crmFields'
 
 /**
- * An example of a lead type with every field that bigin-sync's default mapping reads (config/default.toml). Where you have such
- * a type already, take over `...crmFields` alone.
+ * An example of a lead type with every field that bigin-sync's default mapping reads (config/default.toml). If you have a lead
+ * type already, add only `...crmFields`.
  */
 export const dbrLead = defineType({
   name: 'dbrLead',
@@ -22,7 +22,7 @@ export const dbrLead = defineType({
       title: 'Email',
       type: 'string',
       group: 'lead',
-      validation: (rule) => rule.email().warning('Bigin refuses a lead whose email address is none'),
+      validation: (rule) => rule.email().warning('Bigin rejects invalid email addresses'),
     }),
     defineField({name: 'phoneNumber', title: 'Phone', type: 'string', group: 'lead'}),
     defineField({name: 'address', title: 'Street', type: 'string', group: 'lead'}),

@@ -12,14 +12,14 @@ test('the lead has the four fields that bigin-sync reads and writes', () => {
   for (const {name} of crmFields) expect(fields.has(name)).toBe(true)
 })
 
-test('what bigin-sync writes cannot be typed over', () => {
+test('the fields of bigin-sync are read-only', () => {
   for (const name of ['crmError', 'biginContactId', 'lastSyncedAt']) {
     expect(fields.get(name)).toMatchObject({readOnly: true})
   }
   expect(fields.get('crmStatus')?.readOnly).toBeUndefined()
 })
 
-test('a lead begins as not sent, and every status that the service knows can be shown', () => {
+test('a lead starts as not sent, and every status can be shown', () => {
   expect(fields.get('crmStatus')?.initialValue).toBe('NOT_SENT')
   expect(CRM_STATUSES.map(({value}) => value)).toEqual(['NOT_SENT', 'REQUESTED', 'SENT', 'FAILED'])
 })

@@ -12,7 +12,7 @@ function lead(crmStatus?: string, more: Partial<Lead> = {}): Lead {
   return {...fixed, ...(crmStatus === undefined ? {} : {crmStatus}), ...more}
 }
 
-/** Whether Sanity would send the webhook when `before` becomes `after`; `null` is a document that is not there. */
+/** Whether the webhook fires when `before` becomes `after`; `null` means no document. */
 async function fires(before: Lead | null, after: Lead | null): Promise<boolean> {
   const operation = before === null ? 'create' : after === null ? 'delete' : 'update'
   if (!webhook.rule.on.includes(operation)) return false
@@ -23,30 +23,30 @@ async function fires(before: Lead | null, after: Lead | null): Promise<boolean> 
 
 describe('the filter', () => {
   test.each([
-    ['an editor asks', lead('NOT_SENT'), lead('REQUESTED')],
-    ['an editor asks for a lead that has no status yet', lead(), lead('REQUESTED')],
-    ['the first publish of a lead asks', null, lead('REQUESTED')],
-    ['an editor asks again after a failure', lead('FAILED'), lead('REQUESTED')],
-    ['an editor asks again for a lead that is in the CRM', lead('SENT'), lead('REQUESTED')],
-  ])('fires when %s', async (_story, before, after) => {
+    ['an editor requests a lead', lead('NOT_SENT'), lead('REQUESTED')],
+    ['an editor requests a lead without a status', lead(), lead('REQUESTED')],
+    ['a new lead is published as requested', null, lead('REQUESTED')],
+    ['an editor requests a failed lead again', lead('FAILED'), lead('REQUESTED')],
+    ['an editor requests a sent lead again', lead('SENT'), lead('REQUESTED')],
+  ])('fires when %s', async (_case, before, after) => {
     expect(await fires(before, after)).toBe(true)
   })
 
   test.each([
-    ['an editor changes a lead that asks already', lead('REQUESTED'), lead('REQUESTED', {firstName: 'Grace'})],
-    ['bigin-sync writes that the lead is sent', lead('REQUESTED'), lead('SENT', {biginContactId: '1'})],
-    ['bigin-sync writes that it failed', lead('REQUESTED'), lead('FAILED', {crmError: 'Bigin refused Email'})],
-    ['an editor withdraws', lead('REQUESTED'), lead('NOT_SENT')],
-    ['an editor changes a lead that asks for nothing', lead('NOT_SENT'), lead('NOT_SENT', {firstName: 'Grace'})],
-    ['a lead is made that asks for nothing', null, lead('NOT_SENT')],
-    ['a lead that asks is deleted', lead('REQUESTED'), null],
-    ['a document of another type asks', lead('NOT_SENT', {_type: 'post'}), lead('REQUESTED', {_type: 'post'})],
-  ])('keeps quiet when %s', async (_story, before, after) => {
+    ['an editor changes a requested lead', lead('REQUESTED'), lead('REQUESTED', {firstName: 'Grace'})],
+    ['bigin-sync writes SENT', lead('REQUESTED'), lead('SENT', {biginContactId: '1'})],
+    ['bigin-sync writes FAILED', lead('REQUESTED'), lead('FAILED', {crmError: 'Bigin rejected Email'})],
+    ['an editor cancels', lead('REQUESTED'), lead('NOT_SENT')],
+    ['an editor changes a lead that is not requested', lead('NOT_SENT'), lead('NOT_SENT', {firstName: 'Grace'})],
+    ['a lead is created without a request', null, lead('NOT_SENT')],
+    ['a requested lead is deleted', lead('REQUESTED'), null],
+    ['a document of another type is requested', lead('NOT_SENT', {_type: 'post'}), lead('REQUESTED', {_type: 'post'})],
+  ])('does not fire when %s', async (_case, before, after) => {
     expect(await fires(before, after)).toBe(false)
   })
 })
 
-test('the projection says which lead, which revision and when, and nothing of the person', async () => {
+test('the projection has the lead, the revision and the time, but no personal data', async () => {
   const after = lead('REQUESTED', {emailAddress: 'ada@example.org'})
   const tree = parse(projection, {mode: 'delta'})
   const payload = await evaluate(tree, {before: null, after, root: after})
@@ -59,7 +59,7 @@ test('the projection says which lead, which revision and when, and nothing of th
   })
 })
 
-test('drafts and versions are left alone: an unpublished request is none', () => {
+test('drafts and versions do not fire', () => {
   expect(webhook.includeDrafts).toBe(false)
   expect(webhook.includeAllVersions).toBe(false)
 })

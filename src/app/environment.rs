@@ -1,21 +1,21 @@
-//! What the program takes from the machine it runs on. The simulator replaces all of it.
+//! What the application uses of the machine. The simulator replaces all of it.
 
 use crate::clock::SharedClock;
 use crate::http_client::Network;
 use crate::store::Commits;
 
-/// Time, network and disk. (Randomness comes from `chance`, which a simulation seeds.)
+/// Time, network and disk. Randomness comes from `random`, which a simulation seeds.
 pub struct Environment {
-    /// What time it is.
+    /// The time.
     pub clock: SharedClock,
-    /// Where calls leave.
+    /// The network for all calls.
     pub network: Network,
-    /// Where transactions of SQLite run.
+    /// How transactions of SQLite run.
     pub commits: Commits,
 }
 
 impl Environment {
-    /// The machine's own network and disk.
+    /// The machine's network and disk.
     pub fn real(clock: SharedClock) -> Self {
         Self {
             clock,

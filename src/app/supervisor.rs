@@ -1,4 +1,4 @@
-//! The loops that run beside the server, each kept going until the program stops.
+//! The loops that run beside the server, each restarted if it ends before the program stops.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,34 +16,33 @@ use crate::workers::alert::{self, Alerts};
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::{self, Context};
 
-/// Between the end of a worker that should not have ended and its next start.
-const RESTART: Duration = Duration::from_secs(1);
+/// Before a worker that ended is restarted.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// How often old syncs and deliveries are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 impl App {
-    /// Starts everything that runs beside the server, until `stopping` is true. The loops end when the set is dropped.
+    /// Starts all loops, which run until `stopping` is true or the set is dropped.
     pub fn start(&self, stopping: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut loops = JoinSet::new();
         let context = Arc::clone(&self.context);
-        // Not waited for: the upsert worker waits where it needs the answer.
+        // In the background: the upsert worker waits for the result where it needs it.
         tokio::spawn(async move {
             let started = async {
                 context.check_at_start().await?;
                 context.read_org_at_start().await
             };
             if let Err(error) = started.await {
-                tracing::warn!("what was learned of the services at start could not be stored: {error}");
+                tracing::warn!("cannot store the results of the checks at start: {error}");
             }
         });
         let (context, http) = (Arc::clone(&self.context), self.http.clone());
         let make = move |stopping| idle_checks(Arc::clone(&context), http.clone(), stopping);
-        self.keep(&mut loops, "check", stopping, make);
+        self.supervise(&mut loops, "check", stopping, make);
         for stage in Stage::ALL {
             let context = Arc::clone(&self.context);
             let make = move |stopping| workers::run(Arc::clone(&context), stage, stopping);
-            self.keep(&mut loops, stage.label(), stopping, make);
+            self.supervise(&mut loops, stage.label(), stopping, make);
         }
         let context = Arc::clone(&self.context);
         if let Some((interval, min_age)) = self.reconcile {
@@ -53,20 +52,20 @@ impl App {
                 let (context, heartbeat) = (Arc::clone(&context), heartbeat.clone());
                 reconcile(context, heartbeat, interval, min_age, stopping)
             };
-            self.keep(&mut loops, "reconcile", stopping, make);
+            self.supervise(&mut loops, "reconcile", stopping, make);
         }
         if let Some(alerts) = &self.alerts {
             let (alerts, context) = (Arc::clone(alerts), Arc::clone(&context));
-            let make = move |stopping| tell(Arc::clone(&alerts), Arc::clone(&context), stopping);
-            self.keep(&mut loops, "alert", stopping, make);
+            let make = move |stopping| send_alerts(Arc::clone(&alerts), Arc::clone(&context), stopping);
+            self.supervise(&mut loops, "alert", stopping, make);
         }
         let age = self.retention;
         let make = move |stopping| retention(Arc::clone(&context), age, stopping);
-        self.keep(&mut loops, "retention", stopping, make);
+        self.supervise(&mut loops, "retention", stopping, make);
         loops
     }
 
-    fn keep<F>(
+    fn supervise<F>(
         &self,
         loops: &mut JoinSet<()>,
         name: &'static str,
@@ -84,7 +83,7 @@ impl App {
     }
 }
 
-/// Keeps a loop going: one that ends or panics before the program stops is reported and started again.
+/// Restarts a loop that ends or panics before the program stops, and logs it.
 async fn supervise<F>(
     name: &'static str,
     metrics: Arc<Metrics>,
@@ -100,10 +99,10 @@ async fn supervise<F>(
         }
         let how = if ended.is_ok() { "ended" } else { "panicked" };
         metrics.worker_restarts.add();
-        tracing::error!(worker = name, "the worker {name} {how} and is started again");
+        tracing::error!(worker = name, "the worker {name} {how} and is restarted");
         tokio::select! {
             biased;
-            () = tokio::time::sleep(RESTART) => {}
+            () = tokio::time::sleep(RESTART_DELAY) => {}
             _ = stopping.changed() => {}
         }
     }
@@ -119,12 +118,14 @@ async fn reconcile(
     while !*stopping.borrow() {
         let round = workers::reconcile::round(&context, interval, min_age).await;
         match &round {
-            Ok(None) => tracing::debug!("no reconciliation: Sanity wants to be left alone, or another replica does it"),
+            Ok(None) => {
+                tracing::debug!("reconciliation skipped: Sanity is unavailable, or another replica holds the lock")
+            }
             Ok(Some(0)) => tracing::debug!("reconciliation found no missed webhook"),
             Ok(Some(missed)) => tracing::warn!(missed, "reconciliation found {missed} missed webhooks"),
-            Err(error) => tracing::warn!("reconciliation was cut short: {error}"),
+            Err(error) => tracing::warn!("reconciliation did not finish: {error}"),
         }
-        // While it waits anyway, so that a slow monitor holds nothing up.
+        // During the wait, so that a slow monitor delays nothing.
         let beat = async {
             if let Some(heartbeat) = &heartbeat {
                 heartbeat.after(&context, &round).await;
@@ -135,7 +136,7 @@ async fn reconcile(
     workers::reconcile::stop(&context).await;
 }
 
-/// Checks the services that an operator has ordered and that no sync in progress needs.
+/// Checks the services for which the operator requested a check and no sync is in progress.
 async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         tokio::select! {
@@ -144,15 +145,15 @@ async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut st
             _ = stopping.changed() => continue,
         }
         if let Err(error) = context.check_idle().await {
-            tracing::warn!("what a check has shown could not be stored: {error}");
+            tracing::warn!("cannot store the result of a check: {error}");
         }
     }
 }
 
-async fn tell(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: watch::Receiver<bool>) {
+async fn send_alerts(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         if let Err(error) = alerts.step(&context).await {
-            tracing::warn!("it is not known whether something needs a person: {error}");
+            tracing::warn!("cannot evaluate alerts: {error}");
         }
         pause(alert::INTERVAL, &mut stopping).await;
     }
@@ -162,8 +163,8 @@ async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Re
     while !*stopping.borrow() {
         match workers::retention::round(&context, age).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "{rows} old syncs and deliveries are forgotten"),
-            Err(error) => tracing::warn!("old syncs and deliveries could not be forgotten: {error}"),
+            Ok(rows) => tracing::info!(rows, "deleted {rows} old syncs and deliveries"),
+            Err(error) => tracing::warn!("cannot delete old syncs and deliveries: {error}"),
         }
         pause(RETENTION_INTERVAL, &mut stopping).await;
     }
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_worker_that_panics_or_ends_is_reported_and_started_again() {
+    async fn restarts_a_worker_that_panics_or_ends() {
         let metrics = Arc::new(Metrics::default());
         let starts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let (stopping, stopped) = watch::channel(false);
@@ -192,7 +193,7 @@ mod tests {
             let (starts, working) = (Arc::clone(&counted), working.clone());
             async move {
                 match starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                    0 => panic!("a defect"),
+                    0 => panic!("a bug"),
                     1 => {}
                     _ => {
                         working.send(()).await.unwrap();

@@ -1,47 +1,46 @@
-//! `bigin-sync auth`: a self client's code becomes the refresh token that the service lives by; looked at, and revoked.
+//! `bigin-sync auth`: exchanges a self client's code for the service's refresh token, tests that token, and revokes it.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::ask::{ask, ask_code, ask_secret, hint, secret_of};
+use super::prompt::{self, secret_from_file};
 use super::{Sources, Usage, env_file, interrupt, print};
 use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
-use crate::config::{BiginAccess, Layers, data_centers, environment};
+use crate::config::{BiginAccess, data_centers, environment};
 use crate::http_client;
 
-mod ask;
+mod code;
 
 const EXAMPLES: &str = "\
 Examples:
-  bigin-sync auth                   asks for what it needs, and says where to find it
-  bigin-sync auth 1000.abc.def      exchanges this code
-  bigin-sync auth status            whether the stored refresh token works, and for which organisation
-  bigin-sync auth revoke            makes the stored refresh token worthless
+  bigin-sync auth                   prompt for the code, with instructions
+  bigin-sync auth 1000.abc.def      exchange this code
+  bigin-sync auth status            test the stored refresh token and show its organisation
+  bigin-sync auth revoke            revoke the stored refresh token
 
-Client id and secret are taken from the settings (BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET), from the flags, or asked for. The
-refresh token is written into the env file, which nobody else can read then. Scripts give the code as argument or by
-standard input.";
+The client ID and secret come from the options, from the settings (BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET), or from prompts. The
+refresh token is written into the env file, which only its owner can read afterwards. Scripts give the code as an argument or
+on standard input.";
 
-/// How to get access to Bigin.
 #[derive(Default, clap::Args)]
 #[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
     #[command(subcommand)]
     pub(super) action: Option<Action>,
-    /// The code that Zoho's API console has generated; without it, it is asked for
+    /// A code from Zoho's API console [default: a prompt]
     #[arg(value_name = "CODE")]
     pub(super) code: Option<String>,
-    /// The self client's id [default: BIGIN_CLIENT_ID]
+    /// The self client's ID [default: BIGIN_CLIENT_ID]
     #[arg(long, value_name = "ID")]
     pub(super) client_id: Option<String>,
     /// A file with the self client's secret [default: BIGIN_CLIENT_SECRET]
     #[arg(long, value_name = "FILE")]
     pub(super) client_secret_file: Option<PathBuf>,
-    /// us, eu, in, au, cn, jp, sa or ca [default: BIGIN_DATA_CENTER, or it is found out]
+    /// us, eu, in, au, cn, jp, sa or ca [default: BIGIN_DATA_CENTER, or all are tried]
     #[arg(long, value_name = "NAME")]
     pub(super) data_center: Option<String>,
     /// Print the settings to standard output instead of writing them into the env file
@@ -53,11 +52,11 @@ pub(super) struct Options {
 
 #[derive(clap::Subcommand)]
 pub(super) enum Action {
-    /// Say whether the stored refresh token works, and for which organisation; takes one of ten access tokens in ten minutes
+    /// Test the stored refresh token and show its organisation; uses one of Zoho's 10 access tokens per 10 minutes
     Status(Sources),
-    /// Revoke the stored refresh token: the service sends nothing more until it has another
+    /// Revoke the stored refresh token: the service sends nothing until it has a new one
     Revoke {
-        /// Do not ask first
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -65,12 +64,10 @@ pub(super) enum Action {
     },
 }
 
-/// Gets, shows or revokes the access.
-///
 /// # Errors
-/// A sentence for each wrong turn, with what to do.
+/// A sentence for each failure, with how to fix it.
 pub(super) async fn auth(options: &Options) -> anyhow::Result<()> {
-    interrupt::leaves_the_terminal_as_it_is();
+    interrupt::restore_terminal_on_interrupt();
     match &options.action {
         Some(Action::Status(sources)) => status(sources).await,
         Some(Action::Revoke { yes, sources }) => revoke(sources, *yes).await,
@@ -79,45 +76,27 @@ pub(super) async fn auth(options: &Options) -> anyhow::Result<()> {
 }
 
 fn access(sources: &Sources) -> anyhow::Result<BiginAccess> {
-    let layers = Layers::read(sources.config.as_deref(), sources.env_file.as_deref(), environment());
-    Ok(BiginAccess::load(&layers).map_err(|faults| Usage(faults.to_string()))?)
+    Ok(BiginAccess::load(&sources.layers(environment())).map_err(|faults| Usage(faults.to_string()))?)
 }
 
-/// A code becomes the refresh token in the env file.
+/// Exchanges a code and writes the refresh token into the env file.
 ///
 /// # Errors
-/// A sentence for each wrong turn, with what to do.
+/// A sentence for each failure, with how to fix it.
 pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
     if let Some(code) = &options.code {
-        is_code(code)?;
+        code::check(code)?;
     }
     let known = access(&options.sources)?;
     if !options.print {
-        is_kept(options)?;
+        check_env_file(options)?;
     }
-    let asked_id = options.client_id.clone().or(known.client_id.clone());
-    let file = options.client_secret_file.as_deref();
-    let asked_secret = file.map(secret_of).transpose()?.or(known.client_secret.clone());
-    let by_hand = std::io::stdin().is_terminal();
-    if by_hand && (asked_id.is_none() || asked_secret.is_none()) {
-        hint(
-            "A self client is needed: https://api-console.zoho.com (in your data centre), \"Add client\", \"Self Client\".\n\
-             Its tab \"Client Secret\" shows both of these.\n",
-        );
-    }
-    let id = match asked_id {
-        Some(id) => id,
-        None => ask("Client id", "--client-id or BIGIN_CLIENT_ID")?,
-    };
-    let secret = match asked_secret {
-        Some(secret) => secret,
-        None => ask_secret("Client secret", "--client-secret-file or BIGIN_CLIENT_SECRET")?,
-    };
+    let (id, secret) = client(options, &known)?;
     let code = match &options.code {
         Some(code) => code.trim().to_owned(),
         None => {
-            let code = ask_code(by_hand)?;
-            is_code(&code)?;
+            let code = code::ask()?;
+            code::check(&code)?;
             code
         }
     };
@@ -126,11 +105,11 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
         secret: &secret,
     };
     let accounts = accounts_servers(&known, options.data_center.as_deref())?;
-    let (data_center, granted) = first_that_knows(&accounts, &client, &code).await?;
+    let (data_center, granted) = exchange_at_any(&accounts, &client, &code).await?;
     let Some(refresh_token) = &granted.refresh_token else {
         bail!(
-            "Zoho gave an access token and no refresh token, so the code is not a self client's. Generate it in the API console's \
-             Self Client, tab \"Generate Code\""
+            "Zoho returned no refresh token, so this is not a self client's code. Generate one in the API console: Self Client, tab \
+             \"Generate Code\""
         );
     };
     let settings = settings(data_center, &id, &secret, refresh_token, &known);
@@ -140,35 +119,47 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
     } else {
         let path = env_file::path(&options.sources);
         env_file::set(&path, &settings).context(
-            "the refresh token was granted, could not be kept, and is lost: generate a new code, and give --print",
+            "the refresh token was granted but could not be stored, and is lost: generate a new code and use --print",
         )?;
-        print(&format!("The refresh token is in {} now.\n", path.display()))?;
+        print(&format!("The refresh token was written to {}.\n", path.display()))?;
     }
-    tell_organisation(&known, &granted, options.print).await
+    print_organisation(&known, &granted, options.print).await
 }
 
-/// Refuses what cannot be a code before Zoho is asked, which takes ten codes in ten minutes at most. Zoho's codes and tokens
-/// begin with `1000.` (Zoho's OAuth docs). What was given is not repeated: a part of a code is a secret too.
-fn is_code(code: &str) -> anyhow::Result<()> {
-    let rest = code.trim().strip_prefix("1000.").unwrap_or_default();
-    if !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
-        return Ok(());
+/// The self client's id and secret.
+fn client(options: &Options, known: &BiginAccess) -> anyhow::Result<(String, SecretString)> {
+    let id = options.client_id.clone().or(known.client_id.clone());
+    let file = options.client_secret_file.as_deref();
+    let secret = file.map(|file| secret_from_file("--client-secret-file", file));
+    let secret = secret.transpose()?.or(known.client_secret.clone());
+    let missing = match (&id, &secret) {
+        (None, _) => "--client-id or BIGIN_CLIENT_ID",
+        (_, None) => "--client-secret-file or BIGIN_CLIENT_SECRET",
+        (Some(_), Some(_)) => "",
+    };
+    if !missing.is_empty() {
+        if !std::io::stdin().is_terminal() {
+            bail!(Usage(format!("cannot prompt without a terminal; set {missing}")));
+        }
+        hint(
+            "A self client is needed: https://api-console.zoho.com (in your data center), \"Add client\", \"Self Client\".\n\
+             Its tab \"Client Secret\" shows both of these.\n",
+        );
     }
-    bail!(Usage(
-        "that is not a code of Zoho's API console: codes begin with 1000. Nothing was sent to Zoho. Copy the whole code; or did you \
-         mean `bigin-sync auth status` or `bigin-sync auth revoke`?"
-            .to_owned()
-    ))
+    let id = id.map_or_else(|| prompt::text("Client ID", None, false), Ok)?;
+    let typed = || prompt::secret("Client secret", false).map(SecretString::from);
+    Ok((id, secret.map_or_else(typed, Ok)?))
 }
 
-/// Whether the env file takes what the code will be exchanged for, and `serve` reads it there: before the code is used up.
-fn is_kept(options: &Options) -> anyhow::Result<()> {
+/// Shows where an answer is found: on standard error, since with --print standard output is for the settings.
+fn hint(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Checks, before the code is used up, that the env file can store the results and that `serve` would use them.
+fn check_env_file(options: &Options) -> anyhow::Result<()> {
     let (sources, environment) = (&options.sources, environment());
-    let layers = Layers::read(
-        sources.config.as_deref(),
-        sources.env_file.as_deref(),
-        environment.clone(),
-    );
+    let layers = sources.layers(environment.clone());
     let given = [
         ("BIGIN_REFRESH_TOKEN", true),
         ("BIGIN_CLIENT_ID", options.client_id.is_some()),
@@ -178,14 +169,14 @@ fn is_kept(options: &Options) -> anyhow::Result<()> {
     let given = given.into_iter().filter(|(_, is_given)| *is_given);
     let names: Vec<&str> = given.map(|(name, _)| name).collect();
     for name in &names {
-        env_file::has_the_last_word(name, &environment, &layers)
+        env_file::check_not_overridden(name, &environment, &layers)
             .map_err(|Usage(why)| Usage(format!("{why}. --print shows what to set")))?;
     }
     env_file::check(&env_file::path(sources), &names)
-        .context("the code was not used: --print shows the refresh token instead of keeping it")
+        .context("the code was not used; --print shows the refresh token instead of storing it")
 }
 
-/// What goes into the env file: the token, and what was asked for to get it.
+/// The settings to store: the token, and what it needs besides that is not set.
 fn settings<'a>(
     data_center: Option<&'a str>,
     id: &'a str,
@@ -206,12 +197,12 @@ fn settings<'a>(
     settings
 }
 
-/// The accounts servers to try, each with its data centre's name.
+/// The accounts servers to try, each with its data center's name.
 fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result<Vec<(Option<&'static str>, Url)>> {
     if let Some(name) = wanted.filter(|wanted| !data_centers().any(|(name, _)| name == *wanted)) {
         let names: Vec<_> = data_centers().map(|(name, _)| name).collect();
         bail!(Usage(format!(
-            "there is no data centre {name:?}: there are {}",
+            "unknown data center {name:?}; use one of {}",
             names.join(", ")
         )));
     }
@@ -223,153 +214,146 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
     let fitting = data_centers().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
     let mut servers = Vec::new();
     for (name, url) in fitting {
-        servers.push((Some(name), url.parse().context("a data centre's address")?));
+        servers.push((Some(name), url.parse().context("invalid URL of a data center")?));
     }
     Ok(servers)
 }
 
-/// Exchanges the code where the client is known. A data centre that does not know the client has not used up the code; any
-/// other answer is the client's own data centre's, and the last word.
-async fn first_that_knows(
+/// Exchanges the code in the first data center that knows the client. One that does not know it has not used up the code; any
+/// other answer comes from the client's own data center and is final.
+async fn exchange_at_any(
     accounts: &[(Option<&'static str>, Url)],
     client: &SelfClient<'_>,
     code: &str,
 ) -> anyhow::Result<(Option<&'static str>, Granted)> {
-    let mut silent = Vec::new();
+    let mut unreachable = Vec::new();
     for (name, url) in accounts {
         match exchange::code(&http(url)?, url, client, code).await {
             Ok(granted) => return Ok((*name, granted)),
             Err(Refused::Client) if accounts.len() > 1 => {}
-            Err(Refused::NoAnswer { .. }) if accounts.len() > 1 => silent.extend(url.host_str()),
-            Err(refused) => return Err(why(&refused, url)),
+            Err(Refused::NoAnswer { .. }) if accounts.len() > 1 => unreachable.extend(url.host_str()),
+            Err(refused) => return Err(explain(&refused, url)),
         }
     }
-    match (accounts, silent.as_slice()) {
-        ([(_, url)], _) => Err(why(&Refused::Client, url)),
+    match (accounts, unreachable.as_slice()) {
+        ([(_, url)], _) => Err(explain(&Refused::Client, url)),
         (_, []) => Err(anyhow!(
-            "no data centre knows this client id (invalid_client): compare it with the API console's, where it begins with 1000."
+            "no data center knows this client ID (invalid_client): compare it with the API console, where it begins with 1000."
         )),
-        (_, silent) => Err(anyhow!(
-            "no data centre that answered knows this client id, and {} did not answer: check the network, generate a new code, and \
-             give --data-center",
-            silent.join(", ")
+        (_, unreachable) => Err(anyhow!(
+            "no data center that answered knows this client ID, and {} did not answer: check the network, generate a new code, and \
+             use --data-center",
+            unreachable.join(", ")
         )),
     }
 }
 
-/// What a refusal means, and what to do.
-fn why(refused: &Refused, accounts: &Url) -> anyhow::Error {
+/// What the error means, and how to fix it.
+fn explain(refused: &Refused, accounts: &Url) -> anyhow::Error {
     let host = accounts.host_str().unwrap_or("Zoho");
     let meaning = match refused {
         Refused::Code => {
-            "a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: \
-             generate a new one and use it at once"
+            "a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at \
+             once"
                 .to_owned()
         }
         Refused::Client => format!(
-            "{host} knows no such client: check the client id, and the data centre, which is the one you log in to (--data-center)"
+            "{host} does not know this client; check the client ID, and the data center that you log in to (--data-center)"
         ),
-        Refused::Secret => "the secret is not this client's in this data centre: copy it anew from the API console".to_owned(),
-        Refused::TooManyCodes => "ten codes in ten minutes are the most: wait ten minutes, then generate one more".to_owned(),
-        Refused::Throttled => "wait ten quiet minutes, since each try within them prolongs them; then generate a new code".to_owned(),
-        Refused::NoAnswer { .. } => "try again; if that does not help, check the network and BIGIN_ACCOUNTS_URL".to_owned(),
+        Refused::Secret => "it is not this client's secret in this data center; copy it again from the API console".to_owned(),
+        Refused::TooManyCodes => "Zoho accepts 10 codes per 10 minutes; wait ten minutes, then generate a new code".to_owned(),
+        Refused::Throttled => "wait ten minutes without a try, since each try restarts them; then generate a new code".to_owned(),
+        Refused::NoAnswer { .. } => "retry; if it fails again, check the network and BIGIN_ACCOUNTS_URL".to_owned(),
     };
     anyhow!("{refused}: {meaning}")
 }
 
-async fn tell_organisation(known: &BiginAccess, granted: &Granted, quietly: bool) -> anyhow::Result<()> {
+async fn print_organisation(known: &BiginAccess, granted: &Granted, quiet: bool) -> anyhow::Result<()> {
     let own = known.api_domain.as_deref().map(http_client::base_url).transpose();
     let own = own.map_err(|error| Usage(format!("BIGIN_API_DOMAIN {error}")))?;
     let Some(api_domain) = own.or_else(|| granted.api_domain.clone()) else {
-        bail!("Zoho's answer names no address of the API: set BIGIN_API_DOMAIN");
+        bail!("Zoho's answer has no API domain: set BIGIN_API_DOMAIN");
     };
     match exchange::organisation(&http(&api_domain)?, &api_domain, &granted.access_token).await {
-        Ok(_) if quietly => Ok(()),
+        Ok(_) if quiet => Ok(()),
         Ok(organisation) => Ok(print(&format!(
-            "It is for the organisation \"{}\" ({}). If that is the wrong one, generate a code for the right one and do this again.\n",
+            "Organisation: \"{}\" ({}). Wrong one? Generate a code for the right one and run this again.\n",
             organisation.name.escape_debug(),
             organisation.id.escape_debug()
         ))?),
         Err(NoOrganisation::Scope) => bail!(
-            "the token works, and lacks the scope ZohoBigin.org.READ, so others may be missing too. Generate a code for all of them:\n  {SCOPES}"
+            "the token works but lacks the scope ZohoBigin.org.READ, and may lack others. Generate a code with all scopes:\n  {SCOPES}"
         ),
         Err(NoOrganisation::Token(host)) => bail!(
-            "Bigin at {host} does not take the token: the code was generated without \"Portal: Bigin\", or BIGIN_API_DOMAIN is another data centre's"
+            "Bigin at {host} rejected the token: the code was generated without \"Portal: Bigin\", or BIGIN_API_DOMAIN is in another data center"
         ),
         Err(error @ NoOrganisation::NoAnswer { .. }) => {
-            bail!("the token was granted, and {error}: `bigin-sync auth status` asks again")
+            bail!("the token was granted, but {error}; `bigin-sync auth status` retries")
         }
     }
 }
 
 async fn status(sources: &Sources) -> anyhow::Result<()> {
     let known = access(sources)?;
-    let (id, secret) = credentials(&known)?;
-    let refresh_token = stored(&known)?;
-    let client = SelfClient {
-        id: &id,
-        secret: &secret,
+    let (Some(id), Some(secret)) = (&known.client_id, &known.client_secret) else {
+        bail!(Usage(
+            "BIGIN_CLIENT_ID or BIGIN_CLIENT_SECRET is not set: `bigin-sync auth` sets them".into()
+        ));
     };
-    let accounts = accounts_servers(&known, Some(known.data_center.as_deref().unwrap_or("us")))?;
-    let [(name, url)] = accounts.as_slice() else {
-        bail!("BIGIN_DATA_CENTER names no data centre");
-    };
-    let where_ = name.map_or_else(
+    let refresh_token = refresh_token(&known)?;
+    let client = SelfClient { id, secret };
+    let (name, url) = accounts_server(&known)?;
+    let place = name.map_or_else(
         || url.host_str().unwrap_or_default().to_owned(),
-        |name| format!("data centre {name}"),
+        |name| format!("data center {name}"),
     );
-    print(&format!("Client {}, {where_}.\n", id.escape_debug()))?;
-    let granted = match exchange::refresh(&http(url)?, url, &client, refresh_token).await {
+    print(&format!("Client {}, {place}.\n", id.escape_debug()))?;
+    let granted = match exchange::refresh(&http(&url)?, &url, &client, refresh_token).await {
         Ok(granted) => granted,
         Err(Refused::Code) => bail!(
-            "the refresh token is refused (invalid_code): it was revoked, mistyped, pushed out by the user's newer ones, or is another \
-             data centre's. `bigin-sync auth` gets a new one"
+            "the refresh token is invalid (invalid_code): it was revoked, mistyped, replaced by the user's newer tokens, or belongs to \
+             another data center. `bigin-sync auth` gets a new one"
         ),
-        Err(refused) => return Err(why(&refused, url)),
+        Err(refused) => return Err(explain(&refused, &url)),
     };
     print("The refresh token works.\n")?;
-    tell_organisation(&known, &granted, false).await
+    print_organisation(&known, &granted, false).await
 }
 
 async fn revoke(sources: &Sources, yes: bool) -> anyhow::Result<()> {
     let known = access(sources)?;
-    let refresh_token = stored(&known)?;
-    let accounts = accounts_servers(&known, Some(known.data_center.as_deref().unwrap_or("us")))?;
-    let [(_, url)] = accounts.as_slice() else {
-        bail!("BIGIN_DATA_CENTER names no data centre");
-    };
+    let refresh_token = refresh_token(&known)?;
+    let (_, url) = accounts_server(&known)?;
     if !yes {
-        if !std::io::stdin().is_terminal() {
+        if !prompt::is_interactive() {
             bail!(Usage(
-                "the service sends nothing more once its token is revoked: say --yes".into()
+                "the service sends nothing without a token, and this cannot prompt without a terminal; pass --yes"
+                    .into()
             ));
         }
-        let question = "The service sends nothing more until it has another token. Revoke it?";
-        if !dialoguer::Confirm::new()
-            .with_prompt(question)
-            .default(false)
-            .interact()?
-        {
+        if !prompt::confirm("The service sends nothing until it has a new token. Revoke the token?")? {
             return Ok(());
         }
     }
-    match exchange::revoke(&http(url)?, url, refresh_token).await {
-        Ok(()) => Ok(print("It is revoked. `bigin-sync auth` gets another one.\n")?),
-        Err(Refused::Code) => bail!("it is no token any more: there is nothing to revoke"),
-        Err(refused) => Err(why(&refused, url)),
+    match exchange::revoke(&http(&url)?, &url, refresh_token).await {
+        Ok(()) => Ok(print(
+            "The refresh token is revoked. `bigin-sync auth` gets a new one.\n",
+        )?),
+        Err(Refused::Code) => bail!("the refresh token is not valid any more: there is nothing to revoke"),
+        Err(refused) => Err(explain(&refused, &url)),
     }
 }
 
-fn credentials(known: &BiginAccess) -> anyhow::Result<(String, SecretString)> {
-    match (&known.client_id, &known.client_secret) {
-        (Some(id), Some(secret)) => Ok((id.clone(), secret.clone())),
-        _ => bail!(Usage(
-            "BIGIN_CLIENT_ID and BIGIN_CLIENT_SECRET are not both set: `bigin-sync auth` sets them".into()
-        )),
-    }
+/// The accounts server of the stored token.
+fn accounts_server(known: &BiginAccess) -> anyhow::Result<(Option<&'static str>, Url)> {
+    let servers = accounts_servers(known, Some(known.data_center.as_deref().unwrap_or("us")))?;
+    servers
+        .into_iter()
+        .next()
+        .context("BIGIN_DATA_CENTER is not a data center")
 }
 
-fn stored(known: &BiginAccess) -> anyhow::Result<&SecretString> {
+fn refresh_token(known: &BiginAccess) -> anyhow::Result<&SecretString> {
     let none = || Usage("BIGIN_REFRESH_TOKEN is not set: `bigin-sync auth` gets one".into());
     Ok(known.refresh_token.as_ref().ok_or_else(none)?)
 }

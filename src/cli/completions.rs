@@ -1,4 +1,4 @@
-//! `bigin-sync completions` and `bigin-sync man`: both are made from the very definition that reads the command line.
+//! `bigin-sync completions` and `bigin-sync man`, generated from the command line's definition.
 
 use std::path::PathBuf;
 
@@ -15,49 +15,39 @@ Examples:
 
 const MAN: &str = "\
 Examples:
-  bigin-sync man | man -l -                   reads it here
-  bigin-sync man /usr/local/share/man/man1    installs it, and a page for each command";
+  bigin-sync man | man -l -                   show it
+  bigin-sync man /usr/local/share/man/man1    install it, and a page for each command";
 
-/// For which shell.
 #[derive(clap::Args)]
 #[command(after_long_help = COMPLETIONS)]
 pub(super) struct Completions {
-    /// The shell that is to complete
+    /// The shell to complete commands in
     shell: Shell,
 }
 
-/// Where to.
 #[derive(clap::Args)]
 #[command(after_long_help = MAN)]
 pub(super) struct Man {
-    /// A folder for this page and one of each command; without it the page goes to standard output
+    /// A folder for this page and one for each command [default: this page to standard output]
     folder: Option<PathBuf>,
 }
 
-/// Writes the completions.
-///
-/// # Errors
-/// They cannot be written.
 pub(super) fn completions(options: &Completions) -> anyhow::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut definition(), "bigin-sync", &mut text);
-    print(&String::from_utf8_lossy(&text)).context("the completions cannot be written")
+    print(&String::from_utf8_lossy(&text)).context("cannot write the completions")
 }
 
-/// Writes the manual.
-///
-/// # Errors
-/// It cannot be written.
 pub(super) fn man(options: &Man) -> anyhow::Result<()> {
     let command = definition();
     let Some(folder) = &options.folder else {
         let mut text = Vec::new();
         clap_mangen::Man::new(command).render(&mut text)?;
-        return print(&String::from_utf8_lossy(&text)).context("the manual cannot be written");
+        return print(&String::from_utf8_lossy(&text)).context("cannot write the manual");
     };
     std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(command, folder))
-        .with_context(|| format!("the manual cannot be written to {}", folder.display()))
+        .with_context(|| format!("cannot write the manual to {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -65,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_has_examples_and_every_flag_says_what_it_does() {
+    fn commands_have_examples_and_flags_have_help() {
         let mut command = definition();
         command.build();
         let commands = command.get_subcommands().filter(|command| command.get_name() != "help");

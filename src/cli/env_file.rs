@@ -1,5 +1,4 @@
-//! Settings are written into an env file so that all other lines stay as they are, nobody else can read it, and it is never
-//! half written.
+//! Writes settings into an env file: other lines are unchanged, only the owner can read it, and it is replaced atomically.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -13,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::{Sources, Usage};
 use crate::config::Layers;
 
-/// Where the env file is: the one that is named, else beside the settings' file.
+/// The named env file, else the one beside the settings file.
 pub(super) fn path(sources: &Sources) -> PathBuf {
     let beside = || {
         let folder = sources.config.as_deref().and_then(Path::parent);
@@ -23,58 +22,59 @@ pub(super) fn path(sources: &Sources) -> PathBuf {
     named.or_else(beside).unwrap_or_else(|| PathBuf::from(".env"))
 }
 
-/// Whether what the env file says of a setting is what counts.
+/// Checks that the env file's value of a setting would be used.
 ///
 /// # Errors
-/// What is set elsewhere goes before it.
-pub(super) fn has_the_last_word(
+/// Another source overrides it.
+pub(super) fn check_not_overridden(
     setting: &str,
     environment: &BTreeMap<String, String>,
     layers: &Layers,
 ) -> Result<(), Usage> {
     let file = format!("{setting}_FILE");
-    let is_given = |name: &&str| environment.get(*name).is_some_and(|value| !value.is_empty());
-    if let Some(name) = [setting, &file].into_iter().find(is_given) {
+    let is_set = |name: &&str| environment.get(*name).is_some_and(|value| !value.is_empty());
+    if let Some(name) = [setting, &file].into_iter().find(is_set) {
         return Err(Usage(format!(
-            "{name} is set in the environment, which goes before the env file: change it there"
+            "{name} is set in the environment, which overrides the env file: change it there"
         )));
     }
     if layers.is_set(&file) {
-        return Err(Usage(format!("{file} names a file with that secret: change it there")));
+        return Err(Usage(format!(
+            "{file} is set, so the secret comes from that file: change it there"
+        )));
     }
     Ok(())
 }
 
-/// Whether others on this machine can read it.
-pub(super) fn is_open(path: &Path) -> bool {
+/// Whether other users of this machine can read it.
+pub(super) fn is_readable_by_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0)
 }
 
-/// Whether these settings could be written: to be known before something is used up for their values.
+/// Checks that [`set`] would succeed, for callers whose values can be obtained only once.
 ///
 /// # Errors
-/// As of [`set`].
+/// As for [`set`].
 pub(super) fn check(path: &Path, names: &[&str]) -> anyhow::Result<()> {
     let settings: Vec<(&str, &str)> = names.iter().map(|name| (*name, "1000.abc.def")).collect();
     prepare(path, &settings).map(drop)
 }
 
-/// Sets each name to its value: in its own line where it has one, at the end where not. The file gets mode 0600, and stays
-/// its owner's.
+/// Sets each name to its value, in its present line or in a new one at the end. The file gets mode 0600 and keeps its owner.
 ///
 /// # Errors
-/// The file or its folder cannot be read or written, or would not say what it is to say; it is as it was then.
+/// The file or its folder cannot be read or written, or would not parse to these values. It is unchanged then.
 pub(super) fn set(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<()> {
     let (file, path) = prepare(path, settings)?;
     file.persist(&path)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 
-/// The new file, beside the old one, and the old one's path.
+/// The new file, beside the old one, and the path to replace.
 fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempFile, PathBuf)> {
-    let what = || format!("{} cannot be written", path.display());
-    // Where it is a link, the file behind it is what others read.
+    let what = || format!("cannot write {}", path.display());
+    // Of a link, the target is replaced: other programs may read it too.
     let path = match path.is_symlink() {
         true => path.canonicalize().with_context(what)?,
         false => path.to_owned(),
@@ -84,7 +84,7 @@ fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempF
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).with_context(what),
     };
-    let after = with(&before, settings);
+    let after = updated(&before, settings);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o600))
@@ -94,13 +94,13 @@ fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempF
         && old.uid() != new.uid()
     {
         std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))
-            .with_context(|| format!("{} belongs to somebody else: do this as its owner", path.display()))?;
+            .with_context(|| format!("{} belongs to another user: run this as its owner", path.display()))?;
     }
     file.write_all(after.as_bytes()).with_context(what)?;
     for (name, value) in settings {
-        if !says(file.path(), name, value) {
+        if !has_value(file.path(), name, value) {
             bail!(
-                "{name} cannot be set in {}: a text before it has no end",
+                "cannot set {name} in {}: a quoted value above it is not closed",
                 path.display()
             );
         }
@@ -109,17 +109,17 @@ fn prepare(path: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(NamedTempF
     Ok((file, path))
 }
 
-/// Whether a file, as it will be read, gives a name this value.
-fn says(path: &Path, name: &str, value: &str) -> bool {
+/// Whether the file parses to this value of a name.
+fn has_value(path: &Path, name: &str, value: &str) -> bool {
     let Ok(read) = dotenvy::from_path_iter(path) else {
         return false;
     };
-    let given = read.map_while(Result::ok).filter(|(given, _)| given == name).last();
-    given.is_some_and(|(_, given)| given == value)
+    let found = read.map_while(Result::ok).filter(|(found, _)| found == name).last();
+    found.is_some_and(|(_, found)| found == value)
 }
 
-fn with(before: &str, settings: &[(&str, &str)]) -> String {
-    // Every line keeps its own end.
+fn updated(before: &str, settings: &[(&str, &str)]) -> String {
+    // Every line keeps its own line break.
     let mut lines: Vec<String> = before.split('\n').map(str::to_owned).collect();
     if lines.last().is_some_and(String::is_empty) {
         lines.pop();
@@ -132,16 +132,16 @@ fn with(before: &str, settings: &[(&str, &str)]) -> String {
             let line = line.strip_prefix("export ").unwrap_or(line);
             line.split_once('=').is_some_and(|(found, _)| found.trim() == *name)
         };
-        // The last one has the last word where a name stands twice, so none of the others may stay.
-        let place = lines.iter().position(own);
+        // The last line of a name counts, so all others are removed.
+        let position = lines.iter().position(own);
         lines.retain(|line| !own(line));
-        lines.insert(place.unwrap_or(lines.len()).min(lines.len()), line);
+        lines.insert(position.unwrap_or(lines.len()).min(lines.len()), line);
     }
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// Between single quotes nothing means anything but itself, and between double quotes what a backslash stands before.
+/// Single quotes where possible: nothing is special between them. In double quotes special characters need a backslash.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/@,+=".contains(c);
     if value.chars().all(plain) {
@@ -165,9 +165,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_takes_its_own_line_and_leaves_the_others_as_they_are() {
+    fn replaces_only_the_lines_of_a_setting() {
         let before = "# Bigin\nBIGIN_CLIENT_ID=1000.A\nexport BIGIN_REFRESH_TOKEN='old'\n\nTAG_DELAY=15s\nBIGIN_REFRESH_TOKEN=older\n";
-        let after = with(
+        let after = updated(
             before,
             &[("BIGIN_REFRESH_TOKEN", "1000.new"), ("BIGIN_DATA_CENTER", "eu")],
         );
@@ -175,24 +175,24 @@ mod tests {
             after,
             "# Bigin\nBIGIN_CLIENT_ID=1000.A\nBIGIN_REFRESH_TOKEN=1000.new\n\nTAG_DELAY=15s\nBIGIN_DATA_CENTER=eu\n"
         );
-        assert_eq!(with("", &[("A", "b c$d")]), "A='b c$d'\n");
-        assert_eq!(with("A=1\r\nB=2\r\n", &[("A", "3")]), "A=3\r\nB=2\r\n");
+        assert_eq!(updated("", &[("A", "b c$d")]), "A='b c$d'\n");
+        assert_eq!(updated("A=1\r\nB=2\r\n", &[("A", "3")]), "A=3\r\nB=2\r\n");
     }
 
     #[test]
-    fn what_is_written_is_read_and_nobody_elses_business() {
+    fn written_values_parse_and_are_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         std::fs::write(&path, "KEPT=1").unwrap();
-        let odd = r#"it's "$HOME" \n, or so"#;
-        set(&path, &[("SECRET", "a b#c$d\"e"), ("ODD", odd)]).unwrap();
+        let special = r#"it's "$HOME" \n, or so"#;
+        set(&path, &[("SECRET", "a b#c$d\"e"), ("SPECIAL", special)]).unwrap();
         let read: Vec<_> = dotenvy::from_path_iter(&path).unwrap().map(Result::unwrap).collect();
         assert_eq!(
             read,
             [
                 ("KEPT".into(), "1".into()),
                 ("SECRET".into(), "a b#c$d\"e".into()),
-                ("ODD".into(), odd.into())
+                ("SPECIAL".into(), special.into())
             ]
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -200,24 +200,24 @@ mod tests {
         assert_eq!(
             std::fs::read_dir(folder.path()).unwrap().count(),
             1,
-            "nothing is left over"
+            "no temporary file is left"
         );
     }
 
     #[test]
-    fn a_file_that_would_not_say_it_is_left_as_it_is() {
+    fn unclosed_quote_leaves_the_file_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         let note = "NOTE=\"first\nA=old\nlast\"\n";
         std::fs::write(&path, note).unwrap();
-        let refused = check(&path, &["A"]).unwrap_err().to_string();
-        assert!(refused.starts_with("A cannot be set in "), "{refused}");
+        let error = check(&path, &["A"]).unwrap_err().to_string();
+        assert!(error.starts_with("cannot set A in "), "{error}");
         set(&path, &[("A", "new")]).unwrap_err();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), note);
     }
 
     #[test]
-    fn a_link_stays_one_and_the_file_behind_it_keeps_its_owner() {
+    fn link_stays_and_its_target_keeps_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("settings"), folder.path().join(".env"));
         std::fs::write(&file, "A=1\n").unwrap();

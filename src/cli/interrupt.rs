@@ -1,16 +1,29 @@
-//! Ctrl-C at a question: the terminal is left as it was found, with what is typed shown and the cursor visible.
+//! Signals, and Ctrl-C at a question: the terminal gets its modes and its cursor back.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Once;
 
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// The exit code, as a shell has it for what an interrupt has ended.
-pub(super) const INTERRUPTED: u8 = 130;
+/// 128 + SIGINT, as a shell reports it.
+pub(super) const EXIT_CODE: u8 = 130;
 
-/// From now on an interrupt ends the program with the terminal as it is now. What waits for a key waits on, and hears of
-/// nothing, so this is not left to those who ask.
-pub(super) fn leaves_the_terminal_as_it_is() {
+/// Resolves at SIGTERM (from a host) or SIGINT (Ctrl-C).
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// From now on an interrupt restores the terminal's present modes and ends the program. The thread that waits for a key
+/// does not see the signal, so the prompts cannot do this.
+pub(super) fn restore_terminal_on_interrupt() {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return;
@@ -22,29 +35,27 @@ pub(super) fn leaves_the_terminal_as_it_is() {
         if tokio::signal::ctrl_c().await.is_err() {
             return;
         }
-        // There is nobody left to be told where this fails.
+        // The program ends in any case.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
-        say();
-        end();
+        report();
+        exit();
     });
 }
 
-/// Whether an error is the end of a question that was interrupted.
-pub(super) fn is_one(error: &anyhow::Error) -> bool {
-    let is_one = |cause: &dialoguer::Error| {
-        let dialoguer::Error::IO(cause) = cause;
-        cause.kind() == io::ErrorKind::Interrupted
-    };
-    error.downcast_ref().is_some_and(is_one)
+/// Whether a prompt ended because it was interrupted.
+pub(super) fn is_interrupt(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref()
+        .is_some_and(|dialoguer::Error::IO(cause)| cause.kind() == io::ErrorKind::Interrupted)
 }
 
-/// Shows the cursor again and says what happened, once: the question and the interrupt itself may both come to an end here.
-pub(super) fn say() {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| drop(write!(io::stderr(), "\x1b[?25h\nbigin-sync: broken off\n")));
+/// Shows the cursor again and reports the end, once: both the prompt and the signal may end here.
+pub(super) fn report() {
+    static REPORTED: Once = Once::new();
+    REPORTED.call_once(|| drop(write!(io::stderr(), "\x1b[?25h\nbigin-sync: cancelled\n")));
 }
 
-#[expect(clippy::exit, reason = "the thread that waits for a key cannot be asked to end")]
-fn end() {
-    std::process::exit(INTERRUPTED.into());
+#[expect(clippy::exit, reason = "the thread that waits for a key cannot be cancelled")]
+fn exit() {
+    std::process::exit(EXIT_CODE.into());
 }

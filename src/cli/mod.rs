@@ -1,12 +1,19 @@
-//! The command line. Data goes to standard output, logs and errors to standard error; exit 0 done, 1 it failed, 2 wrong
-//! usage, which wrong settings are.
+//! The command line. Data goes to standard output, logs and errors to standard error. Exit codes: 0 success, 1 failure,
+//! 2 wrong usage or invalid settings.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::config::Layers;
+use crate::domain::mapping::Mapping;
 
 mod api;
 mod auth;
@@ -17,24 +24,26 @@ mod doctor;
 mod env_file;
 mod interrupt;
 mod progress;
+mod prompt;
 mod send;
 mod serve;
 mod setup;
 mod status;
+mod text;
 
 const EXAMPLES: &str = "\
 Examples:
-  bigin-sync demo                 sees it work, without any account
-  bigin-sync setup                sets an installation up
-  bigin-sync serve                runs the service
-  bigin-sync doctor               checks an installation
-  bigin-sync send --wait lead-1   sends a lead, and says how it ends
-  bigin-sync status               how a running service fares
-  bigin-sync check bigin          retries an unavailable service now
+  bigin-sync demo                 try it without any account
+  bigin-sync setup                set up an installation
+  bigin-sync serve                run the service
+  bigin-sync doctor               check an installation
+  bigin-sync send --wait lead-1   send a lead and wait for the result
+  bigin-sync status               show the state of a running service
+  bigin-sync check bigin          retry an unavailable service now
 
-`bigin-sync help COMMAND` has examples of each.";
+`bigin-sync help COMMAND` shows examples of each command.";
 
-/// Carries leads from Sanity into Zoho Bigin and loses none.
+/// Syncs leads from Sanity to Zoho Bigin, without losing any.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
 struct Cli {
@@ -44,51 +53,66 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take webhooks and carry leads, until told to stop
+    /// Run the service
     #[command(after_long_help = serve::EXAMPLES)]
     Serve(Sources),
-    /// See it work on this machine alone: invented leads, both services played, and a process that is killed
+    /// Try it on this machine: sample leads, simulated services, and a crash in the middle
     Demo(demo::Options),
-    /// Set an installation up: asks for what is not set, makes the webhook, and checks it all
+    /// Set up bigin-sync interactively: settings, webhook, checks
     Setup(setup::Options),
-    /// Get access to Bigin: a code of Zoho's API console becomes a refresh token
+    /// Get a refresh token from a Zoho API console code
     Auth(auth::Options),
-    /// Check an installation: what is wrong, why it matters, and what to do
+    /// Check an installation: what is wrong, why it matters, how to fix it
     Doctor(doctor::Options),
-    /// Send leads now, whatever their crmStatus says, by asking a running service
+    /// Send leads now, whatever their crmStatus is, through a running service
     Send(send::Options),
-    /// See how a running service fares, or how far a lead has come
+    /// Show the state of the service, or of one lead
     Status(status::Options),
-    /// Check an unavailable service now, after a repair, instead of at the next attempt
+    /// Retry an unavailable service now instead of at its next attempt
     Check(check::Options),
-    /// Write the completions of a shell to standard output
+    /// Write shell completions to standard output
     Completions(completions::Completions),
     /// Write the manual page
     Man(completions::Man),
 }
 
-/// Where the settings are.
+/// The files that settings are read from.
 #[derive(Clone, Default, clap::Args)]
 struct Sources {
-    /// The settings' file [default: bigin-sync.toml, where there is one]
+    /// The settings file [default: bigin-sync.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A file of NAME=value lines [default: .env beside the settings' file, where there is one]
+    /// A file of NAME=value lines [default: .env beside the settings file, if it exists]
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
 }
 
-/// An error that is the user's to mend: exit 2.
+impl Sources {
+    fn layers(&self, environment: BTreeMap<String, String>) -> Layers {
+        Layers::read(self.config.as_deref(), self.env_file.as_deref(), environment)
+    }
+}
+
+/// What is wrong with the mapping's templates, as settings report it.
+fn mapping_faults(templates: &BTreeMap<String, String>, zone: &TimeZone, region: &str) -> Vec<String> {
+    let faults = Mapping::new(templates, zone.clone(), region).err().unwrap_or_default();
+    faults
+        .into_iter()
+        .map(|fault| format!("the mapping of {fault}"))
+        .collect()
+}
+
+/// The user can correct the command or the settings: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
-/// An error of which everything has been said already: exit 1, and no more words.
+/// The output has reported the failure already: exit code 1 without a message.
 #[derive(Debug, thiserror::Error)]
-#[error("it was said already")]
-struct Said;
+#[error("already reported")]
+struct AlreadyReported;
 
-/// What the command line takes: completions and the manual are made from it, and the guides are checked against it.
+/// The command line's definition, from which completions and the manual are generated. The tests check the docs against it.
 pub fn definition() -> clap::Command {
     Cli::command()
 }
@@ -109,7 +133,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error.into()),
+        Err(error) => return report(&error.into()),
     };
     let result = runtime.block_on(async {
         match cli.command {
@@ -125,32 +149,41 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Man(options) => completions::man(&options),
         }
     });
-    // A call that was left to its lease must not hold the process back.
+    // A call whose sync is retried when its lease expires must not delay the exit.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => report(&error),
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Said>() {
+fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<AlreadyReported>() {
         return ExitCode::FAILURE;
     }
-    if interrupt::is_one(error) {
-        interrupt::say();
-        return ExitCode::from(interrupt::INTERRUPTED);
+    if interrupt::is_interrupt(error) {
+        interrupt::report();
+        return ExitCode::from(interrupt::EXIT_CODE);
     }
-    // Not `eprintln!`, which panics where standard error is closed: the exit code still tells.
+    // Not `eprintln!`, which panics where standard error is closed: the exit code must still be right.
     let _ = writeln!(std::io::stderr(), "bigin-sync: {error:#}");
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
 
-/// Writes data to standard output. Whoever closes it early has read enough.
+/// Writes to standard output. A reader that closes the pipe early is no error.
 fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Writes a command's result: a JSON document, or the text for a terminal.
+fn print_result(json: bool, body: &Value, text: &str) -> anyhow::Result<()> {
+    let printed = match json {
+        true => print(&format!("{body:#}\n")),
+        false => print(text),
+    };
+    printed.context("cannot write the result")
 }

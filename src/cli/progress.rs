@@ -1,141 +1,135 @@
-//! How a lead on its way looks: in words, and on a terminal as a bar whose delay counts down.
+//! A sync's progress: as text, and on a terminal as a bar that counts down to the tag.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
-use super::api::{SyncJob, plain};
+use super::api::SyncJob;
+use super::text::plain;
 use crate::domain::state::CancelledBy;
 
-pub(super) const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
-const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:14.cyan/dim} {wide_msg}";
+const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
+const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:6.cyan/dim} {wide_msg}";
 const GOOD: &str = "{prefix} {wide_msg:.green}";
 const BAD: &str = "{prefix} {wide_msg:.red}";
 
-/// What a row shows, but for the seconds.
+/// The states, each with the name that people see.
+const STATES: [(&str, &str); 8] = [
+    ("requested", "Queued"),
+    ("upserted", "Waiting to tag"),
+    ("tagged", "Writing back"),
+    ("rejected", "Writing back (failed)"),
+    ("sent", "Sent"),
+    ("failed", "Failed"),
+    ("lead_deleted", "Lead deleted"),
+    ("cancelled", "Cancelled"),
+];
+
+/// A row's content without the seconds.
 #[derive(Clone, PartialEq)]
-pub(super) struct Look {
+pub(super) struct Row {
     pub(super) template: &'static str,
     pub(super) text: String,
-    /// Until when the tag waits.
+    /// The time of the tag, to count down to.
     pub(super) tag: Option<Timestamp>,
 }
 
-impl Look {
-    /// Words alone.
+impl Row {
+    fn new(template: &'static str, text: String) -> Self {
+        let tag = None;
+        Self { template, text, tag }
+    }
+
     pub(super) fn plain(text: impl Into<String>) -> Self {
-        Self {
-            template: PLAIN,
-            text: text.into(),
-            tag: None,
-        }
+        Self::new(PLAIN, text.into())
     }
 
-    /// Of one lead.
     pub(super) fn of(sync: &SyncJob) -> Self {
-        let words = words(sync);
-        let (template, text) = match sync.state.as_str() {
-            "sent" => (GOOD, format!("✓ {words}")),
-            "failed" | "lead_deleted" | "cancelled" => (BAD, format!("✗ {words}")),
-            "upserted" => {
-                return Self {
-                    template: COUNTDOWN,
-                    text: format!("{words}, tag in"),
-                    tag: sync.tag_not_before,
-                };
-            }
-            _ => (PLAIN, words),
-        };
-        Self {
-            template,
-            ..Self::plain(text)
+        let text = state_text(sync);
+        match sync.state.as_str() {
+            "sent" => Self::new(GOOD, format!("✓ {text}")),
+            "failed" | "lead_deleted" | "cancelled" => Self::new(BAD, format!("✗ {text}")),
+            "upserted" => Self {
+                tag: sync.tag_not_before,
+                ..Self::new(COUNTDOWN, text)
+            },
+            _ => Self::plain(text),
         }
     }
 
-    /// Of a crowd of which `syncs` are known.
+    /// A row for `all` leads, of which the service has `syncs`.
     pub(super) fn of_many(syncs: &[&SyncJob], all: usize) -> Self {
-        let count = |state: &str| syncs.iter().filter(|sync| sync.state == state).count();
-        if count("sent") == all {
-            return Self {
-                template: GOOD,
-                ..Self::plain(format!("✓ {all} SENT"))
-            };
+        let are_all = |state: &str| syncs.iter().filter(|sync| sync.state == state).count() == all;
+        let text = count_by_state(syncs.iter().copied());
+        if are_all("sent") {
+            return Self::new(GOOD, format!("✓ {text}"));
         }
-        if count("upserted") == all {
+        if are_all("upserted") {
             return Self {
-                template: COUNTDOWN,
-                text: "in Bigin, tags in".to_owned(),
                 tag: syncs.iter().filter_map(|sync| sync.tag_not_before).max(),
+                ..Self::new(COUNTDOWN, text)
             };
         }
-        Self::plain(counted(syncs.iter().copied()))
+        Self::plain(text)
     }
 
-    /// Draws it. `left` is what is left of `whole` until the tag.
+    /// Draws it. `left` is the rest of `whole`, the time until the tag.
     pub(super) fn draw(&self, bar: &ProgressBar, is_new: bool, left: Option<Duration>, whole: Duration) {
         if is_new && let Ok(style) = ProgressStyle::with_template(self.template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
-        match left {
-            Some(left) => {
-                let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-                bar.set_length(millis(whole));
-                bar.set_position(millis(whole.saturating_sub(left)));
-                bar.set_message(format!("{} {:.1} s", self.text, left.as_secs_f64()));
-            }
-            None => bar.set_message(self.text.clone()),
+        if let Some(left) = left {
+            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            bar.set_length(millis(whole));
+            bar.set_position(millis(whole.saturating_sub(left)));
         }
+        bar.set_message(self.with_countdown(left));
         bar.tick();
     }
-}
 
-/// How a lead fares, in words.
-pub(super) fn words(sync: &SyncJob) -> String {
-    let reason = || plain(sync.reason.as_deref().unwrap_or("no reason given"));
-    match sync.state.as_str() {
-        "requested" => "accepted".to_owned(),
-        "upserted" => "in Bigin".to_owned(),
-        "sent" => "SENT".to_owned(),
-        "rejected" => reason(),
-        "failed" => format!("FAILED: {}", reason()),
-        "lead_deleted" => "there is no such lead in Sanity, or it is not published".to_owned(),
-        "cancelled" if sync.cancelled_by.as_deref() == Some(CancelledBy::Lead.label()) => {
-            "not sent: it no longer asks to be sent (its crmStatus was changed)".to_owned()
+    pub(super) fn with_countdown(&self, left: Option<Duration>) -> String {
+        match left {
+            Some(left) => format!("{} ({:.1} s)", self.text, left.as_secs_f64()),
+            None => self.text.clone(),
         }
-        "cancelled" => reason(),
-        other => plain(other),
     }
 }
 
-/// `3 accepted, 2 in Bigin, 1 SENT`.
-pub(super) fn counted<'a>(syncs: impl Iterator<Item = &'a SyncJob>) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for sync in syncs {
-        *counts.entry(sync.state.as_str()).or_default() += 1;
+/// The name of a state.
+pub(super) fn state_name(state: &str) -> String {
+    let known = STATES.iter().find(|(code, _)| *code == state);
+    known.map_or_else(|| plain(state), |(_, name)| (*name).to_owned())
+}
+
+/// The state of a sync, with the reason for it.
+pub(super) fn state_text(sync: &SyncJob) -> String {
+    let name = state_name(&sync.state);
+    match (sync.state.as_str(), sync.cancelled_by.as_deref()) {
+        ("rejected" | "failed", _) => {
+            format!("{name}: {}", plain(sync.reason.as_deref().unwrap_or("no reason given")))
+        }
+        ("lead_deleted", _) => format!("{name}: no published lead in Sanity has this ID"),
+        ("cancelled", Some(by)) if by == CancelledBy::Lead.label() => {
+            format!("{name}: its crmStatus was changed in Sanity")
+        }
+        ("cancelled", Some(_)) => format!("{name} manually"),
+        _ => name,
     }
-    let words = [
-        ("requested", "accepted"),
-        ("upserted", "in Bigin"),
-        ("tagged", "tagged"),
-        ("rejected", "refused"),
-        ("sent", "SENT"),
-        ("failed", "FAILED"),
-        ("lead_deleted", "not in Sanity"),
-        ("cancelled", "cancelled"),
-    ];
-    let parts = words.iter().filter_map(|(state, word)| {
-        let count = counts.get(state)?;
-        Some(format!("{count} {word}"))
-    });
+}
+
+/// `3 Queued, 2 Waiting to tag, 1 Sent`.
+pub(super) fn count_by_state<'a>(syncs: impl Iterator<Item = &'a SyncJob>) -> String {
+    let states: Vec<&str> = syncs.map(|sync| sync.state.as_str()).collect();
+    let count = |state: &str| states.iter().filter(|other| **other == state).count();
+    counts_text(|state| u64::try_from(count(state)).unwrap_or(u64::MAX))
+}
+
+/// The same, from the number of syncs of each state.
+pub(super) fn counts_text(count: impl Fn(&str) -> u64) -> String {
+    let counts = STATES.iter().map(|(state, name)| (count(state), name));
+    let parts = counts
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"));
     parts.collect::<Vec<_>>().join(", ")
-}
-
-/// `1 lead`, `2 leads`.
-pub(super) fn leads(count: impl TryInto<u64>) -> String {
-    match count.try_into().unwrap_or(u64::MAX) {
-        1 => "1 lead".to_owned(),
-        count => format!("{count} leads"),
-    }
 }

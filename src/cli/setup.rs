@@ -1,16 +1,17 @@
-//! `bigin-sync setup`: asks for what is not set yet, checks it, shows what it will change, changes it, and looks at the whole.
-//! What is set and works is left as it is, so that it can be run again at any time.
+//! `bigin-sync setup`: prompts for settings that are not set, checks them, shows the changes, applies them, and runs all of
+//! doctor's checks. It leaves what is set and works unchanged, so it can be run again at any time.
 
 use anyhow::{anyhow, bail};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub(super) use self::answers::Options;
 
 use self::answers::{DATASET, LEAD_TYPE, PROJECT_ID, PUBLIC_URL, SANITY_TOKEN, TAGS};
-use self::session::{Desk, Question, confirmed, hidden, line_of};
-use self::webhook::{ByHand, Step};
-use super::doctor::{self, Finding, MANAGEMENT_TOKEN, Outcome, Wishes};
-use super::{Said, Usage, auth, env_file, interrupt, print};
+use self::session::{Question, Session};
+use self::webhook::{Manual, WebhookPlan};
+use super::doctor::{self, Actions, Finding, MANAGEMENT_TOKEN, Outcome};
+use super::prompt::{self, secret_from_file};
+use super::{AlreadyReported, Usage, auth, env_file, interrupt, print};
 use crate::config::environment;
 
 mod answers;
@@ -18,233 +19,231 @@ mod session;
 mod test_lead;
 mod webhook;
 
-/// Sets an installation up.
-///
 /// # Errors
-/// Something has failed, or an answer is missing.
+/// A check failed, or an answer is missing.
 pub(super) async fn setup(options: &Options) -> anyhow::Result<()> {
-    interrupt::leaves_the_terminal_as_it_is();
-    let mut surroundings = environment();
-    let own = surroundings.remove(MANAGEMENT_TOKEN).filter(|token| !token.is_empty());
-    let mut desk = Desk::open(&options.sources, surroundings)?;
-    // What has a default is asked for the first time, and taken as it is ever after.
-    let is_new = desk.known(PROJECT_ID.setting)?.is_none();
-    options.answer(&mut desk)?;
-    if !desk.by_hand {
-        options.suffice(&desk)?;
+    interrupt::restore_terminal_on_interrupt();
+    let mut environment = environment();
+    let management_token = environment.remove(MANAGEMENT_TOKEN).filter(|token| !token.is_empty());
+    let mut session = Session::open(&options.sources, environment)?;
+    // Settings with a default are asked for in the first run only.
+    let is_new = session.get(PROJECT_ID.setting)?.is_none();
+    options.answer(&mut session)?;
+    if !session.interactive {
+        options.check_complete(&session)?;
     }
-    sanity(&mut desk, is_new).await?;
-    let needs_access = needs_access(&desk, options).await?;
+    sanity(&mut session, is_new).await?;
+    let needs_access = needs_access(&session, options).await?;
     if needs_access {
-        desk.may_be_written("BIGIN_REFRESH_TOKEN")?;
+        session.check_not_overridden("BIGIN_REFRESH_TOKEN")?;
     }
-    well(&mut desk, &TAGS, is_new)?;
-    well(&mut desk, &PUBLIC_URL, true)?;
-    let step = the_webhook(&mut desk, options, own).await?;
-    desk.make("SANITY_WEBHOOK_SECRET")?;
-    desk.make("ADMIN_TOKEN")?;
+    ask_until_valid(&mut session, &TAGS, is_new)?;
+    ask_until_valid(&mut session, &PUBLIC_URL, true)?;
+    let (webhook, management_token) = plan_webhook(&mut session, options, management_token).await?;
+    session.generate_secret("SANITY_WEBHOOK_SECRET")?;
+    session.generate_secret("ADMIN_TOKEN")?;
 
-    let tags = tags(&desk, needs_access).await?;
-    let plan = plan(&desk, needs_access, &tags, &step.0)?;
-    if plan.is_empty() {
-        print("\nNothing has to be changed.\n")?;
+    let tags = tags(&session, needs_access).await?;
+    let changes = changes(&session, needs_access, &tags, &webhook)?;
+    if changes.is_empty() {
+        print("\nNothing to change.\n")?;
     } else {
-        agreed(&desk, options, &plan)?;
-        carry_out(&mut desk, options, needs_access, &step).await?;
+        confirm(&session, options, &changes)?;
+        apply(&mut session, options, needs_access, &webhook, management_token.as_ref()).await?;
     }
-    // Tags are made where that was agreed.
-    let wishes = Wishes {
-        fix: !tags.is_empty(),
-        webhook_is_mended: matches!(step.0, Step::Change { .. }),
-        ..Wishes::default()
+    let actions = Actions {
+        // Confirmed with the changes.
+        create_tags: !tags.is_empty(),
+        webhook_changed: matches!(webhook, WebhookPlan::Change { .. }),
+        ..Actions::default()
     };
-    let is_well = look(&desk, step.1, &wishes).await?;
-    last_words(&desk, &step.0, is_well)?;
-    if options.test_lead || desk.by_hand && !options.yes && confirmed(test_lead::OFFER)? {
-        test_lead::send(&desk.patient(None)?).await?;
+    print("\nAll checks:\n\n")?;
+    let report = doctor::run_checks(&session.installation(management_token)?, &actions).await;
+    print(&doctor::table(&report, false))?;
+    finish(&session, &webhook, report.is_ok())?;
+    if options.test_lead || session.interactive && !options.yes && prompt::confirm(test_lead::QUESTION)? {
+        test_lead::send(&session.installation(None)?).await?;
     }
     Ok(())
 }
 
-/// Asks until Sanity lets leads be read and written.
-async fn sanity(desk: &mut Desk, is_new: bool) -> anyhow::Result<()> {
+/// Asks until leads in Sanity can be read and written.
+async fn sanity(session: &mut Session, is_new: bool) -> anyhow::Result<()> {
     let mut again = false;
     loop {
-        desk.ask(&PROJECT_ID, again)?;
+        session.ask(&PROJECT_ID, again)?;
         if is_new || again {
-            desk.ask(&DATASET, again)?;
-            desk.ask(&LEAD_TYPE, again)?;
+            session.ask(&DATASET, again)?;
+            session.ask(&LEAD_TYPE, again)?;
         }
-        desk.ask(&SANITY_TOKEN, again)?;
-        let findings = desk.patient(None)?.sanity().await;
-        show(&findings)?;
-        if findings.iter().all(|finding| finding.outcome != Outcome::Failed) {
+        session.ask(&SANITY_TOKEN, again)?;
+        if succeed(&session.installation(None)?.check_sanity().await)? {
             return Ok(());
         }
-        if !desk.by_hand {
-            bail!(Said);
+        if !session.interactive {
+            bail!(AlreadyReported);
         }
         again = true;
     }
 }
 
-/// Whether a code has to be exchanged: there is no refresh token, or it does not do what is needed.
-async fn needs_access(desk: &Desk, options: &Options) -> anyhow::Result<bool> {
-    if desk.known("BIGIN_REFRESH_TOKEN")?.is_none() {
+/// Whether a code must be exchanged: there is no refresh token, or it does not work.
+async fn needs_access(session: &Session, options: &Options) -> anyhow::Result<bool> {
+    if session.get("BIGIN_REFRESH_TOKEN")?.is_none() {
         return Ok(true);
     }
     let client = options.bigin_client_id.as_deref();
-    if client.is_some() && client != desk.known("BIGIN_CLIENT_ID")?.as_deref() {
-        // The refresh token is another client's.
-        if options.bigin_code.is_none() && !desk.by_hand {
+    if client.is_some() && client != session.get("BIGIN_CLIENT_ID")?.as_deref() {
+        // The refresh token belongs to the other client.
+        if options.bigin_code.is_none() && !session.interactive {
             bail!(Usage(
-                "--bigin-client-id is another client than the one that is set: give a code of it with --bigin-code"
+                "--bigin-client-id is not the present client: add a code of the new client with --bigin-code"
                     .to_owned()
             ));
         }
         return Ok(true);
     }
-    let findings = desk.patient(None)?.access().await;
-    show(&findings)?;
-    if findings.iter().all(|finding| finding.outcome != Outcome::Failed) {
+    if succeed(&session.installation(None)?.check_bigin().await)? {
         return Ok(false);
     }
-    let wanted = match desk.by_hand {
-        true => options.bigin_code.is_some() || confirmed("Get another refresh token, with a new code?")?,
-        false => options.bigin_code.is_some(),
-    };
-    if !wanted {
-        bail!("Bigin cannot be used with the refresh token that is set: mend it, or give a new code with --bigin-code");
+    let has_code = options.bigin_code.is_some();
+    let agreed = has_code || session.interactive && prompt::confirm("Get a new refresh token, with a new code?")?;
+    if !agreed {
+        bail!(
+            "the present refresh token does not give access to Bigin: fix the cause, or add a new code with --bigin-code"
+        );
     }
     Ok(true)
 }
 
-/// Asks, if it is to be asked for, and until what is set has no fault.
-fn well(desk: &mut Desk, question: &Question, asked: bool) -> anyhow::Result<()> {
+/// Asks, the first time only if `asked`, until the setting is valid.
+fn ask_until_valid(session: &mut Session, question: &Question, asked: bool) -> anyhow::Result<()> {
     if asked {
-        desk.ask(question, false)?;
+        session.ask(question, false)?;
     }
-    while let Some(fault) = desk.patient(None)?.fault_of(question.setting) {
-        if !desk.by_hand {
+    while let Some(fault) = session.installation(None)?.fault_of(question.setting) {
+        if !session.interactive {
             bail!(Usage(fault));
         }
         print(&format!("{fault}\n"))?;
-        desk.forget(&[question.setting]);
-        desk.ask(question, true)?;
+        session.discard(question.setting);
+        session.ask(question, true)?;
     }
     Ok(())
 }
 
-/// What is to be done about the webhook, and the token that it is done with.
-async fn the_webhook(
-    desk: &mut Desk,
+/// The change to the webhook, and the token for it.
+async fn plan_webhook(
+    session: &mut Session,
     options: &Options,
     own: Option<String>,
-) -> anyhow::Result<(Step, Option<SecretString>)> {
-    if desk.known(PUBLIC_URL.setting)?.is_none() {
-        return Ok((Step::ByHand(ByHand::NoAddress), None));
+) -> anyhow::Result<(WebhookPlan, Option<SecretString>)> {
+    if session.get(PUBLIC_URL.setting)?.is_none() {
+        return Ok((WebhookPlan::Manual(Manual::NoPublicUrl), None));
     }
     let mut given = match &options.management_token_file {
-        Some(path) => Some(line_of("--management-token-file", path)?),
-        None => own,
+        Some(path) => Some(secret_from_file("--management-token-file", path)?),
+        None => own.map(SecretString::from),
     };
     loop {
-        if given.is_none() && desk.by_hand {
+        if given.is_none() && session.interactive {
             print(
-                "\nSanity's webhook can be made for you, with a token of the role Developer or Administrator (sanity.io/manage, API, \
-                 Tokens).\nIt is used for this alone and not stored: delete it afterwards.\n",
+                "\nThe webhook can be created for you, with a Sanity token of the role Developer or Administrator (sanity.io/manage, \
+                 API, Tokens).\nThe token is used once and not stored: delete it afterwards.\n",
             )?;
-            given =
-                Some(hidden("Token (empty: you make the webhook by hand)", true)?).filter(|typed| !typed.is_empty());
+            let prompt = "Developer token (hidden; leave empty to create the webhook yourself)";
+            given = Some(SecretString::from(prompt::secret(prompt, true)?));
         }
-        let Some(token) = given.take() else {
-            return Ok((Step::ByHand(ByHand::NoToken), None));
+        let Some(token) = given.take().filter(|token| !token.expose_secret().is_empty()) else {
+            return Ok((WebhookPlan::Manual(Manual::NoToken), None));
         };
-        let token = SecretString::from(token);
-        match webhook::step(desk, &token).await? {
-            Ok(step) => return Ok((step, Some(token))),
-            Err(error) if desk.by_hand => print(&format!("{error}\n"))?,
+        match webhook::plan(session, &token).await? {
+            Ok(plan) => return Ok((plan, Some(token))),
+            Err(error) if session.interactive => print(&format!("{error}\n"))?,
             Err(error) => bail!("{error}"),
         }
     }
 }
 
-/// What is said of the tags that Bigin gets. Which it has is not known before there is access.
-async fn tags(desk: &Desk, needs_access: bool) -> anyhow::Result<Vec<String>> {
-    let patient = desk.patient(None)?;
-    if needs_access {
-        let tags = patient.tags().iter();
-        return Ok(tags
-            .map(|tag| format!("the tag {tag}, where it has none of this name"))
-            .collect());
-    }
-    let tags = patient.tags_to_make().await.into_iter();
-    Ok(tags.map(|tag| format!("the tag {tag}")).collect())
+/// The tags to create, as they are shown. Without access it is not known yet which exist.
+async fn tags(session: &Session, needs_access: bool) -> anyhow::Result<Vec<String>> {
+    let installation = session.installation(None)?;
+    Ok(match needs_access {
+        true => {
+            let tags = installation.tags().iter();
+            tags.map(|tag| format!("the tag {tag}, if it does not exist")).collect()
+        }
+        false => {
+            let tags = installation.missing_tags().await.into_iter();
+            tags.map(|tag| format!("the tag {tag}")).collect()
+        }
+    })
 }
 
-/// What will be changed, a line each.
-fn plan(desk: &Desk, needs_access: bool, tags: &[String], step: &Step) -> anyhow::Result<Vec<String>> {
-    let path = env_file::path(&desk.sources);
-    let mut lines: Vec<String> = desk.shown_changes()?;
+/// The changes, a line each.
+fn changes(
+    session: &Session,
+    needs_access: bool,
+    tags: &[String],
+    webhook: &WebhookPlan,
+) -> anyhow::Result<Vec<String>> {
+    let path = env_file::path(&session.sources);
+    let mut lines: Vec<String> = session.shown_changes()?;
     if needs_access {
-        lines.push("BIGIN_REFRESH_TOKEN, for a code that is asked for next, and the client's id and secret".to_owned());
+        lines.push("BIGIN_REFRESH_TOKEN for a code, and the client's ID and secret (next step)".to_owned());
     }
     if !lines.is_empty() {
         lines.iter_mut().for_each(|line| *line = format!("  {line}"));
-        lines.insert(0, format!("{} gets", path.display()));
+        lines.insert(0, format!("write to {}:", path.display()));
     }
-    if env_file::is_open(&path) {
+    if env_file::is_readable_by_others(&path) {
         lines.push(format!(
-            "{} is for its owner alone: others can read it now",
+            "{} will be readable by you only (others can read it now)",
             path.display()
         ));
     }
-    lines.extend(tags.iter().map(|tag| format!("Bigin gets {tag}")));
-    match step {
-        Step::Make(url) => lines.push(format!("Sanity gets a webhook to {url}")),
-        Step::Change { url, parts, .. } => {
-            lines.push(format!("Sanity's webhook to {url} is changed:"));
+    lines.extend(tags.iter().map(|tag| format!("create in Bigin: {tag}")));
+    match webhook {
+        WebhookPlan::Create(url) => lines.push(format!("create in Sanity: a webhook to {url}")),
+        WebhookPlan::Change { url, parts, .. } => {
+            lines.push(format!("change Sanity's webhook to {url}:"));
             lines.extend(parts.iter().map(|part| format!("  {part}")));
         }
-        Step::Well | Step::ByHand(_) => {}
+        WebhookPlan::Unchanged | WebhookPlan::Manual(_) => {}
     }
     Ok(lines)
 }
 
-fn agreed(desk: &Desk, options: &Options, plan: &[String]) -> anyhow::Result<()> {
-    let lines: String = plan.iter().map(|line| format!("  {line}\n")).collect();
-    print(&format!("\nThis is changed:\n{lines}"))?;
-    let here = desk.only_here();
+fn confirm(session: &Session, options: &Options, changes: &[String]) -> anyhow::Result<()> {
+    let lines: String = changes.iter().map(|line| format!("  {line}\n")).collect();
+    print(&format!("\nThese changes will be made:\n{lines}"))?;
+    let here = session.only_in_environment();
     if !here.is_empty() {
-        let names = here.join(", ");
         print(&format!(
-            "Set in this environment alone, and not written anywhere: {names}.\n"
+            "Set in this environment only, and not written to a file: {}.\n",
+            here.join(", ")
         ))?;
     }
-    if !options.yes && !desk.by_hand {
-        bail!(Usage(
-            "nobody can be asked whether to change this: give --yes".to_owned()
-        ));
+    if !options.yes && !session.interactive {
+        bail!(Usage("cannot prompt without a terminal; pass --yes".to_owned()));
     }
-    if options.yes || confirmed("Change this?")? {
+    if options.yes || prompt::confirm("Apply?")? {
         return Ok(());
     }
-    print("Nothing was changed.\n")?;
-    bail!(Said)
+    print("Cancelled. Nothing was changed.\n")?;
+    bail!(AlreadyReported)
 }
 
-/// Each step leaves the installation as whole as before: the secret is in the file before the webhook has it.
-async fn carry_out(
-    desk: &mut Desk,
+/// An interruption after any step leaves a working installation: the file has the secret before the webhook does.
+async fn apply(
+    session: &mut Session,
     options: &Options,
     needs_access: bool,
-    (step, token): &(Step, Option<SecretString>),
+    webhook: &WebhookPlan,
+    management_token: Option<&SecretString>,
 ) -> anyhow::Result<()> {
-    let path = env_file::path(&desk.sources);
-    let changed = !desk.changes().is_empty() || env_file::is_open(&path);
-    desk.write()?;
-    if changed {
-        print(&format!("{} is written.\n", path.display()))?;
+    if session.write()? {
+        print(&format!("Wrote {}.\n", env_file::path(&session.sources).display()))?;
     }
     if needs_access {
         print("\n")?;
@@ -253,56 +252,45 @@ async fn carry_out(
             client_id: options.bigin_client_id.clone(),
             client_secret_file: options.bigin_client_secret_file.clone(),
             data_center: options.bigin_data_center.clone(),
-            sources: desk.sources.clone(),
+            sources: session.sources.clone(),
             ..auth::Options::default()
         })
         .await
         .map_err(|error| match error.is::<Usage>() {
             true => error,
-            false => anyhow!("{error:#}. `bigin-sync setup` goes on from here when it is run again"),
+            false => anyhow!("{error:#}. Run `bigin-sync setup` again to continue from here"),
         })?;
     }
-    if let Some(token) = token {
-        webhook::carry_out(&desk.patient(Some(token.clone()))?, step).await?;
+    if let Some(token) = management_token {
+        webhook::apply(&session.installation(Some(token.clone()))?, webhook).await?;
     }
     Ok(())
 }
 
-/// The whole, as `doctor` sees it, and whether it is well.
-async fn look(desk: &Desk, management_token: Option<SecretString>, wishes: &Wishes) -> anyhow::Result<bool> {
-    print("\nThe installation as a whole:\n\n")?;
-    let patient = desk.patient(management_token)?;
-    let report = doctor::examine(&patient, wishes).await;
-    print(&doctor::table(&report))?;
-    Ok(report.is_well())
-}
-
-fn last_words(desk: &Desk, step: &Step, is_well: bool) -> anyhow::Result<()> {
-    let patient = desk.patient(None)?;
-    if let Step::ByHand(why) = step {
-        print(&webhook::by_hand(&patient, *why))?;
+fn finish(session: &Session, webhook: &WebhookPlan, is_ok: bool) -> anyhow::Result<()> {
+    let installation = session.installation(None)?;
+    if let WebhookPlan::Manual(why) = webhook {
+        print(&webhook::instructions(&installation, *why))?;
     }
-    if !is_well {
-        print(
-            "\nSomething has failed, as shown above. Mend it, and run `bigin-sync setup` or `bigin-sync doctor` again.\n",
-        )?;
-        bail!(Said);
+    if !is_ok {
+        print("\nA check failed, see above. Fix it, then run `bigin-sync setup` or `bigin-sync doctor` again.\n")?;
+        bail!(AlreadyReported);
     }
-    let address = patient.address();
-    let but = match step {
-        Step::ByHand(ByHand::NoToken) => ", but for the webhook, which only you can look at",
+    let except = match webhook {
+        WebhookPlan::Manual(Manual::NoToken) => ", except for the webhook: please check it yourself",
         _ => "",
     };
     print(&format!(
-        "\nAll is set up{but}. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started \
-         again.\nIts dashboard is at {address}/, and asks for the ADMIN_TOKEN in {}.\n",
-        env_file::path(&desk.sources).display()
+        "\nSetup is complete{except}. Start the service with `bigin-sync serve`; restart a running service to apply new settings.\nIts \
+         dashboard is at {}/. Log in with the ADMIN_TOKEN in {}.\n",
+        installation.address(),
+        env_file::path(&session.sources).display()
     ))?;
     Ok(())
 }
 
-/// How each thing is.
-fn show(findings: &[Finding]) -> anyhow::Result<()> {
+/// Prints the findings, and returns whether none failed.
+fn succeed(findings: &[Finding]) -> anyhow::Result<bool> {
     print(&format!("\n{}", doctor::rows(findings)))?;
-    Ok(())
+    Ok(findings.iter().all(|finding| finding.outcome != Outcome::Failed))
 }

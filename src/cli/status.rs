@@ -1,106 +1,92 @@
-//! `bigin-sync status`: how a running service fares, or how far one lead has come.
+//! `bigin-sync status`: the state of a running service, or of one lead.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::api::{ApiError, Target, plain};
-use super::{Said, Usage, print};
+use super::api::{ApiError, Target};
+use super::interrupt::stop_signal;
+use super::text::plain;
+use super::{AlreadyReported, Usage, print, print_result};
 use crate::domain::lead::LeadId;
 
 mod lead;
 mod service;
 
-/// Between two looks of --watch.
-const EVERY: Duration = Duration::from_secs(2);
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A health check that takes longer is a failed one, and hosts have time limits of their own.
-const READY_WITHIN: Duration = Duration::from_millis(2500);
+/// Hosts count a slower health check as a failed one.
+const READY_TIMEOUT: Duration = Duration::from_millis(2500);
 
 const EXAMPLES: &str = "\
 Examples:
-  bigin-sync status                 how things stand
-  bigin-sync status --watch         the same, drawn anew every 2 seconds until Ctrl-C
-  bigin-sync status lead-1          what has become of a lead, and why
-  bigin-sync status --json          for machines
-  bigin-sync status --ready         for the health check of a container: HEALTHCHECK CMD [\"bigin-sync\", \"status\", \"--ready\"]
+  bigin-sync status                 the state of the service
+  bigin-sync status --watch         the same, refreshed every 2 seconds until Ctrl-C
+  bigin-sync status lead-1          the state and history of a lead
+  bigin-sync status --json          one JSON document
+  bigin-sync status --ready         for a container's health check: HEALTHCHECK CMD [\"bigin-sync\", \"status\", \"--ready\"]
 
-It speaks to a running service: --url or BIGIN_SYNC_URL says where it is, ADMIN_TOKEN (or ADMIN_TOKEN_FILE) opens it.
---ready needs no token; without BIGIN_SYNC_URL it asks where LISTEN_ADDR or PORT let the service listen.
+It calls a running service: set --url or BIGIN_SYNC_URL to its URL, and ADMIN_TOKEN (or ADMIN_TOKEN_FILE) to its token.
+--ready needs no token; without BIGIN_SYNC_URL it calls the address in LISTEN_ADDR or PORT.
 
-Exit 0: all is well. 1: something needs a person, leads that have failed included; the lead was not sent; or the service
-cannot be reached. 2: wrong usage. With --ready 0 where webhooks can be stored, whatever else is in trouble, and 1 where not.";
+Exit 0: nothing needs attention. 1: something does, failed leads included; the lead was not sent; or the service cannot be
+reached. 2: wrong usage. With --ready 0 means that webhooks can be stored, even in a degraded state, and 1 that they cannot.";
 
-/// What to look at, and how.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Options {
-    /// The id of a published lead in Sanity; without it, the service as a whole
+    /// The ID of a published lead in Sanity [default: the service as a whole]
     #[arg(value_name = "LEAD_ID")]
     lead: Option<String>,
-    /// Draw it anew every 2 seconds, until Ctrl-C
+    /// Refresh every 2 seconds
     #[arg(long)]
     watch: bool,
-    /// Print one JSON document, for machines
+    /// Print one JSON document
     #[arg(long, conflicts_with = "watch")]
     json: bool,
-    /// Only say by the exit code whether webhooks can be stored: for the health check of a container
+    /// Print nothing; the exit code shows whether webhooks can be stored, for a container's health check
     #[arg(long, conflicts_with_all = ["lead", "watch", "json"])]
     ready: bool,
     #[command(flatten)]
     target: Target,
 }
 
-/// What was found.
-struct Seen {
-    /// For people, with a line break at its end.
+struct Report {
+    /// For a terminal, with a line break at its end.
     text: String,
-    /// For machines.
     body: Value,
-    /// Nothing needs a person.
-    well: bool,
+    /// Nothing needs attention.
+    ok: bool,
 }
 
-/// Shows how things stand.
-///
 /// # Errors
-/// Something needs a person, or the service cannot be reached.
+/// Something needs attention, or the service cannot be reached.
 pub(super) async fn status(options: &Options) -> anyhow::Result<()> {
     if options.ready {
         return ready(&options.target).await;
     }
+    let parse = |id: &str| LeadId::parse(id).map_err(|error| Usage(format!("{id:?} is {error}")));
     let lead = options.lead.as_deref().map(parse).transpose()?;
     if options.watch && !std::io::stdout().is_terminal() {
-        let message = "--watch draws on a terminal, and there is none: leave it out, or take --json";
+        let message = "--watch needs a terminal: omit it, or use --json";
         return Err(Usage(message.to_owned()).into());
     }
     let api = options.target.api()?;
-    let look = async || match &lead {
-        Some(lead) => lead::look(&api, lead).await,
-        None => service::look(&api).await,
+    let report = async || match &lead {
+        Some(lead) => lead::report(&api, lead).await,
+        None => service::report(&api).await,
     };
     if options.watch {
-        return watch(look).await;
+        return watch(report).await;
     }
-    let seen = look().await?;
-    let text = match options.json {
-        true => format!("{:#}\n", seen.body),
-        false => seen.text,
-    };
-    print(&text).context("the result cannot be written")?;
-    if seen.well { Ok(()) } else { Err(Said.into()) }
+    let Report { text, body, ok } = report().await?;
+    print_result(options.json, &body, &text)?;
+    if ok { Ok(()) } else { Err(AlreadyReported.into()) }
 }
 
-fn parse(id: &str) -> anyhow::Result<LeadId> {
-    LeadId::parse(id).map_err(|error| Usage(format!("{id:?} is {error}")).into())
-}
-
-/// Whether webhooks can be stored. Says nothing where they can.
 async fn ready(target: &Target) -> anyhow::Result<()> {
-    let readiness = target.open_api()?.readiness(READY_WITHIN).await?;
+    let readiness = target.api_without_token()?.readiness(READY_TIMEOUT).await?;
     if readiness.status == "unavailable" {
         anyhow::bail!(
             "webhooks cannot be stored: {}",
@@ -115,38 +101,26 @@ async fn ready(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows it again and again, until somebody has seen enough.
-async fn watch(look: impl AsyncFn() -> Result<Seen, ApiError>) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let drawing = async {
+async fn watch(report: impl AsyncFn() -> Result<Report, ApiError>) -> anyhow::Result<()> {
+    let stopped = stop_signal()?;
+    let refresh = async {
         loop {
-            let text = match look().await {
-                Ok(seen) => seen.text,
-                // It is shown until it passes.
-                Err(error) if error.passing => format!("{error}\n"),
+            let text = match report().await {
+                Ok(report) => report.text,
+                Err(error) if error.is_temporary => format!("{error}\n"),
                 Err(error) => return Err(error.into()),
             };
-            // To the upper left, and each line and then the rest of the screen cleared: no flicker.
+            // From the upper left corner, each line cleared to its end, then the rest of the screen: no flicker.
             let text = text.replace('\n', "\x1b[K\n");
-            print(&format!("\x1b[H{text}\x1b[K\nEvery 2 s; Ctrl-C ends it.\x1b[K\n\x1b[J"))?;
-            tokio::time::sleep(EVERY).await;
+            print(&format!(
+                "\x1b[H{text}\x1b[K\nRefreshed every 2 s. Ctrl-C to quit.\x1b[K\n\x1b[J"
+            ))?;
+            tokio::time::sleep(WATCH_INTERVAL).await;
         }
     };
     print("\x1b[2J")?;
     tokio::select! {
-        failed = drawing => failed,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-/// `12 s`, `3 min`, `5 h`, `2 days`: rounded down, since nobody at a terminal counts the rest.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+        failed = refresh => failed,
+        () = stopped => Ok(()),
     }
 }

@@ -1,24 +1,24 @@
-//! The four places a setting can be in, and which of them wins.
+//! The four sources of settings, and their precedence.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{DEFAULTS, PLAIN, SECRETS, read_secret};
 
-/// The file that is read where none is named.
+/// The default settings file.
 const CONFIG_FILE: &str = "bigin-sync.toml";
 
-/// Settings as text, by name in capitals, and what could not be read.
+/// Settings as text, by name in capitals, and the problems of their files.
 #[derive(Default)]
 pub struct Layers {
-    /// The first has the last word: environment, `.env`, file, defaults.
+    /// The first overrides the others: environment, `.env`, file, defaults.
     layers: Vec<BTreeMap<String, String>>,
     mapping: BTreeMap<String, String>,
     faults: Vec<String>,
 }
 
-/// The environment of this process. Values that are not UTF-8 are no settings of ours.
-#[expect(clippy::disallowed_methods, reason = "this is the one reading of the environment")]
+/// The environment of this process, without values that are not UTF-8.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -26,7 +26,7 @@ pub fn environment() -> BTreeMap<String, String> {
 }
 
 impl Layers {
-    /// The built-in defaults alone: nothing of this machine is read.
+    /// The built-in defaults only; reads nothing of this machine.
     pub fn defaults() -> Self {
         let mut layers = Self::default();
         let defaults = layers.table("the built-in defaults", DEFAULTS);
@@ -34,7 +34,7 @@ impl Layers {
         layers
     }
 
-    /// Reads the files. One that is named must be there; the usual ones are read where they are there.
+    /// Reads the files. A named file must exist; a default file need not.
     pub fn read(config: Option<&Path>, env_file: Option<&Path>, environment: BTreeMap<String, String>) -> Self {
         let mut layers = Self::defaults();
         let file = config.map_or_else(|| PathBuf::from(CONFIG_FILE), Path::to_owned);
@@ -45,18 +45,18 @@ impl Layers {
         let file = layers.file(&file, config.is_some());
         layers.layers.splice(0..0, [environment, dotenv, file]);
         for layer in &mut layers.layers {
-            // An empty value is how containers spell "not set".
+            // Containers set an empty value for "not set".
             layer.retain(|_, value| !value.is_empty());
         }
         layers
     }
 
-    /// What could not be read, one sentence each.
+    /// The problems, a sentence each.
     pub fn faults(&self) -> &[String] {
         &self.faults
     }
 
-    /// Bigin field → template: the defaults, with those of the file over them. An empty template takes a field out.
+    /// Bigin field → template: the defaults, overridden by the file. An empty template removes a field.
     pub fn mapping(&self) -> BTreeMap<String, String> {
         self.mapping
             .iter()
@@ -65,10 +65,10 @@ impl Layers {
             .collect()
     }
 
-    /// A setting, from the first layer that has it, or from the file that its `NAME_FILE` names.
+    /// A setting, from the first layer that has it or its `NAME_FILE`.
     ///
     /// # Errors
-    /// A sentence: that file cannot be read, or the setting and the file are both given.
+    /// A sentence: the file cannot be read, or both are set.
     pub fn get(&self, name: &str) -> Result<Option<String>, String> {
         if !SECRETS.contains(&name) {
             return Ok(self.layers.iter().find_map(|layer| layer.get(name)).cloned());
@@ -77,7 +77,7 @@ impl Layers {
         for layer in &self.layers {
             match (layer.get(name), layer.get(&file_name)) {
                 (Some(_), Some(_)) => {
-                    return Err(format!("{name} and {file_name} are both set: take one of them away"));
+                    return Err(format!("{name} and {file_name} are both set: remove one"));
                 }
                 (Some(value), None) => return Ok(Some(value.clone())),
                 (None, Some(path)) => {
@@ -92,14 +92,14 @@ impl Layers {
         Ok(None)
     }
 
-    /// Whether a setting, or the file of a secret, is given anywhere but in the defaults.
+    /// Whether a setting, or the file of a secret, is set outside the defaults.
     pub fn is_set(&self, name: &str) -> bool {
         let file = format!("{name}_FILE");
         let gives = |layer: &BTreeMap<String, String>| layer.contains_key(name) || layer.contains_key(&file);
         self.layers.iter().rev().skip(1).any(gives)
     }
 
-    /// `PORT`, as hosting services set it.
+    /// `PORT`, which hosting services set.
     pub(super) fn port(&self) -> Option<&String> {
         self.layers.iter().take(2).find_map(|layer| layer.get("PORT"))
     }
@@ -111,11 +111,11 @@ impl Layers {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                self.faults.push(format!("{} cannot be read: {error}", path.display()));
+                self.faults.push(format!("cannot read {}: {error}", path.display()));
                 return BTreeMap::new();
             }
         };
-        // Some editors put a mark before the first character.
+        // Some editors add a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut settings = BTreeMap::new();
         for pair in dotenvy::from_read_iter(text.as_bytes()) {
@@ -128,7 +128,7 @@ impl Layers {
         }
         for (number, name) in substituted(text) {
             self.faults.push(format!(
-                "{} has a '$' in {name}, line {number}, which would be replaced by something else: put the value between single quotes",
+                "{}, line {number}: {name} contains a '$', which starts a variable; put the value in single quotes",
                 path.display()
             ));
         }
@@ -142,7 +142,7 @@ impl Layers {
         match std::fs::read_to_string(path) {
             Ok(text) => self.table(&path.display().to_string(), &text),
             Err(error) => {
-                self.faults.push(format!("{} cannot be read: {error}", path.display()));
+                self.faults.push(format!("cannot read {}: {error}", path.display()));
                 BTreeMap::new()
             }
         }
@@ -152,12 +152,12 @@ impl Layers {
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                // The error would quote the line, which may hold a secret.
+                // The error itself quotes the line, which may contain a secret.
                 let line = error
                     .span()
                     .map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
                 self.faults
-                    .push(format!("{origin} is not TOML, at line {line}: {}", error.message()));
+                    .push(format!("{origin}, line {line}: invalid TOML: {}", error.message()));
                 return BTreeMap::new();
             }
         };
@@ -166,13 +166,12 @@ impl Layers {
             if key == "mapping" {
                 self.mapping_table(origin, value);
             } else if !is_known(&key) {
-                self.faults.push(format!("{origin} has an unknown key {key:?}"));
+                self.faults.push(unknown_key(origin, text, &key));
             } else if let Some(text) = as_text(&value) {
                 settings.insert(key.to_uppercase(), text);
             } else {
-                self.faults.push(format!(
-                    "{origin} has {key:?}, which must be a text, a number or a list of texts"
-                ));
+                self.faults
+                    .push(format!("{origin}: {key} must be a text, a number or a list of texts"));
             }
         }
         settings
@@ -181,7 +180,7 @@ impl Layers {
     fn mapping_table(&mut self, origin: &str, value: toml::Value) {
         let toml::Value::Table(table) = value else {
             self.faults
-                .push(format!("{origin} has \"mapping\", which must be a table: [mapping]"));
+                .push(format!("{origin}: mapping must be a table: [mapping]"));
             return;
         };
         for (field, template) in table {
@@ -189,18 +188,52 @@ impl Layers {
                 self.mapping.insert(field, template.to_owned());
             } else {
                 self.faults
-                    .push(format!("{origin} has a mapping of {field:?} that is not a text"));
+                    .push(format!("{origin}: the mapping of {field:?} must be a text"));
             }
         }
     }
 }
 
-/// Names the line of `.env` that cannot be read, and not its text, which may hold a secret.
+/// An unknown key of the settings file, with its line and the setting that it resembles.
+fn unknown_key(origin: &str, text: &str, key: &str) -> String {
+    let is_key = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    let line = text.lines().position(is_key);
+    let line = line.map(|at| format!(", line {}", at + 1)).unwrap_or_default();
+    let lower = key.to_lowercase();
+    let known = super::names().map(str::to_lowercase);
+    let similar = known.map(|name| (distance(&lower, &name), name)).min();
+    let hint = match similar {
+        Some((0..=2, name)) => format!(". Did you mean {name}?"),
+        _ => String::new(),
+    };
+    format!("{origin}{line}: unknown setting {key:?}{hint}")
+}
+
+/// The number of inserted, deleted, replaced or swapped characters between two texts.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(x != y);
+            let mut best = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                best = best.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// The number of a line of `.env` that cannot be parsed, without its text, which may contain a secret.
 fn bad_line(path: &Path, text: &str, error: &dotenvy::Error) -> String {
     let dotenvy::Error::LineParse(bad, _) = error else {
-        return format!("{} cannot be read", path.display());
+        return format!("cannot read {}", path.display());
     };
-    // What the parser calls the line may be its value only, and go on over the next lines where a quote is not closed.
+    // The parser's text may be the value only, and continue over the next lines if a quote is not closed.
     let first = bad.lines().next().unwrap_or_default().trim_end();
     let found = text.lines().position(|line| line.trim_end().ends_with(first));
     let place = match found.filter(|_| !first.is_empty()) {
@@ -208,13 +241,12 @@ fn bad_line(path: &Path, text: &str, error: &dotenvy::Error) -> String {
         None => String::new(),
     };
     format!(
-        "{} has a line that is not NAME=value{place}: a value with spaces, quotes or '#' goes between single quotes",
+        "{}{place}: not a NAME=value line; put a value with spaces, quotes or '#' in single quotes",
         path.display()
     )
 }
 
-/// Settings of ours in which `.env` would put the value of another variable, or nothing, in place of `$` and what follows:
-/// a secret with a `$` would silently be another one.
+/// Lines in which `.env` would replace `$` and a name by the variable's value: a secret with a `$` would silently change.
 fn substituted(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter_map(|(at, line)| {
         let (name, value) = line.split_once('=')?;
@@ -226,7 +258,7 @@ fn substituted(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Whether this is the name of a setting, in capitals.
+/// Whether this is a setting's name, in capitals.
 fn is_setting(name: &str) -> bool {
     let secret = name.strip_suffix("_FILE").unwrap_or(name);
     PLAIN.contains(&name) || SECRETS.contains(&secret)

@@ -1,4 +1,4 @@
-//! What each setting must look like.
+//! The format of each setting.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::{AlertSettings, BiginSettings, Layers, SanityAccess, SanitySettings, parse_duration};
 use crate::database::Database;
 
-/// Zoho's data centres for Bigin: name, accounts server, API domain (official docs, multi-dc).
+/// Zoho's data centers for Bigin: name, accounts server, API domain (official docs, multi-dc).
 const DATA_CENTERS: [(&str, &str, &str); 8] = [
     ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
     ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
@@ -23,12 +23,12 @@ const DATA_CENTERS: [(&str, &str, &str); 8] = [
     ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
 ];
 
-/// Bigin's data centres and their accounts servers, the most likely first.
+/// Bigin's data centers and their accounts servers, the most likely first.
 pub fn data_centers() -> impl Iterator<Item = (&'static str, &'static str)> {
     DATA_CENTERS.iter().map(|(name, accounts, _)| (*name, *accounts))
 }
 
-/// Reads settings one by one, and notes every fault on the way.
+/// Reads settings one by one, and collects all problems.
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
     pub(super) faults: Vec<String>,
@@ -49,7 +49,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A setting that must be there; all that have a default are.
+    /// A required setting. One with a default is never missing.
     pub(super) fn text(&mut self, name: &str) -> String {
         let faults = self.faults.len();
         let value = self.maybe(name);
@@ -59,19 +59,19 @@ impl Reader<'_> {
         value.unwrap_or_default()
     }
 
-    /// A secret that a program made.
+    /// A generated secret.
     fn token(&mut self, name: &str) -> SecretString {
         let token = self.text(name);
         self.check_token(name, &token);
         token.into()
     }
 
-    /// A space or a line break comes along when a token is copied. No header takes it, so that every call would fail as if
-    /// the service could not be reached, and every caller would be turned away.
+    /// A token copied with a space or a line break is not valid in a header: every call would fail as if the service could not
+    /// be reached.
     fn check_token(&mut self, name: &str, token: &str) {
         if !token.bytes().all(|c| c.is_ascii_graphic()) {
             self.fault(format!(
-                "{name} has a space, a line break or a character beyond ASCII in it, which no token has"
+                "{name} contains a space, a line break or a character beyond ASCII, which no token does"
             ));
         }
     }
@@ -81,7 +81,7 @@ impl Reader<'_> {
         match parse_duration(&text) {
             Some(duration) if duration >= least => duration,
             Some(_) => {
-                self.fault(format!("{name} is {text:?}, and must be {least:?} at least"));
+                self.fault(format!("{name} is {text:?}, and must be at least {least:?}"));
                 least
             }
             None if text.is_empty() => least,
@@ -96,34 +96,33 @@ impl Reader<'_> {
 
     pub(super) fn maybe_url(&mut self, name: &str) -> Option<Url> {
         let text = self.maybe(name)?;
-        // Paths are put behind it, and it is shown in logs: so nothing but a place may be in it. It is not quoted, since
-        // what stands before an '@' may be a password.
+        // Paths are appended to it, and logs show it. It is not quoted here, since the text before an '@' may be a password.
         match address_url(&text) {
             Some(url) if url.query().is_some() || url.fragment().is_some() => {
-                self.fault(format!("{name} must end with its path: no '?' and no '#'"));
+                self.fault(format!("{name} must not contain '?' or '#'"));
                 None
             }
             Some(url) if !url.username().is_empty() || url.password().is_some() => {
-                self.fault(format!("{name} must have no user name and no password in it"));
+                self.fault(format!("{name} must not contain a user name or password"));
                 None
             }
             Some(url) => Some(url),
             None if text.contains('@') => {
-                self.fault(format!("{name} is not an http or https address"));
+                self.fault(format!("{name} is not an http or https URL"));
                 None
             }
             None => {
-                self.fault(format!("{name} is {text:?}, which is not an http or https address"));
+                self.fault(format!("{name} is {text:?}, which is not an http or https URL"));
                 None
             }
         }
     }
 
-    /// An address that is a secret itself, so that it is never quoted.
+    /// A URL that is a secret and is never quoted.
     fn secret_url(&mut self, name: &str) -> Option<SecretString> {
         let text = self.maybe(name)?;
         if address_url(&text).is_none() {
-            self.fault(format!("{name} is not an http or https address"));
+            self.fault(format!("{name} is not an http or https URL"));
             return None;
         }
         Some(text.into())
@@ -149,11 +148,11 @@ impl Reader<'_> {
     }
 
     fn url_or(&mut self, name: &str, default: &str) -> Url {
-        // The second default only stands in where a fault has been noted; nothing starts with it.
-        #[expect(clippy::expect_used, reason = "a constant address parses")]
-        let stand_in = || Url::parse("http://localhost").expect("a constant address parses");
+        // The second default is used only after a problem, with which nothing starts.
+        #[expect(clippy::expect_used, reason = "a constant URL parses")]
+        let placeholder = || Url::parse("http://localhost").expect("a constant URL parses");
         self.maybe_url(name)
-            .unwrap_or_else(|| default.parse().unwrap_or_else(|_| stand_in()))
+            .unwrap_or_else(|| default.parse().unwrap_or_else(|_| placeholder()))
     }
 
     pub(super) fn sanity(&mut self) -> SanitySettings {
@@ -162,13 +161,13 @@ impl Reader<'_> {
         let max_age = max_age.map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
         let webhook_secret = self.text("SANITY_WEBHOOK_SECRET");
         let previous = self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS");
-        // Spaces are kept, since people think these up; a line break cannot be typed into Sanity's form.
+        // Spaces are valid, since this may be a passphrase; Sanity's form accepts no line break.
         for (name, secret) in [
             ("SANITY_WEBHOOK_SECRET", Some(&webhook_secret)),
             ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
         ] {
             if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
-                self.fault(format!("{name} has a line break in it, which no webhook's secret has"));
+                self.fault(format!("{name} contains a line break, which no webhook's secret does"));
             }
         }
         SanitySettings {
@@ -190,19 +189,19 @@ impl Reader<'_> {
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if !project.chars().all(legal) {
             self.fault(format!(
-                "SANITY_PROJECT_ID is {project:?}, and may have letters, digits and '-' only"
+                "SANITY_PROJECT_ID is {project:?}, and may contain only letters, digits and '-'"
             ));
         }
         let dataset = self.text("SANITY_DATASET");
         if !dataset.chars().all(|c| legal(c) || c == '_') {
             self.fault(format!(
-                "SANITY_DATASET is {dataset:?}, and may have letters, digits, '-' and '_' only"
+                "SANITY_DATASET is {dataset:?}, and may contain only letters, digits, '-' and '_'"
             ));
         }
         let lead_type = self.text("SANITY_LEAD_TYPE");
         if !lead_type.chars().all(|c| legal(c) || matches!(c, '_' | '.')) {
             self.fault(format!(
-                "SANITY_LEAD_TYPE is {lead_type:?}, and may have letters, digits, '_', '.' and '-' only: it is the name in the schema"
+                "SANITY_LEAD_TYPE is {lead_type:?}, and may contain only letters, digits, '_', '.' and '-': it is the name in the schema"
             ));
         }
         SanityAccess {
@@ -229,7 +228,7 @@ impl Reader<'_> {
         BiginSettings {
             accounts_url: self.url_or("BIGIN_ACCOUNTS_URL", accounts),
             api_domain_is_set: api_domain.is_some(),
-            // Bigin's pages are where the accounts server is: accounts.zoho.eu, bigin.zoho.eu.
+            // The host differs in its first part only: accounts.zoho.eu, bigin.zoho.eu.
             web_url: accounts.replace("//accounts.", "//bigin."),
             api_domain: api_domain.unwrap_or_else(|| self.url_or("", api)),
             client_id: self.text("BIGIN_CLIENT_ID"),
@@ -253,12 +252,12 @@ impl Reader<'_> {
         for tag in &tags {
             if tag.chars().count() > 25 || tag.contains(['<', '>']) {
                 self.fault(format!(
-                    "BIGIN_TAGS has {tag:?}: a tag has 25 characters at most, and no '<' or '>'"
+                    "BIGIN_TAGS contains {tag:?}: a tag has at most 25 characters, and no '<' or '>'"
                 ));
             }
         }
         if tags.is_empty() && !text.is_empty() {
-            self.fault("BIGIN_TAGS names no tag".into());
+            self.fault("BIGIN_TAGS contains no tag".into());
         }
         tags
     }
@@ -321,14 +320,14 @@ impl Reader<'_> {
         })
     }
 
-    /// Where a service is found. Where nothing is said, it is the one that these settings would start.
+    /// The URL of a running service; by default the one that these settings listen on.
     pub(super) fn service_url(&mut self) -> Option<Url> {
         let listens = self.layers.is_set("LISTEN_ADDR") || self.layers.port().is_some();
         if self.layers.is_set("BIGIN_SYNC_URL") || !listens {
             return self.maybe_url("BIGIN_SYNC_URL");
         }
         let mut address = self.listen();
-        // The address of all interfaces is none that can be called.
+        // The address of all interfaces cannot be called.
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -337,7 +336,7 @@ impl Reader<'_> {
         address_url(&format!("http://{address}"))
     }
 
-    /// The admin token as a caller has it; how long it must be is the service's affair.
+    /// A caller's admin token; only the service checks its length.
     pub(super) fn admin_token_of_caller(&mut self) -> Option<SecretString> {
         let token = self.maybe("ADMIN_TOKEN")?;
         self.check_token("ADMIN_TOKEN", &token);
@@ -348,11 +347,11 @@ impl Reader<'_> {
         let token = self.maybe("ADMIN_TOKEN")?;
         self.check_token("ADMIN_TOKEN", &token);
         let is_of_this_machine = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        // A proxy on this machine listens beyond it.
+        // A proxy on this machine may be reachable from others.
         let is_open = !listen.ip().is_loopback() || public_url.is_some_and(|url| !is_of_this_machine(url));
         if token.chars().count() < 32 && is_open {
             self.fault(
-                "ADMIN_TOKEN is shorter than 32 characters, and the server can be reached from beyond this machine: make one with `openssl rand -hex 24`"
+                "ADMIN_TOKEN is shorter than 32 characters, and other machines can reach the service: create one with `openssl rand -hex 24`"
                     .into(),
             );
         }

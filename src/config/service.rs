@@ -1,4 +1,4 @@
-//! What the commands need that talk to a running service: little, so that they can be used from another machine.
+//! The settings of commands that call a running service: few, so that they work from another machine.
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -6,52 +6,50 @@ use secrecy::SecretString;
 use super::read::Reader;
 use super::{Faults, Layers};
 
-/// A running service, as its callers know it.
+/// How to call a running service.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// Where it answers.
+    /// Its URL.
     pub url: Url,
-    /// What its API wants.
+    /// The token of its API.
     pub admin_token: Option<SecretString>,
 }
 
-/// What is needed to read leads.
+/// How to read leads.
 #[derive(Debug, Clone)]
 pub struct SanityAccess {
-    /// The project's id.
+    /// The project's ID.
     pub project_id: String,
-    /// Base address of the API.
+    /// Base URL of the API.
     pub api_url: Url,
     /// The dataset.
     pub dataset: String,
-    /// Robot token, Editor.
+    /// A token of the role Editor.
     pub token: SecretString,
     /// The document type of a lead.
     pub lead_type: String,
 }
 
-/// What is known of the access to Bigin so far; nothing of it has to be there.
+/// The settings for access to Bigin, all optional.
 #[derive(Debug, Clone)]
 pub struct BiginAccess {
-    /// The accounts server, where it is set itself.
+    /// The accounts server, if it is set itself.
     pub accounts_url: Option<String>,
-    /// The address of the API, where it is set itself.
+    /// The URL of the API, if it is set itself.
     pub api_domain: Option<String>,
-    /// The data centre, where it is set and not the default.
+    /// The data center, if it is set.
     pub data_center: Option<String>,
-    /// The self client.
+    /// The self client's ID.
     pub client_id: Option<String>,
     /// Its secret.
     pub client_secret: Option<SecretString>,
-    /// What `bigin-sync auth` gets.
+    /// The token that `bigin-sync auth` gets.
     pub refresh_token: Option<SecretString>,
 }
 
 impl BiginAccess {
-    /// Reads what there is.
-    ///
     /// # Errors
-    /// [`Faults`] lists what is wrong with the files.
+    /// [`Faults`] lists the problems of the files.
     pub fn load(layers: &Layers) -> Result<Self, Faults> {
         let mut faults = layers.faults().to_vec();
         let mut get = |name: &str| {
@@ -78,10 +76,10 @@ impl BiginAccess {
 }
 
 impl ServiceSettings {
-    /// Reads `BIGIN_SYNC_URL` and `ADMIN_TOKEN`. Where no address is set but one to listen on is, the service is there.
+    /// Reads `BIGIN_SYNC_URL` and `ADMIN_TOKEN`. Without the URL, `LISTEN_ADDR` or `PORT` is used.
     ///
     /// # Errors
-    /// [`Faults`] lists what is wrong with them, and with the files they may be in.
+    /// [`Faults`] lists their problems, and those of the files.
     pub fn load(layers: &Layers) -> Result<Self, Faults> {
         let mut read = reader(layers, layers.faults());
         let (url, admin_token) = (read.service_url(), read.admin_token_of_caller());
@@ -91,10 +89,10 @@ impl ServiceSettings {
         }
     }
 
-    /// Reads the address alone, whatever else is wrong.
+    /// Reads the URL only, whatever other problems there are.
     ///
     /// # Errors
-    /// [`Faults`] says what is wrong with it.
+    /// [`Faults`] has its problem.
     pub fn address(layers: &Layers) -> Result<Url, Faults> {
         let mut read = reader(layers, &[]);
         let url = read.service_url();
@@ -104,10 +102,8 @@ impl ServiceSettings {
 }
 
 impl SanityAccess {
-    /// Reads what is needed to read leads.
-    ///
     /// # Errors
-    /// [`Faults`] lists all that is wrong.
+    /// [`Faults`] lists all problems.
     pub fn load(layers: &Layers) -> Result<Self, Faults> {
         let mut read = reader(layers, layers.faults());
         let access = read.sanity_access();

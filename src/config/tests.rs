@@ -1,4 +1,4 @@
-//! Settings as a person gives them, right and wrong.
+//! Valid and invalid settings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn environment(extra: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn load_in(folder: &Path, env: BTreeMap<String, String>) -> Result<Settings, Faults> {
     let file = folder.join("bigin-sync.toml");
-    // A file that is not there is only fine where it is not named.
+    // A named file must exist.
     if !file.exists() {
         std::fs::write(&file, "").unwrap();
     }
@@ -43,7 +43,7 @@ fn faults(extra: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn defaults_match_the_contract() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.sanity.api_url.as_str(), "https://abc123.api.sanity.io/");
     assert_eq!(settings.sanity.dataset, "production");
@@ -65,7 +65,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn every_fault_is_listed_at_once() {
+fn lists_all_problems_at_once() {
     let env = [
         ("BIGIN_DATA_CENTER", "mars"),
         ("TAG_DELAY", "soon"),
@@ -87,12 +87,12 @@ fn every_fault_is_listed_at_once() {
     for name in missing.chain(env.keys().map(String::as_str)) {
         assert!(message.contains(name), "{name} is not in: {message}");
     }
-    assert!(message.starts_with("the settings have 17 faults:\n"), "{message}");
+    assert!(message.starts_with("17 problems in the settings:\n"), "{message}");
     assert!(!message.contains("hunter2"));
 }
 
 #[test]
-fn the_environment_wins_over_dotenv_which_wins_over_the_file() {
+fn environment_overrides_dotenv_and_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("bigin-sync.toml"),
@@ -116,7 +116,7 @@ fn the_environment_wins_over_dotenv_which_wins_over_the_file() {
 }
 
 #[test]
-fn an_unknown_key_of_the_file_stops_the_start() {
+fn unknown_key_is_a_problem_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("bigin-sync.toml"),
@@ -125,26 +125,27 @@ fn an_unknown_key_of_the_file_stops_the_start() {
     .unwrap();
     let message = load_in(folder.path(), environment(&[])).unwrap_err().to_string();
     assert!(
-        message.contains("unknown key \"tag_dealy\"") && message.contains("unknown key \"TAG_DELAY\""),
+        message.contains(", line 1: unknown setting \"tag_dealy\". Did you mean tag_delay?")
+            && message.contains(", line 2: unknown setting \"TAG_DELAY\". Did you mean tag_delay?"),
         "{message}"
     );
 }
 
 #[test]
-fn a_broken_file_is_named_with_its_line_and_without_its_text() {
+fn broken_file_is_reported_by_line_without_its_text() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bigin-sync.toml"), "\nadmin_token = hunter2\n").unwrap();
     std::fs::write(folder.path().join(".env"), "ADMIN_TOKEN='hunter2\n").unwrap();
     let message = load_in(folder.path(), environment(&[])).unwrap_err().to_string();
     assert!(
-        message.contains("at line 2") && message.contains(".env has a line"),
+        message.contains("bigin-sync.toml, line 2: invalid TOML") && message.contains("not a NAME=value line"),
         "{message}"
     );
     assert!(!message.contains("hunter2"), "{message}");
 }
 
 #[test]
-fn a_secret_may_be_in_a_file_of_its_own() {
+fn secret_may_be_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     std::fs::write(&path, "from-file\n").unwrap();
@@ -167,20 +168,20 @@ fn a_secret_may_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn port_alone_means_every_address() {
+fn port_listens_on_all_interfaces() {
     assert_eq!(load(&[("PORT", "9000")]).unwrap().listen.to_string(), "0.0.0.0:9000");
     let both = load(&[("PORT", "9000"), ("LISTEN_ADDR", "127.0.0.1:1")]).unwrap();
     assert_eq!(both.listen.to_string(), "127.0.0.1:1");
 }
 
 #[test]
-fn a_short_admin_token_is_for_this_machine_only() {
+fn short_admin_token_is_for_this_machine_only() {
     assert!(load(&[("ADMIN_TOKEN", "short")]).is_ok());
     assert!(faults(&[("ADMIN_TOKEN", "short"), ("PORT", "9000")]).contains("ADMIN_TOKEN is shorter than 32"));
 }
 
 #[test]
-fn where_alerts_go_is_a_secret_and_may_be_in_a_file() {
+fn alert_url_is_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hook");
     std::fs::write(&path, "https://hooks.example.org/hush-hush\n").unwrap();
@@ -210,7 +211,7 @@ fn where_alerts_go_is_a_secret_and_may_be_in_a_file() {
 }
 
 #[test]
-fn durations_are_as_people_write_them() {
+fn parses_durations() {
     let cases = [
         ("500ms", 500),
         ("15s", 15_000),
@@ -228,7 +229,7 @@ fn durations_are_as_people_write_them() {
 }
 
 #[test]
-fn a_mapping_of_the_file_goes_over_the_default_one() {
+fn mapping_of_the_file_overrides_the_default() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("bigin-sync.toml"),
@@ -244,7 +245,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whole_seconds_are_read_as_such_and_no_text_is_too_strange(
+    fn parses_seconds_and_never_panics(
         seconds in 0..10_000_000u64, text in "[-+0-9. dhmsu]{0,14}|P[0-9DTHMSY.-]{0,12}|.{0,12}",
     ) {
         prop_assert_eq!(parse_duration(&format!("{seconds}s")), Some(Duration::from_secs(seconds)));

@@ -299,6 +299,11 @@ impl ReasonKey {
         }
     }
 
+    /// Whether it selects what has this key: a code without a field selects every field.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.code == other.code && (self.field.is_none() || self.field == other.field)
+    }
+
     /// The inverse of `Display`. A key of no reason matches no sync.
     pub fn parse(text: &str) -> Self {
         let (code, field) = match text.split_once(':') {

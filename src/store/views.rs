@@ -60,7 +60,7 @@ pub struct EventRow {
 }
 
 /// Leads whose last sync failed with the same code, for the same field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailureGroup {
     /// See [`RejectReason::code`](crate::domain::reject_reason::RejectReason::code).
     pub code: String,
@@ -77,7 +77,7 @@ pub struct FailureGroup {
 }
 
 impl FailureGroup {
-    /// What its leads are filtered and retried by.
+    /// The key by which its leads are filtered and retried.
     pub fn key(&self) -> ReasonKey {
         ReasonKey {
             code: self.code.clone(),

@@ -88,8 +88,8 @@ async fn a_code_becomes_the_refresh_token_in_the_env_file_and_says_whose_it_is()
     let (code, out, err) = desk.run(&[&desk.code()]).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     insta::assert_snapshot!(out, @r#"
-    The refresh token is in .env now.
-    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    The refresh token was written to .env.
+    Organisation: "Example Lettings" (70000000001). Wrong one? Generate a code for the right one and run this again.
     "#);
     let env = desk.env();
     assert!(
@@ -107,17 +107,17 @@ async fn a_code_becomes_the_refresh_token_in_the_env_file_and_says_whose_it_is()
     insta::assert_snapshot!(out, @r#"
     Client 1000.FAKECLIENTFAKECLIENTFAKECLIENT, 127.0.0.1.
     The refresh token works.
-    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    Organisation: "Example Lettings" (70000000001). Wrong one? Generate a code for the right one and run this again.
     "#);
-    assert_eq!(desk.run(&["revoke"]).await.0, 2, "not without a word");
+    assert_eq!(desk.run(&["revoke"]).await.0, 2, "not without --yes");
     let (code, out, _) = desk.run(&["revoke", "--yes"]).await;
     assert_eq!(
         (code, out.as_str()),
-        (0, "It is revoked. `bigin-sync auth` gets another one.\n")
+        (0, "The refresh token is revoked. `bigin-sync auth` gets a new one.\n")
     );
     let (code, _, err) = desk.run(&["status"]).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the refresh token is refused (invalid_code): it was revoked, mistyped, pushed out by the user's newer ones, or is another data centre's. `bigin-sync auth` gets a new one");
+    insta::assert_snapshot!(err, @"bigin-sync: the refresh token is invalid (invalid_code): it was revoked, mistyped, replaced by the user's newer tokens, or belongs to another data center. `bigin-sync auth` gets a new one");
 }
 
 #[actix_web::test]
@@ -143,32 +143,29 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
     desk.run(&[&used]).await;
     let (code, _, err) = desk.run(&[&used]).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once");
+    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once");
 
     let old = desk.code();
     desk.clock.advance(Duration::from_secs(181));
     assert!(desk.run(&[&old]).await.2.contains("(invalid_code)"), "expired");
 
     let (_, _, err) = desk.run(&["--client-id", "1000.OTHER", &desk.code()]).await;
-    insta::assert_snapshot!(err, @"bigin-sync: the client id is refused (invalid_client): 127.0.0.1 knows no such client: check the client id, and the data centre, which is the one you log in to (--data-center)");
+    insta::assert_snapshot!(err, @"bigin-sync: the client id is refused (invalid_client): 127.0.0.1 does not know this client; check the client ID, and the data center that you log in to (--data-center)");
 
     std::fs::write(desk.folder.path().join("secret"), "another\n").unwrap();
     let (_, _, err) = desk.run(&["--client-secret-file", "secret", &desk.code()]).await;
-    insta::assert_snapshot!(err, @"bigin-sync: the client secret is refused (invalid_client_secret): the secret is not this client's in this data centre: copy it anew from the API console");
+    insta::assert_snapshot!(err, @"bigin-sync: the client secret is refused (invalid_client_secret): it is not this client's secret in this data center; copy it again from the API console");
 
     for (fault, sentence) in [
         (
             Fault::TokenError("access_denied".into()),
-            "too many codes were generated (access_denied): ten codes in ten minutes are the most",
+            "too many codes were generated (access_denied): Zoho accepts 10 codes per 10 minutes",
         ),
         (
             Fault::TokenThrottled,
-            "Zoho grants no more tokens for now: wait ten quiet minutes",
+            "Zoho grants no more tokens for now: wait ten minutes without a try",
         ),
-        (
-            Fault::Html(502),
-            "127.0.0.1 did not answer properly (HTTP 502): try again",
-        ),
+        (Fault::Html(502), "127.0.0.1 did not answer properly (HTTP 502): retry"),
     ] {
         desk.bigin.model().fail_next(CallKind::Token, fault, 1);
         let (code, _, err) = desk.run(&[&desk.code()]).await;
@@ -178,9 +175,9 @@ async fn every_wrong_turn_has_a_sentence_of_its_own() {
 
     desk.bigin.model().switches.missing_scopes.insert(CallKind::Org);
     let (code, out, err) = desk.run(&[&desk.code()]).await;
-    assert_eq!((code, out.as_str()), (1, "The refresh token is in .env now.\n"));
-    insta::assert_snapshot!(err, @"
-    bigin-sync: the token works, and lacks the scope ZohoBigin.org.READ, so others may be missing too. Generate a code for all of them:
+    assert_eq!((code, out.as_str()), (1, "The refresh token was written to .env.\n"));
+    insta::assert_snapshot!(err, @r"
+    bigin-sync: the token works but lacks the scope ZohoBigin.org.READ, and may lack others. Generate a code with all scopes:
       ZohoBigin.modules.contacts.ALL,ZohoBigin.settings.fields.READ,ZohoBigin.settings.tags.READ,ZohoBigin.settings.tags.CREATE,ZohoBigin.org.READ,ZohoBigin.coql.READ
     ");
 }
@@ -198,7 +195,7 @@ async fn a_code_is_not_used_up_for_a_token_that_would_not_be_kept_or_not_be_read
         let (exit, out, err) = run_beside(command).await;
         assert_eq!((exit, out.as_str()), (2, ""), "{err}");
         let said = format!(
-            "{name} is set in the environment, which goes before the env file: change it there. --print shows what to set"
+            "{name} is set in the environment, which overrides the env file: change it there. --print shows what to set"
         );
         assert!(err.contains(&said), "{err}");
     }
@@ -222,10 +219,10 @@ async fn a_code_is_not_used_up_for_a_token_that_would_not_be_kept_or_not_be_read
 #[actix_web::test]
 async fn a_question_that_is_broken_off_leaves_the_terminal_as_it_was() {
     let desk = Desk::new().await;
-    for (question, answer) in [("Client id", None), ("Client secret", Some("1000.A\r"))] {
+    for (question, answer) in [("Client ID", None), ("Client secret", Some("1000.A\r"))] {
         let mut terminal = Terminal::run(desk.command(&[]));
         if let Some(answer) = answer {
-            terminal.until_it_shows_next("Client id").await;
+            terminal.until_it_shows_next("Client ID").await;
             terminal.answer(answer).await;
         }
         terminal.until_it_shows_next(question).await;
@@ -234,7 +231,7 @@ async fn a_question_that_is_broken_off_leaves_the_terminal_as_it_was() {
         let ended = terminal.ended().await;
         assert_eq!(ended, 130, "{}", terminal.text());
         assert!(terminal.shows_what_is_typed(), "at {question}");
-        assert!(terminal.text().contains("broken off"), "{}", terminal.text());
+        assert!(terminal.text().contains("bigin-sync: cancelled"), "{}", terminal.text());
     }
     assert!(!desk.folder.path().join(".env").exists());
 }
@@ -251,7 +248,7 @@ async fn a_code_that_brings_no_refresh_token_is_told_from_a_self_clients() {
     command.env("BIGIN_ACCOUNTS_URL", zoho);
     let (code, out, err) = run_beside(command).await;
     assert_eq!((code, out.as_str()), (1, ""));
-    insta::assert_snapshot!(err, @r#"bigin-sync: Zoho gave an access token and no refresh token, so the code is not a self client's. Generate it in the API console's Self Client, tab "Generate Code""#);
+    insta::assert_snapshot!(err, @r#"bigin-sync: Zoho returned no refresh token, so this is not a self client's code. Generate one in the API console: Self Client, tab "Generate Code""#);
     assert!(!desk.env().contains("BIGIN_REFRESH_TOKEN"));
 }
 
@@ -262,7 +259,7 @@ async fn a_data_centre_that_there_is_none_of_is_told_before_anything_is_asked() 
     command.env_remove("BIGIN_ACCOUNTS_URL");
     let (code, _, err) = run_beside(command).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @r#"bigin-sync: there is no data centre "uk": there are us, eu, in, au, cn, jp, sa, ca"#);
+    insta::assert_snapshot!(err, @r#"bigin-sync: unknown data center "uk"; use one of us, eu, in, au, cn, jp, sa, ca"#);
 }
 
 #[actix_web::test]
@@ -296,14 +293,14 @@ async fn scripts_give_the_code_by_standard_input_and_may_print_instead_of_writin
 
     let (code, _, err) = desk.run(&[]).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: there is no code: give it as argument or by standard input");
+    insta::assert_snapshot!(err, @"bigin-sync: there is no code: give it as an argument or on standard input");
 }
 
 #[actix_web::test]
 async fn at_a_terminal_it_says_where_to_find_what_it_asks_for_and_shows_no_secret() {
     let desk = Desk::new().await;
     let mut terminal = Terminal::run(desk.command(&[]));
-    terminal.until_it_shows("Client id").await;
+    terminal.until_it_shows("Client ID").await;
     assert!(terminal.text().contains("https://api-console.zoho.com"));
     terminal.answer(&format!("{}\r", desk.bigin.client_id())).await;
     terminal.until_it_shows("Client secret").await;

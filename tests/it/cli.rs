@@ -16,7 +16,7 @@ fn without_settings_it_says_which_are_missing_and_ends_as_wrong_usage() {
     let (code, out, err) = run(serve_in(folder.path()));
     assert_eq!((code, out.as_str()), (2, ""));
     insta::assert_snapshot!(err, @r"
-    bigin-sync: the settings have 6 faults:
+    bigin-sync: 6 problems in the settings:
       - SANITY_PROJECT_ID is missing
       - SANITY_API_WRITE_TOKEN is missing
       - SANITY_WEBHOOK_SECRET is missing
@@ -35,8 +35,8 @@ fn faults_of_the_file_and_of_the_mapping_come_in_one_message() {
     let (code, _, err) = run(serve_in(folder.path()));
     assert_eq!(code, 2);
     for words in [
-        "the settings have 9 faults",
-        "unknown key \"tag_dealy\"",
+        "9 problems in the settings",
+        "line 1: unknown setting \"tag_dealy\". Did you mean tag_delay?",
         "the mapping of Email: ",
         "the mapping of Phone: ",
     ] {

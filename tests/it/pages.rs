@@ -517,7 +517,7 @@ async fn the_overview_says_what_waits_what_failed_and_how_much_went_through() {
     assert!(overview.html.contains(r#"aria-label="Last hour: 1 sent, 1 failed""#));
 
     let waiting = operator.get("/syncs?lead=&q=lead-edsger").await;
-    waiting.says("Waiting for its tag, 9 s left");
+    waiting.says("Waiting to tag, 9 s left");
     let bar = r#"<progress max="15000" value="6000" data-until="2026-11-22T10:"#;
     assert!(waiting.html.contains(bar), "{}", waiting.html);
     world.run_to_the_end().await;
@@ -883,7 +883,7 @@ async fn a_cancelled_sync_says_what_follows() {
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
     let cancelled = operator.press("/syncs/3/cancel", &[]).await;
-    cancelled.says("stays there, with the tag.");
+    cancelled.says("stays there, tagged.");
     world.finish().await;
 }
 

@@ -126,8 +126,8 @@ async fn leads_are_asked_for_once_each_and_sent_whatever_they_say() {
     let (code, out, err) = world.while_workers_run(sent).await;
     assert_eq!((code, err.as_str()), (0, ""));
     insta::assert_snapshot!(out, @r"
-    lead-ada: accepted (sync 1)
-    lead-grace: accepted (sync 2)
+    lead-ada: Queued (sync 1)
+    lead-grace: Queued (sync 2)
     2 leads accepted
     ");
     let (code, out, _) = caller.run(&["send", "--ids-from", "ids", "--json"]).await;
@@ -151,11 +151,11 @@ async fn a_lead_that_does_not_exist_is_no_success() {
     let (code, out, err) = world.while_workers_run(caller.run(&["send", "lead-nobody"])).await;
     assert_eq!(code, 1);
     insta::assert_snapshot!(out, @r"
-    lead-nobody: accepted (sync 1)
-    lead-nobody: there is no such lead in Sanity, or it is not published
+    lead-nobody: Queued (sync 1)
+    lead-nobody: Lead deleted: no published lead in Sanity has this ID
     1 lead accepted
     ");
-    insta::assert_snapshot!(err, @"bigin-sync: 1 of 1 lead not found: no published lead in Sanity has this id");
+    insta::assert_snapshot!(err, @"bigin-sync: 1 of 1 lead not found: no published lead in Sanity has this ID");
     let mix = caller.run(&["send", "lead-nobody", "lead-ada", "--json"]);
     let (code, out, err) = world.while_workers_run(mix).await;
     let said: Value = serde_json::from_str(&out).unwrap();
@@ -185,11 +185,11 @@ async fn the_failed_that_no_longer_ask_are_skipped() {
     let (code, out, err) = world.while_workers_run(caller.run(&["send", "--failed"])).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(
-        out.contains("lead-ada: not sent: it no longer asks to be sent (its crmStatus was changed)\n"),
+        out.contains("lead-ada: Cancelled: its crmStatus was changed in Sanity\n"),
         "{out}"
     );
     assert!(
-        out.ends_with("2 leads accepted, 1 skipped: no longer asked for\n"),
+        out.ends_with("2 leads accepted, 1 skipped: crmStatus was changed in Sanity\n"),
         "{out}"
     );
     world.run_to_the_end().await;
@@ -209,16 +209,16 @@ async fn what_is_no_published_lead_is_refused_before_anything_is_asked() {
         .await;
     assert_eq!((code, out.as_str()), (2, ""));
     insta::assert_snapshot!(err, @r#"
-    bigin-sync: nothing is sent:
-      - "drafts.lead-grace" is a draft, and only published leads are sent: publish it, and send "lead-grace"
+    bigin-sync: nothing was sent:
+      - "drafts.lead-grace" is a draft, and only published leads are sent: publish it, then send "lead-grace"
       - "Ada Example" is not the id of a published document: 1 to 128 letters, digits, '-', '_' and '.', not beginning with "drafts." or "versions."
     "#);
     let (code, _, err) = caller.run(&["send", "--wait", "10m", "lead-ada"]).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @r#"bigin-sync: "10m" is a duration and no lead: write --wait=10m"#);
+    insta::assert_snapshot!(err, @r#"bigin-sync: "10m" is a duration, not a lead: use --wait=10m"#);
     let (code, _, err) = caller.run(&["send", "--ids-from", "nowhere"]).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: nowhere cannot be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(err, @"bigin-sync: cannot read nowhere: No such file or directory (os error 2)");
     assert_eq!(world.ledger().await.created, 0);
     world.finish().await;
 }
@@ -233,7 +233,7 @@ async fn a_dry_run_needs_no_service_and_no_token() {
         (0, "lead-ada\nlead-grace\n".into(), String::new())
     );
     let (code, out, _) = caller.run(&["send", "--ids-from", "/dev/null"]).await;
-    assert_eq!((code, out.as_str()), (0, "There is no lead in it: nothing is sent.\n"));
+    assert_eq!((code, out.as_str()), (0, "No leads found. Nothing was sent.\n"));
 }
 
 #[actix_web::test]
@@ -260,7 +260,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     let world = World::new().await;
     let caller = Caller::of(&world.url);
     let (code, out, _) = caller.run(&["send", "--failed"]).await;
-    assert_eq!((code, out.as_str()), (0, "No lead has failed: nothing is sent.\n"));
+    assert_eq!((code, out.as_str()), (0, "No failed leads. Nothing was sent.\n"));
     for name in ["Ada", "Grace", "Edsger"] {
         let bad = json!({ "emailAddress": "nobody at home" });
         world.request(with(lead(name), bad)).await;
@@ -273,16 +273,16 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     let (code, out, _) = caller.run(&["send", "--failed", "--dry-run"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
-    4 leads would be sent again, which failed for:
-         3  Bigin rejected Email: not an email address
-         1  Bigin rejected Mailing_Zip: longer than 30 characters
+    4 leads failed and would be sent again. Reasons:
+         3  Bigin refused Email: not an email address
+         1  Bigin refused Mailing_Zip: longer than 30 characters
     ");
     let (code, out, _) = caller.run(&["send", "--failed", "--reason", "the weather"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
-    No lead has failed for this very reason: nothing is sent. Leads have failed for:
-         3  Bigin rejected Email: not an email address
-         1  Bigin rejected Mailing_Zip: longer than 30 characters
+    No lead failed for this reason. Nothing was sent. Reasons:
+         3  Bigin refused Email: not an email address
+         1  Bigin refused Mailing_Zip: longer than 30 characters
     ");
     assert_eq!(world.ledger().await.created, 4, "nothing was asked so far");
 
@@ -296,9 +296,9 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!(code, 0);
     let lines: Vec<&str> = out.lines().map(without_number).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    lead-edsger: accepted
-    lead-grace: accepted
-    lead-ada: accepted
+    lead-edsger: Queued
+    lead-grace: Queued
+    lead-ada: Queued
     3 leads accepted
     ");
     world.run_to_the_end().await;
@@ -311,15 +311,12 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     carry(&world, &mut waiting).await;
     let (code, out, err) = waiting.result();
     let said: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(
-        (code, err.as_str()),
-        (1, "bigin-sync: 2 of 2 leads ended otherwise than SENT\n")
-    );
+    assert_eq!((code, err.as_str()), (1, "bigin-sync: 2 of 2 leads not sent\n"));
     assert_eq!((&said["sent"], &said["unfinished"]), (&json!(0), &json!(0)));
     let reasons = said["leads"].as_array().unwrap().iter().map(|lead| &lead["reason"]);
     insta::assert_snapshot!(reasons.map(Value::to_string).collect::<Vec<_>>().join("\n"), @r#"
-    "Bigin rejected Email: not an email address"
-    "Bigin rejected Mailing_Zip: longer than 30 characters"
+    "Bigin refused Email: not an email address"
+    "Bigin refused Mailing_Zip: longer than 30 characters"
     "#);
     world.finish().await;
 }
@@ -357,17 +354,17 @@ async fn a_query_says_which_leads_and_only_published_ones_are_meant() {
     let one = query("*[_type == $type] | order(_id desc)[0]").await;
     assert_eq!(one, (0, "lead-grace\n".into(), String::new()));
     let none = query("*[_type == \"page\"]").await;
-    assert_eq!(none.1, "There is no lead in it: nothing is sent.\n");
+    assert_eq!(none.1, "No leads found. Nothing was sent.\n");
     let (code, _, err) = query("*[_type == $type]{firstName}").await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: the query finds something without an _id: let it end with {_id}, or with ._id");
+    insta::assert_snapshot!(err, @"bigin-sync: a result of the query has no _id: end the query with {_id} or ._id");
     let (code, _, err) = query("everything").await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: Sanity does not understand the query: try it in the Studio's Vision first");
+    insta::assert_snapshot!(err, @"bigin-sync: Sanity rejected the query: test it in the Studio's Vision tool");
     let (code, _, err) = caller.run(&["send", "--query", "*"]).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @r"
-    bigin-sync: --query reads Sanity, and the settings have 2 faults:
+    bigin-sync: --query needs access to Sanity. 2 problems in the settings:
       - SANITY_PROJECT_ID is missing
       - SANITY_API_WRITE_TOKEN is missing
     ");
@@ -389,20 +386,20 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     carry(&world, &mut waiting).await;
     let (code, out, err) = waiting.result();
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: 2 of 3 leads ended otherwise than SENT");
+    insta::assert_snapshot!(err, @"bigin-sync: 2 of 3 leads not sent");
     // Which of the three is carried first is nobody's business.
     let mut lines: Vec<&str> = out.lines().map(without_number).collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    3 leads: 1 SENT, 1 FAILED, 1 not in Sanity
-    lead-ada: SENT
-    lead-ada: accepted
-    lead-ada: in Bigin
-    lead-ada: tagged
-    lead-grace: FAILED: Bigin rejected Email: not an email address
-    lead-grace: accepted
-    lead-nobody: accepted
-    lead-nobody: there is no such lead in Sanity, or it is not published
+    3 leads: 1 Sent, 1 Failed, 1 Lead deleted
+    lead-ada: Queued
+    lead-ada: Sent
+    lead-ada: Waiting to tag
+    lead-ada: Writing back
+    lead-grace: Failed: Bigin refused Email: not an email address
+    lead-grace: Queued
+    lead-nobody: Lead deleted: no published lead in Sanity has this ID
+    lead-nobody: Queued
     ");
     world.finish().await;
 }
@@ -416,10 +413,10 @@ async fn whoever_waits_for_so_long_only_is_told_what_is_still_on_the_way() {
     let (code, out, err) = caller.run(&["send", "--wait=1s", "lead-ada"]).await;
     assert_eq!(code, 1);
     insta::assert_snapshot!(out, @r"
-    lead-ada: accepted (sync 1)
-    1 lead: 1 accepted
+    lead-ada: Queued (sync 1)
+    1 lead: 1 Queued
     ");
-    insta::assert_snapshot!(err.lines().last().unwrap(), @"bigin-sync: the time is up with 1 of 1 lead still on the way; the service carries them on, and `bigin-sync status` shows how");
+    insta::assert_snapshot!(err.lines().last().unwrap(), @"bigin-sync: timed out with 1 of 1 lead in progress; the service finishes them, `bigin-sync status` shows their state");
     world.store().set_paused(false).await.unwrap();
     world.run_to_the_end().await;
     world.finish().await;
@@ -487,7 +484,7 @@ async fn whoever_waits_goes_on_where_the_service_was_killed_and_started_again() 
         stage.until_status(name, "SENT").await;
     }
     eventually("the program has noticed", || async {
-        waiting.says().contains("; waiting for it").then_some(())
+        waiting.says().contains("; retrying").then_some(())
     })
     .await;
     front.lead_to(Some(&service.url));
@@ -498,9 +495,9 @@ async fn whoever_waits_goes_on_where_the_service_was_killed_and_started_again() 
     .await;
     let (code, out, err) = waiting.result();
     assert_eq!(code, 0, "{out}{err}");
-    assert_eq!(out.lines().last(), Some("2 leads: 2 SENT"));
+    assert_eq!(out.lines().last(), Some("2 leads: 2 Sent"));
     for name in ["lead-ada", "lead-grace"] {
-        assert_eq!(out.matches(&format!("{name}: SENT")).count(), 1, "{out}");
+        assert_eq!(out.matches(&format!("{name}: Sent")).count(), 1, "{out}");
         assert_eq!(stage.says(name, "crmStatus").as_deref(), Some("SENT"));
     }
     service.stop().await;
@@ -552,11 +549,11 @@ async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stan
         .await;
     world.store().set_paused(false).await.unwrap();
     world.run_due().await;
-    terminal.until_it_shows("in Bigin, tag in").await;
+    terminal.until_it_shows("Waiting to tag (").await;
     world.run_to_the_end().await;
     assert_eq!(terminal.ended().await, 0);
-    terminal.until_it_shows("✓ SENT").await;
-    terminal.until_it_shows("2 leads: 2 SENT").await;
+    terminal.until_it_shows("✓ Sent").await;
+    terminal.until_it_shows("2 leads: 2 Sent").await;
     world.finish().await;
 }
 
@@ -582,10 +579,10 @@ async fn at_a_terminal_a_crowd_has_one_row() {
     world.run_to_the_end().await;
     assert_eq!(terminal.ended().await, 1);
     terminal
-        .until_it_shows("lead-crowd0: there is no such lead in Sanity")
+        .until_it_shows("lead-crowd0: Lead deleted: no published lead in Sanity has this ID")
         .await;
     terminal.until_it_shows("13/13").await;
-    terminal.until_it_shows("13 leads: 12 SENT, 1 not in Sanity").await;
+    terminal.until_it_shows("13 leads: 12 Sent, 1 Lead deleted").await;
     world.finish().await;
 }
 
@@ -628,22 +625,22 @@ async fn each_thing_that_can_be_wrong_with_the_service_has_its_own_sentence() {
         let rest = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         asked(&canned(&format!("HTTP/1.1 {status}\r\n{rest}"))).await
     };
-    insta::assert_snapshot!(asked(&nobody).await, @"1 bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is");
+    insta::assert_snapshot!(asked(&nobody).await, @"1 bigin-sync: no service answers at http://SERVICE: start it (`bigin-sync serve`), or set --url or BIGIN_SYNC_URL to its URL");
     let caller = Caller::of(&world.url);
     let mut command = caller.command(&["send", "lead-ada"]);
     command.env("ADMIN_TOKEN", "another-one");
-    insta::assert_snapshot!(said(&caller, command).await, @"1 bigin-sync: the service at http://SERVICE refuses the admin token: ADMIN_TOKEN must be here what it is where the service runs");
+    insta::assert_snapshot!(said(&caller, command).await, @"1 bigin-sync: the service at http://SERVICE rejected the admin token; use the same ADMIN_TOKEN as the service");
     let mut command = caller.command(&["send", "lead-ada"]);
     command.env_remove("ADMIN_TOKEN");
-    insta::assert_snapshot!(said(&caller, command).await, @"2 bigin-sync: ADMIN_TOKEN is missing: it must be the one that the service was started with, in the environment, in .env, or in a file that ADMIN_TOKEN_FILE names");
-    insta::assert_snapshot!(asked(&off.url).await, @"1 bigin-sync: the service at http://SERVICE says: The API is off: set ADMIN_TOKEN to turn it on.");
-    insta::assert_snapshot!(answered("200 OK", "<html>").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to where the service is");
-    insta::assert_snapshot!(answered("200 OK", "{}").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to where the service is");
-    insta::assert_snapshot!(answered("404 Not Found", "").await, @"1 bigin-sync: what answers at http://SERVICE is not bigin-sync (HTTP 404): set --url or BIGIN_SYNC_URL to where the service is");
-    insta::assert_snapshot!(answered("301 Moved\r\nlocation: https://example.org", "").await, @"1 bigin-sync: http://SERVICE answers with a redirect (HTTP 301), and the admin token does not go along: set --url or BIGIN_SYNC_URL to where it leads, often the same address with https");
-    insta::assert_snapshot!(answered("502 Bad Gateway", "").await, @"1 bigin-sync: the proxy at http://SERVICE does not reach the service behind it (HTTP 502): is it running?");
+    insta::assert_snapshot!(said(&caller, command).await, @"2 bigin-sync: ADMIN_TOKEN is missing: set it to the service's token in the environment or .env, or name a file with ADMIN_TOKEN_FILE");
+    insta::assert_snapshot!(asked(&off.url).await, @"1 bigin-sync: the service at http://SERVICE answered: The API is off: set ADMIN_TOKEN to turn it on.");
+    insta::assert_snapshot!(answered("200 OK", "<html>").await, @"1 bigin-sync: the server at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to the service's URL");
+    insta::assert_snapshot!(answered("200 OK", "{}").await, @"1 bigin-sync: the server at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to the service's URL");
+    insta::assert_snapshot!(answered("404 Not Found", "").await, @"1 bigin-sync: the server at http://SERVICE is not bigin-sync (HTTP 404): set --url or BIGIN_SYNC_URL to the service's URL");
+    insta::assert_snapshot!(answered("301 Moved\r\nlocation: https://example.org", "").await, @"1 bigin-sync: http://SERVICE redirects (HTTP 301), and the admin token is not sent along: set --url or BIGIN_SYNC_URL to the target, often the same URL with https");
+    insta::assert_snapshot!(answered("502 Bad Gateway", "").await, @"1 bigin-sync: the proxy at http://SERVICE cannot reach the service (HTTP 502): is it running?");
     let broken = canned("HTTP/1.1 200 OK\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{");
-    insta::assert_snapshot!(asked(&broken).await, @"1 bigin-sync: http://SERVICE broke off before its answer was complete: is the service being started again?");
+    insta::assert_snapshot!(asked(&broken).await, @"1 bigin-sync: http://SERVICE closed the connection before its answer was complete: is the service restarting?");
     for url in ["localhost:8080", "http://me:secret@localhost"] {
         let command = caller.command(&["send", "lead-ada", "--url", url]);
         let said = said(&caller, command).await;
@@ -651,8 +648,8 @@ async fn each_thing_that_can_be_wrong_with_the_service_has_its_own_sentence() {
     }
     // Not of this machine by its looks, and nobody is there.
     insta::assert_snapshot!(asked("http://0.0.0.0:9").await, @r"
-    1 bigin-sync: the admin token goes to 0.0.0.0 by plain http, for everybody on the way to read: use https where you can
-    bigin-sync: nothing answers at http://SERVICE: start the service there (`bigin-sync serve`), or say with --url or BIGIN_SYNC_URL where it is
+    1 bigin-sync: warning: sending the admin token to 0.0.0.0 unencrypted; use https
+    bigin-sync: no service answers at http://SERVICE: start it (`bigin-sync serve`), or set --url or BIGIN_SYNC_URL to its URL
     ");
     off.finish().await;
     world.finish().await;

@@ -143,7 +143,7 @@ impl Desk {
 
     /// What it says beside the report at the end, with the address made steady.
     fn steady(&self, out: &str) -> String {
-        let before = out.split("\nThe installation as a whole:").next().unwrap();
+        let before = out.split("\nAll checks:").next().unwrap();
         before.trim().replace(&self.public_url(), "https://ADDRESS")
     }
 
@@ -163,27 +163,27 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r#"
     ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
-      ok       write            the result may be written to leads (tried with dryRun)
+      ok       revisions        revisions can be read without content: an unchanged lead is read once
+      ok       write            results can be written to leads (dry run)
 
-    This is changed:
-      .env gets
+    These changes will be made:
+      write to .env:
         SANITY_PROJECT_ID=inv3nted
         PUBLIC_URL=https://ADDRESS
-        SANITY_API_WRITE_TOKEN (not shown)
-        SANITY_WEBHOOK_SECRET (made just now)
-        ADMIN_TOKEN (made just now)
-        BIGIN_REFRESH_TOKEN, for a code that is asked for next, and the client's id and secret
-      Bigin gets the tag DBR_Dashboard_Import, where it has none of this name
-      Sanity gets a webhook to https://ADDRESS/webhooks/sanity
-    Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
-    .env is written.
+        SANITY_API_WRITE_TOKEN (hidden)
+        SANITY_WEBHOOK_SECRET (generated)
+        ADMIN_TOKEN (generated)
+        BIGIN_REFRESH_TOKEN for a code, and the client's ID and secret (next step)
+      create in Bigin: the tag DBR_Dashboard_Import, if it does not exist
+      create in Sanity: a webhook to https://ADDRESS/webhooks/sanity
+    Set in this environment only, and not written to a file: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
+    Wrote .env.
 
-    The refresh token is in .env now.
-    It is for the organisation "Example Lettings" (70000000001). If that is the wrong one, generate a code for the right one and do this again.
+    The refresh token was written to .env.
+    Organisation: "Example Lettings" (70000000001). Wrong one? Generate a code for the right one and run this again.
     "#);
-    assert!(out.contains("the tag DBR_Dashboard_Import was made just now"), "{out}");
-    assert!(out.ends_with("and asks for the ADMIN_TOKEN in .env.\n"), "{out}");
+    assert!(out.contains("created the tag DBR_Dashboard_Import"), "{out}");
+    assert!(out.ends_with("Log in with the ADMIN_TOKEN in .env.\n"), "{out}");
     let mode = std::fs::metadata(desk.path(ENV)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert!(
@@ -205,7 +205,7 @@ async fn from_nothing_to_a_lead_that_is_sent_and_again_without_changing_anything
     let (env, calls) = (desk.env(), desk.hook_calls());
     let (code, out, _) = desk.run(&desk.flags()).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("\nNothing has to be changed.\n"), "{out}");
+    assert!(out.contains("\nNothing to change.\n"), "{out}");
     assert_eq!(desk.env(), env, "to the byte");
     assert_eq!(
         desk.hook_calls(),
@@ -230,34 +230,43 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
     let mut terminal = Terminal::run(desk.command(&[]));
     let public = desk.public_url();
     let talk: [(&str, String); 21] = [
-        ("Sanity project id:", sanity.project_id().to_owned()),
+        ("Sanity project ID:", sanity.project_id().to_owned()),
         ("Dataset [production]", String::new()),
         ("Document type of a lead [dbrLead]", String::new()),
-        ("Token (it is not shown)", "mistyped".to_owned()),
-        ("Sanity project id [inv3nted]", String::new()),
+        ("Editor token (hidden)", "mistyped".to_owned()),
+        ("Sanity project ID [inv3nted]", String::new()),
         ("Dataset [production]", "nowhere".to_owned()),
         ("Document type of a lead [dbrLead]", String::new()),
-        ("Token (it is not shown)", sanity.token().to_owned()),
-        ("Sanity project id [inv3nted]", String::new()),
+        ("Editor token (hidden)", sanity.token().to_owned()),
+        ("Sanity project ID [inv3nted]", String::new()),
         ("Dataset [nowhere]", "production".to_owned()),
         ("Document type of a lead [dbrLead]", String::new()),
-        ("Token (it is not shown)", String::new()),
-        ("Tag [DBR_Dashboard_Import]", String::new()),
-        ("Address (empty: none yet)", "crm.example.org".to_owned()),
-        ("which is not an http or https address", public.clone()),
-        ("Token (empty: you make the webhook by hand)", sanity.token().to_owned()),
+        ("Editor token (hidden)", String::new()),
+        ("Tags [DBR_Dashboard_Import]", String::new()),
+        (
+            "Public URL (leave empty if there is none yet)",
+            "crm.example.org".to_owned(),
+        ),
+        ("which is not an http or https URL", public.clone()),
+        (
+            "Developer token (hidden; leave empty to create the webhook yourself)",
+            sanity.token().to_owned(),
+        ),
         ("may not see or change webhooks", sanity.management_token().to_owned()),
-        ("Change this? [y/N]", "y".to_owned()),
-        ("Client id", bigin.client_id()),
+        ("Apply? [y/N]", "y".to_owned()),
+        ("Client ID", bigin.client_id()),
         ("Client secret", bigin.client_secret()),
         ("Then choose the portal Bigin", desk.code()),
     ];
     for (shown, typed) in talk {
         terminal.until_it_shows_next(shown).await;
-        terminal.answer(&format!("{typed}\r")).await;
+        match shown.ends_with("[y/N]") {
+            true => terminal.type_in(&format!("{typed}\n")),
+            false => terminal.answer(&format!("{typed}\r")).await,
+        }
     }
-    terminal.until_it_shows_next("Send an invented lead").await;
-    terminal.answer("n").await;
+    terminal.until_it_shows_next("Send a test lead now?").await;
+    terminal.type_in("n\n");
     assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
     desk.shows_no_secret(&terminal.text());
     assert_eq!(desk.setting("PUBLIC_URL"), Some(public));
@@ -266,12 +275,12 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
 
     let mut terminal = Terminal::run(desk.command(&[]));
     terminal
-        .until_it_shows_next("Token (empty: you make the webhook by hand)")
+        .until_it_shows_next("Developer token (hidden; leave empty to create the webhook yourself)")
         .await;
     terminal.answer("\r").await;
-    terminal.until_it_shows_next("Nothing has to be changed.").await;
-    terminal.until_it_shows_next("Send an invented lead").await;
-    terminal.answer("n").await;
+    terminal.until_it_shows_next("Nothing to change.").await;
+    terminal.until_it_shows_next("Send a test lead now?").await;
+    terminal.type_in("n\n");
     assert_eq!(terminal.ended().await, 0, "{}", terminal.text());
 }
 
@@ -281,12 +290,12 @@ async fn who_does_not_agree_changes_nothing() {
     let mut flags = desk.flags();
     flags.retain(|flag| flag != "--yes");
     let mut terminal = Terminal::run(desk.command(&flags));
-    for question in ["Dataset", "Document type of a lead", "Tag"] {
+    for question in ["Dataset", "Document type of a lead", "Tags"] {
         terminal.until_it_shows_next(&format!("{question} [")).await;
         terminal.answer("\r").await;
     }
-    terminal.until_it_shows_next("Change this?").await;
-    terminal.answer("n").await;
+    terminal.until_it_shows_next("Apply?").await;
+    terminal.type_in("n\n");
     assert_eq!(terminal.ended().await, 1);
     assert!(terminal.text().contains("Nothing was changed."), "{}", terminal.text());
     assert_eq!(desk.env(), "");
@@ -294,10 +303,7 @@ async fn who_does_not_agree_changes_nothing() {
 
     let (code, out, err) = desk.run(&flags).await;
     assert_eq!(code, 2, "{out}");
-    assert_eq!(
-        err,
-        "bigin-sync: nobody can be asked whether to change this: give --yes\n"
-    );
+    assert_eq!(err, "bigin-sync: cannot prompt without a terminal; pass --yes\n");
     assert_eq!(desk.env(), "");
 }
 
@@ -315,14 +321,14 @@ async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_sec
     }
     let (code, out, err) = desk.run(&desk.flags()).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let (_, changed) = out.split_once("/webhooks/sanity/ is changed:\n").unwrap();
+    let (_, changed) = out.split_once("/webhooks/sanity/:\n").unwrap();
     let changed: Vec<&str> = changed.lines().take(3).map(str::trim).collect();
     assert_eq!(
         changed,
         [
-            "the filter is _type == \"dbrLead\" && crmStatus == \"REQUESTED\" && delta::changedAny(crmStatus), and was _type == \"dbrLead\"",
-            "it tells of no drafts and no versions of releases any more",
-            "it is enabled again",
+            "filter: _type == \"dbrLead\" && crmStatus == \"REQUESTED\" && delta::changedAny(crmStatus), was _type == \"dbrLead\"",
+            "drafts and versions: off",
+            "enabled again",
         ]
     );
     assert_eq!(desk.setting("SANITY_WEBHOOK_SECRET"), Some(format!("'{secret}'")));
@@ -354,8 +360,8 @@ async fn a_webhook_that_leads_here_is_mended_where_it_is_wrong_and_keeps_its_sec
     assert_eq!(refused, Some(401));
     let (code, out, _) = desk.run(&desk.flags()).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("the secret is SANITY_WEBHOOK_SECRET"), "{out}");
-    assert!(out.contains("none since it was changed just now"), "{out}");
+    assert!(out.contains("secret: SANITY_WEBHOOK_SECRET"), "{out}");
+    assert!(out.contains("none yet since the change"), "{out}");
     assert_eq!(desk.stage.sanity.model().webhooks.secret, secret);
 }
 
@@ -366,27 +372,27 @@ async fn a_tag_that_bigin_has_lost_is_made_again_once_that_is_agreed() {
     let calls = desk.hook_calls();
     let args = strings(&["--bigin-tags", "Import,Hot"]);
     let (code, out, err) = desk.run(&args).await;
-    assert_eq!((code, err.contains("give --yes")), (2, true), "{out}{err}");
+    assert_eq!((code, err.contains("pass --yes")), (2, true), "{out}{err}");
     assert_eq!(desk.stage.bigin.model().tag_names(), ["DBR_Dashboard_Import"]);
     let (code, out, _) = desk.run(&strings(&["--bigin-tags", "Import,Hot", "--yes"])).await;
     assert_eq!(code, 0, "{out}");
     insta::assert_snapshot!(desk.steady(&out), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
-      ok       write            the result may be written to leads (tried with dryRun)
+      ok       revisions        revisions can be read without content: an unchanged lead is read once
+      ok       write            results can be written to leads (dry run)
 
-      ok       token            Zoho grants access, and Bigin takes it; this look has cost one of the ten tokens in ten minutes
-      ok       organisation     Example Lettings, number 70000000001, at bigin.zoho.com: is it the right one?
-      ok       scope contacts   contacts may be written
-      ok       scope coql       contacts may be looked up
+      ok       token            Bigin accepts the access token; this check used one of Zoho's 10 tokens per 10 minutes
+      ok       organisation     Example Lettings, ID 70000000001, at bigin.zoho.com: is this yours?
+      ok       scope contacts   contacts can be written
+      ok       scope coql       contacts can be looked up
 
-    This is changed:
-      .env gets
+    These changes will be made:
+      write to .env:
         BIGIN_TAGS=Import,Hot
-      Bigin gets the tag Import
-      Bigin gets the tag Hot
-    Set in this environment alone, and not written anywhere: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
-    .env is written.
+      create in Bigin: the tag Import
+      create in Bigin: the tag Hot
+    Set in this environment only, and not written to a file: SANITY_API_URL, BIGIN_ACCOUNTS_URL, TAG_DELAY, LEASE_DURATION, RECONCILE_INTERVAL, RETRY_BASE_DELAY, LISTEN_ADDR, LOG_FORMAT.
+    Wrote .env.
     ");
     assert_eq!(
         desk.stage.bigin.model().tag_names(),
@@ -402,9 +408,9 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
     let desk = Desk::new().await;
     let (code, out, err) = desk.run(&desk.flags_but("--management-token-file", None)).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let start = out.find("The webhook was not looked at").unwrap();
+    let start = out.find("The webhook wasn't checked").unwrap();
     insta::assert_snapshot!(out[start..].replace(&desk.address, "ADDRESS"), @r#"
-    The webhook was not looked at, for want of a management token. If there is none yet, make it; one that is there has to be like this: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
+    The webhook wasn't checked (no management token). Create it, or compare yours with this: https://sanity.io/manage, project inv3nted, API, Webhooks, Create webhook.
       URL          http://ADDRESS/webhooks/sanity
       Dataset      production
       Trigger on   Create, Update
@@ -414,16 +420,19 @@ async fn without_a_management_token_or_an_address_it_says_how_the_webhook_is_mad
       HTTP method  POST
       Secret       the SANITY_WEBHOOK_SECRET of the env file
 
-    All is set up, but for the webhook, which only you can look at. Start the service with `bigin-sync serve`; one that runs already takes new settings when it is started again.
-    Its dashboard is at http://ADDRESS/, and asks for the ADMIN_TOKEN in .env.
+    Setup is complete, except for the webhook: please check it yourself. Start the service with `bigin-sync serve`; restart a running service to apply new settings.
+    Its dashboard is at http://ADDRESS/. Log in with the ADMIN_TOKEN in .env.
     "#);
     assert_eq!(desk.stage.sanity.model().webhooks.url, None);
 
     let desk = Desk::new().await;
     let (code, out, _) = desk.run(&desk.flags_but("--public-url", None)).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("Leads are found by looking every minute."), "{out}");
-    assert_eq!(desk.hook_calls(), 0, "since a webhook would lead nowhere");
+    assert!(
+        out.contains("the service checks Sanity for requested leads every minute."),
+        "{out}"
+    );
+    assert_eq!(desk.hook_calls(), 0, "there is no URL for a webhook");
 }
 
 #[actix_web::test]
@@ -432,11 +441,11 @@ async fn a_script_is_told_all_that_is_missing_at_once() {
     let (code, out, err) = desk.run(&strings(&["--yes"])).await;
     assert_eq!((code, out.as_str()), (2, ""));
     insta::assert_snapshot!(err.replace("; ", ";\n"), @r"
-    bigin-sync: SANITY_PROJECT_ID is missing: give --sanity-project-id;
-    SANITY_API_WRITE_TOKEN is missing: give --sanity-token-file;
-    BIGIN_CLIENT_ID is missing: give --bigin-client-id;
-    BIGIN_CLIENT_SECRET is missing: give --bigin-client-secret-file;
-    BIGIN_REFRESH_TOKEN is missing: give --bigin-code, a fresh one of Zoho's API console
+    bigin-sync: SANITY_PROJECT_ID is missing: use --sanity-project-id;
+    SANITY_API_WRITE_TOKEN is missing: use --sanity-token-file;
+    BIGIN_CLIENT_ID is missing: use --bigin-client-id;
+    BIGIN_CLIENT_SECRET is missing: use --bigin-client-secret-file;
+    BIGIN_REFRESH_TOKEN is missing: use --bigin-code with a new code from Zoho's API console
     ");
 }
 
@@ -448,8 +457,8 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     assert_eq!((code, err.as_str()), (1, ""));
     insta::assert_snapshot!(out.trim(), @r"
     FAILED   read             Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
-                                why  leads cannot be read
-                                do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+                                Why: leads cannot be read
+                                Fix: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     ");
 
     desk.stage
@@ -461,10 +470,10 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     assert_eq!(code, 1);
     insta::assert_snapshot!(out.trim(), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
+      ok       revisions        revisions can be read without content: an unchanged lead is read once
       FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
-                                why  editors would never see whether a lead was sent
-                                do:  sanity.io/manage has the project's id, its datasets, and under API its tokens
+                                Why: editors would not see whether a lead was sent
+                                Fix: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     ");
 
     let desk = Desk::new().await;
@@ -475,7 +484,7 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     insta::assert_snapshot!(err, @"bigin-sync: the management token may not see or change webhooks");
     let (code, _, err) = desk.run(&desk.flags_but("--public-url", Some("crm.example.org"))).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @r#"bigin-sync: PUBLIC_URL is "crm.example.org", which is not an http or https address"#);
+    insta::assert_snapshot!(err, @r#"bigin-sync: PUBLIC_URL is "crm.example.org", which is not an http or https URL"#);
     let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some("nowhere"))).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @"bigin-sync: --sanity-token-file is nowhere: No such file or directory (os error 2)");
@@ -487,7 +496,7 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     let desk = Desk::new().await;
     let (code, _, err) = desk.run(&desk.flags_but("--bigin-code", Some("1000.old.old"))).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code can be used once and for the few minutes that were chosen, and only with the client that it was generated for: generate a new one and use it at once. `bigin-sync setup` goes on from here when it is run again");
+    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once. Run `bigin-sync setup` again to continue from here");
     let made = desk.setting("ADMIN_TOKEN");
     assert!(made.is_some());
     assert_eq!(desk.setting("BIGIN_REFRESH_TOKEN"), None);
@@ -503,13 +512,13 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     assert_eq!(code, 1, "{out}");
     insta::assert_snapshot!(format!("{}\n{err}", out.trim()), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
-      ok       revisions        revisions come without the leads' content, so a lead that has not changed is read once
-      ok       write            the result may be written to leads (tried with dryRun)
+      ok       revisions        revisions can be read without content: an unchanged lead is read once
+      ok       write            results can be written to leads (dry run)
 
-      FAILED   token            127.0.0.1 refuses BIGIN_REFRESH_TOKEN (invalid_code)
-                                why  it was revoked, mistyped, is of another data centre or client, or was pushed out by the user's twenty newer ones
-                                do:  `bigin-sync auth` makes a new one; codes of the API console are no refresh tokens
-    bigin-sync: Bigin cannot be used with the refresh token that is set: mend it, or give a new code with --bigin-code
+      FAILED   token            127.0.0.1 rejected BIGIN_REFRESH_TOKEN (invalid_code)
+                                Why: it was revoked, mistyped, replaced by the user's twenty newer tokens, or belongs to another data center or client
+                                Fix: `bigin-sync auth` gets a new one; an API console code is not a refresh token
+    bigin-sync: the present refresh token does not give access to Bigin: fix the cause, or add a new code with --bigin-code
     ");
     assert_eq!(desk.env(), env);
     let (code, out, err) = desk.run(&desk.flags()).await;
@@ -532,7 +541,7 @@ async fn what_is_set_elsewhere_goes_before_the_file_and_is_said() {
     desk.stage.env.insert(name.to_owned(), value.to_owned());
     let (code, _, err) = desk.run(&desk.flags()).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: SANITY_PROJECT_ID is set in the environment, which goes before the env file: change it there");
+    insta::assert_snapshot!(err, @"bigin-sync: SANITY_PROJECT_ID is set in the environment, which overrides the env file: change it there");
 
     let project = desk.stage.sanity.project_id().to_owned();
     desk.stage.env.insert(name.to_owned(), project);
@@ -540,7 +549,7 @@ async fn what_is_set_elsewhere_goes_before_the_file_and_is_said() {
     assert_eq!(code, 0, "{out}");
     let said = out
         .lines()
-        .find(|line| line.starts_with("Set in this environment alone"))
+        .find(|line| line.starts_with("Set in this environment only"))
         .unwrap();
     assert!(said.contains("SANITY_PROJECT_ID"), "{said}");
     assert_eq!(desk.setting(name), None);
@@ -549,11 +558,11 @@ async fn what_is_set_elsewhere_goes_before_the_file_and_is_said() {
     let other = desk.file("other", "skAnother");
     let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&other))).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @"bigin-sync: SANITY_API_WRITE_TOKEN_FILE names a file with that secret: change it there");
+    insta::assert_snapshot!(err, @"bigin-sync: SANITY_API_WRITE_TOKEN_FILE is set, so the secret comes from that file: change it there");
     std::fs::write(desk.path(ENV), "this is no setting\n").unwrap();
     let (code, _, err) = desk.run(&desk.flags()).await;
     assert_eq!(code, 2);
-    assert!(err.contains(".env has a line that is not NAME=value, line 1"), "{err}");
+    assert!(err.contains(".env, line 1: not a NAME=value line"), "{err}");
 }
 
 #[actix_web::test]
@@ -573,14 +582,14 @@ async fn a_test_lead_goes_through_all_of_it() {
         () = deliver => unreachable!(),
     };
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("\nThe lead bigin-sync-test-"), "{out}");
+    assert!(out.contains("\nThe test lead bigin-sync-test-"), "{out}");
     let contact = {
         let model = desk.stage.bigin.model();
         model.contacts().next().map(|(id, _)| id.to_owned()).unwrap()
     };
     assert!(
         out.ends_with(&format!(
-            "It is SENT, and the contact {contact} in Bigin. Has your automation run? Then delete both by hand.\n"
+            "Sent. Contact {contact} is in Bigin. Check that your automation ran, then delete the test lead and contact.\n"
         )),
         "{out}"
     );
@@ -597,10 +606,7 @@ async fn a_test_lead_goes_through_all_of_it() {
     });
     let ((code, _, err), ()) = tokio::join!(desk.run(&args), fail);
     assert_eq!(code, 1);
-    assert!(
-        err.contains(" says FAILED now; `bigin-sync status bigin-sync-test-"),
-        "{err}"
-    );
+    assert!(err.contains(" is FAILED: `bigin-sync status bigin-sync-test-"), "{err}");
     desk.stage.finish().await;
 }
 
@@ -617,6 +623,10 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
     })
     .await;
     let told = told();
+    assert!(
+        told.lines().all(|line| line.chars().count() <= 80),
+        "wider than a terminal: {told}"
+    );
     let file = told
         .split("cat > .env <<'END'\n")
         .nth(1)
@@ -636,14 +646,14 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
     };
     let mut command = binary();
     command
-        .args(["setup", "--yes", "--sanity-project-id", answers["Sanity project id"]])
-        .args(["--sanity-token-file", &secret("editor", "Token (Editor)")])
-        .args(["--management-token-file", &secret("developer", "Token (Developer)")])
+        .args(["setup", "--yes", "--sanity-project-id", answers["Sanity project ID"]])
+        .args(["--sanity-token-file", &secret("editor", "Editor token")])
+        .args(["--management-token-file", &secret("developer", "Developer token")])
         .args([
             "--public-url",
-            answers["Address"],
+            answers["Public URL"],
             "--bigin-client-id",
-            answers["Client id"],
+            answers["Client ID"],
         ])
         .args(["--bigin-client-secret-file", &secret("secret", "Client secret")])
         .args(["--bigin-code", answers["Code"]])
@@ -654,7 +664,7 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
     let said = folder.path().join("stand-ins");
     eventually("another code is generated", || async {
         let said = std::fs::read_to_string(&said).unwrap();
-        said.contains("That code is used up. Another one: 1000.").then_some(())
+        said.contains("That code was used. New code: 1000.").then_some(())
     })
     .await;
     stand_ins.kill().unwrap();
@@ -670,11 +680,11 @@ async fn a_service_that_moves_takes_its_webhook_along() {
     let args = strings(&["--public-url", &new, "--management-token-file", "developer", "--yes"]);
     let (code, out, err) = desk.run(&args).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let (_, changed) = out.split_once("/webhooks/sanity is changed:\n").unwrap();
+    let (_, changed) = out.split_once("/webhooks/sanity:\n").unwrap();
     assert!(
         changed
             .trim_start()
-            .starts_with(&format!("it led to {old}/webhooks/sanity\n")),
+            .starts_with(&format!("URL: was {old}/webhooks/sanity\n")),
         "{out}"
     );
     let url = desk.stage.sanity.model().webhooks.url.clone();
@@ -706,7 +716,7 @@ async fn an_env_file_that_others_can_read_is_closed_and_one_that_has_no_say_is_n
     let (code, out, _) = desk.run(&strings(&["--yes"])).await;
     assert_eq!(code, 0, "{out}");
     assert!(
-        out.contains(".env is for its owner alone: others can read it now"),
+        out.contains(".env will be readable by you only (others can read it now)"),
         "{out}"
     );
     assert_eq!(std::fs::metadata(&env).unwrap().permissions().mode() & 0o777, 0o600);

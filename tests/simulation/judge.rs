@@ -449,7 +449,7 @@ fn private(played: &Played, world: &World) -> Vec<String> {
     let found = traces.into_iter().filter_map(|(name, bytes)| {
         let found = sought.find(bytes)?;
         Some(format!(
-            "Quiet about people: {name} contains {:?}",
+            "No personal data stored: {name} contains {:?}",
             words[found.pattern().as_usize()]
         ))
     });

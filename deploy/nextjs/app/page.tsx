@@ -1,6 +1,6 @@
 import {SendToCrm} from '../components/SendToCrm'
 
-/** Stands for your own card, which knows the lead from Sanity. */
+/** An example of your own card, which has the lead from Sanity. */
 export default function LeadCard() {
   const lead = {_id: 'lead-1', firstName: 'Ada', crmStatus: 'NOT_SENT'} as const
   return (

@@ -7,19 +7,19 @@ type Props = {
   lead: LeadInCrm
   /** `throughSanity` or `throughService`. */
   crm?: Crm
-  /** bigin-sync's `TAG_DELAY` in seconds: no lead arrives sooner. */
+  /** bigin-sync's `TAG_DELAY` in seconds: the least time a lead takes. */
   delay?: number
-  /** Called when sending has ended, for example to load the list anew. */
+  /** Called with the result, for example to reload the list. */
   onEnd?: (outcome: Outcome) => void
 }
 
-/** “Send to CRM” on a lead's card, with what becomes of it. */
+/** “Send to CRM” on a lead's card, with the result. */
 export function SendToCrm({lead, crm = throughSanity, delay = 15, onEnd}: Props) {
   const {view, seconds, send} = useSendToCrm(lead, crm, onEnd)
   const sending = view.state === 'sending'
   return (
     <div className="send-to-crm" data-state={view.state}>
-      {/* Always there, so that a screen reader hears what changes in it; the seconds are outside, since nobody wants to hear those. */}
+      {/* Always rendered, so that screen readers announce its changes; the seconds are outside, so that they are not announced. */}
       <span role="status" aria-live="polite">
         {sentence(view)}
       </span>
@@ -27,12 +27,12 @@ export function SendToCrm({lead, crm = throughSanity, delay = 15, onEnd}: Props)
         <progress
           aria-label="Sending to the CRM"
           max={delay}
-          // Without a value it moves for as long as it takes.
+          // Without a value it is indeterminate.
           value={seconds < delay ? seconds : undefined}
         />
       )}
       {view.state !== 'sent' && (
-        // Not `disabled`, which would take the focus away from whoever pressed it with the keyboard.
+        // Not `disabled`, which would remove the keyboard focus.
         <button type="button" aria-disabled={sending} onClick={sending ? undefined : () => void send()}>
           {label(view, delay - seconds)}
         </button>
@@ -46,11 +46,11 @@ function sentence(view: View): string {
     case 'idle':
       return ''
     case 'sending':
-      return 'On its way to the CRM'
+      return 'Sending to the CRM'
     case 'sent':
       return '✓ In CRM'
-    case 'withdrawn':
-      return 'Not sent: the request was withdrawn'
+    case 'cancelled':
+      return 'Not sent: the request was cancelled'
     case 'failed':
       return `Failed: ${view.reason}`
   }

@@ -4,19 +4,19 @@ import {useCallback, useEffect, useRef, useState} from 'react'
 
 import type {Crm, CrmStatus, Outcome} from '../lib/crm'
 
-/** What of a lead the button has to know. */
+/** The part of a lead that the button needs. */
 export type LeadInCrm = {_id: string; crmStatus?: CrmStatus; crmError?: string}
 
-/** What the button shows. */
+/** The button's state. */
 export type View = {state: 'idle'} | {state: 'sending'} | Outcome
 
 function viewOf({crmStatus, crmError}: LeadInCrm): View {
   if (crmStatus === 'SENT') return {state: 'sent'}
-  if (crmStatus === 'FAILED') return {state: 'failed', reason: crmError ?? 'No reason is known.'}
+  if (crmStatus === 'FAILED') return {state: 'failed', reason: crmError ?? 'No reason was recorded.'}
   return crmStatus === 'REQUESTED' ? {state: 'sending'} : {state: 'idle'}
 }
 
-/** Sends a lead, and follows it: `view` says how it stands, `seconds` for how long it has been on its way from here. */
+/** Sends a lead and follows it: `view` is its state, `seconds` the time since the request from here. */
 export function useSendToCrm(lead: LeadInCrm, crm: Crm, onEnd?: (outcome: Outcome) => void) {
   const [view, setView] = useState(() => viewOf(lead))
   const [seconds, setSeconds] = useState(0)
@@ -27,7 +27,7 @@ export function useSendToCrm(lead: LeadInCrm, crm: Crm, onEnd?: (outcome: Outcom
   })
 
   const follow = useCallback(
-    async (ask: Crm['send']) => {
+    async (start: Crm['send']) => {
       if (running.current) return
       const controller = new AbortController()
       running.current = controller
@@ -36,13 +36,13 @@ export function useSendToCrm(lead: LeadInCrm, crm: Crm, onEnd?: (outcome: Outcom
       const clock = setInterval(() => setSeconds((past) => past + 1), 1000)
       let outcome: Outcome
       try {
-        outcome = await ask(lead._id, controller.signal)
+        outcome = await start(lead._id, controller.signal)
       } catch (error) {
         outcome = {state: 'failed', reason: error instanceof Error ? error.message : String(error)}
       } finally {
         clearInterval(clock)
       }
-      // Another lead is shown by now, or none.
+      // The component shows another lead now, or was removed.
       if (controller.signal.aborted) return
       running.current = null
       setView(outcome)
@@ -59,7 +59,7 @@ export function useSendToCrm(lead: LeadInCrm, crm: Crm, onEnd?: (outcome: Outcom
     [lead._id],
   )
 
-  // What the page has learnt of the lead since, unless it is followed already.
+  // New data of the page, unless the lead is followed already.
   const {_id, crmStatus, crmError} = lead
   const {watch} = crm
   useEffect(() => {

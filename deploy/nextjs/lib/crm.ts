@@ -1,17 +1,17 @@
-/** What a lead's `crmStatus` may say; a lead that has none is `NOT_SENT`. */
+/** The values of `crmStatus`; a lead without one is `NOT_SENT`. */
 export type CrmStatus = 'NOT_SENT' | 'REQUESTED' | 'SENT' | 'FAILED'
 
-/** How sending ended; `withdrawn` where somebody has taken the request back in the meantime. */
-export type Outcome = {state: 'sent'} | {state: 'withdrawn'} | {state: 'failed'; reason: string}
+/** The result of sending; `cancelled` if the request was cancelled meanwhile. */
+export type Outcome = {state: 'sent'} | {state: 'cancelled'} | {state: 'failed'; reason: string}
 
-/** A way to send leads. Both functions resolve when it has ended, and reject where it could not be asked for. */
+/** A way to send leads. Both functions resolve with the result, and reject if the request fails. */
 export type Crm = {
   send: (leadId: string, signal: AbortSignal) => Promise<Outcome>
-  /** Waits for the end of what somebody else has asked for. */
+  /** Waits for the result of a request from elsewhere. */
   watch?: (leadId: string, signal: AbortSignal) => Promise<Outcome>
 }
 
-/** Asks by `app/api/leads/[leadId]/crm`, and looks at the lead until it says how it ended. The recommended way. */
+/** Requests with `app/api/leads/[leadId]/crm`, and polls the lead until it has a result. The recommended way. */
 export const throughSanity: Crm = {
   async send(leadId, signal) {
     await call(addressOf(leadId), {method: 'POST', signal})
@@ -20,7 +20,7 @@ export const throughSanity: Crm = {
   watch: watchLead,
 }
 
-/** Asks by `app/api/send-to-bigin`, which passes it on to bigin-sync and waits. */
+/** Requests with `app/api/send-to-bigin`, which calls bigin-sync and waits. */
 export const throughService: Crm = {
   async send(leadId, signal) {
     const headers = {'content-type': 'application/json'}
@@ -29,7 +29,7 @@ export const throughService: Crm = {
       const {success, sync} = await call('/api/send-to-bigin', init)
       return success === true ? {state: 'sent'} : await watchSync(Number(sync), signal)
     } catch (error) {
-      if (error instanceof Refused && error.status === 409) return {state: 'withdrawn'}
+      if (error instanceof Rejected && error.status === 409) return {state: 'cancelled'}
       throw error
     }
   },
@@ -44,7 +44,7 @@ function watchLead(leadId: string, signal: AbortSignal): Promise<Outcome> {
     const {crmStatus, crmError} = await call(addressOf(leadId), {signal})
     if (crmStatus === 'REQUESTED') return undefined
     if (crmStatus === 'SENT') return {state: 'sent'}
-    return crmStatus === 'FAILED' ? {state: 'failed', reason: String(crmError)} : {state: 'withdrawn'}
+    return crmStatus === 'FAILED' ? {state: 'failed', reason: String(crmError)} : {state: 'cancelled'}
   })
 }
 
@@ -53,12 +53,12 @@ function watchSync(sync: number, signal: AbortSignal): Promise<Outcome> {
     const {state, reason} = await call(`/api/send-to-bigin?sync=${sync}`, {signal})
     if (state === 'sent') return {state: 'sent'}
     if (state === 'failed') return {state: 'failed', reason: String(reason)}
-    return state === 'cancelled' || state === 'lead_deleted' ? {state: 'withdrawn'} : undefined
+    return state === 'cancelled' || state === 'lead_deleted' ? {state: 'cancelled'} : undefined
   })
 }
 
-/** A route said no, in a sentence for people. */
-class Refused extends Error {
+/** A route rejected the request; the message is for users. */
+class Rejected extends Error {
   constructor(
     readonly status: number,
     message: string,
@@ -70,22 +70,22 @@ class Refused extends Error {
 async function call(url: string, init: RequestInit): Promise<Record<string, unknown>> {
   const response = await fetch(url, init)
   const body = await response.json().catch(() => ({}))
-  if (!response.ok) throw new Refused(response.status, body.error ?? `The server answered ${response.status}.`)
+  if (!response.ok) throw new Rejected(response.status, body.error ?? `The server answered ${response.status}.`)
   return body
 }
 
 const SECOND = 1000
 
-/** Looks every two seconds, and after a minute every ten, until there is an outcome. */
-async function until(signal: AbortSignal, look: () => Promise<Outcome | undefined>): Promise<Outcome> {
-  for (let looks = 0; ; looks += 1) {
-    await pause(looks < 30 ? 2 * SECOND : 10 * SECOND, signal)
+/** Polls every two seconds, after a minute every ten, until there is a result. */
+async function until(signal: AbortSignal, poll: () => Promise<Outcome | undefined>): Promise<Outcome> {
+  for (let polls = 0; ; polls += 1) {
+    await pause(polls < 30 ? 2 * SECOND : 10 * SECOND, signal)
     try {
-      const outcome = await look()
+      const outcome = await poll()
       if (outcome) return outcome
     } catch (error) {
-      // The lead is on its way all the same, so a network or a server that fails for a while ends nothing.
-      const final = error instanceof Refused && error.status < 500 && error.status !== 429
+      // The sync continues while the network or a server fails for a while.
+      const final = error instanceof Rejected && error.status < 500 && error.status !== 429
       if (signal.aborted || final) throw error
     }
   }

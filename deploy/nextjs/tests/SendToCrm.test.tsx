@@ -12,7 +12,7 @@ const LEAD = {_id: 'lead-1', crmStatus: 'NOT_SENT'} as const
 function routes(answers: Record<string, () => Response>) {
   fetched.mockImplementation(async (url, {method = 'GET'}) => {
     const answer = answers[`${method} ${url}`]
-    if (!answer) throw new Error(`nobody expects ${method} ${url}`)
+    if (!answer) throw new Error(`unexpected request: ${method} ${url}`)
     return answer()
   })
 }
@@ -54,7 +54,7 @@ test('a lead is sent: the delay passes, and the card says that it is in the CRM'
   await press()
   expect(button()?.textContent).toBe('Sending… (15 s)')
   expect(button()?.getAttribute('aria-disabled')).toBe('true')
-  expect(said()).toBe('On its way to the CRM')
+  expect(said()).toBe('Sending to the CRM')
 
   await pass(6)
   expect(button()?.textContent).toBe('Sending… (9 s)')
@@ -72,7 +72,7 @@ test('a lead is sent: the delay passes, and the card says that it is in the CRM'
   expect(onEnd).toHaveBeenCalledExactlyOnceWith({state: 'sent'})
 })
 
-test('a second press while it is on its way asks for nothing', async () => {
+test('a second click while sending makes no request', async () => {
   routes(ASKED)
   render(<SendToCrm lead={LEAD} />)
   act(() => {
@@ -84,25 +84,25 @@ test('a second press while it is on its way asks for nothing', async () => {
 })
 
 test('a lead that failed says why, and can be tried again', async () => {
-  routes({...ASKED, [LOOK]: json(200, {crmStatus: 'FAILED', crmError: 'Bigin refused Email: not an email address'})})
+  routes({...ASKED, [LOOK]: json(200, {crmStatus: 'FAILED', crmError: 'Bigin rejected Email: not an email address'})})
   render(<SendToCrm lead={LEAD} />)
   await press()
   await pass(2)
-  expect(said()).toBe('Failed: Bigin refused Email: not an email address')
+  expect(said()).toBe('Failed: Bigin rejected Email: not an email address')
   expect(button()?.textContent).toBe('Try again')
 
   routes({...ASKED, [LOOK]: json(200, {crmStatus: 'SENT'})})
   await press()
-  expect(said()).toBe('On its way to the CRM')
+  expect(said()).toBe('Sending to the CRM')
   await pass(2)
   expect(said()).toBe('✓ In CRM')
 })
 
 test('a request that cannot be made says so at once', async () => {
-  routes({[ASK]: json(403, {error: 'You may not send leads.'})})
+  routes({[ASK]: json(403, {error: 'You do not have permission to send leads.'})})
   render(<SendToCrm lead={LEAD} />)
   await press()
-  expect(said()).toBe('Failed: You may not send leads.')
+  expect(said()).toBe('Failed: You do not have permission to send leads.')
 })
 
 test('a network that is away for a while ends nothing', async () => {
@@ -113,39 +113,39 @@ test('a network that is away for a while ends nothing', async () => {
   await pass(10)
   routes({[LOOK]: json(502, {error: 'bad gateway'})})
   await pass(10)
-  expect(said()).toBe('On its way to the CRM')
+  expect(said()).toBe('Sending to the CRM')
   routes({[LOOK]: json(200, {crmStatus: 'SENT'})})
   await pass(2)
   expect(said()).toBe('✓ In CRM')
 })
 
-test('what somebody withdraws is not in the CRM', async () => {
+test('shows a cancelled request', async () => {
   routes({...ASKED, [LOOK]: json(200, {crmStatus: 'NOT_SENT'})})
   render(<SendToCrm lead={LEAD} />)
   await press()
   await pass(2)
-  expect(said()).toBe('Not sent: the request was withdrawn')
+  expect(said()).toBe('Not sent: the request was cancelled')
 })
 
-test('a lead is shown as it stands: in the CRM, failed, or asked for by somebody else and followed', async () => {
+test('shows a lead that is sent, failed, or requested elsewhere and followed', async () => {
   const {rerender} = render(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'SENT'}} />)
   expect(said()).toBe('✓ In CRM')
-  rerender(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'FAILED', crmError: 'Bigin refused Phone'}} />)
-  expect(said()).toBe('Failed: Bigin refused Phone')
+  rerender(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'FAILED', crmError: 'Bigin rejected Phone'}} />)
+  expect(said()).toBe('Failed: Bigin rejected Phone')
   routes({[LOOK]: json(200, {crmStatus: 'SENT'})})
   rerender(<SendToCrm lead={{_id: 'lead-1', crmStatus: 'REQUESTED'}} />)
-  expect(said()).toBe('On its way to the CRM')
+  expect(said()).toBe('Sending to the CRM')
   await pass(2)
   expect(said()).toBe('✓ In CRM')
 })
 
-test('a list that is loaded anew, and does not know of the request yet, stops nothing', async () => {
+test('a reloaded list without the request does not stop sending', async () => {
   routes(ASKED)
   const {rerender} = render(<SendToCrm lead={LEAD} />)
   await press()
   rerender(<SendToCrm lead={{_id: 'lead-1'}} />)
   await pass(2)
-  expect(said()).toBe('On its way to the CRM')
+  expect(said()).toBe('Sending to the CRM')
 })
 
 test('a card that is gone, or shows another lead, asks no more and shows nothing of the first', async () => {
@@ -166,9 +166,9 @@ const FORWARD = 'POST /api/send-to-bigin'
 
 test.each([
   ['200', json(200, {success: true, contactId: '1', action: 'insert'}), '✓ In CRM'],
-  ['422', json(422, {error: 'Bigin refused Email'}), 'Failed: Bigin refused Email'],
-  ['404', json(404, {error: 'There is no published lead with this id.'}), 'Failed: There is no published lead with this id.'],
-  ['409', json(409, {error: 'The sync was cancelled by lead.'}), 'Not sent: the request was withdrawn'],
+  ['422', json(422, {error: 'Bigin rejected Email'}), 'Failed: Bigin rejected Email'],
+  ['404', json(404, {error: 'There is no published lead with this ID.'}), 'Failed: There is no published lead with this ID.'],
+  ['409', json(409, {error: 'The sync was cancelled by lead.'}), 'Not sent: the request was cancelled'],
   ['503', json(503, {error: 'Try again in a moment.'}), 'Failed: Try again in a moment.'],
 ])('through the service: an answer %s is shown for what it is', async (_status, answer, sentence) => {
   routes({[FORWARD]: answer})
@@ -177,7 +177,7 @@ test.each([
   expect(said()).toBe(sentence)
 })
 
-test('through the service: where its wait ends before the sync, the sync is followed, and asked for only once', async () => {
+test('through the service: follows a sync that takes longer than the call, with one request', async () => {
   routes({
     [FORWARD]: json(202, {success: false, error: 'still being sent', sync: 7}),
     'GET /api/send-to-bigin?sync=7': json(200, {state: 'upserted', reason: null}),
@@ -185,8 +185,8 @@ test('through the service: where its wait ends before the sync, the sync is foll
   render(<SendToCrm lead={LEAD} crm={throughService} />)
   await press()
   await pass(30)
-  expect(said()).toBe('On its way to the CRM')
-  routes({'GET /api/send-to-bigin?sync=7': json(200, {state: 'failed', reason: 'Bigin refused Email'})})
+  expect(said()).toBe('Sending to the CRM')
+  routes({'GET /api/send-to-bigin?sync=7': json(200, {state: 'failed', reason: 'Bigin rejected Email'})})
   await pass(2)
-  expect(said()).toBe('Failed: Bigin refused Email')
+  expect(said()).toBe('Failed: Bigin rejected Email')
 })

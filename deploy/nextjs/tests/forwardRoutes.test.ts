@@ -6,7 +6,7 @@ import {serve} from './servers'
 const TOKEN = 'an invented token of thirty-two characters'
 const anybody = async () => true
 
-/** bigin-sync with one answer for everything, and what it was asked. */
+/** A server with one answer to every request, and the requests it got. */
 async function serviceThat(status: number, body: unknown) {
   const asked: unknown[] = []
   const url = await serve((request, sent) => {
@@ -24,8 +24,8 @@ const get = (query: string) => new Request(`http://app/api/send-to-bigin${query}
 test.each([
   [200, {success: true, contactId: '4876876000000000001', action: 'insert', message: 'Contact inserted'}],
   [202, {success: false, error: 'still being sent', sync: 7}],
-  [404, {error: 'There is no published lead with this id.'}],
-  [422, {error: 'Bigin refused Email: not an email address'}],
+  [404, {error: 'There is no published lead with this ID.'}],
+  [422, {error: 'Bigin rejected Email: not an email address'}],
   [503, {error: 'The database failed, so nothing can be stored.'}],
 ])('an answer %i of bigin-sync reaches the button as it is', async (status, body) => {
   const {asked, url} = await serviceThat(status, body)
@@ -36,10 +36,10 @@ test.each([
 })
 
 test('how a sync stands is answered without its history', async () => {
-  const sync = {id: 7, state: 'failed', reason: 'Bigin refused Email', contactId: null, history: ['much']}
+  const sync = {id: 7, state: 'failed', reason: 'Bigin rejected Email', contactId: null, history: ['much']}
   const {asked, url} = await serviceThat(200, sync)
   const answer = await forwardRoutes(anybody, {url, token: TOKEN}).GET(get('?sync=7'))
-  expect(await answer.json()).toEqual({state: 'failed', reason: 'Bigin refused Email', contactId: null})
+  expect(await answer.json()).toEqual({state: 'failed', reason: 'Bigin rejected Email', contactId: null})
   expect(asked).toEqual([{method: 'GET', url: '/api/syncs/7', sent: undefined}])
 })
 
@@ -61,11 +61,11 @@ test.each(['', '?sync=', '?sync=7/cancel', '?sync=x7', '?sync=..%2Fhealth'])(
   },
 )
 
-test('who may not send leads gets 403, and bigin-sync hears nothing', async () => {
+test('without permission the answer is 403 without a call to bigin-sync', async () => {
   const {asked, url} = await serviceThat(200, {})
-  const nobody = forwardRoutes(async () => false, {url, token: TOKEN})
-  expect((await nobody.POST(post('{"leadId":"lead-1"}'))).status).toBe(403)
-  expect((await nobody.GET(get('?sync=7'))).status).toBe(403)
+  const forbidden = forwardRoutes(async () => false, {url, token: TOKEN})
+  expect((await forbidden.POST(post('{"leadId":"lead-1"}'))).status).toBe(403)
+  expect((await forbidden.GET(get('?sync=7'))).status).toBe(403)
   const foreign = post('{"leadId":"lead-1"}', {'sec-fetch-site': 'cross-site'})
   expect((await forwardRoutes(anybody, {url, token: TOKEN}).POST(foreign)).status).toBe(403)
   expect(asked).toEqual([])

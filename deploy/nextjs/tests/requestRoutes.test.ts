@@ -47,9 +47,9 @@ const request = (method: string, headers = {}) => new Request('http://app/api/le
 const params = (leadId = 'lead-1') => ({params: Promise.resolve({leadId})})
 const anybody = async () => true
 
-test('a lead that is asked for says REQUESTED, and so does its draft', async () => {
+test('sets REQUESTED on the lead and its draft', async () => {
   const {stored, client} = await sanityWith(
-    published({crmStatus: 'FAILED', crmError: 'Bigin refused Email', lastSyncedAt: '2026-11-01T10:00:00Z'}),
+    published({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', lastSyncedAt: '2026-11-01T10:00:00Z'}),
     draft({crmStatus: 'FAILED', firstName: 'Grace'}),
   )
   const answer = await requestRoutes(anybody, client).POST(request('POST'), params())
@@ -98,24 +98,24 @@ test.each([
 })
 
 test('how a lead stands is answered without anything of the person', async () => {
-  const lead = published({crmStatus: 'FAILED', crmError: 'Bigin refused Email', emailAddress: 'ada@example.org'})
+  const lead = published({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', emailAddress: 'ada@example.org'})
   const {client} = await sanityWith(lead)
   const answer = await requestRoutes(anybody, client).GET(request('GET'), params())
   expect(answer.headers.get('cache-control')).toBe('no-store')
-  expect(await answer.json()).toEqual({crmStatus: 'FAILED', crmError: 'Bigin refused Email', biginContactId: null})
+  expect(await answer.json()).toEqual({crmStatus: 'FAILED', crmError: 'Bigin rejected Email', biginContactId: null})
 })
 
-test('who may not send leads gets 403 and changes nothing', async () => {
+test('without permission the answer is 403 and nothing changes', async () => {
   const {stored, client} = await sanityWith(published())
-  const nobody = requestRoutes(async () => false, client)
-  expect((await nobody.POST(request('POST'), params())).status).toBe(403)
-  expect((await nobody.GET(request('GET'), params())).status).toBe(403)
+  const forbidden = requestRoutes(async () => false, client)
+  expect((await forbidden.POST(request('POST'), params())).status).toBe(403)
+  expect((await forbidden.GET(request('GET'), params())).status).toBe(403)
   const foreign = request('POST', {'sec-fetch-site': 'cross-site'})
   expect((await requestRoutes(anybody, client).POST(foreign, params())).status).toBe(403)
   expect(stored.get('lead-1')?._rev).toBe('r1')
 })
 
-test('until somebody says who may send leads, nobody may', async () => {
+test('without your maySend every request fails', async () => {
   const {stored, client} = await sanityWith(published())
   const {maySend} = await import('../lib/maySend')
   await expect(requestRoutes(maySend, client).POST(request('POST'), params())).rejects.toThrow('maySend.ts')

@@ -242,7 +242,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       const page = await open(id)
       await panel(page).getByRole('button', {name: 'Send to CRM'}).click()
       await answer(page, 'Send to CRM')
-      await panel(page).getByRole('button', {name: 'Withdraw from CRM'}).click()
+      await panel(page).getByRole('button', {name: 'Cancel sending'}).click()
       await status(page, 'NOT_SENT')
       await bigin('up')
       // Another lead that arrives shows that the service has been at work since.

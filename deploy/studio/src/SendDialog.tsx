@@ -7,28 +7,28 @@ import type {Lead} from './useLead'
 interface Props {
   lead: Lead
   settings: Settings
-  /** What the lead said when the question was opened: that is what is asked about. */
+  /** The status when the dialog was opened, to which the confirmation applies. */
   seen: CrmStatus
   onClose: () => void
 }
 
-/** Whether an editor is to be asked before the lead is sent. */
-export const mustAsk = (lead: Lead, settings: Settings): boolean => settings.confirm || lead.hasDraft
+/** Whether sending needs a confirmation. */
+export const needsConfirmation = (lead: Lead, settings: Settings): boolean => settings.confirm || lead.hasDraft
 
-/** What sending will do, and to which version of the lead. */
+/** The effect of sending, and the version it applies to. */
 export function SendQuestion({lead, settings: {words}, seen}: Omit<Props, 'onClose'>) {
   const draftNote = !lead.published ? 'confirmUnpublished' : seen === 'FAILED' ? 'confirmDraftFailed' : 'confirmDraft'
-  const inTheWay = obstacle(lead.send, lead.state.status, seen)
+  const blocked = obstacle(lead.send, lead.state.status, seen)
   return (
     <Stack gap={4}>
       <Text>{words.confirm}</Text>
       {lead.hasDraft && <Text>{words[draftNote]}</Text>}
-      {inTheWay && <Text weight="semibold">{words[inTheWay]}</Text>}
+      {blocked && <Text weight="semibold">{words[blocked]}</Text>}
     </Stack>
   )
 }
 
-/** The answers to it. */
+/** The dialog's buttons. */
 export function SendAnswers({lead, settings: {words}, seen, onClose}: Props) {
   const answer = (work: Lead['onSend']) => () => {
     onClose()

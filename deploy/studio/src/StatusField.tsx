@@ -6,16 +6,16 @@ import {releaseId} from './ids'
 import {contactAddress, type CrmStatus} from './lead'
 import type {Settings} from './options'
 import {estimate, requestedAt, usualSeconds} from './progress'
-import {mustAsk, SendAnswers, SendQuestion} from './SendDialog'
+import {needsConfirmation, SendAnswers, SendQuestion} from './SendDialog'
 import {BADGE_TONES, localTime, NAMES} from './status'
 import {type Lead, useLead} from './useLead'
 import {fill} from './words'
 
-/** The field `crmStatus` in a form: what has become of the lead, and what can be done. */
+/** The field `crmStatus` in a form: the lead's state, and its action. */
 export function statusField(settings: Settings) {
   function StatusField() {
     const document = useFormValue([]) as {_id?: string; _type?: string} | undefined
-    // A form without a document has no lead either: it is one of an array's items, say.
+    // A form without a document has no lead, such as that of an array's item.
     if (!document?._id || !document._type) return null
     return <Panel id={document._id} settings={settings} type={document._type} />
   }
@@ -45,17 +45,17 @@ function Panel({id, type, settings}: {id: string; type: string; settings: Settin
           <Box flex={1}>
             <Stack aria-live="polite" gap={3}>
               <Text weight="semibold">{words[NAMES[status]]}</Text>
-              <Telling lead={lead} settings={settings} />
+              <Details lead={lead} settings={settings} />
             </Stack>
           </Box>
-          <Answer lead={lead} settings={settings} />
+          <ActionButton lead={lead} settings={settings} />
         </Flex>
       </Card>
     </Stack>
   )
 }
 
-function Telling({lead, settings}: {lead: Lead; settings: Settings}) {
+function Details({lead, settings}: {lead: Lead; settings: Settings}) {
   const {words} = settings
   const {status, error, contactId, lastSyncedAt} = lead.state
   const address = contactAddress(settings.contactUrl, contactId)
@@ -130,7 +130,7 @@ function Waiting({settings, updatedAt}: {settings: Settings; updatedAt: string |
   )
 }
 
-function Answer({lead, settings}: {lead: Lead; settings: Settings}) {
+function ActionButton({lead, settings}: {lead: Lead; settings: Settings}) {
   const [asking, setAsking] = useState<CrmStatus>()
   const id = useId()
   const {words} = settings
@@ -139,7 +139,7 @@ function Answer({lead, settings}: {lead: Lead; settings: Settings}) {
   const offer = withdraw ?? send
   const act = () => {
     if (withdraw) void lead.onWithdraw()
-    else if (mustAsk(lead, settings)) setAsking(status)
+    else if (needsConfirmation(lead, settings)) setAsking(status)
     else void lead.onSend(status)
   }
   const reason = offer.disabled && words[offer.disabled]

@@ -3,14 +3,14 @@ import {UndoIcon} from '@sanity/icons/Undo'
 import {useState} from 'react'
 import type {DocumentActionComponent} from 'sanity'
 import type {CrmStatus} from './lead'
-import {mustAsk, SendAnswers, SendQuestion} from './SendDialog'
+import {needsConfirmation, SendAnswers, SendQuestion} from './SendDialog'
 import type {Settings} from './options'
 import {useLead} from './useLead'
 
 const releaseOf = (props: {version: {_id: string} | null; release?: string}) =>
   props.version ? props.release : undefined
 
-/** "Send to CRM", which becomes "Sending…", "Send again" and "Try again". */
+/** "Send to CRM"; by status also "Sending…", "Send again" or "Try again". */
 export function sendAction(settings: Settings): DocumentActionComponent {
   const useSendAction: DocumentActionComponent = (props) => {
     const lead = useLead(props.id, props.type, releaseOf(props), settings)
@@ -25,7 +25,7 @@ export function sendAction(settings: Settings): DocumentActionComponent {
       tone: label === 'tryAgain' ? 'caution' : 'primary',
       disabled: disabled !== undefined,
       title: disabled && words[disabled],
-      onHandle: () => (mustAsk(lead, settings) ? setAsking(status) : void lead.onSend(status)),
+      onHandle: () => (needsConfirmation(lead, settings) ? setAsking(status) : void lead.onSend(status)),
       dialog: asking && {
         type: 'dialog',
         header: words.confirmTitle,
@@ -39,7 +39,7 @@ export function sendAction(settings: Settings): DocumentActionComponent {
   return useSendAction
 }
 
-/** "Withdraw", while the lead is on its way. */
+/** "Cancel sending", while the lead is in progress. */
 export function withdrawAction(settings: Settings): DocumentActionComponent {
   const useWithdrawAction: DocumentActionComponent = (props) => {
     const {withdraw, onWithdraw} = useLead(props.id, props.type, releaseOf(props), settings)

@@ -3,7 +3,7 @@ import {crmState} from './lead'
 import type {Settings} from './options'
 import {fill} from './words'
 
-/** In CRM, Sending…, Failed with the reason as its tooltip; none where nothing was asked for. */
+/** In CRM, Sending…, or Failed with the reason as its tooltip; none for a lead that was not requested. */
 export function badge({fields, words}: Settings): DocumentBadgeComponent {
   const useBadge: DocumentBadgeComponent = ({published}) => {
     const {status, error, contactId} = crmState(published, fields)

@@ -5,9 +5,8 @@ import type {FieldNames} from './options'
 type Copying = NonNullable<Parameters<DuplicateDocumentActionComponent>[0]['mapDocument']>
 
 /**
- * Studio's "Duplicate" for leads: the copy is another lead, of which Bigin knows nothing. As it is it would take the result
- * along, so that it claims to be in the CRM as somebody else's contact; and the copy of a lead that is on its way would be
- * sent when it is published, although nobody asked for it.
+ * Studio's "Duplicate" for leads. The copy is another lead, which is not in Bigin. Unchanged, it would have the other's contact
+ * and status; and the copy of a lead in progress would be sent when it is published, although it was not requested.
  */
 export function duplicateAction(
   studios: DuplicateDocumentActionComponent,

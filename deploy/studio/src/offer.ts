@@ -1,14 +1,14 @@
 import type {CrmStatus} from './lead'
 import type {Words} from './words'
 
-/** What is known of a lead when an editor looks at what can be done with it. */
+/** The state of a lead on which its actions depend. */
 export interface Situation {
   status: CrmStatus
-  /** Whether the document is there to be read, and no click is being carried out. */
+  /** Whether the document is loaded, and no action is running. */
   ready: boolean
   isPublished: boolean
   hasDraft: boolean
-  /** Whether a release's version is being looked at. */
+  /** Whether the form shows a version in a release. */
   inRelease: boolean
   /** Whether the editor may change the published lead; undefined until it is known. */
   granted: boolean | undefined
@@ -17,21 +17,21 @@ export interface Situation {
   allowRetry: boolean
 }
 
-/** The action by the name of its words, and where it cannot be done, why not. */
+/** The action's label, and the reason if it is disabled, by the names of their texts. */
 export interface Offer {
   label: keyof Words
   disabled?: keyof Words
 }
 
-/** What sending is called, by the lead's status. */
+/** The label of sending, by the lead's status. */
 export const SEND_LABELS = {NOT_SENT: 'send', REQUESTED: 'requested', SENT: 'sendAgain', FAILED: 'tryAgain'} as const
 
-/** What "Send to CRM" is called now, and whether it can be done. The first reason that stands in the way is told. */
+/** The action "Send to CRM": its label, and the first reason that disables it. */
 export function offerToSend(lead: Situation): Offer {
   const label = SEND_LABELS[lead.status]
   const disabled = (reason: keyof Words): Offer => ({label, disabled: reason})
   if (!lead.ready) return disabled('loading')
-  // REQUESTED once more would not fire the webhook, and need not: what is on its way takes along what changes meanwhile.
+  // Setting REQUESTED again would not fire the webhook, and need not: the sync in progress sends later edits too.
   if (lead.status === 'REQUESTED') return disabled('inFlight')
   if (lead.inRelease) return disabled('inRelease')
   if (lead.granted === undefined) return disabled('loading')
@@ -44,13 +44,12 @@ export function offerToSend(lead: Situation): Offer {
   return {label}
 }
 
-/** An answer to the question before a lead is sent, by the name of its words. */
+/** A button of the dialog before a lead is sent, by the name of its text. */
 export type SendAnswer = 'publishAndSend' | 'sendPublished' | (typeof SEND_LABELS)[CrmStatus]
 
 /**
- * The answers that send a lead, the primary one last. A lead that failed is sent with its unpublished edits first of all:
- * what is published has just been rejected, and the edits are how it was corrected. Elsewhere a draft may be half of
- * somebody's work.
+ * The buttons that send a lead, the primary one last. For a lead that failed, it is the one that publishes the edits: the
+ * published version was rejected, and the edits are probably the fix. Otherwise a draft may be unfinished.
  */
 export function answersToSend(lead: {isPublished: boolean; hasDraft: boolean}, seen: CrmStatus): SendAnswer[] {
   if (!lead.hasDraft) return [SEND_LABELS[seen]]
@@ -61,16 +60,15 @@ export function answersToSend(lead: {isPublished: boolean; hasDraft: boolean}, s
 const OBSTACLES: readonly (keyof Words | undefined)[] = ['invalid', 'notAllowed', 'noRetry', 'noRetryFailed']
 
 /**
- * What has come up since the question was opened that stands in the way of a yes. It was about the lead as it was `seen`
- * then: one that has arrived or failed since is not meant by the answer. That somebody else was quicker does no harm: then
- * there is nothing to do.
+ * What now prevents sending although the dialog is open. The confirmation is for the status that was `seen` when the dialog
+ * opened, not for a lead that was sent or failed since. A lead that another editor requested needs nothing.
  */
 export function obstacle({disabled}: Offer, status: CrmStatus, seen: CrmStatus): keyof Words | undefined {
   if (OBSTACLES.includes(disabled)) return disabled
   return status === seen || status === 'REQUESTED' ? undefined : 'changedMeanwhile'
 }
 
-/** "Withdraw" is there only while the lead is on its way. A form with errors does not stand in its way. */
+/** "Cancel sending" exists only while the lead is in progress, also if the form has errors. */
 export function offerToWithdraw(lead: Situation): Offer | null {
   if (lead.status !== 'REQUESTED') return null
   if (!lead.ready || lead.granted === undefined) return {label: 'withdraw', disabled: 'loading'}

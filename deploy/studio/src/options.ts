@@ -4,38 +4,38 @@ import {WORDS, type Words} from './words'
 export interface FieldNames {
   /** One of {@link CRM_STATUSES}. */
   status: string
-  /** The contact's id in Bigin: digits, as text. */
+  /** The contact's ID in Bigin: digits, as text. */
   contactId: string
   /** When it was last sent: an ISO 8601 datetime. */
   lastSyncedAt: string
-  /** Why it could not be sent, for an editor to read. */
+  /** Why it failed, for editors. */
   error: string
 }
 
-/** What the plugin may be told. */
+/** The plugin's options. */
 export interface BiginSyncOptions {
   /** The document types that are leads. Default: `['dbrLead']`. */
   types?: string[]
-  /** Other names for the fields. bigin-sync as it is knows the default ones alone. */
+  /** Other names for the fields. bigin-sync itself uses the default names only. */
   fields?: Partial<FieldNames>
-  /** Other words for what editors read; any of {@link Words}. */
+  /** Other texts for editors; any of {@link Words}. */
   labels?: Partial<Words>
-  /** Whether what was sent, or failed, can be sent again from here. Default: true. */
+  /** Whether a lead that was sent or failed can be sent again. Default: true. */
   allowRetry?: boolean
-  /** Whether to ask before a lead is sent. Where there are unpublished edits it is always asked which to send. Default: true. */
+  /** Whether to confirm before a lead is sent. With unpublished edits the dialog is always shown. Default: true. */
   confirm?: boolean
-  /** The service's TAG_DELAY, which is most of the time that a lead takes. It is only used to draw the bar. Default: 15. */
+  /** The service's TAG_DELAY, for the progress bar only. Default: 15. */
   tagDelaySeconds?: number
   /**
-   * The address of a contact in Bigin, with `{id}` for its id, such as `https://bigin.zoho.eu/bigin/Home#/contacts/{id}`.
-   * Without it there is no link: every data centre and portal has an address of its own.
+   * The URL of a contact in Bigin, with `{id}` for its ID, such as `https://bigin.zoho.eu/bigin/Home#/contacts/{id}`.
+   * Without it there is no link: each data center and portal has its own URL.
    */
   contactUrl?: string
-  /** Whether there is the tool that lists the leads. Default: true. */
+  /** Whether to show the CRM tool. Default: true. */
   tool?: boolean
 }
 
-/** The options with nothing left open. */
+/** The options with all defaults. */
 export interface Settings {
   types: string[]
   fields: FieldNames
@@ -56,7 +56,7 @@ const FIELDS: FieldNames = {
 
 export const fieldNames = (given: Partial<FieldNames> = {}): FieldNames => ({...FIELDS, ...given})
 
-/** Fills in the defaults. Throws where an option cannot be meant. */
+/** Adds the defaults. Throws on an invalid option. */
 export function settingsOf(options: BiginSyncOptions = {}): Settings {
   const {types = ['dbrLead'], tagDelaySeconds = 15, contactUrl} = options
   if (types.length === 0) throw new Error('biginSync: types is empty')

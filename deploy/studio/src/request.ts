@@ -6,42 +6,42 @@ import type {FieldNames} from './options'
 /** The version of Sanity's API that all calls are written for. */
 export const API_VERSION = '2025-02-19'
 
-// Leads in one transaction of many, well under what Sanity takes.
+// Leads in one transaction, far below Sanity's limit.
 const BATCH = 50
 const ROUNDS = 3
 
 /**
- * A lead is asked for, was on its way already, does not say any more what was seen, is not published, or was changed by
- * somebody again and again.
+ * The lead is requested, was in progress already, has another status than was seen, is not published, or was changed by others
+ * during every try.
  */
 export type Outcome = 'done' | 'unchanged' | 'changed' | 'unpublished' | 'conflict'
 
-/** A published lead by its id, and the status with which it was seen by whoever asks for it. */
+/** A published lead, and the status that the editor saw. */
 export interface Seen {
   id: string
   status: CrmStatus
 }
 
 /**
- * Asks for leads to be sent: sets REQUESTED on the published document, which is what fires the webhook, and in the same
- * transaction on its draft and versions where there are any.
+ * Requests leads: sets REQUESTED on the published document, which fires the webhook, and in the same transaction on its draft and
+ * versions.
  *
- * Why the copies as well: publishing replaces the published document wholesale by the copy. One that still said NOT_SENT would
- * withdraw the request the moment it is published, and one that said SENT would look like a result that nobody wrote. For the
- * same reason bigin-sync writes its result to all of them.
+ * Why drafts and versions too: publishing replaces the whole published document. A draft with NOT_SENT would cancel the request
+ * when it is published, and one with SENT would look like a result. For the same reason bigin-sync writes its result to all of
+ * them.
  *
- * Why not publish: a draft may be half of somebody's work, perhaps somebody else's. It stays as it is; {@link publishAndRequest}
- * is there for those who mean it.
+ * Why it does not publish: a draft may be unfinished, perhaps another editor's. {@link publishAndRequest} is for editors who want
+ * to publish.
  *
- * Why a fresh read and `ifRevisionID`: what the form shows may be a moment old. If the published lead changes in between, the
- * transaction is refused, and the next round decides on what it says now, so that two editors at once make one request. A
- * draft changes with every keystroke and has no such condition: setting another field of it hurts nobody.
+ * Why a new read and `ifRevisionID`: the form's data may be outdated. If the published lead changes in between, the transaction is
+ * rejected and the next try uses the new data, so that two editors at once make one request. A draft changes with every keystroke
+ * and needs no such condition, since only one of its fields is set.
  *
- * Why the status that was seen: whoever asks for a lead that failed does not mean one that has arrived since, of which the list
- * or the question does not know yet; it would be sent a second time.
+ * Why the seen status: an editor who sends a failed lead again does not mean a lead that was sent since, which the list or dialog
+ * does not show yet. It would be sent twice.
  *
- * `biginContactId` and `lastSyncedAt` stay. A request that carries the last `lastSyncedAt` is how bigin-sync tells "send again"
- * from an old draft that somebody published.
+ * `biginContactId` and `lastSyncedAt` stay: by the last `lastSyncedAt`, bigin-sync tells "send again" from an old draft that was
+ * published.
  */
 export function request(client: SanityClient, leads: Seen[], fields: FieldNames): Promise<Outcome[]> {
   const seen = new Map(leads.map(({id, status}) => [id, status]))
@@ -52,9 +52,9 @@ export function request(client: SanityClient, leads: Seen[], fields: FieldNames)
 }
 
 /**
- * Takes a request back while the lead still says REQUESTED. bigin-sync cancels when it finds another status before it adds the
- * tag. NOT_SENT also where the lead had been sent before: only bigin-sync says SENT, and what it had sent may since have been
- * half replaced; when it was last sent stays to be read.
+ * Cancels a request while the lead is still REQUESTED. bigin-sync cancels the sync if it finds another status before it adds the
+ * tag. A lead that was sent before becomes NOT_SENT too: only bigin-sync writes SENT, and the contact may be partly updated.
+ * `lastSyncedAt` shows when it was last sent.
  */
 export const withdraw = (client: SanityClient, ids: string[], fields: FieldNames): Promise<Outcome[]> =>
   change(client, ids, fields, 'NOT_SENT', (now) => (now === 'REQUESTED' ? 'done' : 'unchanged'))
@@ -84,14 +84,14 @@ async function change(
       await transaction.commit({visibility: 'async', returnDocuments: false, tag: 'bigin-sync.request'})
       return outcomes
     } catch (error) {
-      // Also the answer where a draft was published meanwhile: there is no such document any more.
+      // Also the answer if a draft was published meanwhile, since it does not exist any more.
       if (statusOf(error) !== 409) throw error
     }
   }
   return ids.map(() => 'conflict')
 }
 
-/** Reads leads with their drafts and versions from where it is consistent, which queries are not. */
+/** Reads leads with their drafts and versions. Unlike queries, this is consistent. */
 async function read(client: SanityClient, ids: string[]): Promise<SanityDocument[]> {
   const {documents} = await client.request<{documents: SanityDocument[]}>({
     url: client.getDataUrl('doc', ids.join(',')),
@@ -102,9 +102,9 @@ async function read(client: SanityClient, ids: string[]): Promise<SanityDocument
 }
 
 /**
- * Publishes the draft and asks for the lead, as one transaction of Studio's own actions: were they two, the first could be
- * done without the other. Publishing is left to Sanity's action, which also checks and strengthens references. What says
- * something else than was seen is left alone, as {@link request} does, but for what is on its way: that takes the edits along.
+ * Publishes the draft and requests the lead, in one transaction of Sanity's own actions, so that both succeed or neither does.
+ * Sanity's publish action also checks and strengthens references. A lead with another status than was seen is skipped, as in
+ * {@link request}, unless it is in progress: that sync sends the edits.
  */
 export async function publishAndRequest(client: SanityClient, lead: Seen, fields: FieldNames): Promise<Outcome[]> {
   const own = client.withConfig({apiVersion: API_VERSION})
@@ -134,13 +134,13 @@ export async function publishAndRequest(client: SanityClient, lead: Seen, fields
   return ['conflict']
 }
 
-/** A lead that could not be asked for, and why not: what stood in the way, or how it was refused. */
+/** A lead that could not be requested, and why. */
 export interface Missed {
   id: string
   why: 'unpublished' | 'conflict' | Error
 }
 
-/** What has become of many: how many are on their way, how many were left alone because they had changed, and the rest. */
+/** The result for many leads: how many were requested, how many were skipped because they had changed, and the rest. */
 export interface Tally {
   asked: number
   changed: number
@@ -148,8 +148,8 @@ export interface Tally {
 }
 
 /**
- * Asks for many leads, 50 in a transaction. Where one of them is in the way of the others, each of its batch is asked for by
- * itself. `onProgress` hears how many are done. Throws where none can be asked for: no network, no session.
+ * Requests many leads, 50 in a transaction. If one prevents the transaction, each lead of the batch is requested by itself.
+ * `onProgress` gets the number of finished leads. Throws if no lead can be requested: no network, no session.
  */
 export async function requestAll(
   client: SanityClient,
@@ -178,12 +178,12 @@ type Answer = Outcome | Error
 const isMissed = (answer: Answer): answer is Missed['why'] =>
   answer instanceof Error || answer === 'unpublished' || answer === 'conflict'
 
-// What becomes of each of a batch that is asked for together.
+// The result of each lead of a batch.
 async function answersOf(client: SanityClient, batch: Seen[], fields: FieldNames): Promise<Answer[]> {
   try {
     return await request(client, batch, fields)
   } catch (error) {
-    // Refused for what is in it, for one of them perhaps.
+    // The content was rejected, perhaps of one lead only.
     if (error instanceof Error && [400, 403, 409].includes(Number(statusOf(error)))) return batch.map(() => error)
     throw error
   }

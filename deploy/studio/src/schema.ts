@@ -3,12 +3,12 @@ import {CRM_STATUSES} from './lead'
 import {type FieldNames, fieldNames, type Settings} from './options'
 import {statusField} from './StatusField'
 
-/** The type of the status field, which the plugin brings along. */
+/** The type of the status field, which the plugin defines. */
 export const STATUS_TYPE = 'biginSyncStatus'
 
 /**
- * The four fields, for a lead's document type. Editors do not write them: the status changes by the plugin's action, the rest
- * by bigin-sync. The other three are hidden because the status field shows what they say.
+ * The four fields of a lead's document type. Editors do not write them: the plugin's actions change the status, bigin-sync the
+ * rest. The other three are hidden because the status field shows their values.
  *
  * @example
  * ```ts
@@ -22,7 +22,7 @@ export function crmFields(names?: Partial<FieldNames>): FieldDefinition[] {
     defineField({name: status, title: 'CRM', type: STATUS_TYPE, initialValue: 'NOT_SENT'}),
     defineField({name: contactId, title: 'Contact in Bigin', type: 'string', ...own}),
     defineField({name: lastSyncedAt, title: 'Last sent to the CRM', type: 'datetime', ...own}),
-    defineField({name: error, title: 'Why it could not be sent', type: 'text', ...own}),
+    defineField({name: error, title: 'Why sending failed', type: 'text', ...own}),
   ]
 }
 

@@ -1,7 +1,7 @@
 import type {CrmStatus} from './lead'
 import type {Words} from './words'
 
-/** The words for each status. */
+/** The text for each status. */
 export const NAMES = {
   NOT_SENT: 'notSent',
   REQUESTED: 'requested',
@@ -17,7 +17,7 @@ export const BADGE_TONES = {
   FAILED: 'critical',
 } as const satisfies Record<CrmStatus, string>
 
-/** A time in the reader's own zone and form; what is no time stays as it is. */
+/** A time in the reader's zone and format; an invalid time is unchanged. */
 export const localTime = (iso: string): string => {
   const date = new Date(iso)
   return Number.isNaN(date.getTime()) ? iso : date.toLocaleString(undefined, {dateStyle: 'medium', timeStyle: 'medium'})

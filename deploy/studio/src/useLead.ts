@@ -15,26 +15,26 @@ import type {Settings} from './options'
 import {API_VERSION, type Outcome, publishAndRequest, request, withdraw} from './request'
 import {fill} from './words'
 
-/** A lead that is being looked at, and what can be done with it. */
+/** An open lead, and its actions. */
 export interface Lead {
   ready: boolean
   state: CrmState
   published: SanityDocument | null
   hasDraft: boolean
-  /** Whether the form is being checked at this moment. */
+  /** Whether the form is being validated. */
   validating: boolean
-  /** What "Send to CRM" is now; never while a click is being carried out. */
+  /** The action "Send to CRM", disabled while an action is running. */
   send: Offer
   withdraw: Offer | null
-  /** Sends what is published, if the lead still has the status that it was seen with. */
+  /** Sends the published version, if the lead still has the status that was seen. */
   onSend: (seen: CrmStatus) => Promise<void>
   onPublishAndSend: (seen: CrmStatus) => Promise<void>
   onWithdraw: () => Promise<void>
 }
 
 /**
- * The last value that was known. Studio checks the form and the permissions anew after every change; a button that is disabled
- * for that moment swallows the click that meets it.
+ * The last known value. Studio validates the form and the permissions again after every change, and a button that is disabled
+ * for that moment ignores a click.
  */
 function useLastKnown(value: boolean | undefined): boolean | undefined {
   const [last, setLast] = useState(value)
@@ -42,17 +42,17 @@ function useLastKnown(value: boolean | undefined): boolean | undefined {
   return value ?? last
 }
 
-/** Follows a lead through Studio's own listener, so that everything is as live as the form. */
+/** Follows a lead with Studio's own listener, so that it is as live as the form. */
 export function useLead(documentId: string, type: string, version: string | undefined, settings: Settings): Lead {
   const id = publishedId(documentId)
   const {draft, published, ready, liveEdit} = useEditState(id, type, 'default', version)
   const client = useClient({apiVersion: API_VERSION})
   const isRequired = !useSchema().get(type)?.liveEdit
   const {validation, isValidating} = useValidationStatus(draft ? draftId(id) : id, type, isRequired)
-  // "publish" is the permission to write the published document; a type without drafts has none but "update".
+  // "publish" is the permission to write the published document; a type without drafts has only "update".
   const permission = liveEdit ? 'update' : 'publish'
-  const [permissions, isAsking] = useDocumentPairPermissions({id, type, permission})
-  const granted = useLastKnown(isAsking ? undefined : permissions?.granted === true)
+  const [permissions, isLoading] = useDocumentPairPermissions({id, type, permission})
+  const granted = useLastKnown(isLoading ? undefined : permissions?.granted === true)
   const invalid = useLastKnown(isValidating ? undefined : validation.some(({level}) => level === 'error'))
   const [busy, setBusy] = useState(false)
   const {push} = useToast()
@@ -71,11 +71,11 @@ export function useLead(documentId: string, type: string, version: string | unde
   }
 
   const run = useCallback(
-    async (work: () => Promise<Outcome[]>, told: {[outcome in Outcome]?: string}) => {
+    async (work: () => Promise<Outcome[]>, warnings: {[outcome in Outcome]?: string}) => {
       setBusy(true)
       try {
         const [outcome] = await work()
-        const title = told[outcome]
+        const title = warnings[outcome]
         if (title) push({status: 'warning', title})
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error)
@@ -87,7 +87,7 @@ export function useLead(documentId: string, type: string, version: string | unde
     [push, words],
   )
 
-  const refused = {
+  const warnings = {
     changed: words.changedMeanwhile,
     conflict: words.changedMeanwhile,
     unpublished: words.unpublished,
@@ -100,8 +100,8 @@ export function useLead(documentId: string, type: string, version: string | unde
     validating: isValidating,
     send: offerToSend(situation),
     withdraw: offerToWithdraw(situation),
-    onSend: (status) => run(() => request(client, [{id, status}], fields), refused),
-    onPublishAndSend: (status) => run(() => publishAndRequest(client, {id, status}, fields), refused),
+    onSend: (status) => run(() => request(client, [{id, status}], fields), warnings),
+    onPublishAndSend: (status) => run(() => publishAndRequest(client, {id, status}, fields), warnings),
     onWithdraw: () =>
       run(() => withdraw(client, [id], fields), {conflict: words.changedMeanwhile, unchanged: words.tooLate}),
   }

@@ -1,52 +1,52 @@
-/** Everything that editors read, by what it is for. `{…}` stands for what is filled in. */
+/** All texts for editors, by name. `{…}` is replaced by a value. */
 export const WORDS = {
   // States
   notSent: 'Not sent',
   requested: 'Sending…',
   sent: 'In CRM',
   failed: 'Failed',
-  // What can be done
+  // Actions
   send: 'Send to CRM',
   sendAgain: 'Send again',
   tryAgain: 'Try again',
-  withdraw: 'Withdraw from CRM',
+  withdraw: 'Cancel sending',
   publishAndSend: 'Publish and send',
   sendPublished: 'Send published version',
   cancel: 'Cancel',
-  // Why it cannot be done
+  // Why an action is disabled
   loading: 'Loading…',
-  inFlight: 'It is on its way. You can withdraw it until it has arrived.',
-  noRetry: 'It was sent already.',
-  noRetryFailed: 'It could not be sent, and this Studio does not send a second time.',
-  unpublished: 'Publish it first: only what is published can be sent.',
+  inFlight: 'Sending is in progress. You can cancel it until the lead has been sent.',
+  noRetry: 'This lead was already sent.',
+  noRetryFailed: 'Sending failed, and this Studio does not send a lead twice.',
+  unpublished: 'Publish the lead first: only published leads can be sent.',
   invalid: 'Correct the errors in the form first.',
-  validating: 'The form is being checked…',
+  validating: 'Checking the form…',
   notAllowed: 'You have no permission to change the published lead.',
   notAllowedMany: 'You have no permission to change these leads.',
-  inRelease: 'This is the version of a release. Choose the published lead or its draft to send it.',
+  inRelease: 'This is a version in a release. Open the published lead or its draft to send it.',
   // Questions
   confirmTitle: 'Send to CRM?',
-  confirm: 'The lead becomes a contact in Bigin, or updates the one it has, and the automation there starts.',
+  confirm: 'This creates or updates the contact in Bigin and starts the automation there.',
   confirmDraft:
-    'There are unpublished edits. Only what is published is sent: send it as it is now, or publish the edits first. The draft stays open if you send what is published.',
+    'There are unpublished edits. Send the published version, or publish the edits first? The draft stays open if you send the published version.',
   confirmDraftFailed:
-    'There are unpublished edits. The published version is the one that failed: publish the edits and send, or send the published version once more.',
+    'There are unpublished edits. The published version is the one that failed: publish the edits and send, or send the published version again.',
   confirmUnpublished: 'This lead isn’t published yet. It will be published, then sent.',
   // Answers
-  requestFailed: 'It could not be asked for: {reason}',
-  changedMeanwhile: 'Somebody else has just changed the lead. Look at it again.',
-  tooLate: 'It had arrived before it could be withdrawn.',
+  requestFailed: 'Could not send: {reason}',
+  changedMeanwhile: 'The lead was just changed. Please review it.',
+  tooLate: 'Too late to cancel: it has already been sent.',
   // Progress
-  sending: 'On its way to Bigin. This usually takes about {seconds} seconds.',
-  sendingLong: 'On its way to Bigin. It takes longer than usual; the request is kept and nothing needs to be done.',
+  sending: 'Sending to Bigin. This usually takes about {seconds} seconds.',
+  sendingLong: 'Sending to Bigin. It is taking longer than usual. The request is stored, and you don’t need to do anything.',
   notSentText: 'This lead has not been sent to Bigin.',
   sentText: 'Sent {when}.',
   sentBefore: 'Last sent {when}.',
-  failedText: 'It could not be sent to Bigin:',
-  failedUnknown: 'The reason was not recorded. Ask whoever runs bigin-sync.',
+  failedText: 'Sending to Bigin failed:',
+  failedUnknown: 'No reason was recorded. Ask the operator of bigin-sync.',
   contactLink: 'Open the contact in Bigin',
   contactId: 'Contact {id}',
-  draftNote: 'There are unpublished edits; only what is published is sent.',
+  draftNote: 'There are unpublished edits. Only the published version is sent.',
   // The tool
   toolTitle: 'CRM',
   all: 'All',
@@ -59,20 +59,20 @@ export const WORDS = {
   confirmMany: 'Send {n} leads to CRM?',
   confirmManyText:
     'The published version of each lead is sent, without unpublished edits. Leads already in progress or changed meanwhile are skipped.',
-  progress: '{done} of {n} asked for',
-  manyDone: '{n} leads are on their way.',
-  manyChanged: '{n} leads have changed since you chose them and were left alone.',
-  manyFailed: '{n} leads could not be asked for. The first reason: {reason}',
-  nothingHere: 'There are no leads here.',
+  progress: '{done} of {n} queued',
+  manyDone: 'Leads queued: {n}',
+  manyChanged: 'Leads skipped because they changed meanwhile: {n}',
+  manyFailed: 'Leads that could not be sent: {n}. First reason: {reason}',
+  nothingHere: 'No leads.',
   page: 'Page {page} of {pages}',
   previous: 'Previous page',
   next: 'Next page',
-  listFailed: 'The leads could not be read: {reason}',
+  listFailed: 'Could not load the leads: {reason}',
 } as const satisfies Record<string, string>
 
-/** The words by name; see `labels`. */
+/** The texts by name; see `labels`. */
 export type Words = {[name in keyof typeof WORDS]: string}
 
-/** Puts values into the places of `text`. */
+/** Replaces the placeholders of `text` by values. */
 export const fill = (text: string, values: Record<string, string | number>): string =>
   text.replace(/\{(\w+)\}/g, (place, name: string) => String(values[name] ?? place))

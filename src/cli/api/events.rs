@@ -1,4 +1,4 @@
-//! The stream of what happens to syncs, which can be taken up again where it was lost.
+//! The stream of events, which continues after a lost connection where it stopped.
 
 use std::time::Duration;
 
@@ -6,16 +6,15 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Api, ApiError, PATIENCE};
+use super::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::http_client::{self, NoAnswer};
 
-/// The service says something every 15 seconds; who is silent for so long is gone.
-const SILENCE: Duration = Duration::from_secs(40);
+/// The service writes at least every 15 seconds.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// No block of the stream comes near this.
-const LONGEST_BLOCK: usize = 64 * 1024;
+/// In bytes; blocks are far smaller.
+const MAX_BLOCK: usize = 64 * 1024;
 
-/// What happened to a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::cli) struct Event {
@@ -23,17 +22,16 @@ pub(in crate::cli) struct Event {
     pub(in crate::cli) state: String,
 }
 
-/// A stream that is open.
 pub(in crate::cli) struct Events {
     response: Response,
     blocks: Blocks,
 }
 
 impl Api {
-    /// Watches what happens after an event, or from now on.
+    /// The events after one, or from now on.
     ///
     /// # Errors
-    /// [`ApiError`]; it is passing where too many watch.
+    /// [`ApiError`]; temporary while the service has too many streams.
     pub(in crate::cli) async fn events(&self, after: Option<i64>) -> Result<Events, ApiError> {
         let request = || {
             let request = self.request(Method::GET, "/api/events");
@@ -42,23 +40,23 @@ impl Api {
                 None => request,
             }
         };
-        // The time limit is of the head alone: the body takes as long as there is something to watch.
-        let response = match tokio::time::timeout(PATIENCE, request().send()).await {
+        // The timeout covers the head only: the body does not end by itself.
+        let response = match tokio::time::timeout(REQUEST_TIMEOUT, request().send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.unanswered(&http_client::no_answer(error), PATIENCE)),
-            Err(_) => return Err(self.unanswered(&NoAnswer::TIMEOUT, PATIENCE)),
+            Ok(Err(error)) => return Err(self.no_answer(&http_client::no_answer(error), REQUEST_TIMEOUT)),
+            Err(_) => return Err(self.no_answer(&NoAnswer::TIMEOUT, REQUEST_TIMEOUT)),
         };
         let content = response.headers().get("content-type");
         let is_stream = content.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if response.status() != StatusCode::OK {
-            // Asked for once more, as something that ends, so that what it says can be read.
-            return Err(match self.call::<Value>(request(), PATIENCE).await {
+            // Requested again as an ordinary call, to read the error.
+            return Err(match self.call::<Value>(request(), REQUEST_TIMEOUT).await {
                 Err(error) => error,
-                Ok(_) => self.unanswered(&NoAnswer::LOST, PATIENCE),
+                Ok(_) => self.no_answer(&NoAnswer::LOST, REQUEST_TIMEOUT),
             });
         }
         if !is_stream {
-            return Err(self.stranger(StatusCode::OK));
+            return Err(self.not_bigin_sync(None));
         }
         Ok(Events {
             response,
@@ -66,7 +64,7 @@ impl Api {
         })
     }
 
-    /// The last event so far: whoever watches from here on misses nothing that comes.
+    /// The id of the newest event. A stream from it misses nothing.
     ///
     /// # Errors
     /// As for [`Api::events`].
@@ -74,12 +72,12 @@ impl Api {
         let mut events = self.events(None).await?;
         let block = events.block().await;
         let id = block.and_then(|block| block.id);
-        id.ok_or_else(|| self.unanswered(&NoAnswer::LOST, PATIENCE))
+        id.ok_or_else(|| self.no_answer(&NoAnswer::LOST, REQUEST_TIMEOUT))
     }
 }
 
 impl Events {
-    /// The next event with its id; `None` once the stream has ended or is lost.
+    /// The next event with its id; `None` once the stream ends or the connection is lost.
     pub(in crate::cli) async fn next(&mut self) -> Option<(i64, Event)> {
         loop {
             let block = self.block().await?;
@@ -96,10 +94,10 @@ impl Events {
             if let Some(block) = self.blocks.take() {
                 return Some(block);
             }
-            if self.blocks.bytes.len() > LONGEST_BLOCK {
+            if self.blocks.bytes.len() > MAX_BLOCK {
                 return None;
             }
-            let chunk = tokio::time::timeout(SILENCE, self.response.chunk()).await;
+            let chunk = tokio::time::timeout(SILENCE_TIMEOUT, self.response.chunk()).await;
             self.blocks.bytes.extend_from_slice(&chunk.ok()?.ok()??);
         }
     }
@@ -112,14 +110,14 @@ struct Block {
     data: Option<String>,
 }
 
-/// What has arrived and is not read yet.
+/// Bytes that arrived and were not read yet.
 #[derive(Default)]
 struct Blocks {
     bytes: Vec<u8>,
 }
 
 impl Blocks {
-    /// The next block that is complete.
+    /// The next complete block.
     fn take(&mut self) -> Option<Block> {
         let end = self.bytes.windows(2).position(|pair| pair == b"\n\n")?;
         let rest = self.bytes.split_off(end + 2);
@@ -138,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_may_be_cut_anywhere() {
+    fn reads_blocks_cut_anywhere() {
         let stream = "retry: 2000\nid: 7\n\n:\n\nid: 8\nevent: sync\ndata: {\"reason\":\"Grün\"}\n\n";
         for cut in 0..stream.len() {
             let mut blocks = Blocks::default();

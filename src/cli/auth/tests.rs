@@ -1,4 +1,4 @@
-//! Tests of what needs several of Zoho's data centres.
+//! Tests with several of Zoho's data centers.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usiz
         id: "1000.A",
         secret: &secret,
     };
-    let found = first_that_knows(&accounts, &client, "1000.code").await;
+    let found = exchange_at_any(&accounts, &client, "1000.code").await;
     let asked = servers
         .iter()
         .map(|server| server.requests("/oauth/v2/token").len())
@@ -26,20 +26,20 @@ async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usiz
 }
 
 #[tokio::test]
-async fn the_data_centre_is_found_out_and_the_code_is_used_up_nowhere_else() {
+async fn finds_data_center_and_uses_the_code_once() {
     let unknown = || json!({ "error": "invalid_client" });
     let granted = json!({ "access_token": "1000.a", "refresh_token": "1000.r" });
     let (found, asked) = tries(&[unknown(), granted.clone(), unknown()]).await;
     assert_eq!((found.unwrap(), asked), (Some("eu"), 2));
     let (found, asked) = tries(&[unknown(), json!({ "error": "invalid_code" }), granted]).await;
     assert!(found.unwrap_err().to_string().starts_with("the code is refused"));
-    assert_eq!(asked, 2, "the client is known there, so that is the last word");
+    assert_eq!(asked, 2, "the client's own data center has answered");
     let (found, asked) = tries(&[unknown(), unknown()]).await;
     assert!(
         found
             .unwrap_err()
             .to_string()
-            .starts_with("no data centre knows this client id")
+            .starts_with("no data center knows this client ID")
     );
     assert_eq!(asked, 2);
 }

@@ -1,9 +1,10 @@
-//! Whether the promises were kept: judged from what the stand-ins saw and hold, from the ledger, and from what the service
-//! has written down. Pure, so that a made-up journal can show each promise broken.
+//! Whether the guarantees were kept: checked with what the simulated services received and contain, with the ledger, and with
+//! what the service wrote. Pure, so that tests can break each guarantee with made-up evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::cli::text::{count, list};
 use crate::fake::bigin::{Call, Change, Contact};
 use crate::fake::sanity::{Attempt, Document, Transaction};
 use crate::store::Ledger;
@@ -11,145 +12,143 @@ use crate::store::Ledger;
 mod crm;
 mod leads;
 
-/// Everything there is to judge by, taken when no lead was on its way any more.
+/// All evidence, collected when no sync was in progress.
 pub struct Evidence {
-    /// What was promised, in numbers.
+    /// The guarantees in numbers.
     pub rules: Rules,
-    /// Every lead that was asked for.
+    /// Every requested lead.
     pub asked: Vec<Asked>,
-    /// All of Sanity's documents, by full id.
+    /// Sanity's documents, by full ID.
     pub documents: BTreeMap<String, Document>,
-    /// Sanity's history, oldest first.
+    /// Sanity's transactions, oldest first.
     pub transactions: Vec<Transaction>,
     /// Every attempt to deliver a webhook, oldest first.
     pub deliveries: Vec<Attempt>,
-    /// Bigin's contacts that are neither deleted nor merged, by id.
+    /// Bigin's contacts that are neither deleted nor merged, by ID.
     pub contacts: BTreeMap<String, Contact>,
-    /// Contacts that people deleted or merged into others.
+    /// Contacts that were deleted or merged in Bigin.
     pub removed: BTreeSet<String>,
-    /// What calls did to contacts, oldest first.
+    /// Changes of contacts by calls, oldest first.
     pub changes: Vec<Change>,
     /// Every call to Bigin, oldest first.
     pub calls: Vec<Call>,
     /// Access tokens granted.
     pub grants: usize,
-    /// What the service counts itself; `None` where it could not be asked.
+    /// The service's ledger; `None` if it does not answer.
     pub ledger: Option<Ledger>,
-    /// What the service has written: its log, its files, its answers.
+    /// The service's log, files and answers.
     pub traces: Vec<Trace>,
-    /// Texts that must be in none of these: names, addresses, numbers, words of conversations, tokens.
+    /// Texts that no trace may contain: names, addresses, numbers, words of conversations, tokens.
     pub private: Vec<String>,
 }
 
-/// What was promised, in numbers.
+/// The guarantees in numbers.
 pub struct Rules {
-    /// Least time between the last upsert of a contact and its tag.
+    /// Least time between a contact's last upsert and its tag.
     pub tag_delay: Duration,
-    /// What two clocks may differ by: the service keeps the delay by its own.
+    /// The possible difference of two clocks: the service measures the delay with its own.
     pub slack: Duration,
-    /// How long before its tag a lead may have been read for the last time: an edit after that need not be carried along.
+    /// The longest time between a lead's last read and its tag: a later edit need not be sent.
     pub glance: Duration,
     /// The tags that a lead's contact must have.
     pub tags: Vec<String>,
-    /// Access tokens that may be asked for.
+    /// Access tokens that may be requested.
     pub most_grants: usize,
-    /// API calls that may be under way at once.
+    /// API calls that may run at once.
     pub most_in_flight: usize,
-    /// Leads that waited at the same moment, so that some call must have carried as many.
+    /// Leads that were queued together, so that one call must have had as many.
     pub together: usize,
-    /// Leads without an email are recognised by their phone, since no field of Bigin carries their ids.
+    /// Leads without an email are recognised by their phone, since no field in Bigin has their IDs.
     pub by_phone: bool,
     /// The region of phone numbers without a country code.
     pub region: String,
 }
 
-/// A lead that was asked for.
+/// A requested lead.
 pub struct Asked {
-    /// The document's id.
+    /// The document's ID.
     pub id: String,
-    /// What to call it in sentences.
+    /// Its name in messages.
     pub name: String,
-    /// What `crmStatus` has to say in the end; `None` where the lead is to be gone.
+    /// The final `crmStatus`; `None` if the lead must be deleted.
     pub end: Option<&'static str>,
-    /// It was sent at some time with something that Bigin has to refuse.
+    /// It once had a value that Bigin rejects.
     pub may_fail: bool,
 }
 
-/// Something the service has written.
+/// Something that the service wrote.
 pub struct Trace {
-    /// What it is, for sentences.
+    /// Its name in messages.
     pub name: String,
-    /// All of it.
+    /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// One promise, judged.
+/// The result for one guarantee.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Which.
+    /// The guarantee.
     pub promise: &'static str,
-    /// What was seen, where it was kept.
+    /// What was checked, if it was kept.
     pub sentence: String,
-    /// What breaks it, one sentence each.
+    /// How it was broken, a sentence each.
     pub faults: Vec<String>,
 }
 
 impl Verdict {
     /// Whether it was kept.
-    pub fn kept(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// Judges all promises, in their order.
+/// Checks all guarantees, in order.
 pub fn judge(evidence: &Evidence) -> Vec<Verdict> {
     vec![
-        leads::nothing_is_lost(evidence),
-        crm::nothing_is_doubled(evidence),
+        leads::no_lead_lost(evidence),
+        crm::no_duplicates(evidence),
         crm::sent_is_true(evidence),
-        crm::never_early(evidence),
-        gentle(evidence),
+        crm::no_early_tags(evidence),
+        within_rate_limits(evidence),
         leads::one_bad_lead(evidence),
-        quiet(evidence),
+        no_personal_data(evidence),
     ]
 }
 
-fn gentle(evidence: &Evidence) -> Verdict {
+fn within_rate_limits(evidence: &Evidence) -> Verdict {
     let rules = &evidence.rules;
     let mut faults = Vec::new();
     if evidence.grants > rules.most_grants {
-        let (asked, allowed) = (evidence.grants, rules.most_grants);
+        let (requested, allowed) = (evidence.grants, rules.most_grants);
         faults.push(format!(
-            "{asked} access tokens were asked for, where {allowed} would have done"
+            "{requested} access tokens were requested, and {allowed} would have been enough"
         ));
     }
     let in_flight = evidence.calls.iter().map(|call| call.in_flight).max().unwrap_or(0);
     if in_flight > rules.most_in_flight {
         let allowed = rules.most_in_flight;
-        faults.push(format!(
-            "{in_flight} calls were under way at once, and {allowed} are allowed"
-        ));
+        faults.push(format!("{in_flight} calls ran at once, and {allowed} are allowed"));
     }
     let largest = evidence.calls.iter().map(|call| call.records).max().unwrap_or(0);
     if largest < rules.together {
-        let waited = rules.together;
+        let queued = rules.together;
         faults.push(format!(
-            "{waited} leads waited together, and the largest call carried {largest}"
+            "{queued} leads were queued together, and the largest call had {largest}"
         ));
     }
     let sentence = format!(
-        "{}, {} under way at most, up to {largest} leads in one call",
-        counted(evidence.grants, "access token"),
-        counted(in_flight, "call")
+        "{}, at most {} at once, up to {largest} leads in one call",
+        count(evidence.grants, "access token"),
+        count(in_flight, "call")
     );
     Verdict {
-        promise: "Gentle",
+        promise: "Within rate limits",
         sentence,
         faults,
     }
 }
 
-fn quiet(evidence: &Evidence) -> Verdict {
+fn no_personal_data(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut bytes = 0;
     for trace in &evidence.traces {
@@ -165,30 +164,16 @@ fn quiet(evidence: &Evidence) -> Verdict {
     let sentence = format!(
         "no name, address, number, message or token in {} kB of {}",
         bytes.div_ceil(1000),
-        listed(&names)
+        list(&names)
     );
     Verdict {
-        promise: "Quiet about people",
+        promise: "No personal data stored",
         sentence,
         faults,
     }
 }
 
-/// `1 call`, `2 calls`.
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// `a`, `a and b`, `a, b and c`.
-fn listed(names: &[&str]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        [one] => (*one).to_owned(),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
-    }
-}
-
-/// The text of a document's field, trimmed; `None` where there is none in it.
+/// The text of a document's field, trimmed; `None` if it is empty.
 fn text<'a>(document: &'a Document, field: &str) -> Option<&'a str> {
     let text = document.get(field)?.as_str()?.trim();
     (!text.is_empty()).then_some(text)

@@ -1,5 +1,5 @@
-//! The real service as a process of its own, which can be killed and started again. It sees nothing of the user's: an
-//! empty environment but for its settings, and an empty folder to run in.
+//! The real service as a child process, which can be killed and restarted. Its environment has its settings only, and its folder
+//! is empty, so that nothing of the user's has an effect.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
 
-/// A start takes well under a second; a machine that is busy building something may take longer.
-const START: Duration = Duration::from_secs(20);
+/// A start takes less than a second, but longer on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Lines of the log that are shown where something went wrong.
-const TAIL: usize = 15;
+/// Lines of the log that are shown after a failure.
+const TAIL_LINES: usize = 15;
 
-/// Another program may hold the port for a moment after the restart.
-const TRIES: usize = 30;
-const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+/// Another program may use the port for a moment.
+const MAX_STARTS: usize = 30;
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The service, and what it has logged in all its lives.
+/// The service, and its log through all restarts.
 pub(super) struct Service {
     folder: PathBuf,
     settings: Vec<(&'static str, String)>,
@@ -33,7 +33,7 @@ pub(super) struct Service {
     log: Log,
 }
 
-/// Lines of JSON.
+/// JSON lines.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -42,21 +42,20 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// All lines so far.
     pub(super) fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
-    /// The last lines, for somebody who has to find out what went wrong.
+    /// The last lines, to find the cause of a failure.
     pub(super) fn tail(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default();
+        let last = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default();
         last.join("\n")
     }
 }
 
 impl Service {
-    /// Starts it in `folder` with these settings, on a port that the system chooses, and waits until it listens.
+    /// Starts it in `folder` on a port that the system chooses, and waits until it listens.
     pub(super) async fn start(
         folder: PathBuf,
         settings: Vec<(&'static str, String)>,
@@ -73,18 +72,18 @@ impl Service {
         })
     }
 
-    /// `http://127.0.0.1:PORT`, the same in every life.
+    /// `http://127.0.0.1:PORT`, the same after a restart.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Kills it with SIGKILL, which no process can catch or delay, and waits until it is dead.
+    /// Kills it with SIGKILL, which no process can catch or delay, and waits for its end.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("the service could not be killed")
+        self.child.kill().await.context("cannot kill the service")
     }
 
-    /// Starts it again on the same files and the same port.
-    pub(super) async fn start_again(&mut self) -> anyhow::Result<()> {
+    /// Restarts it with the same files and port.
+    pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
         let mut tries = 1;
         loop {
             match spawn(&self.folder, &self.settings, self.address, &self.log).await {
@@ -92,8 +91,8 @@ impl Service {
                     self.child = child;
                     return Ok(());
                 }
-                Err(error) if tries == TRIES => return Err(error),
-                Err(_) => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(error) if tries == MAX_STARTS => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
             }
             tries += 1;
         }
@@ -106,7 +105,7 @@ async fn spawn(
     listen: SocketAddr,
     log: &Log,
 ) -> anyhow::Result<(Child, SocketAddr)> {
-    let program = std::env::current_exe().context("this program's own file cannot be found")?;
+    let program = std::env::current_exe().context("cannot find the program's own file")?;
     let mut child = Command::new(program)
         .arg("serve")
         .env_clear()
@@ -118,19 +117,22 @@ async fn spawn(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .context("the service cannot be started")?;
+        .context("cannot start the service")?;
     let lines = child.stderr.take().context("the service has no log")?;
-    let (listens, heard) = oneshot::channel();
+    let (listens, listening) = oneshot::channel();
     tokio::spawn(read(lines, log.clone(), listens));
-    // The sender is dropped when the log ends, which it does with the process.
-    match tokio::time::timeout(START, heard).await {
+    // The sender is dropped when the log ends with the process.
+    match tokio::time::timeout(START_TIMEOUT, listening).await {
         Ok(Ok(address)) => Ok((child, address)),
-        Ok(Err(_)) => anyhow::bail!("the service ended right after its start"),
-        Err(_) => anyhow::bail!("the service did not listen within {} s", START.as_secs()),
+        Ok(Err(_)) => anyhow::bail!("the service stopped right after its start"),
+        Err(_) => anyhow::bail!(
+            "the service did not start to listen within {} s",
+            START_TIMEOUT.as_secs()
+        ),
     }
 }
 
-/// Keeps the log, and tells of the address that it names.
+/// Stores the log, and sends the address that its first lines contain.
 async fn read(lines: ChildStderr, log: Log, listens: oneshot::Sender<SocketAddr>) {
     let mut lines = BufReader::new(lines).lines();
     let mut listens = Some(listens);
@@ -138,7 +140,7 @@ async fn read(lines: ChildStderr, log: Log, listens: oneshot::Sender<SocketAddr>
         if let Some(address) = listens.is_some().then(|| address(&line)).flatten()
             && let Some(listens) = listens.take()
         {
-            // Nobody waits for it any more once the start has taken too long.
+            // After the timeout there is no receiver.
             let _ = listens.send(address);
         }
         log.add(line);

@@ -1,4 +1,4 @@
-//! The leads of the demo, all invented: nine with a story each, and as many as are asked for that have none.
+//! The demo's leads, all fictional: nine for a case each, and any number of others.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use crate::fake::{bigin, sanity};
 
-/// A lead as it is in Sanity before anything happens.
+/// A lead as it is in Sanity at the start.
 pub(super) struct Lead {
     pub(super) id: String,
     pub(super) name: String,
-    /// A few words, for a column.
-    pub(super) story: &'static str,
+    /// At most 21 characters, for a column of the report.
+    pub(super) case: &'static str,
     document: Value,
 }
 
-/// The leads with a story.
+/// The IDs of the leads with a case.
 pub(super) const NEW: &str = "lead-new";
 pub(super) const KNOWN: &str = "lead-known";
 pub(super) const PHONE: &str = "lead-phone";
@@ -26,131 +26,120 @@ pub(super) const BAD: &str = "lead-bad";
 pub(super) const LOST: &str = "lead-lost";
 pub(super) const DOWN: &str = "lead-down";
 
-struct Part {
+struct NamedLead {
     id: &'static str,
     name: (&'static str, &'static str),
     email: &'static str,
     phone: &'static str,
-    story: &'static str,
+    case: &'static str,
 }
 
-/// In the order they are shown.
-const PARTS: [Part; 9] = [
-    Part {
+/// In the order of the report.
+const NAMED: [NamedLead; 9] = [
+    NamedLead {
         id: NEW,
         name: ("Elowen", "Quillfeather"),
         email: "elowen.quillfeather@example.org",
         phone: "07700 900001",
-        story: "new to Bigin",
+        case: "new in Bigin",
     },
-    Part {
+    NamedLead {
         id: KNOWN,
         name: ("Torquil", "Brackenbury"),
         email: "torquil.brackenbury@example.org",
         phone: "07700 900002",
-        story: "Bigin knows the email",
+        case: "email is in Bigin",
     },
-    Part {
+    NamedLead {
         id: PHONE,
         name: ("Isolde", "Fennimore"),
         email: "",
         phone: "+44 (0)7700 900-003",
-        story: "no email, known by phone",
+        case: "no email, known phone",
     },
-    Part {
+    NamedLead {
         id: TWIN,
         name: ("Ellie", "Quillfeather"),
         email: "Elowen.Quillfeather@Example.org",
         phone: "07700 900001",
-        story: "a second lead, same email",
+        case: "same email as another",
     },
-    Part {
+    NamedLead {
         id: EDITED,
         name: ("Peregrine", "Ashdown"),
         email: "peregrine.ashdown@example.org",
         phone: "07700 900005",
-        story: "edited on the way",
+        case: "edited during sync",
     },
-    Part {
+    NamedLead {
         id: TWICE,
         name: ("Marigold", "Thistlewood"),
         email: "marigold.thistlewood@example.org",
         phone: "07700 900006",
-        story: "asked for again and again",
+        case: "requested repeatedly",
     },
-    Part {
+    NamedLead {
         id: BAD,
         name: ("Barnaby", "Wrenshaw"),
         email: "barnaby.wrenshaw@example,org",
         phone: "07700 900007",
-        story: "bad email, then mended",
+        case: "invalid email, fixed",
     },
-    Part {
+    NamedLead {
         id: LOST,
         name: ("Ottoline", "Marchbank"),
         email: "ottoline.marchbank@example.org",
         phone: "07700 900008",
-        story: "its webhook is lost",
+        case: "webhook is lost",
     },
-    Part {
+    NamedLead {
         id: DOWN,
         name: ("Thaddeus", "Larkspur"),
         email: "thaddeus.larkspur@example.org",
         phone: "07700 900009",
-        story: "asked for while it is dead",
+        case: "requested while down",
     },
 ];
 
-/// What the mended lead says, and what the edited one is told.
-pub(super) const MENDED_EMAIL: &str = "barnaby.wrenshaw@example.org";
+/// The later email of the bad lead, and the later message of the edited one.
+pub(super) const FIXED_EMAIL: &str = "barnaby.wrenshaw@example.org";
 const NEW_MESSAGE: &str = "Pistachio would be better than turquoise, and please come by bicycle";
 
-/// What every lead talks about: words that nothing but a conversation contains.
+/// Words that occur in no text but a conversation.
 const QUESTION: &str = "Would a turquoise roof suit the greenhouse?";
 const ANSWER: &str = "Only if the marmalade stays dry";
 
-/// All leads.
-pub(super) struct Cast {
-    /// Those with a story.
-    pub(super) told: Vec<Lead>,
-    /// Those without.
-    pub(super) crowd: Vec<Lead>,
+pub(super) struct Leads {
+    pub(super) named: Vec<Lead>,
+    pub(super) others: Vec<Lead>,
 }
 
-impl Cast {
-    /// The nine, and a crowd of this many.
-    pub(super) fn new(crowd: usize) -> Self {
+impl Leads {
+    pub(super) fn new(others: usize) -> Self {
         Self {
-            told: PARTS.iter().map(told).collect(),
-            crowd: (0..crowd).map(one_of_many).collect(),
+            named: NAMED.iter().map(named).collect(),
+            others: (0..others).map(other).collect(),
         }
     }
 
-    /// Everybody.
     pub(super) fn all(&self) -> impl Iterator<Item = &Lead> {
-        self.told.iter().chain(&self.crowd)
+        self.named.iter().chain(&self.others)
     }
 
-    /// Puts the leads into Sanity as if they had long been there.
-    pub(super) fn settle(&self, lake: &mut sanity::Model) -> Result<(), sanity::Impossible> {
+    /// Puts the leads into Sanity without webhooks.
+    pub(super) fn seed(&self, lake: &mut sanity::Model) -> Result<(), sanity::Impossible> {
         self.all()
             .try_for_each(|lead| lake.seed(lead.document.clone()).map(drop))
     }
 }
 
-fn told(part: &Part) -> Lead {
-    let Part {
-        id,
-        name,
-        email,
-        phone,
-        story,
-    } = *part;
-    lead(id.to_owned(), name, email, phone, story)
+fn named(lead: &NamedLead) -> Lead {
+    let id = lead.id.to_owned();
+    self::lead(id, lead.name, lead.email, lead.phone, lead.case)
 }
 
-/// Enough names that a crowd is one; surnames that nothing else is called.
-fn one_of_many(number: usize) -> Lead {
+/// The surnames occur nowhere else, so that they can be searched for in what the service writes.
+fn other(number: usize) -> Lead {
     const FIRST: [&str; 7] = [
         "Clementine",
         "Evander",
@@ -172,10 +161,10 @@ fn one_of_many(number: usize) -> Lead {
     let name = (pick(&FIRST), pick(&SECOND));
     let email = format!("{}.{}.{}@example.org", name.0, name.1, number + 1).to_lowercase();
     let phone = format!("07700 900{}", 100 + number);
-    lead(format!("lead-crowd-{:03}", number + 1), name, &email, &phone, CROWD)
+    lead(format!("lead-crowd-{:03}", number + 1), name, &email, &phone, OTHERS)
 }
 
-fn lead(id: String, name: (&str, &str), email: &str, phone: &str, story: &'static str) -> Lead {
+fn lead(id: String, name: (&str, &str), email: &str, phone: &str, case: &'static str) -> Lead {
     let mut document = json!({
         "_id": id,
         "firstName": name.0,
@@ -195,33 +184,48 @@ fn lead(id: String, name: (&str, &str), email: &str, phone: &str, story: &'stati
     Lead {
         id,
         name,
-        story,
+        case,
         document,
     }
 }
 
-/// The conversation, with the message that comes in on the way or without it.
-pub(super) fn conversation(longer: bool) -> Value {
+/// The conversation; `edited` adds the later message.
+pub(super) fn conversation(edited: bool) -> Value {
     let mut messages = vec![
         json!({"timestamp": "2026-11-20T09:15:00Z", "from": "ai", "message": QUESTION}),
         json!({"timestamp": "2026-11-20T09:16:30Z", "from": "lead", "message": ANSWER}),
     ];
-    if longer {
+    if edited {
         messages.push(json!({"timestamp": "2026-11-20T09:17:10Z", "from": "lead", "message": NEW_MESSAGE}));
     }
     Value::Array(messages)
 }
 
-/// The crowd's story.
-pub(super) const CROWD: &str = "a crowd, all at once";
+/// The case of the other leads.
+pub(super) const OTHERS: &str = "many at once";
 
-/// What the crowd is called, beside those who have a name.
-pub(super) fn others(count: usize) -> String {
-    format!("{count} other{}", if count == 1 { "" } else { "s" })
+/// A command that changes the first lead in Sanity as an editor does, in lines of at most 80 characters.
+pub(super) fn curl_request(sanity: &sanity::FakeSanity, fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+        .collect();
+    format!(
+        "  curl -H 'Authorization: Bearer {}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{\"mutations\":[{{\"patch\":{{\"id\":\"{NEW}\",
+         \"set\":{{{}}}}}}}]}}' \\
+    {}/v2025-02-19/data/mutate/{}
+",
+        sanity.token(),
+        fields.join(","),
+        sanity.url(),
+        sanity.dataset()
+    )
 }
 
-/// The two contacts that people have typed into Bigin long ago.
-pub(super) fn settle_contacts(crm: &mut bigin::Model) {
+/// Two contacts that were in Bigin before.
+pub(super) fn seed_contacts(crm: &mut bigin::Model) {
     let contact = |fields: Value| match fields {
         Value::Object(fields) => fields.into_iter().collect(),
         _ => BTreeMap::new(),
@@ -234,9 +238,9 @@ pub(super) fn settle_contacts(crm: &mut bigin::Model) {
     crm.add_contact(contact(json!({"Last_Name": "Fennimore", "Phone": "07700900003"})));
 }
 
-/// Texts that must not be in anything the service writes: names, and what is in all addresses, numbers and messages.
-pub(super) fn private_texts(cast: &Cast) -> Vec<String> {
-    let names = cast.all().flat_map(|lead| lead.name.split(' '));
+/// Texts that the service must not write anywhere: names, and parts of all addresses, numbers and messages.
+pub(super) fn private_texts(leads: &Leads) -> Vec<String> {
+    let names = leads.all().flat_map(|lead| lead.name.split(' '));
     let patterns = ["@example.org", "@example,org", "7700900", "7700 900", "Invented Lane"];
     let words = ["turquoise", "marmalade", "pistachio"];
     let all = names.chain(patterns).chain(words).map(str::to_owned);

@@ -1,5 +1,5 @@
-//! `bigin-sync demo`: the real service between a Sanity and a Bigin that are played on this machine, killed in the midst
-//! of its work and judged by what the two have seen. Reads nothing of the user's.
+//! `bigin-sync demo`: the real service between a simulated Sanity and a simulated Bigin on this machine, killed in the middle and
+//! checked by what the two received. It reads nothing of the user's.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use tokio::sync::watch;
 
 use self::checker::Verdict;
 use self::child::{Log, Service};
-use self::fixtures::Cast;
+use self::client::{Client, Snapshot};
+use self::fixtures::Leads;
 use self::progress::Progress;
-use self::watcher::{Api, Seen};
 use super::api::SyncJob;
+use super::interrupt;
+use super::text::count;
 use crate::clock::{SharedClock, SystemClock, until};
 use crate::config::parse_duration;
 use crate::domain::lead::REQUESTED;
@@ -25,22 +27,24 @@ use crate::http_client;
 
 pub mod checker;
 mod child;
+mod client;
 mod fakes;
 mod fixtures;
 mod progress;
 mod recorder;
 mod report;
 mod scenario;
-mod watcher;
 
-/// The demo ends within a minute, which leaves so much for the leads.
-const CURTAIN: Duration = Duration::from_secs(50);
+/// For all leads: the demo ends within a minute.
+const TIMEOUT: Duration = Duration::from_secs(50);
 
-/// What a call to Bigin takes here, about as long as a real one.
+/// Of a call to Bigin, about as of a real one.
 const LATENCY: Duration = Duration::from_millis(150);
 
-/// How often Sanity looks for webhooks to deliver.
-const DELIVERY: Duration = Duration::from_millis(20);
+/// Between Sanity's checks for due webhooks.
+const DELIVERY_INTERVAL: Duration = Duration::from_millis(20);
+
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 const DATABASE: &str = "demo.db";
 const ADMIN_TOKEN: &str = "demo-admin-token-demo-admin-token-demo";
@@ -49,62 +53,62 @@ const EXAMPLES: &str = "\
 Examples:
   bigin-sync demo
   bigin-sync demo --tag-delay 15s --leads 200
-  bigin-sync demo --keep          leaves both services and the dashboard running to play with
-  bigin-sync demo --stand-ins     plays both services alone, for `bigin-sync setup` to be tried on";
+  bigin-sync demo --keep          keep the services and the dashboard running afterwards
+  bigin-sync demo --stand-ins     run only the simulated services, to try `bigin-sync setup`";
 
-/// What the user may choose.
+/// The command's options.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Options {
-    /// Wait between a contact's upsert and its tag, 1s to 15s; the service's own default is 15s
+    /// Tag delay, 1s to 15s; the service's default is 15s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = tag_delay)]
     tag_delay: Duration,
-    /// Leads in the crowd that is asked for at once, beside the nine leads with a story; 1 to 500
+    /// Leads besides the nine special cases, 1 to 500
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=500))]
     leads: u16,
-    /// Stay up after the report, with addresses and tokens to play with, until Ctrl-C
+    /// Keep running after the report until Ctrl-C, and show URLs and tokens
     #[arg(long)]
     keep: bool,
-    /// Play Sanity and Bigin alone until Ctrl-C, with all that `bigin-sync setup` asks for
+    /// Run only the simulated Sanity and Bigin until Ctrl-C, and show what `bigin-sync setup` asks for
     #[arg(long, conflicts_with_all = ["keep", "leads", "tag_delay"])]
     stand_ins: bool,
 }
 
 fn tag_delay(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_secs(1)..=Duration::from_secs(15);
-    let delay = parse_duration(text).ok_or("that is not a duration such as 500ms or 5s")?;
+    let delay = parse_duration(text).ok_or("not a duration such as 500ms or 5s")?;
     if allowed.contains(&delay) {
         Ok(delay)
     } else {
-        Err("the demo takes 1s to 15s, so that it ends within a minute".to_owned())
+        Err("use 1s to 15s, so that the demo ends within a minute".to_owned())
     }
 }
 
-/// Everything but the service.
-struct Stage {
+/// The simulated services and their data.
+struct Simulation {
     clock: SharedClock,
     sanity: Arc<FakeSanity>,
     bigin: FakeBigin,
-    cast: Cast,
+    leads: Leads,
     tag_delay: Duration,
 }
 
-impl Stage {
-    async fn set(options: &Options, clock: SharedClock) -> anyhow::Result<Self> {
+impl Simulation {
+    async fn start(options: &Options, clock: SharedClock) -> anyhow::Result<Self> {
         let sanity = Arc::new(FakeSanity::start(SharedClock::clone(&clock)).await?);
         let bigin = FakeBigin::start(SharedClock::clone(&clock)).await?;
-        let cast = Cast::new(options.leads.into());
-        cast.settle(&mut sanity.model())?;
+        let leads = Leads::new(options.leads.into());
+        leads.seed(&mut sanity.model())?;
         {
             let mut crm = bigin.model();
             crm.switches.latency = LATENCY;
-            fixtures::settle_contacts(&mut crm);
+            fixtures::seed_contacts(&mut crm);
         }
         Ok(Self {
             clock,
             sanity,
             bigin,
-            cast,
+            leads,
             tag_delay: options.tag_delay,
         })
     }
@@ -135,36 +139,34 @@ impl Stage {
         ]
     }
 
-    /// The leads that are asked for at the beginning: all but the two whose webhooks are to fail.
-    fn asked_at_once(&self) -> impl Iterator<Item = &str> {
+    /// All leads but the two whose webhooks will fail.
+    fn requested_at_start(&self) -> impl Iterator<Item = &str> {
         let later = |id: &&str| ![fixtures::LOST, fixtures::DOWN].contains(id);
-        let crowd_first = self.cast.crowd.iter().chain(&self.cast.told);
-        crowd_first.map(|lead| lead.id.as_str()).filter(later)
+        let others_first = self.leads.others.iter().chain(&self.leads.named);
+        others_first.map(|lead| lead.id.as_str()).filter(later)
     }
 
     fn name(&self, id: &str) -> &str {
-        let lead = self.cast.all().find(|lead| lead.id == id);
+        let lead = self.leads.all().find(|lead| lead.id == id);
         lead.map_or("a lead", |lead| lead.name.as_str())
     }
 
-    /// Whether every lead has come to its end, in Sanity and in the service.
-    fn is_over(&self, seen: &Seen) -> bool {
+    /// Whether all leads are finished, in Sanity and in the service.
+    fn is_finished(&self, snapshot: &Snapshot) -> bool {
         let lake = self.sanity.model();
-        let settled = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
-        let mut leads = self.cast.all();
-        leads.all(|lead| settled(&lead.id)) && seen.up && seen.syncs.values().all(SyncJob::is_over)
+        let has_result = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
+        let mut leads = self.leads.all();
+        leads.all(|lead| has_result(&lead.id)) && snapshot.is_up && snapshot.syncs.values().all(SyncJob::is_finished)
     }
 }
 
-/// Plays the demo.
-///
 /// # Errors
-/// It could not be played, or a promise was broken.
+/// The demo could not run, or a check of its results failed.
 pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
     let stopped = stop_signal()?;
     if options.stand_ins {
         return tokio::select! {
-            result = fakes::play() => result,
+            result = fakes::run() => result,
             () = stopped => Ok(()),
         };
     }
@@ -172,8 +174,8 @@ pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
     tokio::select! {
         result = run(options, &log, &verdicts) => result.inspect_err(|_| show_log(&log)),
         () = stopped => match verdicts.get() {
-            Some(verdicts) => judged(verdicts),
-            None => anyhow::bail!("stopped before its end"),
+            Some(verdicts) => result_of(verdicts),
+            None => anyhow::bail!("cancelled"),
         }
     }
 }
@@ -181,83 +183,90 @@ pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
 async fn run(options: &Options, log: &Log, end: &OnceCell<Vec<Verdict>>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let started = clock.now();
-    let folder = TempDir::with_prefix("bigin-sync-demo-").context("there is no room for temporary files")?;
-    let stage = Stage::set(options, SharedClock::clone(&clock)).await?;
-    let mut service = Service::start(folder.path().to_owned(), stage.settings(), log.clone()).await?;
-    report::introduce(&stage, &service.url());
-    stage.sanity.set_webhook(&format!("{}/webhooks/sanity", service.url()));
-    let _deliveries = Deliveries::start(Arc::clone(&stage.sanity));
+    let folder = TempDir::with_prefix("bigin-sync-demo-").context("cannot create a temporary folder")?;
+    let simulation = Simulation::start(options, SharedClock::clone(&clock)).await?;
+    let mut service = Service::start(folder.path().to_owned(), simulation.settings(), log.clone()).await?;
+    report::print_introduction(&simulation, &service.url());
+    simulation
+        .sanity
+        .set_webhook(&format!("{}/webhooks/sanity", service.url()));
+    let _deliveries = Deliveries::start(Arc::clone(&simulation.sanity));
 
-    let api = Api {
-        client: http_client::local_client("bigin-sync demo")?,
+    let client = Client {
+        http: http_client::local_client("bigin-sync demo")?,
         url: service.url(),
         token: ADMIN_TOKEN.to_owned(),
     };
-    let progress = Progress::new(&stage.cast, stage.tag_delay, clock);
-    let (tell, seen) = watch::channel(Seen::default());
-    let watching = watcher::watch(&api, &progress, tell);
-    let playing = scenario::play(&stage, &mut service, &progress, seen.clone());
+    let progress = Progress::new(&simulation.leads, simulation.tag_delay, clock);
+    let (sender, snapshots) = watch::channel(Snapshot::default());
+    let watching = watch(&client, &progress, sender);
+    let scenario = scenario::play(&simulation, &mut service, &progress, snapshots.clone());
     tokio::select! {
-        ended = tokio::time::timeout(CURTAIN, playing) => match ended {
-            Ok(played) => played?,
-            Err(_) => progress.say("The time is up, and not all leads have come to their end"),
+        ended = tokio::time::timeout(TIMEOUT, scenario) => match ended {
+            Ok(ended) => ended?,
+            Err(_) => progress.log("Timed out, and not all leads are finished"),
         },
         ended = watching => ended?,
     }
     progress.finish();
 
-    let evidence = recorder::collect(&stage, &api, folder.path(), log).await;
+    let evidence = recorder::collect(&simulation, &client, folder.path(), log).await;
     let verdicts = end.get_or_init(|| checker::judge(&evidence));
-    report::report(&stage, &evidence, &seen.borrow(), verdicts);
-    report::took(until(started, stage.clock.now()));
+    report::print_report(&simulation, &evidence, &snapshots.borrow(), verdicts);
+    report::print_duration(until(started, simulation.clock.now()));
     if options.keep {
-        report::invite(&stage, &api);
-        keep(&stage, &api).await?;
+        report::print_addresses(&simulation, &client);
+        let (sender, _snapshots) = watch::channel(Snapshot::default());
+        let clock = SharedClock::clone(&simulation.clock);
+        let progress = Progress::lines(&simulation.leads, simulation.tag_delay, clock);
+        watch(&client, &progress, sender).await?;
     }
-    judged(verdicts)
+    result_of(verdicts)
 }
 
-/// Shows what happens, for ever: Ctrl-C ends it.
-async fn keep(stage: &Stage, api: &Api) -> anyhow::Result<()> {
-    let (tell, _seen) = watch::channel(Seen::default());
-    let progress = Progress::lines(&stage.cast, stage.tag_delay, SharedClock::clone(&stage.clock));
-    watcher::watch(api, &progress, tell).await
+/// Reads the service's state, shows it and sends it, without end.
+async fn watch(client: &Client, progress: &Progress, sender: watch::Sender<Snapshot>) -> anyhow::Result<()> {
+    loop {
+        let syncs = client.syncs().await;
+        sender.send_modify(|snapshot| {
+            snapshot.is_up = syncs.is_some();
+            if let Some(syncs) = syncs {
+                snapshot.syncs = syncs;
+            }
+        });
+        progress.show(&sender.borrow());
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
 }
 
-fn judged(verdicts: &[Verdict]) -> anyhow::Result<()> {
-    match verdicts.iter().filter(|verdict| !verdict.kept()).count() {
+fn result_of(verdicts: &[Verdict]) -> anyhow::Result<()> {
+    match verdicts.iter().filter(|verdict| !verdict.is_kept()).count() {
         0 => Ok(()),
-        1 => anyhow::bail!("a promise was broken"),
-        broken => anyhow::bail!("{broken} promises were broken"),
+        broken => anyhow::bail!("{} failed", count(broken, "check")),
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "what went wrong is for people, beside the report on standard output"
-)]
+#[expect(clippy::print_stderr, reason = "the log goes beside the report on standard output")]
 fn show_log(log: &Log) {
     let tail = log.tail();
     if !tail.is_empty() {
-        eprintln!("\nThe last lines of the service's log:\n{tail}\n");
+        eprintln!("\nThe end of the service's log:\n{tail}\n");
     }
 }
 
-/// Resolves at Ctrl-C, when a host stops us, and when the terminal is closed.
+/// Also resolves when the terminal is closed, so that the child process does not outlive the demo.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let stopped = interrupt::stop_signal()?;
     let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = stopped => {}
             _ = hang_up.recv() => {}
         }
     })
 }
 
-/// Sanity's delivery of webhooks; ends when dropped.
+/// Sanity's delivery of webhooks. It ends when dropped.
 struct Deliveries(tokio::task::JoinHandle<()>);
 
 impl Deliveries {
@@ -265,7 +274,7 @@ impl Deliveries {
         Self(tokio::spawn(async move {
             loop {
                 sanity.deliver_due().await;
-                tokio::time::sleep(DELIVERY).await;
+                tokio::time::sleep(DELIVERY_INTERVAL).await;
             }
         }))
     }
@@ -282,14 +291,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_broken_promise_is_a_failure() {
+    fn one_failed_check_fails_the_demo() {
         let verdict = |faults: &[&str]| Verdict {
-            promise: "Never early",
+            promise: "No early tags",
             sentence: String::new(),
             faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
         };
-        assert!(judged(&[verdict(&[]), verdict(&[])]).is_ok());
-        let error = judged(&[verdict(&[]), verdict(&["a tag came early", "and another"])]).unwrap_err();
-        assert_eq!(error.to_string(), "a promise was broken");
+        assert!(result_of(&[verdict(&[]), verdict(&[])]).is_ok());
+        let error = result_of(&[verdict(&[]), verdict(&["a tag came early", "another"])]).unwrap_err();
+        assert_eq!(error.to_string(), "1 check failed");
     }
 }

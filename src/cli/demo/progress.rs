@@ -1,5 +1,4 @@
-//! What can be seen while it runs: on a terminal a line for every lead, whose delay counts down; elsewhere a line for
-//! every change.
+//! Progress: on a terminal a row for every lead with a countdown, elsewhere a line for every change.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,54 +7,54 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use jiff::Timestamp;
 
-use super::fixtures::{CROWD, Cast, Lead, others};
-use super::watcher::Seen;
+use super::client::Snapshot;
+use super::fixtures::{Lead, Leads, OTHERS};
 use crate::cli::api::SyncJob;
-use crate::cli::progress::{self, Look};
+use crate::cli::progress::Row;
+use crate::cli::text::count;
 use crate::clock::{SharedClock, until};
 
-/// What a row shows that nobody works on.
-const DEAD: &str = "the service is dead";
+/// The text of an unfinished row during the crash.
+const DOWN: &str = "the service is down";
 
-/// The rows and what they showed last.
 pub(super) struct Progress {
     clock: SharedClock,
     started: Timestamp,
     tag_delay: Duration,
     bars: Option<MultiProgress>,
-    rows: Mutex<Vec<Row>>,
+    rows: Mutex<Vec<LeadRow>>,
 }
 
-/// One lead, or the crowd.
-struct Row {
+/// One lead, or the others together.
+struct LeadRow {
     leads: Vec<String>,
     label: String,
     bar: ProgressBar,
-    /// What it shows before the service knows of it.
+    /// The text before the service has a sync.
     before: &'static str,
-    shown: Option<Look>,
+    shown: Option<Row>,
 }
 
 impl Progress {
-    /// Rows for everybody, on a terminal if there is one.
-    pub(super) fn new(cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
+    /// Rows on a terminal, else lines.
+    pub(super) fn new(leads: &Leads, tag_delay: Duration, clock: SharedClock) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let bars = is_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout()));
-        Self::with(bars, cast, tag_delay, clock)
+        Self::with(bars, leads, tag_delay, clock)
     }
 
-    /// A line for every change, wherever it goes.
-    pub(super) fn lines(cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
-        Self::with(None, cast, tag_delay, clock)
+    /// Lines, also on a terminal.
+    pub(super) fn lines(leads: &Leads, tag_delay: Duration, clock: SharedClock) -> Self {
+        Self::with(None, leads, tag_delay, clock)
     }
 
-    fn with(bars: Option<MultiProgress>, cast: &Cast, tag_delay: Duration, clock: SharedClock) -> Self {
-        let mut rows: Vec<Row> = cast
-            .told
-            .iter()
-            .map(|lead| Row::new(bars.as_ref(), lead.name.clone(), lead.story, std::slice::from_ref(lead)))
+    fn with(bars: Option<MultiProgress>, leads: &Leads, tag_delay: Duration, clock: SharedClock) -> Self {
+        let row = |label: String, case: &str, leads: &[Lead]| LeadRow::new(bars.as_ref(), label, case, leads);
+        let named = leads.named.iter();
+        let mut rows: Vec<LeadRow> = named
+            .map(|lead| row(lead.name.clone(), lead.case, std::slice::from_ref(lead)))
             .collect();
-        rows.push(Row::new(bars.as_ref(), others(cast.crowd.len()), CROWD, &cast.crowd));
+        rows.push(row(count(leads.others.len(), "other"), OTHERS, &leads.others));
         Self {
             started: clock.now(),
             clock,
@@ -65,12 +64,11 @@ impl Progress {
         }
     }
 
-    /// Says what happens.
-    pub(super) fn say(&self, what: &str) {
+    pub(super) fn log(&self, what: &str) {
         self.line(&format!("{what}."));
     }
 
-    /// Sets what is shown of a lead until the service knows of it.
+    /// Sets the text of a lead until the service has a sync of it.
     pub(super) fn expect(&self, lead: &str, before: &'static str) {
         let mut rows = self.rows();
         for row in rows.iter_mut().filter(|row| row.leads.iter().any(|id| id == lead)) {
@@ -78,39 +76,38 @@ impl Progress {
         }
     }
 
-    /// Shows what the service says.
-    pub(super) fn show(&self, seen: &Seen) {
+    pub(super) fn show(&self, snapshot: &Snapshot) {
         for row in self.rows().iter_mut() {
-            let look = row.look(seen);
-            // That it is dead is said once, for all; and what it said before need not be said again.
-            if self.bars.is_none() && look.text == DEAD {
+            let now = row.content(snapshot);
+            // Lines report the crash once for all leads, and nothing again after it.
+            if self.bars.is_none() && now.text == DOWN {
                 continue;
             }
-            let news = row.shown.as_ref() != Some(&look);
-            let left = look.tag.map(|tag| until(self.clock.now(), tag));
+            let is_changed = row.shown.as_ref() != Some(&now);
+            let left = now.tag.map(|tag| until(self.clock.now(), tag));
             if self.bars.is_some() {
-                let is_new = row.shown.as_ref().is_none_or(|shown| shown.template != look.template);
-                look.draw(&row.bar, is_new, left, self.tag_delay);
-            } else if news && let Some(text) = row.news(&look, left) {
+                let is_new = row.shown.as_ref().is_none_or(|shown| shown.template != now.template);
+                now.draw(&row.bar, is_new, left, self.tag_delay);
+            } else if is_changed && let Some(text) = row.line(&now, left) {
                 self.line(&text);
             }
-            row.shown = Some(look);
+            row.shown = Some(now);
         }
     }
 
-    /// Leaves the rows as they are.
+    /// Leaves the rows on the screen.
     pub(super) fn finish(&self) {
         self.rows().iter().for_each(|row| row.bar.abandon());
     }
 
-    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+    fn rows(&self) -> MutexGuard<'_, Vec<LeadRow>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&self, text: &str) {
         let since = until(self.started, self.clock.now()).as_secs_f64();
         let text = format!("{since:5.1} s  {text}");
-        // A line that cannot be written is no reason to stop.
+        // A line that cannot be written must not stop the demo.
         let _ = match &self.bars {
             Some(bars) => bars.println(text),
             None => writeln!(std::io::stdout(), "{text}"),
@@ -118,54 +115,41 @@ impl Progress {
     }
 }
 
-impl Row {
-    fn new(bars: Option<&MultiProgress>, label: String, story: &str, leads: &[Lead]) -> Self {
+impl LeadRow {
+    fn new(bars: Option<&MultiProgress>, label: String, case: &str, leads: &[Lead]) -> Self {
         let bar = ProgressBar::no_length();
         if let Some(bars) = bars {
             bars.add(bar.clone());
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar.set_prefix(format!("{label:<20} {story:<26}"));
+        bar.set_prefix(format!("{label:<20} {case:<21}"));
         Self {
             leads: leads.iter().map(|lead| lead.id.clone()).collect(),
             label,
             bar,
-            before: "not asked for yet",
+            before: "not requested yet",
             shown: None,
         }
     }
 
-    fn look(&self, seen: &Seen) -> Look {
-        let syncs: Vec<&SyncJob> = self.leads.iter().filter_map(|lead| seen.syncs.get(lead)).collect();
-        let mut look = match (self.leads.as_slice(), syncs.as_slice()) {
-            ([_], [sync]) => Look::of(sync),
-            (_, []) => Look::plain(self.before),
-            _ => Look::of_many(&syncs, self.leads.len()),
-        };
-        if !seen.up && !syncs.iter().all(|sync| sync.is_over()) {
-            look.text = DEAD.to_owned();
-            look.template = progress::PLAIN;
-            look.tag = None;
+    fn content(&self, snapshot: &Snapshot) -> Row {
+        let syncs: Vec<&SyncJob> = self.leads.iter().filter_map(|lead| snapshot.syncs.get(lead)).collect();
+        if !snapshot.is_up && !syncs.iter().all(|sync| sync.is_finished()) {
+            return Row::plain(DOWN);
         }
-        look
+        match (self.leads.as_slice(), syncs.as_slice()) {
+            ([_], [sync]) => Row::of(sync),
+            (_, []) => Row::plain(self.before),
+            _ => Row::of_many(&syncs, self.leads.len()),
+        }
     }
 
-    /// The line for somebody who sees no bars.
-    fn news(&self, look: &Look, left: Option<Duration>) -> Option<String> {
-        self.shown.as_ref().filter(|_| look.text != self.before)?;
-        let label = &self.label;
-        Some(match left {
-            Some(left) => {
-                let moved = self
-                    .shown
-                    .as_ref()
-                    .and_then(|shown| shown.tag)
-                    .is_some_and(|tag| Some(tag) != look.tag);
-                let again = if moved { "put off: " } else { "" };
-                format!("{label}: {again}{} {:.1} s", look.text, left.as_secs_f64())
-            }
-            None => format!("{label}: {}", look.text),
-        })
+    /// The line for a change; none for the text before the first sync.
+    fn line(&self, now: &Row, left: Option<Duration>) -> Option<String> {
+        let shown = self.shown.as_ref().filter(|_| now.text != self.before)?;
+        let is_moved = shown.tag.is_some_and(|tag| now.tag.is_some_and(|now| now != tag));
+        let moved = if is_moved { " (delayed)" } else { "" };
+        Some(format!("{}: {}{moved}", self.label, now.with_countdown(left)))
     }
 }

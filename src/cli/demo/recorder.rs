@@ -1,4 +1,4 @@
-//! Takes down what the stand-ins hold and saw, and what the service has written.
+//! Collects the evidence: what the simulated services contain and received, and what the service wrote.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,34 +6,34 @@ use std::time::Duration;
 
 use super::checker::{Asked, Evidence, Rules, Trace};
 use super::child::Log;
+use super::client::Client;
 use super::fixtures::{self, BAD};
-use super::watcher::Api;
-use super::{ADMIN_TOKEN, Stage};
+use super::{ADMIN_TOKEN, Simulation};
 
-/// The service's clock and the stand-ins' are two: both began at the machine's time, and a machine corrects its time by
-/// less than this while a demo runs.
+/// The service and the simulated services have clocks of their own, started from the machine's. The machine's time is
+/// corrected by less than this during a demo.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// A lead is read right before its tag, and the tag then takes a call.
+/// A lead is read right before its tag, and the tag takes another call.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// The beginning of every access token that Bigin's stand-in grants.
+/// The beginning of every simulated access token.
 const ACCESS_TOKEN: &str = "1000.a0000";
 
-pub(super) async fn collect(stage: &Stage, api: &Api, folder: &Path, log: &Log) -> Evidence {
-    let traces = traces(api, folder, log).await;
-    let ledger = api.ledger().await;
-    // Before the models are locked, since it asks them too.
-    let private = private(stage);
-    let crm = stage.bigin.model();
-    let lake = stage.sanity.model();
+pub(super) async fn collect(simulation: &Simulation, client: &Client, folder: &Path, log: &Log) -> Evidence {
+    let traces = traces(client, folder, log).await;
+    let ledger = client.ledger().await;
+    // Before the models are locked, since it locks them too.
+    let private = private(simulation);
+    let crm = simulation.bigin.model();
+    let lake = simulation.sanity.model();
     let id = |document: &crate::fake::sanity::Document| {
         let id = document.get("_id").and_then(serde_json::Value::as_str);
         id.unwrap_or_default().to_owned()
     };
     Evidence {
-        rules: rules(stage),
-        asked: asked(stage),
+        rules: rules(simulation),
+        asked: asked(simulation),
         documents: lake
             .documents()
             .map(|document| (id(document), document.clone()))
@@ -54,24 +54,23 @@ pub(super) async fn collect(stage: &Stage, api: &Api, folder: &Path, log: &Log) 
     }
 }
 
-fn rules(stage: &Stage) -> Rules {
+fn rules(simulation: &Simulation) -> Rules {
     Rules {
-        tag_delay: stage.tag_delay,
+        tag_delay: simulation.tag_delay,
         slack: SLACK,
         glance: GLANCE,
         tags: vec!["DBR_Dashboard_Import".to_owned()],
         most_grants: 1,
         most_in_flight: 4,
-        // Sanity delivers one webhook after the other, and on a slow disk each takes a while: not all of the crowd are
-        // there when a call leaves, but some are.
-        together: (stage.cast.crowd.len() / 4).clamp(1, 10),
+        // Sanity delivers one webhook at a time, slowly on a slow disk, so a call may leave before all leads have arrived.
+        together: (simulation.leads.others.len() / 4).clamp(1, 10),
         by_phone: true,
         region: "GB".to_owned(),
     }
 }
 
-fn asked(stage: &Stage) -> Vec<Asked> {
-    let asked = stage.cast.all().map(|lead| Asked {
+fn asked(simulation: &Simulation) -> Vec<Asked> {
+    let asked = simulation.leads.all().map(|lead| Asked {
         id: lead.id.clone(),
         name: lead.name.clone(),
         end: Some("SENT"),
@@ -80,28 +79,31 @@ fn asked(stage: &Stage) -> Vec<Asked> {
     asked.collect()
 }
 
-fn private(stage: &Stage) -> Vec<String> {
+fn private(simulation: &Simulation) -> Vec<String> {
     let tokens = [
-        stage.sanity.token().to_owned(),
-        stage.sanity.webhook_secret().to_owned(),
-        stage.bigin.client_secret(),
-        stage.bigin.refresh_token(),
+        simulation.sanity.token().to_owned(),
+        simulation.sanity.webhook_secret().to_owned(),
+        simulation.bigin.client_secret(),
+        simulation.bigin.refresh_token(),
         ACCESS_TOKEN.to_owned(),
         ADMIN_TOKEN.to_owned(),
     ];
-    fixtures::private_texts(&stage.cast).into_iter().chain(tokens).collect()
+    fixtures::private_texts(&simulation.leads)
+        .into_iter()
+        .chain(tokens)
+        .collect()
 }
 
-/// The log, the files, and what the service answers to whoever asks.
-async fn traces(api: &Api, folder: &Path, log: &Log) -> Vec<Trace> {
+/// The log, the files, and answers of the API.
+async fn traces(client: &Client, folder: &Path, log: &Log) -> Vec<Trace> {
     let mut answers = String::new();
     for path in ["/livez", "/readyz", "/api/health", "/api/syncs?limit=200"] {
-        let answer = api.get(path).await.map(|answer| answer.to_string());
+        let answer = client.get(path).await.map(|answer| answer.to_string());
         answers.push_str(&answer.unwrap_or_default());
     }
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        // The lock beside the database may not be readable while it is held.
+        // The lock file beside the database may not be readable.
         files.extend(std::fs::read(entry.path()).unwrap_or_default());
     }
     let trace = |name: &str, bytes: Vec<u8>| Trace {

@@ -1,4 +1,4 @@
-//! What is said before and after, on standard output.
+//! The introduction and the report on standard output, in lines of at most 80 characters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::checker::{Evidence, Verdict};
+use super::client::{Client, Snapshot};
 use super::fixtures::Lead;
-use super::watcher::{Api, Seen};
-use super::{Stage, fixtures};
+use super::{Simulation, fixtures};
+use crate::cli::progress::state_name;
+use crate::cli::text::count;
 use crate::domain::lead::REQUESTED;
 use crate::fake::bigin::{Action, CallKind, Change};
 use crate::fake::sanity::{By, Document};
@@ -19,101 +21,121 @@ use crate::store::Ledger;
 const CONTACT: &str = "biginContactId";
 
 /// Access tokens that Zoho grants within ten minutes (Zoho CRM docs, token-validity).
-const GRANTS_ALLOWED: usize = 10;
+const MAX_GRANTS: usize = 10;
 
-/// Prints a line. Whoever has closed the other end of the pipe has read enough.
+/// The width of a terminal.
+const WIDTH: usize = 80;
+
+/// Prints a line; a reader that closes the pipe early is no error.
 fn line(text: impl AsRef<str>) {
     let _ = writeln!(std::io::stdout(), "{}", text.as_ref());
 }
 
-/// Says what is about to be seen.
-pub(super) fn introduce(stage: &Stage, service: &str) {
-    line("bigin-sync demo: all of it runs on this machine, and everybody in it is invented");
-    line(format!("  Sanity (a stand-in)   {}", stage.sanity.url()));
+pub(super) fn print_introduction(simulation: &Simulation, service: &str) {
+    line("bigin-sync demo: everything runs on this machine with fictional people");
+    line(format!("  Sanity (simulated)    {}", simulation.sanity.url()));
     line(format!("  bigin-sync            {service}"));
-    line(format!("  Bigin (a stand-in)    {}", stage.bigin.url()));
+    line(format!("  Bigin (simulated)     {}", simulation.bigin.url()));
     line("");
 }
 
-/// Says how long it took.
-pub(super) fn took(duration: Duration) {
-    line(format!("\nThis took {:.0} s.", duration.as_secs_f64()));
+pub(super) fn print_duration(duration: Duration) {
+    line(format!("\nDuration: {:.0} s.", duration.as_secs_f64()));
 }
 
-/// The whole report.
-pub(super) fn report(stage: &Stage, evidence: &Evidence, seen: &Seen, verdicts: &[Verdict]) {
-    line("\nWhat became of the leads");
-    table(&leads(stage, evidence, seen));
-    line("\nCalls to Bigin                this run    the plan's way");
-    calls(stage, evidence);
-    line("\nThe ledger");
+pub(super) fn print_report(simulation: &Simulation, evidence: &Evidence, snapshot: &Snapshot, verdicts: &[Verdict]) {
+    line("\nResults");
+    table(&leads(simulation, evidence, snapshot));
+    line(format!(
+        "\n{:<26} {:>11} {:>19}",
+        "Calls to Bigin", "this run", "one call per step"
+    ));
+    calls(simulation, evidence);
+    line("\nLedger");
     match &evidence.ledger {
-        Some(ledger) => sums(ledger),
+        Some(ledger) => totals(ledger),
         None => line("  The service does not answer."),
     }
-    line("\nThe promises");
+    line("\nChecks");
     for verdict in verdicts {
-        judgement(verdict);
+        result(verdict);
     }
 }
 
-fn judgement(verdict: &Verdict) {
-    if verdict.kept() {
-        return line(format!("  ✓ {}: {}", verdict.promise, verdict.sentence));
+/// Prints text in lines that are indented after the first.
+fn wrapped(text: &str) {
+    let mut current = " ".to_owned();
+    for word in text.split(' ') {
+        if current.chars().count() + 1 + word.chars().count() > WIDTH {
+            line(&current);
+            current = "   ".to_owned();
+        }
+        current.push(' ');
+        current.push_str(word);
+    }
+    line(current);
+}
+
+fn result(verdict: &Verdict) {
+    if verdict.is_kept() {
+        return wrapped(&format!("✓ {}: {}", verdict.promise, verdict.sentence));
     }
     line(format!("  ✗ {}", verdict.promise));
-    const SHOWN: usize = 5;
-    for fault in verdict.faults.iter().take(SHOWN) {
+    const MAX_SHOWN: usize = 5;
+    for fault in verdict.faults.iter().take(MAX_SHOWN) {
         line(format!("      {fault}"));
     }
-    if verdict.faults.len() > SHOWN {
-        line(format!("      and {} more", verdict.faults.len() - SHOWN));
+    if verdict.faults.len() > MAX_SHOWN {
+        line(format!("      and {} more", verdict.faults.len() - MAX_SHOWN));
     }
 }
 
-fn leads(stage: &Stage, evidence: &Evidence, seen: &Seen) -> Vec<[String; 5]> {
-    let mut rows = vec![["lead", "story", "ended", "contact", "upserts"].map(str::to_owned)];
-    for lead in &stage.cast.told {
+fn leads(simulation: &Simulation, evidence: &Evidence, snapshot: &Snapshot) -> Vec<[String; 5]> {
+    let mut rows = vec![["lead", "case", "result", "contact", "upserts"].map(str::to_owned)];
+    for lead in &simulation.leads.named {
         let contact = field(evidence, lead, CONTACT);
         rows.push([
             lead.name.clone(),
-            lead.story.to_owned(),
-            ends(evidence, &lead.id),
+            lead.case.to_owned(),
+            results(evidence, &lead.id),
             format!(
                 "{} …{}",
-                action(evidence, seen, lead),
+                origin(evidence, snapshot, lead),
                 last_digits(contact.unwrap_or_default())
             ),
             upserts(evidence, contact).to_string(),
         ]);
     }
-    rows.push(crowd(stage, evidence, seen));
+    rows.push(others(simulation, evidence, snapshot));
     rows
 }
 
-fn crowd(stage: &Stage, evidence: &Evidence, seen: &Seen) -> [String; 5] {
-    let crowd = &stage.cast.crowd;
+fn others(simulation: &Simulation, evidence: &Evidence, snapshot: &Snapshot) -> [String; 5] {
+    let others = &simulation.leads.others;
     let tally = |words: Vec<String>| {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for word in words {
             *counts.entry(word).or_default() += 1;
         }
-        let parts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
-        parts.join(", ")
+        let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        counts.join(", ")
     };
-    let contacts: BTreeSet<&str> = crowd.iter().filter_map(|lead| field(evidence, lead, CONTACT)).collect();
+    let contacts: BTreeSet<&str> = others
+        .iter()
+        .filter_map(|lead| field(evidence, lead, CONTACT))
+        .collect();
     let upserts: usize = contacts
         .into_iter()
         .map(|contact| upserts(evidence, Some(contact)))
         .sum();
     [
-        fixtures::others(crowd.len()),
-        fixtures::CROWD.to_owned(),
-        tally(crowd.iter().map(|lead| ends(evidence, &lead.id)).collect()),
+        count(others.len(), "other"),
+        fixtures::OTHERS.to_owned(),
+        tally(others.iter().map(|lead| results(evidence, &lead.id)).collect()),
         tally(
-            crowd
+            others
                 .iter()
-                .map(|lead| action(evidence, seen, lead).to_owned())
+                .map(|lead| origin(evidence, snapshot, lead).to_owned())
                 .collect(),
         ),
         upserts.to_string(),
@@ -128,8 +150,8 @@ fn last_digits(id: &str) -> &str {
     id.get(id.len().saturating_sub(4)..).unwrap_or(id)
 }
 
-/// The results that were written to a lead, in their order.
-fn ends(evidence: &Evidence, id: &str) -> String {
+/// The results that were written to a lead, in order.
+fn results(evidence: &Evidence, id: &str) -> String {
     let by_us = evidence
         .transactions
         .iter()
@@ -137,11 +159,11 @@ fn ends(evidence: &Evidence, id: &str) -> String {
     let changes = by_us
         .flat_map(|transaction| &transaction.documents)
         .filter(|change| change.id == id);
-    let ends: Vec<&str> = changes.filter_map(|change| status(change.after.as_ref())).collect();
-    if ends.is_empty() {
-        "no end".to_owned()
-    } else {
-        ends.join(", then ")
+    let results = changes.filter_map(|change| status(change.after.as_ref()));
+    let results: Vec<String> = results.map(|status| state_name(&status.to_lowercase())).collect();
+    match results.as_slice() {
+        [] => "none".to_owned(),
+        results => results.join(" → "),
     }
 }
 
@@ -149,12 +171,12 @@ fn status(document: Option<&Document>) -> Option<&str> {
     document?.get("crmStatus")?.as_str()
 }
 
-/// Whether the lead's contact came to be here. Of leads that share one, only the first made it.
-fn action(evidence: &Evidence, seen: &Seen, lead: &Lead) -> &'static str {
+/// Whether the lead's contact is new or was in Bigin already. Of leads that share one, only the first created it.
+fn origin(evidence: &Evidence, snapshot: &Snapshot, lead: &Lead) -> &'static str {
     let Some(id) = field(evidence, lead, CONTACT) else {
         return "none";
     };
-    let made = evidence
+    let created = evidence
         .changes
         .iter()
         .any(|change| matches!(change, Change::Upserted { contact, action: Action::Insert, .. } if contact == id));
@@ -162,11 +184,11 @@ fn action(evidence: &Evidence, seen: &Seen, lead: &Lead) -> &'static str {
         .documents
         .values()
         .filter(|document| document.get(CONTACT).and_then(Value::as_str) == Some(id));
-    let found_it = seen.syncs.get(&lead.id).and_then(|sync| sync.action.as_deref()) == Some("update");
-    if made && !(found_it && sharing.count() > 1) {
-        "made"
+    let updated = snapshot.syncs.get(&lead.id).and_then(|sync| sync.action.as_deref()) == Some("update");
+    if created && !(updated && sharing.count() > 1) {
+        "new"
     } else {
-        "found"
+        "old"
     }
 }
 
@@ -175,7 +197,7 @@ fn upserts(evidence: &Evidence, id: Option<&str>) -> usize {
     evidence.changes.iter().filter(is_of).count()
 }
 
-/// Prints columns, each as wide as its widest text.
+/// Prints columns, each as wide as its longest text.
 fn table(rows: &[[String; 5]]) {
     let width = |column: usize| {
         rows.iter()
@@ -190,48 +212,44 @@ fn table(rows: &[[String; 5]]) {
     }
 }
 
-/// The plan asks for a token, upserts and tags for each request by itself; a credit for each of the latter two. What Bigin
-/// refuses it does not tag.
-fn calls(stage: &Stage, evidence: &Evidence) {
-    let count = |kinds: &[CallKind]| evidence.calls.iter().filter(|call| kinds.contains(&call.kind)).count();
+/// One call per step means a token, an upsert and a tag for each request, with a credit for each of the last two; a lead that
+/// Bigin rejects is not tagged.
+fn calls(simulation: &Simulation, evidence: &Evidence) {
+    let number = |kinds: &[CallKind]| evidence.calls.iter().filter(|call| kinds.contains(&call.kind)).count();
     let requests = changes_into(evidence, By::Studio, REQUESTED);
-    let refused = changes_into(evidence, By::Api, "FAILED");
+    let rejected = changes_into(evidence, By::Api, "FAILED");
     let credits: u32 = evidence.calls.iter().map(|call| call.credits).sum();
-    let tagged = requests.saturating_sub(refused);
+    let tagged = requests.saturating_sub(rejected);
     let rows = [
-        ("access tokens", count(&[CallKind::Token]), requests),
+        ("access tokens", number(&[CallKind::Token]), requests),
         (
             "upserts and updates",
-            count(&[CallKind::Upsert, CallKind::Update, CallKind::Insert]),
+            number(&[CallKind::Upsert, CallKind::Update, CallKind::Insert]),
             requests,
         ),
-        ("adding tags", count(&[CallKind::AddTags]), tagged),
-        ("fields, look-ups", count(&[CallKind::Fields, CallKind::Coql]), 0),
-        ("calls in all", evidence.calls.len(), 2 * requests + tagged),
+        ("tags", number(&[CallKind::AddTags]), tagged),
+        ("fields and look-ups", number(&[CallKind::Fields, CallKind::Coql]), 0),
+        ("all calls", evidence.calls.len(), 2 * requests + tagged),
         (
             "API credits",
             usize::try_from(credits).unwrap_or(usize::MAX),
             requests + tagged,
         ),
     ];
-    for (what, here, plan) in rows {
-        line(format!("  {what:<24} {here:>11} {plan:>17}"));
+    for (what, here, naive) in rows {
+        line(format!("  {what:<24} {here:>11} {naive:>19}"));
     }
-    let leads = stage.cast.all().count();
-    let throttled = if requests > GRANTS_ALLOWED {
-        format!(
-            "\n  Zoho would have refused it the {}th token within ten minutes.",
-            GRANTS_ALLOWED + 1
-        )
-    } else {
-        String::new()
+    let leads = simulation.leads.all().count();
+    let limited = match requests > MAX_GRANTS {
+        true => format!(" It would have hit Zoho's limit of {MAX_GRANTS} tokens per 10 minutes."),
+        false => String::new(),
     };
-    line(format!(
-        "  The plan's way is 1 token, 1 upsert and 1 tag for each of {requests} requests for {leads} leads.{throttled}"
+    wrapped(&format!(
+        "One call per step (naive) is 1 token, 1 upsert and 1 tag for each of {requests} requests for {leads} leads.{limited}"
     ));
 }
 
-/// How often a published lead came to have this status.
+/// How often a published lead got this status.
 fn changes_into(evidence: &Evidence, by: By, wanted: &str) -> usize {
     let transactions = evidence.transactions.iter().filter(|transaction| transaction.by == by);
     let changes = transactions.flat_map(|transaction| &transaction.documents);
@@ -243,60 +261,74 @@ fn changes_into(evidence: &Evidence, by: By, wanted: &str) -> usize {
         .count()
 }
 
-fn sums(ledger: &Ledger) {
+/// The counts that must balance, without zeros.
+fn totals(ledger: &Ledger) {
+    let sum = |parts: &[(u64, &str)], separator: &str| {
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> = parts.map(|(number, what)| format!("{number} {what}")).collect();
+        parts.join(separator)
+    };
+    let webhooks = [
+        (ledger.created_by_webhook, "created"),
+        (ledger.coalesced_by_webhook, "coalesced"),
+        (ledger.duplicates, "duplicate"),
+    ];
+    let syncs = [
+        (ledger.sent, "sent"),
+        (ledger.failed, "failed"),
+        (ledger.lead_deleted, "lead deleted"),
+        (ledger.cancelled, "cancelled"),
+        (ledger.in_progress, "in progress"),
+    ];
+    let sources = [
+        (ledger.created_by_webhook, "by webhook"),
+        (ledger.created_by_reconciliation, "by reconciliation"),
+        (ledger.created_manually, "manually"),
+    ];
     line(format!(
-        "  webhooks  {} accepted = {} opened a sync + {} joined one + {} repeated",
-        ledger.accepted, ledger.created_by_webhook, ledger.coalesced_by_webhook, ledger.duplicates
+        "  webhooks  {} accepted = {}",
+        ledger.accepted,
+        sum(&webhooks, " + ")
     ));
     line(format!(
-        "  syncs     {} opened   = {} sent + {} failed + {} lead deleted + {} cancelled + {} in progress",
-        ledger.created, ledger.sent, ledger.failed, ledger.lead_deleted, ledger.cancelled, ledger.in_progress
+        "  syncs     {} created  = {}",
+        ledger.created,
+        sum(&syncs, " + ")
     ));
-    line(format!(
-        "            of these {} by webhook, {} by reconciliation, {} by a person",
-        ledger.created_by_webhook, ledger.created_by_reconciliation, ledger.created_manually
-    ));
+    line(format!("            created: {}", sum(&sources, ", ")));
 }
 
-/// What there is to play with.
-pub(super) fn invite(stage: &Stage, api: &Api) {
-    let (sanity, lead) = (&stage.sanity, fixtures::NEW);
-    line("\nEverything stays up until Ctrl-C, and webhooks go on being delivered.");
-    line(format!("  bigin-sync   {}    ADMIN_TOKEN {}", api.url, api.token));
+/// The URLs, tokens and commands for --keep.
+pub(super) fn print_addresses(simulation: &Simulation, client: &Client) {
+    let (sanity, bigin) = (&simulation.sanity, &simulation.bigin);
+    line("\nEverything keeps running until Ctrl-C.");
+    line(format!("  bigin-sync     {}", client.url));
+    line(format!("  ADMIN_TOKEN    {}", client.token));
+    line(format!("  Sanity         {}", sanity.url()));
+    line(format!("  dataset        {}", sanity.dataset()));
+    line(format!("  token          {}", sanity.token()));
+    line(format!("  Bigin          {}", bigin.url()));
+    line(format!("  client         {}", bigin.client_id()));
+    line(format!("  refresh token  {}", bigin.refresh_token()));
     line(format!(
-        "  Sanity       {}    token {}, dataset {}",
-        sanity.url(),
-        sanity.token(),
-        sanity.dataset()
+        "\nOpen the dashboard and log in with the ADMIN_TOKEN: {}/",
+        client.url
     ));
+    line("Send a lead through the API:");
     line(format!(
-        "  Bigin        {}    client {}, refresh token {}",
-        stage.bigin.url(),
-        stage.bigin.client_id(),
-        stage.bigin.refresh_token()
+        "  curl -H 'Authorization: Bearer {}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{\"leadId\":\"{}\"}}' \\
+    {}/api/send-to-bigin",
+        client.token,
+        fixtures::NEW,
+        client.url
     ));
+    line("Edit and request a lead, as an editor does in Sanity:");
+    line(fixtures::curl_request(sanity, &[("city", "Otherton"), ("crmStatus", REQUESTED)]).trim_end());
+    line("List all syncs:");
     line(format!(
-        "\nWatch it in a browser, logged in with the ADMIN_TOKEN: {}/",
-        api.url
-    ));
-    line("Send a lead, as the plan's button does:");
-    line(format!(
-        "  curl -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{{\"leadId\":\"{lead}\"}}' {}/api/send-to-bigin",
-        api.token, api.url
-    ));
-    line("Edit a lead and ask for it, as an editor does in Sanity:");
-    let patch = format!(
-        "{{\"mutations\":[{{\"patch\":{{\"id\":\"{lead}\",\"set\":{{\"city\":\"Otherton\",\"crmStatus\":\"{REQUESTED}\"}}}}}}]}}"
-    );
-    line(format!(
-        "  curl -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' -d '{patch}' {}/v2025-02-19/data/mutate/{}",
-        sanity.token(),
-        sanity.url(),
-        sanity.dataset()
-    ));
-    line("See all syncs:");
-    line(format!(
-        "  curl -H 'Authorization: Bearer {}' {}/api/syncs\n",
-        api.token, api.url
+        "  curl -H 'Authorization: Bearer {}' \\\n    {}/api/syncs\n",
+        client.token, client.url
     ));
 }

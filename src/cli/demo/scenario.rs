@@ -1,4 +1,4 @@
-//! What happens in the demo: what editors do in Sanity, and what is done to the service.
+//! The demo's scenario: the editors' actions in Sanity, and the crash of the service.
 
 use std::time::Duration;
 
@@ -6,77 +6,81 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::Stage;
+use super::Simulation;
 use super::child::Service;
-use super::fixtures::{BAD, DOWN, EDITED, LOST, MENDED_EMAIL, TWICE, conversation};
+use super::client::Snapshot;
+use super::fixtures::{BAD, DOWN, EDITED, FIXED_EMAIL, LOST, TWICE, conversation};
 use super::progress::Progress;
-use super::watcher::Seen;
+use crate::cli::text::count;
 use crate::domain::lead::REQUESTED;
 
-/// The first round takes about a second; a machine that is busy may take longer.
-const FIRST_ROUND: Duration = Duration::from_secs(20);
+/// The first upserts take about a second, but longer on a busy machine.
+const UPSERT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the service stays dead.
-const DEAD: Duration = Duration::from_secs(1);
+/// Between the crash and the restart.
+const DOWNTIME: Duration = Duration::from_secs(1);
 
-/// How long it is watched after the last lead has come to its end: nothing more may happen.
-const AFTERWARDS: Duration = Duration::from_millis(500);
+/// After the last result: nothing more may happen.
+const QUIET_PERIOD: Duration = Duration::from_millis(500);
 
-/// Between the edits and the kill: less than reconciliation waits before it takes a webhook for lost.
-const LONGEST_BEFORE_KILL: Duration = Duration::from_millis(1500);
+/// Between the edits and the crash: less than RECONCILE_MIN_AGE, after which reconciliation counts a webhook as missed.
+const MAX_DELAY_BEFORE_KILL: Duration = Duration::from_millis(1500);
 
-/// Plays it. Returns when all leads have come to their end; whoever calls sets a limit to that.
+/// Returns when all leads are finished; the caller sets a timeout.
 ///
 /// # Errors
-/// The service does not start again, or does not do its first round.
+/// The service does not restart, or does not upsert the leads in time.
 pub(super) async fn play(
-    stage: &Stage,
+    simulation: &Simulation,
     service: &mut Service,
     progress: &Progress,
-    mut seen: watch::Receiver<Seen>,
+    mut snapshots: watch::Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
-    ask_for_all(stage, progress)?;
-    let first_round = wait_for(&mut seen, |seen| {
-        stage.asked_at_once().all(|lead| in_bigin_or_over(seen, lead))
+    request_all(simulation, progress)?;
+    let upserted = wait_for(&mut snapshots, |snapshot| {
+        simulation.requested_at_start().all(|lead| is_upserted(snapshot, lead))
     });
-    tokio::time::timeout(FIRST_ROUND, first_round)
+    tokio::time::timeout(UPSERT_TIMEOUT, upserted)
         .await
-        .context("the service did not get the leads into Bigin in time")??;
+        .context("the service did not upsert the leads in time")??;
 
-    tokio::time::sleep(stage.tag_delay / 5).await;
-    meddle(stage, progress)?;
-    tokio::time::sleep((stage.tag_delay / 5).min(LONGEST_BEFORE_KILL)).await;
-    kill(stage, service, progress, &seen).await?;
-    mend(stage, progress)?;
+    tokio::time::sleep(simulation.tag_delay / 5).await;
+    edit_leads(simulation, progress)?;
+    tokio::time::sleep((simulation.tag_delay / 5).min(MAX_DELAY_BEFORE_KILL)).await;
+    crash(simulation, service, progress, &snapshots).await?;
+    fix_bad_lead(simulation, progress)?;
 
-    wait_for(&mut seen, |seen| {
-        seen.state(LOST).is_some() && seen.state(DOWN).is_some()
+    wait_for(&mut snapshots, |snapshot| {
+        snapshot.state(LOST).is_some() && snapshot.state(DOWN).is_some()
     })
     .await?;
-    progress.say("Reconciliation has found the two leads whose webhooks never arrived");
-    wait_for(&mut seen, |seen| stage.is_over(seen)).await?;
-    tokio::time::sleep(AFTERWARDS).await;
+    progress.log("Reconciliation found the two leads with missed webhooks");
+    wait_for(&mut snapshots, |snapshot| simulation.is_finished(snapshot)).await?;
+    tokio::time::sleep(QUIET_PERIOD).await;
     Ok(())
 }
 
-async fn wait_for(seen: &mut watch::Receiver<Seen>, is_it: impl Fn(&Seen) -> bool) -> anyhow::Result<()> {
-    seen.wait_for(|seen| is_it(seen))
-        .await
-        .context("nobody watches the service")?;
+async fn wait_for(
+    snapshots: &mut watch::Receiver<Snapshot>,
+    condition: impl Fn(&Snapshot) -> bool,
+) -> anyhow::Result<()> {
+    let snapshot = snapshots.wait_for(|snapshot| condition(snapshot)).await;
+    snapshot.context("the service is not watched")?;
     Ok(())
 }
 
-fn in_bigin_or_over(seen: &Seen, lead: &str) -> bool {
-    !matches!(seen.state(lead), None | Some("requested" | "rejected"))
+/// Whether its contact is in Bigin, or it failed.
+fn is_upserted(snapshot: &Snapshot, lead: &str) -> bool {
+    !matches!(snapshot.state(lead), None | Some("requested" | "rejected"))
 }
 
-fn ask_for_all(stage: &Stage, progress: &Progress) -> anyhow::Result<()> {
-    let all: Vec<&str> = stage.asked_at_once().collect();
-    progress.say(&format!(
-        "An editor asks for {} leads at once; Sanity reports one of them twice",
+fn request_all(simulation: &Simulation, progress: &Progress) -> anyhow::Result<()> {
+    let all: Vec<&str> = simulation.requested_at_start().collect();
+    progress.log(&format!(
+        "An editor requests {} leads at once. Sanity sends one webhook twice",
         all.len()
     ));
-    let mut lake = stage.sanity.model();
+    let mut lake = simulation.sanity.model();
     for lead in all.into_iter().filter(|lead| *lead != TWICE) {
         lake.request(lead)?;
     }
@@ -85,54 +89,52 @@ fn ask_for_all(stage: &Stage, progress: &Progress) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// While the tags wait.
-fn meddle(stage: &Stage, progress: &Progress) -> anyhow::Result<()> {
-    let name = |lead| stage.name(lead);
-    progress.say(&format!(
-        "A message comes in for {}, who is in Bigin without it",
-        name(EDITED)
-    ));
-    progress.say(&format!("{} is asked for once more", name(TWICE)));
-    progress.say(&format!("{} is asked for, and Sanity loses the webhook", name(LOST)));
-    let mut lake = stage.sanity.model();
+/// While the tags are waiting.
+fn edit_leads(simulation: &Simulation, progress: &Progress) -> anyhow::Result<()> {
+    let name = |lead| simulation.name(lead);
+    progress.log(&format!("{}'s lead changes after it was copied to Bigin", name(EDITED)));
+    progress.log(&format!("{} is requested again", name(TWICE)));
+    progress.log(&format!("{} is requested, and the webhook is lost", name(LOST)));
+    let mut lake = simulation.sanity.model();
     lake.edit(EDITED, json!({ "conversationHistory": conversation(true) }))?;
     lake.edit(TWICE, json!({ "crmStatus": "NOT_SENT" }))?;
     lake.request(TWICE)?;
     lake.webhooks.lose_next(1);
     lake.request(LOST)?;
-    progress.expect(LOST, "asked for; its webhook is lost");
+    progress.expect(LOST, "requested; webhook lost");
     Ok(())
 }
 
-async fn kill(
-    stage: &Stage,
+async fn crash(
+    simulation: &Simulation,
     service: &mut Service,
     progress: &Progress,
-    seen: &watch::Receiver<Seen>,
+    snapshots: &watch::Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
-    let waiting = seen.borrow().waiting(stage.clock.now()).count();
+    let waiting = snapshots.borrow().waiting_to_tag(simulation.clock.now());
     service.kill().await?;
-    progress.say(&format!(
-        "SIGKILL: the service is dead, while {waiting} leads wait for their tag"
+    progress.log(&format!(
+        "SIGKILL: the service is down, with {} waiting to tag",
+        count(waiting, "lead")
     ));
-    stage.sanity.model().request(DOWN)?;
-    progress.say(&format!(
-        "{} is asked for, and the webhook finds nobody",
-        stage.name(DOWN)
+    simulation.sanity.model().request(DOWN)?;
+    progress.log(&format!(
+        "{} is requested, and the webhook fails",
+        simulation.name(DOWN)
     ));
-    progress.expect(DOWN, "asked for; its webhook found nobody");
-    tokio::time::sleep(DEAD).await;
-    service.start_again().await?;
-    progress.say("The service is started again on the same file, and goes on where it was");
+    progress.expect(DOWN, "requested; webhook failed");
+    tokio::time::sleep(DOWNTIME).await;
+    service.restart().await?;
+    progress.log("The service restarts with the same database and continues");
     Ok(())
 }
 
-fn mend(stage: &Stage, progress: &Progress) -> anyhow::Result<()> {
-    progress.say(&format!(
-        "The email of {} is mended, and the lead asked for again",
-        stage.name(BAD)
+fn fix_bad_lead(simulation: &Simulation, progress: &Progress) -> anyhow::Result<()> {
+    progress.log(&format!(
+        "{}'s email is fixed, and the lead requested again",
+        simulation.name(BAD)
     ));
-    let fields = json!({ "emailAddress": MENDED_EMAIL, "crmStatus": REQUESTED });
-    stage.sanity.model().edit(BAD, fields)?;
+    let fields = json!({ "emailAddress": FIXED_EMAIL, "crmStatus": REQUESTED });
+    simulation.sanity.model().edit(BAD, fields)?;
     Ok(())
 }

@@ -1,52 +1,57 @@
-//! The clock of this machine, against Sanity's.
+//! This machine's clock, compared with Sanity's.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::finding::{Finding, Group};
-use super::{PATIENCE, Patient};
+use super::finding::{Check, Finding, Group};
+use super::{CALL_TIMEOUT, Installation};
+use crate::cli::text::duration;
 use crate::clock::until;
 use crate::http_client::date_of;
 
-/// Within which a difference is nobody's affair: the time of an answer has whole seconds, and took some to come.
-const WITHIN: Duration = Duration::from_secs(15);
+const CLOCK: Check = Check(Group::Machine, "clock");
 
-/// A difference that makes times wrong for everybody who reads them.
-const FAR: Duration = Duration::from_secs(5 * 60);
+/// An answer's time has whole seconds, and the answer takes a few to arrive.
+const TOLERANCE: Duration = Duration::from_secs(15);
 
-pub(super) async fn look(patient: &Patient) -> Option<Finding> {
-    if let Some(blocked) = patient.blocked(Group::Machine, "clock", &["SANITY_PROJECT_ID", "SANITY_API_URL"]) {
-        return Some(blocked);
+/// Beyond this, the times in Sanity mislead editors.
+const FAILED_THRESHOLD: Duration = Duration::from_secs(5 * 60);
+
+pub(super) async fn check(installation: &Installation) -> Option<Finding> {
+    if let Some(skipped) = installation.skipped(CLOCK, &["SANITY_PROJECT_ID", "SANITY_API_URL"]) {
+        return Some(skipped);
     }
-    let theirs = date_of(&patient.http, &patient.settings.sanity.api_url, PATIENCE).await;
-    Some(judge(
-        patient.clock.wall(),
-        theirs,
-        patient.settings.sanity.webhook_max_age,
-    ))
+    let settings = &installation.settings.sanity;
+    let theirs = date_of(&installation.http, &settings.api_url, CALL_TIMEOUT).await;
+    Some(judge(installation.now(), theirs, settings.webhook_max_age))
 }
 
-/// `longest` is the greatest age that a webhook's signature may have.
-fn judge(ours: Timestamp, theirs: Option<Timestamp>, longest: Option<Duration>) -> Finding {
+/// `max_age` is the setting for webhook signatures.
+fn judge(ours: Timestamp, theirs: Option<Timestamp>, max_age: Option<Duration>) -> Finding {
     let Some(theirs) = theirs else {
-        let todo = "see what the checks of Sanity say";
-        return Finding::skipped(Group::Machine, "clock", "Sanity did not say what time it is", todo);
+        return CLOCK.skipped("Sanity's time cannot be read", "see the checks of Sanity");
     };
-    let (apart, word) = match ours < theirs {
+    let (difference, what) = difference(ours, theirs);
+    if difference <= TOLERANCE {
+        return CLOCK.ok("agrees with Sanity's");
+    }
+    let what = format!("{what} Sanity's");
+    let why = "the age of webhook signatures is wrong, and so is lastSyncedAt";
+    let todo = "set the time from a time server: `timedatectl set-ntp true`, or chrony";
+    match difference > FAILED_THRESHOLD || max_age.is_some_and(|max_age| difference > max_age) {
+        true => CLOCK.failed(what, why, todo),
+        false => CLOCK.warning(what, why, todo),
+    }
+}
+
+/// The difference of two clocks: `12 s behind`, `3 min ahead of`.
+pub(super) fn difference(ours: Timestamp, theirs: Timestamp) -> (Duration, String) {
+    let (difference, word) = match ours < theirs {
         true => (until(ours, theirs), "behind"),
         false => (until(theirs, ours), "ahead of"),
     };
-    let what = format!("{} s {word} Sanity's", apart.as_secs());
-    let why = "signatures of webhooks look older or newer than they are, and lastSyncedAt is wrong";
-    let todo = "have the time set by a server: `timedatectl set-ntp true`, or chrony";
-    match apart {
-        _ if apart <= WITHIN => Finding::ok(Group::Machine, "clock", "agrees with Sanity's"),
-        _ if apart > FAR || longest.is_some_and(|longest| apart > longest) => {
-            Finding::failed(Group::Machine, "clock", what, why, todo)
-        }
-        _ => Finding::warning(Group::Machine, "clock", what, why, todo),
-    }
+    (difference, format!("{} {word}", duration(difference)))
 }
 
 #[cfg(test)]
@@ -55,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off() {
+    fn outcome_depends_on_the_difference() {
         let theirs: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let cases = [
             ("2026-11-22T10:00:05Z", None, Outcome::Ok),

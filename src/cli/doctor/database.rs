@@ -1,78 +1,65 @@
-//! Whether syncs can be kept: the database is there, can be written, has room, and has the schema that this version knows.
+//! Whether syncs can be stored: the database exists, is writable, has free space, and a schema that this version supports.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Patient;
-use super::finding::{Finding, Group};
-use super::token_cache::waiting;
-use crate::clock::until;
+use super::Installation;
+use super::clock::difference;
+use super::finding::{Check, Finding, Group};
+use super::token_cache::blocking;
 use crate::database::Database;
 use crate::store::inspect::{self, Condition};
 
-/// Within which a difference of clocks is nobody's affair.
-const CLOCK_WITHIN: Duration = Duration::from_secs(5);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// Below which a day of busy leads may fill the disk.
-const SCARCE: u64 = 1_000_000_000;
-/// Below which it may be full any moment.
-const NONE_LEFT: u64 = 100_000_000;
+/// Free bytes: below this, a day with many leads may fill the disk.
+const WARNING_THRESHOLD: u64 = 1_000_000_000;
+/// Free bytes: below this, the disk may be full at any moment.
+const FAILED_THRESHOLD: u64 = 100_000_000;
 
-pub(super) async fn look(patient: &Patient) -> Vec<Finding> {
-    if let Some(blocked) = patient.blocked(Group::Database, "database", &["DATABASE_URL"]) {
-        return vec![blocked];
+pub(super) async fn check(installation: &Installation) -> Vec<Finding> {
+    let check = Check(Group::Database, "database");
+    if let Some(skipped) = installation.skipped(check, &["DATABASE_URL"]) {
+        return vec![skipped];
     }
-    let database = patient.settings.database.clone();
-    match waiting(move || inspect::condition(&database)).await {
-        Ok(condition) => judge(&patient.settings.database, &condition, patient.now()),
-        Err(error) => vec![Finding::failed(
-            Group::Database,
-            "database",
-            format!("{} cannot be used: {error}", patient.settings.database),
-            "without it no webhook is taken",
-            match patient.settings.database {
+    let database = installation.settings.database.clone();
+    match blocking(move || inspect::condition(&database)).await {
+        Ok(condition) => judge(&installation.settings.database, &condition, installation.now()),
+        Err(error) => vec![check.failed(
+            format!("{} cannot be used: {error}", installation.settings.database),
+            "webhooks cannot be stored",
+            match installation.settings.database {
                 Database::Sqlite(_) => {
-                    "see that the folder is there, and that it and the file belong to the user that runs the service"
+                    "check that the folder exists, and that it and the file belong to the user that runs the service"
                 }
-                Database::Postgres(_) => {
-                    "see that DATABASE_URL is right, and that the server runs and lets this user in"
-                }
+                Database::Postgres(_) => "check DATABASE_URL, and that the server is running and accepts this user",
             },
         )],
     }
 }
 
 fn judge(database: &Database, condition: &Condition, now: Timestamp) -> Vec<Finding> {
-    let mut findings = vec![presence(database, condition)];
-    findings.push(match &condition.write {
-        None => Finding::skipped(
-            Group::Database,
-            "write",
-            "not tried, since a service runs on it",
-            "`bigin-sync status --ready` asks that service",
+    let check = Check(Group::Database, "write");
+    let write = match &condition.write {
+        None => check.skipped(
+            "a service is using it",
+            "`bigin-sync status --ready` checks that service",
         ),
-        Some(Ok(())) if !condition.exists => Finding::ok(
-            Group::Database,
-            "write",
-            "its folder takes files, and puts them to disk",
+        Some(Ok(())) if !condition.exists => check.ok("its folder is writable"),
+        Some(Ok(())) => check.ok("a write was committed to disk"),
+        Some(Err(error)) => check.failed(
+            format!("it is not writable: {error}"),
+            "webhooks are rejected, because they cannot be stored",
+            "check that the disk is neither full nor read-only, and who owns the folder and the file",
         ),
-        Some(Ok(())) => Finding::ok(Group::Database, "write", "a write was committed to disk"),
-        Some(Err(error)) => Finding::failed(
-            Group::Database,
-            "write",
-            format!("it cannot be written: {error}"),
-            "no webhook is taken that cannot be stored",
-            "see that the disk is neither full nor read-only, and whose the folder and the file are",
-        ),
-    });
+    };
+    let mut findings = vec![schema(database, condition), write];
     if let Some(fault) = &condition.not_durable {
-        findings.push(Finding::failed(
-            Group::Database,
-            "durability",
+        findings.push(Check(Group::Database, "durability").failed(
             fault,
-            "a webhook that was taken is lost where the power fails",
-            "set fsync = on in the server's configuration, and start it again",
+            "an accepted webhook is lost if the power fails",
+            "set fsync = on in the server's configuration, and restart the server",
         ));
     }
     findings.extend(condition.free.map(space));
@@ -80,54 +67,52 @@ fn judge(database: &Database, condition: &Condition, now: Timestamp) -> Vec<Find
     findings
 }
 
-/// Every time that the service waits for is by the server's clock; that of `lastSyncedAt` too.
+/// The service takes all times from the server's clock, also `lastSyncedAt`.
 fn clock(ours: Timestamp, theirs: Timestamp) -> Finding {
-    let (apart, word) = match theirs < ours {
-        true => (until(theirs, ours), "behind"),
-        false => (until(ours, theirs), "ahead of"),
-    };
-    if apart <= CLOCK_WITHIN {
-        return Finding::ok(Group::Database, "clock", "the server's agrees with this machine's");
+    let check = Check(Group::Database, "clock");
+    let (difference, what) = difference(theirs, ours);
+    if difference <= CLOCK_TOLERANCE {
+        return check.ok("the server's clock agrees with this machine's");
     }
-    Finding::warning(
-        Group::Database,
-        "clock",
-        format!("the server's is {} s {word} this machine's", apart.as_secs()),
-        "the service goes by the server's clock: lastSyncedAt is wrong by as much, and setting it moves tags and retries that wait",
-        "find out which of the two is wrong and have a time server set it; pause the work before, and wait until nothing is in progress",
+    check.warning(
+        format!("the server's clock is {what} this machine's"),
+        "the service uses the server's clock: lastSyncedAt may be wrong, and a correction moves waiting tags and retries",
+        "set the wrong clock from a time server; pause the service before, and wait until nothing is in progress",
     )
 }
 
-fn presence(database: &Database, condition: &Condition) -> Finding {
+fn schema(database: &Database, condition: &Condition) -> Finding {
+    let check = Check(Group::Database, "schema");
     let (applied, known) = condition.schema;
     if applied > known {
-        return Finding::failed(
-            Group::Database,
-            "schema",
-            format!("{database} was written by a newer version (schema {applied}, this one knows {known})"),
-            "this version does not start on it",
-            "start the newer version, or restore the backup made before the upgrade",
+        return check.failed(
+            format!("{database} was written by a newer version (schema {applied}, this version supports {known})"),
+            "this version does not start with it",
+            "start the newer version, or restore the backup from before the upgrade",
         );
     }
-    let text = match (condition.exists, condition.in_use) {
-        (false, _) => format!("{database} is made by the first start"),
+    check.ok(match (condition.exists, condition.in_use) {
+        (false, _) => format!("{database} will be created at the first start"),
         (true, true) => format!("{database} is in use by a service, schema {applied}"),
         (true, false) if applied < known => {
-            format!("{database} has schema {applied}, and is brought to {known} by the next start")
+            format!("{database} has schema {applied}, which the next start upgrades to {known}")
         }
         (true, false) => format!("{database}, schema {applied}"),
-    };
-    Finding::ok(Group::Database, "schema", text)
+    })
 }
 
 fn space(free: u64) -> Finding {
-    let what = format!("{} MB are free", free / 1_000_000);
-    let why = "where the disk is full no webhook is taken; Sanity tries again for a minute only";
-    let todo = "make room, or move the database to a larger disk";
+    let check = Check(Group::Database, "space");
+    let what = match free {
+        ..WARNING_THRESHOLD => format!("{} MB free", free / 1_000_000),
+        _ => format!("{} GB free", free / 1_000_000_000),
+    };
+    let why = "no webhook is stored when the disk is full, and Sanity retries for a minute only";
+    let todo = "free disk space, or move the database to a larger disk";
     match free {
-        ..NONE_LEFT => Finding::failed(Group::Database, "space", what, why, todo),
-        NONE_LEFT..SCARCE => Finding::warning(Group::Database, "space", what, why, todo),
-        SCARCE.. => Finding::ok(Group::Database, "space", what),
+        ..FAILED_THRESHOLD => check.failed(what, why, todo),
+        FAILED_THRESHOLD..WARNING_THRESHOLD => check.warning(what, why, todo),
+        WARNING_THRESHOLD.. => check.ok(what),
     }
 }
 
@@ -145,7 +130,7 @@ mod tests {
             schema: (1, 1),
             write: Some(Ok(())),
             not_durable: None,
-            free: Some(SCARCE),
+            free: Some(WARNING_THRESHOLD),
             clock: None,
         };
         change(&mut condition);
@@ -156,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_judged_by_what_would_keep_webhooks_from_being_stored() {
+    fn fails_if_webhooks_could_not_be_stored() {
         assert_eq!(outcomes(|_| {}), []);
         assert_eq!(outcomes(|condition| condition.exists = false), []);
         assert_eq!(outcomes(|condition| condition.schema = (0, 1)), []);
@@ -173,7 +158,7 @@ mod tests {
         let lossy = |condition: &mut Condition| condition.not_durable = Some("fsync = off".to_owned());
         assert_eq!(outcomes(lossy), [("durability", Outcome::Failed)]);
         assert_eq!(
-            outcomes(|condition| condition.free = Some(SCARCE - 1)),
+            outcomes(|condition| condition.free = Some(WARNING_THRESHOLD - 1)),
             [("space", Outcome::Warning)]
         );
         let apart = |seconds| move |condition: &mut Condition| condition.clock = Timestamp::from_second(seconds).ok();
@@ -181,7 +166,7 @@ mod tests {
         assert_eq!(outcomes(apart(6)), [("clock", Outcome::Warning)]);
         assert_eq!(outcomes(apart(-6)), [("clock", Outcome::Warning)]);
         assert_eq!(
-            outcomes(|condition| condition.free = Some(NONE_LEFT - 1)),
+            outcomes(|condition| condition.free = Some(FAILED_THRESHOLD - 1)),
             [("space", Outcome::Failed)]
         );
     }

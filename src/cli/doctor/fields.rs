@@ -1,17 +1,17 @@
-//! Whether Bigin's Contacts have the mapped fields, take what is sent to them, and tell one contact from another.
+//! Whether Bigin's Contacts have the mapped fields, accept their values, and identify contacts.
 
-use super::Patient;
-use super::finding::{Finding, Group};
+use super::Installation;
+use super::finding::{Check, Finding, Group};
 use crate::domain::record::{Field, OrgFields};
 
-/// The length of the ids that Sanity gives; ids of one's own may be longer.
-const USUAL_ID: usize = 36;
+/// The length of the IDs that Sanity generates; own IDs may be longer.
+const SANITY_ID_LENGTH: usize = 36;
 
-/// The longest conversation that is sent.
-const CONVERSATION: usize = 30_000;
+/// The longest conversation that is sent, in characters.
+const MAX_CONVERSATION: usize = 30_000;
 
-/// Names that Zoho CRM's Leads have, and what Contacts have instead.
-const OF_OTHER_MODULES: [(&str, &str); 5] = [
+/// Fields of Zoho CRM's Leads, and their names in Contacts.
+const OTHER_NAMES: [(&str, &str); 5] = [
     ("Street", "Mailing_Street"),
     ("City", "Mailing_City"),
     ("State", "Mailing_State"),
@@ -19,162 +19,141 @@ const OF_OTHER_MODULES: [(&str, &str); 5] = [
     ("Country", "Mailing_Country"),
 ];
 
-pub(super) fn look(patient: &Patient, fields: &OrgFields) -> Vec<Finding> {
-    let own = patient.settings.bigin.lead_id_field.as_deref();
-    let mapped: Vec<&str> = patient.settings.mapping.keys().map(String::as_str).collect();
+const MISSING: Check = Check(Group::Bigin, "field missing");
+
+pub(super) fn check(installation: &Installation, fields: &OrgFields) -> Vec<Finding> {
+    let own = installation.settings.bigin.lead_id_field.as_deref();
+    let mapped: Vec<&str> = installation.settings.mapping.keys().map(String::as_str).collect();
     let mut findings = mapping(&mapped, fields);
     findings.extend(own.map(|own| lead_id(own, fields)));
     findings.extend(unique(&mapped, own, fields));
     findings
 }
 
-/// Those that are well are one finding together.
+/// One finding for all good fields, then one for each problem.
 fn mapping(mapped: &[&str], fields: &OrgFields) -> Vec<Finding> {
-    let troubles: Vec<Option<Finding>> = mapped.iter().map(|name| trouble(name, fields)).collect();
-    let well = mapped.iter().zip(&troubles).filter(|(_, trouble)| trouble.is_none());
-    let well: Vec<&str> = well.map(|(name, _)| *name).collect();
-    let mut findings: Vec<Finding> = troubles.into_iter().flatten().collect();
-    if !well.is_empty() {
-        let what = format!("Contacts have {}, and take what is sent to them", well.join(", "));
-        findings.insert(0, Finding::ok(Group::Bigin, "fields", what));
+    let problems = mapped.iter().map(|name| (*name, problem(name, fields)));
+    let (good, bad): (Vec<_>, Vec<_>) = problems.partition(|(_, problem)| problem.is_none());
+    let mut findings = Vec::new();
+    if !good.is_empty() {
+        let names: Vec<&str> = good.into_iter().map(|(name, _)| name).collect();
+        let what = format!("Contacts have {}, all writable", names.join(", "));
+        findings.push(Check(Group::Bigin, "fields").ok(what));
     }
+    findings.extend(bad.into_iter().filter_map(|(_, problem)| problem));
     findings
 }
 
-fn trouble(name: &str, fields: &OrgFields) -> Option<Finding> {
+fn problem(name: &str, fields: &OrgFields) -> Option<Finding> {
     let Some(field) = fields.0.get(name) else {
         return Some(missing(name, fields));
     };
     if field.read_only {
-        return Some(Finding::warning(
-            Group::Bigin,
-            "field read-only",
-            format!("Contacts have {name}, and it cannot be written"),
+        return Some(Check(Group::Bigin, "field read-only").warning(
+            format!("the field {name} of Contacts is read-only"),
             "its value becomes a line at the end of Description instead",
-            format!("map another field in the place of {name}, or take it out: {name} = \"\""),
+            format!("map another field instead of {name}, or remove it under [mapping]: {name} = \"\""),
         ));
     }
-    if name == "Description" && field.length.is_some_and(|length| length < CONVERSATION) {
-        return Some(Finding::warning(
-            Group::Bigin,
-            "field length",
-            format!("Description takes {} characters", field.length.unwrap_or_default()),
-            format!("a conversation has up to {CONVERSATION}; of a longer one the oldest messages are left out"),
-            "make it a field of more lines in Bigin, or leave it so",
+    let length = field.length.unwrap_or(MAX_CONVERSATION);
+    if name == "Description" && length < MAX_CONVERSATION {
+        return Some(Check(Group::Bigin, "field length").warning(
+            format!("Description accepts {length} characters"),
+            format!("a conversation can have {MAX_CONVERSATION}; the oldest messages of a longer one are omitted"),
+            "change it to a multi-line field in Bigin, or ignore this",
         ));
     }
-    unfitting(name, field)
+    wrong_type(name, field)
 }
 
 fn missing(name: &str, fields: &OrgFields) -> Finding {
-    let like = fields.0.keys().find(|other| other.eq_ignore_ascii_case(name));
-    let of_contacts = OF_OTHER_MODULES.iter().find(|(other, _)| *other == name);
-    let other = like.map(String::as_str).or(of_contacts.map(|(_, own)| *own));
+    let same = fields.0.keys().find(|other| other.eq_ignore_ascii_case(name));
+    let renamed = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    let other = same.map(String::as_str).or(renamed.map(|(_, own)| *own));
     let what = format!("Contacts have no field {name}");
     if matches!(name, "Last_Name" | "Email") {
-        let why = "no Contacts are without it: these are the fields of something else";
-        let todo = "see which organisation the token is of";
-        return Finding::failed(Group::Bigin, "field missing", what, why, todo);
+        let why = "all Contacts have this field, so these are the fields of something else";
+        return MISSING.failed(what, why, "check which organisation the token belongs to");
     }
-    Finding::warning(
-        Group::Bigin,
-        "field missing",
+    MISSING.warning(
         what,
         "its value becomes a line at the end of Description instead",
         match other {
-            Some(other) => format!("under [mapping] write {other} in the place of {name}"),
+            Some(other) => format!("under [mapping], replace {name} by {other}"),
             None => format!(
-                "add a custom field of that API name to Contacts, or take it out under [mapping]: {name} = \"\"; or leave it so"
+                "add a custom field with this API name to Contacts, or remove it under [mapping]: {name} = \"\"; or ignore this"
             ),
         },
     )
 }
 
-/// A field of a type that takes no text, or not every.
-fn unfitting(name: &str, field: &Field) -> Option<Finding> {
+/// A field whose type accepts no text, or not every text.
+fn wrong_type(name: &str, field: &Field) -> Option<Finding> {
     let data_type = field.data_type.as_str();
-    let (is_certain, why) = match data_type {
+    let (accepts_some, why) = match data_type {
         "text" | "textarea" | "email" | "phone" | "website" | "url" => return None,
-        // What is rendered is sent as a number or a truth value, where it is one.
+        // A rendered number or truth value is sent as one.
         "integer" | "double" | "currency" | "boolean" => return None,
-        "picklist" => (false, "a value that is not on its list is refused"),
-        "date" => (
-            false,
-            "what is rendered must look like 2026-11-22: `date(\"%Y-%m-%d\")`",
-        ),
-        "datetime" => (false, "what is rendered must look like 2026-11-22T10:00:00+00:00"),
-        "lookup" => (false, "it takes the id of another record; a text may make a new one"),
-        "percent" | "bigint" => (false, "what is no number is refused"),
-        _ => (true, "it takes no text, and Bigin refuses the lead"),
+        "picklist" => (true, "Bigin rejects a value that is not in its list"),
+        "date" => (true, "the value must look like 2026-11-22: `date(\"%Y-%m-%d\")`"),
+        "datetime" => (true, "the value must look like 2026-11-22T10:00:00+00:00"),
+        "lookup" => (true, "it needs the ID of another record; a text may create a new one"),
+        "percent" | "bigint" => (true, "Bigin rejects a value that is not a number"),
+        _ => (false, "it accepts no text, and Bigin rejects the lead"),
     };
-    let what = format!("{name} is of the type {data_type}");
-    let todo = format!("see that the mapping of {name} renders what it takes, or map another field");
-    Some(match is_certain {
-        true => Finding::failed(Group::Bigin, "field type", what, why, todo),
-        false => Finding::warning(Group::Bigin, "field type", what, why, todo),
+    let check = Check(Group::Bigin, "field type");
+    let what = format!("{name} has the type {data_type}");
+    let todo = format!("check that the mapping of {name} gives such values, or map another field");
+    Some(match accepts_some {
+        true => check.warning(what, why, todo),
+        false => check.failed(what, why, todo),
     })
 }
 
 fn lead_id(name: &str, fields: &OrgFields) -> Finding {
-    let todo = "in Bigin's settings make it a text field of Contacts with \"Do not allow duplicate values\"";
-    let failed = |what: String, why: &str| Finding::failed(Group::Bigin, "lead id field", what, why, todo);
-    let no_use =
-        "without it leads that have no email address are looked up by phone, as if BIGIN_LEAD_ID_FIELD were not set";
-    match fields.0.get(name) {
-        None => failed(
-            format!("Contacts have no field {name}, which BIGIN_LEAD_ID_FIELD names"),
-            no_use,
-        ),
-        Some(field) if field.read_only => failed(format!("{name} cannot be written"), no_use),
-        Some(field) if !field.unique => failed(
+    let check = Check(Group::Bigin, "lead id field");
+    let todo = "in Bigin's settings, make it a text field of Contacts with \"Do not allow duplicate values\"";
+    let failed = |what: String, why: &str| check.failed(what, why, todo);
+    let unusable = "leads without an email address are looked up by phone, as without BIGIN_LEAD_ID_FIELD";
+    let Some(field) = fields.0.get(name) else {
+        let what = format!("Contacts have no field {name}, the value of BIGIN_LEAD_ID_FIELD");
+        return failed(what, unusable);
+    };
+    match field.length {
+        _ if field.read_only => failed(format!("{name} is read-only"), unusable),
+        _ if !field.unique => failed(
             format!("{name} allows duplicate values"),
-            "Bigin takes unique fields only for its duplicate check",
+            "Bigin uses only unique fields for its duplicate check",
         ),
-        Some(field) if field.length.is_some_and(|length| length < USUAL_ID) => failed(
-            format!(
-                "{name} takes {} characters, and Sanity's ids have {USUAL_ID}",
-                field.length.unwrap_or_default()
-            ),
-            "Bigin refuses longer values, and with them every lead",
+        Some(length) if length < SANITY_ID_LENGTH => failed(
+            format!("{name} accepts {length} characters, and Sanity's IDs have {SANITY_ID_LENGTH}"),
+            "Bigin rejects longer values, and with them every lead",
         ),
-        Some(_) => Finding::ok(
-            Group::Bigin,
-            "lead id field",
-            format!("{name} is unique and carries each lead's id"),
-        ),
+        _ => check.ok(format!("{name} is unique and contains each lead's ID")),
     }
 }
 
-/// What tells one contact from another.
+/// The fields by which Bigin recognises a contact.
 fn unique(mapped: &[&str], own: Option<&str>, fields: &OrgFields) -> Vec<Finding> {
     let is_unique = |name: &str| mapped.contains(&name) && fields.is_unique(name);
+    let check = Check(Group::Bigin, "duplicate check");
     let mut findings = Vec::new();
-    let known: Vec<&str> = mapped.iter().copied().filter(|name| fields.is_unique(name)).collect();
     if own.is_none_or(|own| !fields.is_unique(own)) && !is_unique("Email") {
-        findings.push(Finding::failed(
-            Group::Bigin,
-            "duplicate check",
+        findings.push(check.failed(
             "Email is not mapped, or allows duplicate values in this organisation",
-            "a lead that is sent again is not recognised, and becomes a second contact",
-            "map Email and switch \"Do not allow duplicate values\" on for it in Bigin, or set BIGIN_LEAD_ID_FIELD",
+            "a lead that is sent again is not recognised, and creates a second contact",
+            "map Email and switch on \"Do not allow duplicate values\" for it in Bigin, or set BIGIN_LEAD_ID_FIELD",
         ));
     } else {
-        let all: Vec<&str> = own.into_iter().chain(known).collect();
-        let what = format!("contacts are recognised by {}, which are unique", all.join(", "));
-        let what = if all.len() == 1 {
-            what.replace("which are", "which is")
-        } else {
-            what
-        };
-        findings.push(Finding::ok(Group::Bigin, "duplicate check", what));
+        let unique = mapped.iter().copied().filter(|name| fields.is_unique(name));
+        let all: Vec<&str> = own.into_iter().chain(unique).collect();
+        findings.push(check.ok(format!("contacts are recognised by unique fields: {}", all.join(", "))));
     }
     if own.is_none() && !is_unique("Phone") {
-        findings.push(Finding::warning(
-            Group::Bigin,
-            "no email",
-            "a lead without an email address has nothing unique: Phone allows duplicate values",
-            "it is looked up by its phone number before it is sent, which costs a call and needs ZohoBigin.coql.READ",
-            "add a unique text field for the lead's id to Contacts and set BIGIN_LEAD_ID_FIELD; or leave it so",
+        findings.push(Check(Group::Bigin, "no email").warning(
+            "a lead without an email address has no unique value: Phone allows duplicate values",
+            "it is looked up by its phone number before it is sent, which needs a call and the scope ZohoBigin.coql.READ",
+            "add a unique text field for the lead's ID to Contacts and set BIGIN_LEAD_ID_FIELD; or ignore this",
         ));
     }
     findings

@@ -1,31 +1,23 @@
-//! What a check has found: what is so, why it matters, and what to do about it.
+//! The result of a check: what is so, why it matters, and how to fix it.
 
 use serde::Serialize;
 
-/// What the checks are about, in the order they are shown.
+/// The subjects of the checks, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::cli) enum Group {
-    /// The file, `.env` and the environment.
     Settings,
-    /// The machine that this runs on.
     Machine,
-    /// Where syncs are kept.
     Database,
-    /// Where leads go.
     Bigin,
-    /// Where they come from.
     Sanity,
-    /// How Sanity tells of them.
     Webhook,
-    /// The leads themselves.
     Leads,
-    /// What only the organisation itself can show.
+    /// Bigin's automation, which no check can see.
     Live,
 }
 
 impl Group {
-    /// The heading above its findings.
     pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Settings => "Settings",
@@ -35,45 +27,43 @@ impl Group {
             Self::Sanity => "Sanity",
             Self::Webhook => "Webhook",
             Self::Leads => "Leads",
-            Self::Live => "What only your organisation can show",
+            Self::Live => "Automation",
         }
     }
 }
 
-/// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::cli) enum Outcome {
-    /// All is well.
     Ok,
     /// Leads are sent, and something could be better.
     Warning,
-    /// Leads are not sent, or not rightly.
+    /// Leads are not sent, or not correctly.
     Failed,
-    /// It was not looked at.
     Skipped,
 }
 
-/// What a check has found. Names settings, fields and codes, and nothing of a lead or of a secret.
+/// Contains names of settings and fields, and codes; never a lead's value or a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::cli) struct Finding {
-    /// What it is about.
     pub(in crate::cli) group: Group,
-    /// A short stable name, the same in every run.
     pub(in crate::cli) check: &'static str,
-    /// How it ended.
     pub(in crate::cli) outcome: Outcome,
-    /// What is so.
     pub(in crate::cli) what: String,
-    /// Why it matters; `None` where all is well.
+    /// `None` for `Ok` and `Skipped`.
     pub(in crate::cli) why: Option<String>,
-    /// What to do; `None` where there is nothing to be done.
+    /// `None` for `Ok`.
     pub(in crate::cli) todo: Option<String>,
 }
 
-impl Finding {
-    pub(super) fn ok(group: Group, check: &'static str, what: impl Into<String>) -> Self {
-        Self {
+/// Creates the findings of a check, which has a group and a stable name.
+#[derive(Clone, Copy)]
+pub(super) struct Check(pub(super) Group, pub(super) &'static str);
+
+impl Check {
+    pub(super) fn ok(self, what: impl Into<String>) -> Finding {
+        let Self(group, check) = self;
+        Finding {
             group,
             check,
             outcome: Outcome::Ok,
@@ -83,39 +73,26 @@ impl Finding {
         }
     }
 
-    pub(super) fn warning(
-        group: Group,
-        check: &'static str,
-        what: impl Into<String>,
-        why: impl Into<String>,
-        todo: impl Into<String>,
-    ) -> Self {
-        Self {
-            outcome: Outcome::Warning,
-            why: Some(why.into()),
-            todo: Some(todo.into()),
-            ..Self::ok(group, check, what)
-        }
-    }
-
-    pub(super) fn failed(
-        group: Group,
-        check: &'static str,
-        what: impl Into<String>,
-        why: impl Into<String>,
-        todo: impl Into<String>,
-    ) -> Self {
-        Self {
-            outcome: Outcome::Failed,
-            ..Self::warning(group, check, what, why, todo)
-        }
-    }
-
-    pub(super) fn skipped(group: Group, check: &'static str, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self {
+    pub(super) fn skipped(self, what: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding {
             outcome: Outcome::Skipped,
             todo: Some(todo.into()),
-            ..Self::ok(group, check, what)
+            ..self.ok(what)
+        }
+    }
+
+    pub(super) fn warning(self, what: impl Into<String>, why: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding {
+            outcome: Outcome::Warning,
+            why: Some(why.into()),
+            ..self.skipped(what, todo)
+        }
+    }
+
+    pub(super) fn failed(self, what: impl Into<String>, why: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding {
+            outcome: Outcome::Failed,
+            ..self.warning(what, why, todo)
         }
     }
 }

@@ -1,96 +1,95 @@
-//! What only the organisation itself can show: whether the tag starts Bigin's automation. No API tells; so an invented contact
-//! is sent as a lead is, and a person looks.
+//! Whether the tag starts Bigin's automation, which the API cannot show: sends a test contact as leads are sent, and the operator
+//! looks for the result.
 
 use std::io::Write as _;
 
+use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
 use super::bigin::sentence;
-use super::finding::{Finding, Group};
-use super::{PATIENCE, Patient, confirmed};
-use crate::cli::{Usage, print};
-use crate::domain::failure::ItemError;
+use super::finding::{Check, Finding, Group};
+use super::{CALL_TIMEOUT, Installation};
+use crate::cli::text::duration;
+use crate::cli::{Usage, print, prompt};
+use crate::domain::failure::{CallError, ItemError};
 use crate::domain::lead::ContactId;
 use crate::domain::record::Record;
 
-/// How to find out.
 pub(super) fn offer() -> Finding {
-    Finding::skipped(
-        Group::Live,
-        "automation",
-        "whether the tag starts your automation: no API tells, and Bigin documents no rule \"tag added\"",
-        "`bigin-sync doctor --guided-test` sends an invented contact and tags it, for you to look",
+    Check(Group::Live, "automation").skipped(
+        "the API can't tell whether the tag starts your automation; Bigin documents no rule \"tag added\"",
+        "`bigin-sync doctor --guided-test` creates a test contact and tags it: check whether your automation runs",
     )
 }
 
-/// Sends an invented contact, waits the delay, tags it, and says what to look for.
-///
 /// # Errors
-/// The settings have faults, nobody has agreed, or Bigin refuses.
-pub(super) async fn test(patient: &Patient, agreed: bool, may_ask: bool) -> anyhow::Result<()> {
-    let tags = patient.settings.bigin.tags.join(", ");
-    if !patient.faults.is_empty() {
-        return Err(Usage("the settings have faults: `bigin-sync doctor` shows them".to_owned()).into());
+/// Invalid settings, no confirmation, or Bigin rejected a call.
+pub(super) async fn run(installation: &Installation, agreed: bool, interactive: bool) -> anyhow::Result<()> {
+    let tags = installation.settings.bigin.tags.join(", ");
+    if !installation.faults.is_empty() {
+        bail!(Usage(
+            "the settings are invalid: `bigin-sync doctor` lists the problems".to_owned()
+        ));
+    }
+    if !agreed && !interactive {
+        bail!(Usage(
+            "--guided-test creates a contact in your Bigin, and cannot prompt without a terminal; pass --yes"
+                .to_owned()
+        ));
     }
     let question = format!(
-        "A contact \"Test Bigin-Sync\" is made in your Bigin and gets the tag {tags}, which may start what your automation does (messages, too). You delete it afterwards. Go on?"
+        "This creates the contact \"Test Bigin-Sync\" in your Bigin and adds the tag {tags}. Your automation may start and send \
+         messages. Delete the contact afterwards. Continue?"
     );
-    if !agreed && !may_ask {
-        let message = "--guided-test makes a contact in your Bigin: --yes says that it may, where nobody can be asked";
-        return Err(Usage(message.to_owned()).into());
-    }
-    if !agreed && !confirmed(&question).await {
-        print("Nothing was sent.\n")?;
+    if !agreed && !prompt::confirm(&question)? {
+        print("Cancelled. Nothing was sent.\n")?;
         return Ok(());
     }
-    let contact = made(patient).await?;
-    print(&format!("The contact {contact} is in Bigin: \"Test Bigin-Sync\".\n"))?;
-    let delay = patient.settings.tag_delay;
-    let _ = writeln!(std::io::stderr(), "Waiting {} s, as for every lead.", delay.as_secs());
+    let contact = create_contact(installation).await?;
+    print(&format!("Created the contact {contact}: \"Test Bigin-Sync\".\n"))?;
+    let delay = installation.settings.tag_delay;
+    let _ = writeln!(std::io::stderr(), "Waiting {} (TAG_DELAY).", duration(delay));
     tokio::time::sleep(delay).await;
-    let tagged = patient.bigin.add_tags(std::slice::from_ref(&contact), PATIENCE).await;
-    match tagged.as_deref() {
-        Ok([Ok(())]) => {}
-        Ok([Err(error), ..]) => anyhow::bail!(
-            "the contact {contact} is there and could not be tagged: {}",
-            refusal(error)
-        ),
-        Ok(_) => anyhow::bail!("the contact {contact} is there and could not be tagged"),
-        Err(error) => anyhow::bail!(
-            "the contact {contact} is there and could not be tagged: {}",
-            sentence(error)
-        ),
-    }
+    let contacts = std::slice::from_ref(&contact);
+    let tagged = installation.bigin.add_tags(contacts, CALL_TIMEOUT).await;
+    only_item(tagged).with_context(|| format!("cannot tag the contact {contact}, which stays in Bigin"))?;
     print(&format!(
-        "It has the tag {tags}.
+        "Added the tag {tags}.
 
 Now look in Bigin, for a minute or two:
   1. Is the contact \"Test Bigin-Sync\" there, with the tag?
-  2. Has your automation run: is the contact in the pipeline, is the task there, was the message sent?
+  2. Did your automation run: is the contact in the pipeline, is the task there, was the message sent?
 
-Where 1 is so and 2 is not, the automation waits for something else. Bigin documents rules that run when a contact is made or
-edited, and none for a tag that is added; whether a tag counts as an edit is what this test shows. See that the rule runs on
-edits and asks for this tag, to the letter; where it still does not run, try a longer TAG_DELAY.
+If only 1 is true, the automation waits for something else. Bigin documents rules that run when a contact is created or edited,
+and none that runs when a tag is added; this test shows whether a tag counts as an edit. Check that the rule runs on edits and
+has this tag as its condition, with the same upper and lower case. If it still does not run, try a longer TAG_DELAY.
 
-Afterwards delete the contact in Bigin by hand: this program deletes nothing.
+Delete the contact in Bigin afterwards: bigin-sync deletes nothing.
 "
     ))?;
     Ok(())
 }
 
-async fn made(patient: &Patient) -> anyhow::Result<ContactId> {
-    let record = record(patient.clock.wall(), patient.settings.bigin.lead_id_field.as_deref());
-    let made = patient.bigin.upsert(&[record], &["Email"], PATIENCE).await;
-    match made.as_deref() {
-        Ok([Ok(upserted)]) => Ok(upserted.contact.clone()),
-        Ok([Err(error), ..]) => anyhow::bail!("Bigin did not take the contact: {}", refusal(error)),
-        Ok(_) => anyhow::bail!("Bigin did not take the contact"),
-        Err(error) => anyhow::bail!("Bigin did not take the contact: {}", sentence(error)),
-    }
+async fn create_contact(installation: &Installation) -> anyhow::Result<ContactId> {
+    let record = record(installation.now(), installation.settings.bigin.lead_id_field.as_deref());
+    let created = installation.bigin.upsert(&[record], &["Email"], CALL_TIMEOUT).await;
+    let created = only_item(created).context("cannot create the contact")?;
+    Ok(created.contact)
 }
 
-/// Nobody's name, and an address that cannot be anybody's (RFC 2606). It is another each time, so that each test starts with a
-/// new contact.
+/// The result of a call with one record.
+fn only_item<T>(result: Result<Vec<Result<T, ItemError>>, CallError>) -> anyhow::Result<T> {
+    let items = result.map_err(|error| anyhow!(sentence(&error)))?;
+    let item = items.into_iter().next().context("Bigin's answer is empty")?;
+    item.map_err(|error| match error {
+        ItemError::Rejected { reason, .. } => anyhow!(reason.to_string()),
+        ItemError::ContactGone => anyhow!("it was deleted"),
+        ItemError::Service { error } => anyhow!(error.to_string()),
+        ItemError::Retry { code } => anyhow!("retry in a minute ({code})"),
+    })
+}
+
+/// The address cannot exist (RFC 2606), and is new in each test, so that a new contact is created.
 fn record(now: Timestamp, lead_id_field: Option<&str>) -> Record {
     let mark = now.as_second();
     let mut record = Record::default();
@@ -99,19 +98,10 @@ fn record(now: Timestamp, lead_id_field: Option<&str>) -> Record {
     record.set("Email", format!("bigin-sync-test-{mark}@example.org").into());
     record.set(
         "Description",
-        "Made by `bigin-sync doctor --guided-test`. Delete it.".into(),
+        "Created by `bigin-sync doctor --guided-test`. Delete it.".into(),
     );
     if let Some(field) = lead_id_field {
         record.set(field, format!("bigin-sync-test-{mark}").into());
     }
     record
-}
-
-fn refusal(error: &ItemError) -> String {
-    match error {
-        ItemError::Rejected { reason, .. } => reason.to_string(),
-        ItemError::ContactGone => "it is gone".to_owned(),
-        ItemError::Service { error: service_error } => service_error.to_string(),
-        ItemError::Retry { code } => format!("try again in a minute ({code})"),
-    }
 }

@@ -1,18 +1,13 @@
-//! The findings as a table for people and as one document for machines.
-
-use std::collections::BTreeMap;
+//! The report as a table for the terminal and as a JSON document.
 
 use serde_json::{Value, json};
 
 use super::Report;
 use super::finding::{Finding, Outcome};
-use crate::cli::api::plain;
+use crate::cli::text::{count, plain};
 
-/// Where the text of a finding begins.
-const INDENT: &str = "                 ";
-
-/// For people, with a line break at its end.
-pub(super) fn table(report: &Report, colours: bool) -> String {
+/// With a line break at its end.
+pub(in crate::cli) fn table(report: &Report, colours: bool) -> String {
     let mut lines = Vec::new();
     let mut group = None;
     for finding in &report.findings {
@@ -20,29 +15,32 @@ pub(super) fn table(report: &Report, colours: bool) -> String {
             group = Some(finding.group);
             lines.extend([String::new(), finding.group.heading().to_owned()]);
         }
-        lines.extend(rows(finding, colours));
+        lines.extend(finding_rows(finding, colours));
     }
     if let Some(lead) = &report.lead {
-        lines.extend([String::new(), format!("What would be sent for {}", lead.id)]);
+        lines.extend([String::new(), format!("Fields to send for {}", lead.id)]);
         for (field, shown) in &lead.fields {
             let value = shown.value.as_deref().map(|value| format!(": {}", plain(value)));
-            let (kind, length) = (shown.kind, shown.length);
+            let length = count(shown.length, "character");
             lines.push(format!(
-                "  {field:<20} {kind}, {length} characters{}",
+                "  {field:<20} {}, {length}{}",
+                shown.kind,
                 value.unwrap_or_default()
             ));
         }
     }
-    let sum: Vec<String> = counts(&report.findings)
-        .into_iter()
-        .map(|(word, count)| format!("{count} {word}"))
-        .collect();
-    lines.extend([String::new(), sum.join(", ")]);
+    lines.extend([String::new(), totals(&report.findings)]);
     lines.remove(0);
     lines.join("\n") + "\n"
 }
 
-pub(super) fn rows(finding: &Finding, colours: bool) -> Vec<String> {
+/// The rows of findings, without headings and colours.
+pub(in crate::cli) fn rows(findings: &[Finding]) -> String {
+    let rows = findings.iter().flat_map(|finding| finding_rows(finding, false));
+    rows.map(|row| row + "\n").collect()
+}
+
+fn finding_rows(finding: &Finding, colours: bool) -> Vec<String> {
     let (word, colour) = match finding.outcome {
         Outcome::Ok => ("ok", "32"),
         Outcome::Warning => ("warning", "33"),
@@ -55,30 +53,34 @@ pub(super) fn rows(finding: &Finding, colours: bool) -> Vec<String> {
         false => word,
     };
     let mut rows = vec![format!("  {word}  {:<15}  {}", finding.check, plain(&finding.what))];
-    let said = [("why ", &finding.why), ("do: ", &finding.todo)];
-    let said = said.into_iter().filter_map(|(word, text)| Some((word, text.as_ref()?)));
-    rows.extend(said.map(|(word, text)| format!("{INDENT}           {word} {}", plain(text))));
+    let more = [("Why", &finding.why), ("Fix", &finding.todo)];
+    let more = more
+        .into_iter()
+        .filter_map(|(label, text)| Some((label, text.as_ref()?)));
+    rows.extend(more.map(|(label, text)| format!("{:28}{label}: {}", "", plain(text))));
     rows
 }
 
-/// How many findings of each kind there are, those that need somebody first.
-fn counts(findings: &[Finding]) -> Vec<(&'static str, usize)> {
-    let kinds = [
+/// The number of findings by outcome, the ones to act on first.
+fn totals(findings: &[Finding]) -> String {
+    let number = |outcome| findings.iter().filter(|finding| finding.outcome == outcome).count();
+    let totals = [
         (Outcome::Failed, "failed"),
-        (Outcome::Warning, "to look at"),
-        (Outcome::Ok, "well"),
-        (Outcome::Skipped, "not looked at"),
+        (Outcome::Warning, "warning"),
+        (Outcome::Ok, "passed"),
+        (Outcome::Skipped, "skipped"),
     ];
-    let count = |outcome| findings.iter().filter(|finding| finding.outcome == outcome).count();
-    let counted = kinds.map(|(outcome, word)| (word, count(outcome)));
-    counted.into_iter().filter(|(_, count)| *count > 0).collect()
+    let totals = totals.map(|(outcome, word)| match (number(outcome), outcome) {
+        (0, _) => None,
+        (number, Outcome::Warning) => Some(count(number, word)),
+        (number, _) => Some(format!("{number} {word}")),
+    });
+    totals.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// For machines: `{"well", "findings": [{"group", "check", "outcome", "what", "why", "todo"}], "lead"}`.
+/// `{"well", "findings": [{"group", "check", "outcome", "what", "why", "todo"}], "lead"}`.
 pub(super) fn document(report: &Report) -> Value {
-    let lead = report.lead.as_ref().map(|lead| {
-        let fields: BTreeMap<_, _> = lead.fields.iter().collect();
-        json!({ "id": lead.id, "fields": fields })
-    });
-    json!({ "well": report.is_well(), "findings": report.findings, "lead": lead })
+    let lead = report.lead.as_ref();
+    let lead = lead.map(|lead| json!({ "id": lead.id, "fields": lead.fields }));
+    json!({ "well": report.is_ok(), "findings": report.findings, "lead": lead })
 }

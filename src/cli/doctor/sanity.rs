@@ -1,12 +1,12 @@
-//! Whether Sanity lets us read and write leads, and whether there are any.
+//! Whether leads in Sanity can be read and written, and whether there are any.
 
 use super::bigin::sentence;
-use super::finding::{Finding, Group};
-use super::{PATIENCE, Patient};
+use super::finding::{Check, Finding, Group};
+use super::{CALL_TIMEOUT, Installation};
 use crate::domain::failure::{CallError, ServiceErrorKind};
 use crate::domain::lead::LeadId;
 
-/// Without these nothing can be asked of Sanity.
+/// The settings that calls to Sanity need.
 pub(super) const NEEDED: [&str; 5] = [
     "SANITY_PROJECT_ID",
     "SANITY_DATASET",
@@ -15,70 +15,56 @@ pub(super) const NEEDED: [&str; 5] = [
     "SANITY_LEAD_TYPE",
 ];
 
-/// Leads that are looked at.
-const SAMPLES: usize = 5;
+const MAX_SAMPLES: usize = 5;
 
-/// What is found, and some leads to look at.
-pub(super) async fn look(patient: &Patient) -> (Vec<Finding>, Vec<LeadId>) {
-    if let Some(blocked) = patient.blocked(Group::Sanity, "read", &NEEDED) {
-        return (vec![blocked], Vec::new());
+const READ: Check = Check(Group::Sanity, "read");
+const WRITE: Check = Check(Group::Sanity, "write");
+
+/// The findings, and some leads for the checks of leads.
+pub(super) async fn check(installation: &Installation) -> (Vec<Finding>, Vec<LeadId>) {
+    if let Some(skipped) = installation.skipped(READ, &NEEDED) {
+        return (vec![skipped], Vec::new());
     }
-    let latest = patient.sanity.latest(SAMPLES, PATIENCE).await;
-    let samples = match latest {
+    let unreadable = |error: &CallError| (vec![failed(READ, error, "leads cannot be read")], Vec::new());
+    let sanity = &installation.sanity;
+    let samples = match sanity.latest(MAX_SAMPLES, CALL_TIMEOUT).await {
         Ok(samples) => samples,
-        Err(error) => return (vec![refused("read", &error, "leads cannot be read")], Vec::new()),
+        Err(error) => return unreadable(&error),
     };
-    // Drafts are read as well, which another right may be needed for.
-    if let Err(error) = patient.sanity.read(&samples, PATIENCE, |_, _, _| ()).await {
-        return (vec![refused("read", &error, "leads cannot be read")], Vec::new());
+    // This reads drafts too, which may need another permission.
+    if let Err(error) = sanity.read(&samples, CALL_TIMEOUT, |_, _, _| ()).await {
+        return unreadable(&error);
     }
-    let settings = &patient.settings.sanity;
+    let settings = &installation.settings.sanity;
+    let (dataset, lead_type) = (&settings.dataset, &settings.lead_type);
     let mut findings = vec![match samples.as_slice() {
-        [] => Finding::warning(
-            Group::Sanity,
-            "read",
-            format!(
-                "the dataset {} has no published document of the type {}",
-                settings.dataset, settings.lead_type
-            ),
-            "either there is no lead yet, or leads are somewhere else",
-            "check SANITY_LEAD_TYPE and SANITY_DATASET, to the letter; drafts are no leads before they are published",
+        [] => READ.warning(
+            format!("the dataset {dataset} has no published document of the type {lead_type}"),
+            "there is no lead yet, or leads are somewhere else",
+            "check SANITY_LEAD_TYPE and SANITY_DATASET, also upper and lower case; drafts don't count until they are published",
         ),
-        _ => Finding::ok(
-            Group::Sanity,
-            "read",
-            format!(
-                "documents of the type {} can be read, with their drafts",
-                settings.lead_type
-            ),
-        ),
+        _ => READ.ok(format!("documents of the type {lead_type} can be read, with their drafts")),
     }];
-    let revisions = patient.sanity.revisions(&samples, PATIENCE).await;
+    let revisions = sanity.revisions(&samples, CALL_TIMEOUT).await;
     if let Some(revisions) = revisions.ok().filter(|_| !samples.is_empty()) {
-        let what = match revisions {
-            Some(_) => "revisions come without the leads' content, so a lead that has not changed is read once",
-            None => "revisions come with the leads' content only, so every lead is read again before its tag",
-        };
-        findings.push(Finding::ok(Group::Sanity, "revisions", what));
+        findings.push(Check(Group::Sanity, "revisions").ok(match revisions {
+            Some(_) => "revisions can be read without content: an unchanged lead is read once",
+            None => "revisions cannot be read without content: every lead is read again before its tag",
+        }));
     }
-    findings.push(match patient.sanity.try_write(samples.first(), PATIENCE).await {
-        Ok(()) => Finding::ok(
-            Group::Sanity,
-            "write",
-            "the result may be written to leads (tried with dryRun)",
-        ),
-        Err(error) => refused("write", &error, "editors would never see whether a lead was sent"),
+    findings.push(match sanity.try_write(samples.first(), CALL_TIMEOUT).await {
+        Ok(()) => WRITE.ok("results can be written to leads (dry run)"),
+        Err(error) => failed(WRITE, &error, "editors would not see whether a lead was sent"),
     });
     (findings, samples)
 }
 
-fn refused(check: &'static str, error: &CallError, why: &str) -> Finding {
-    let is_denied =
+fn failed(check: Check, error: &CallError, why: &str) -> Finding {
+    let is_unauthorized =
         matches!(error, CallError::Service(service_error) if service_error.kind == ServiceErrorKind::Unauthorized);
-    let todo = match is_denied {
-        // The sentence itself says what to do.
-        true => "sanity.io/manage has the project's id, its datasets, and under API its tokens",
-        false => "see whether Sanity can be reached from this machine, and look again in a minute",
+    let todo = match is_unauthorized {
+        true => "compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)",
+        false => "check that this machine can reach Sanity, and run this again in a minute",
     };
-    Finding::failed(Group::Sanity, check, sentence(error), why, todo)
+    check.failed(sentence(error), why, todo)
 }

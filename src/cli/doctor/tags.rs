@@ -1,82 +1,80 @@
-//! Whether Bigin has the tags that its automation waits for; makes them where somebody wants that.
+//! Whether Bigin has the tags that start its automation. Creates missing ones if the operator agrees.
 
-use super::bigin::{denied, is_permission, sentence};
-use super::finding::{Finding, Group};
-use super::{PATIENCE, Patient, Wishes, confirmed};
+use super::bigin::{is_permission, permission_failed, sentence};
+use super::finding::{Check, Finding, Group};
+use super::{Actions, CALL_TIMEOUT, Installation};
 use crate::bigin::NewTag;
-use crate::cli::api::plain;
+use crate::cli::prompt;
+use crate::cli::text::plain;
 
-const WHY: &str = "an automation can only wait for a tag that is there, spelled the same to the letter";
+const TAG: Check = Check(Group::Bigin, "tag");
 
-pub(super) async fn look(patient: &Patient, wishes: &Wishes) -> Vec<Finding> {
-    if let Some(blocked) = patient.blocked(Group::Bigin, "tags", &["BIGIN_TAGS"]) {
-        return vec![blocked];
+const WHY: &str = "an automation can only wait for an existing tag, with the same upper and lower case";
+
+pub(super) async fn check(installation: &Installation, actions: &Actions) -> Vec<Finding> {
+    if let Some(skipped) = installation.skipped(Check(Group::Bigin, "tags"), &["BIGIN_TAGS"]) {
+        return vec![skipped];
     }
-    let there = match patient.bigin.tags(PATIENCE).await {
-        Ok(there) => there,
-        Err(error) => return vec![denied("scope tags", "ZohoBigin.settings.tags.READ", &error, WHY)],
+    let present = match installation.bigin.tags(CALL_TIMEOUT).await {
+        Ok(present) => present,
+        Err(error) => {
+            let check = Check(Group::Bigin, "scope tags");
+            return vec![permission_failed(check, "ZohoBigin.settings.tags.READ", &error, WHY)];
+        }
     };
     let mut findings = Vec::new();
-    for tag in &patient.settings.bigin.tags {
-        findings.push(match there.contains(tag) {
-            true => Finding::ok(Group::Bigin, "tag", format!("Bigin has the tag {tag}")),
-            false => missing(patient, wishes, tag, &there).await,
+    for tag in &installation.settings.bigin.tags {
+        findings.push(match present.contains(tag) {
+            true => TAG.ok(format!("Bigin has the tag {tag}")),
+            false => missing(installation, actions, tag, &present).await,
         });
     }
     findings
 }
 
-impl Patient {
-    /// The tags that [`look`] would make. None, where Bigin does not say which it has.
-    pub(in crate::cli) async fn tags_to_make(&self) -> Vec<String> {
-        let Ok(there) = self.bigin.tags(PATIENCE).await else {
+impl Installation {
+    /// The tags that [`check`] would create. None if the present tags cannot be read.
+    pub(in crate::cli) async fn missing_tags(&self) -> Vec<String> {
+        let Ok(present) = self.bigin.tags(CALL_TIMEOUT).await else {
             return Vec::new();
         };
-        let is_missing = |tag: &&String| spelled_like(tag, &there).is_none();
+        let is_missing = |tag: &&String| find_ignoring_case(tag, &present).is_none();
         self.settings.bigin.tags.iter().filter(is_missing).cloned().collect()
     }
 }
 
-/// The tag of this name, whatever its capitals.
-fn spelled_like<'a>(tag: &str, there: &'a [String]) -> Option<&'a String> {
-    there.iter().find(|other| other.eq_ignore_ascii_case(tag))
+fn find_ignoring_case<'a>(tag: &str, present: &'a [String]) -> Option<&'a String> {
+    present.iter().find(|other| other.eq_ignore_ascii_case(tag))
 }
 
-async fn missing(patient: &Patient, wishes: &Wishes, tag: &str, there: &[String]) -> Finding {
-    if let Some(like) = spelled_like(tag, there) {
-        return Finding::failed(
-            Group::Bigin,
-            "tag",
-            format!("Bigin has no tag {tag}, but {}", plain(like)),
+async fn missing(installation: &Installation, actions: &Actions, tag: &str, present: &[String]) -> Finding {
+    if let Some(other) = find_ignoring_case(tag, present) {
+        return TAG.failed(
+            format!("Bigin has no tag {tag}, but {}", plain(other)),
             WHY,
-            "set BIGIN_TAGS to what the automation waits for, with the same capitals",
+            "set BIGIN_TAGS to the tag that the automation waits for, with the same upper and lower case",
         );
     }
-    let wanted = wishes.fix || (wishes.may_ask && confirmed(&format!("Bigin has no tag {tag}. Make it?")).await);
-    if !wanted {
-        return Finding::failed(
-            Group::Bigin,
-            "tag",
+    let question = format!("Bigin has no tag {tag}. Create it?");
+    let agreed = actions.create_tags || actions.interactive && prompt::confirm(&question).unwrap_or(false);
+    if !agreed {
+        return TAG.failed(
             format!("Bigin has no tag {tag}"),
             WHY,
-            "`bigin-sync doctor --fix` makes it; then choose it in the automation's rule in Bigin",
+            "`bigin-sync doctor --fix` creates it; then select it in the automation's rule in Bigin",
         );
     }
-    match patient.bigin.make_tag(tag, PATIENCE).await {
-        Ok(NewTag::Made | NewTag::There) => Finding::warning(
-            Group::Bigin,
-            "tag",
-            format!("the tag {tag} was made just now"),
-            "no automation can be waiting for it yet",
-            "choose it in the automation's rule in Bigin, then `bigin-sync doctor --guided-test`",
+    match installation.bigin.make_tag(tag, CALL_TIMEOUT).await {
+        Ok(NewTag::Made | NewTag::There) => TAG.warning(
+            format!("created the tag {tag}"),
+            "no automation waits for it yet",
+            "select it in the automation's rule in Bigin, then run `bigin-sync doctor --guided-test`",
         ),
-        Err(error) if is_permission(&error) => denied("tag", "ZohoBigin.settings.tags.CREATE", &error, WHY),
-        Err(error) => Finding::failed(
-            Group::Bigin,
-            "tag",
-            format!("the tag {tag} could not be made: {}", sentence(&error)),
+        Err(error) if is_permission(&error) => permission_failed(TAG, "ZohoBigin.settings.tags.CREATE", &error, WHY),
+        Err(error) => TAG.failed(
+            format!("cannot create the tag {tag}: {}", sentence(&error)),
             WHY,
-            "make it in Bigin's settings, as a tag of Contacts",
+            "create it in Bigin's settings, as a tag of Contacts",
         ),
     }
 }

@@ -1,48 +1,44 @@
-//! Whether Sanity tells us of leads: the webhook that should be there, its rule, and how its last deliveries ended.
+//! Whether Sanity notifies us of leads: the webhook, its rule, and its last deliveries.
 
 use reqwest::Url;
 
-use super::finding::{Finding, Group, Outcome};
-use super::webhook_rule;
-use super::{PATIENCE, Patient, Wishes};
+use super::finding::{Check, Finding, Group, Outcome};
+use super::webhook_rule::{self, LATE};
+use super::{Actions, CALL_TIMEOUT, Installation};
+use crate::cli::text::count;
 use crate::http_client::{self, Answer, base_text};
 use crate::sanity::hooks::{Attempt, Hooks, HooksError, Webhook};
 
-/// Where the service takes webhooks.
+/// The service's path for webhooks.
 const PATH: &str = "/webhooks/sanity";
 
-/// Deliveries that are looked at.
-const LAST: usize = 20;
+const MAX_DELIVERIES: usize = 20;
 
-const CREATE: &str = "sanity.io/manage, API, Webhooks: add one, as deploy/sanity describes it";
+const WEBHOOK: Check = Check(Group::Webhook, "webhook");
+const DELIVERIES: Check = Check(Group::Webhook, "deliveries");
 
-/// What is missed while webhooks do not come, or not rightly.
-pub(super) const SLOW: &str = "leads wait for reconciliation, which looks once in RECONCILE_INTERVAL";
-
-pub(super) async fn look(patient: &Patient, wishes: &Wishes) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = address(patient).await.into_iter().collect();
+pub(super) async fn check(installation: &Installation, actions: &Actions) -> Vec<Finding> {
     let needed = ["SANITY_PROJECT_ID", "SANITY_DATASET", "SANITY_API_URL", "PUBLIC_URL"];
-    if let Some(blocked) = patient.blocked(Group::Webhook, "webhook", &needed) {
-        return vec![blocked];
+    if let Some(skipped) = installation.skipped(WEBHOOK, &needed) {
+        return vec![skipped];
     }
-    let Some(hooks) = patient.hooks() else {
-        findings.push(Finding::skipped(
-            Group::Webhook,
-            "webhook",
-            "not looked at: Sanity shows webhooks only to a token of the role Developer or Administrator",
-            "make one for a day (sanity.io/manage, API, Tokens) and give it in SANITY_MANAGEMENT_TOKEN or --management-token-file; it is not stored",
+    let mut findings = vec![address(installation).await];
+    let Some(hooks) = installation.hooks() else {
+        findings.push(WEBHOOK.skipped(
+            "Sanity shows webhooks only to a token of the role Developer or Administrator",
+            "create a temporary one (sanity.io/manage, API, Tokens) and set SANITY_MANAGEMENT_TOKEN or --management-token-file; it is not stored",
         ));
         return findings;
     };
-    match hooks.list(PATIENCE).await {
-        Ok(all) => findings.extend(judge(patient, wishes, &hooks, &all).await),
+    match hooks.list(CALL_TIMEOUT).await {
+        Ok(all) => findings.extend(judge(installation, actions, &hooks, &all).await),
         Err(error) => findings.push(unlisted(&error)),
     }
     findings
 }
 
-impl Patient {
-    /// The management API, where there is a token for it.
+impl Installation {
+    /// The management API; `None` without a token for it.
     pub(in crate::cli) fn hooks(&self) -> Option<Hooks<'_>> {
         Some(Hooks {
             http: &self.http,
@@ -55,122 +51,101 @@ impl Patient {
     /// All webhooks of the project.
     pub(in crate::cli) async fn webhooks(&self) -> Result<Vec<Webhook>, HooksError> {
         match self.hooks() {
-            Some(hooks) => hooks.list(PATIENCE).await,
+            Some(hooks) => hooks.list(CALL_TIMEOUT).await,
             None => Err(HooksError::Token),
         }
     }
 
-    /// Where the webhook has to go.
+    /// The URL that the webhook must have.
     pub(in crate::cli) fn webhook_url(&self) -> Option<String> {
         let public = self.settings.public_url.as_ref()?;
         Some(format!("{}{PATH}", base_text(public)))
     }
 
-    /// The webhook that leads here; of several an enabled one.
+    /// The webhook that points here; of several, an enabled one.
     pub(in crate::cli) fn own_webhook<'a>(&self, all: &'a [Webhook]) -> Option<&'a Webhook> {
-        let ours: Vec<&Webhook> = self.own_webhooks(all).collect();
-        ours.iter().find(|hook| !hook.is_disabled).or(ours.first()).copied()
+        let own: Vec<&Webhook> = self.own_webhooks(all).collect();
+        own.iter().find(|hook| !hook.is_disabled).or(own.first()).copied()
     }
 
-    /// A webhook that leads to another address of the service.
+    /// The webhook that points to another URL of the service.
     pub(in crate::cli) fn webhook_to<'a>(&self, all: &'a [Webhook], public: &Url) -> Option<&'a Webhook> {
-        let of_dataset = |hook: &&Webhook| hook.dataset == self.settings.sanity.dataset;
-        let mut there = all.iter().filter(of_dataset);
-        there.find(|hook| leads_here(&hook.url, Some(public)))
+        let mut of_dataset = all.iter().filter(|hook| hook.dataset == self.settings.sanity.dataset);
+        of_dataset.find(|hook| points_here(&hook.url, Some(public)))
     }
 
     fn own_webhooks<'a>(&self, all: &'a [Webhook]) -> impl Iterator<Item = &'a Webhook> {
         let settings = &self.settings;
         all.iter().filter(move |hook| {
             let of_dataset = hook.dataset == "*" || hook.dataset == settings.sanity.dataset;
-            of_dataset && leads_here(&hook.url, settings.public_url.as_ref())
+            of_dataset && points_here(&hook.url, settings.public_url.as_ref())
         })
     }
 
-    /// What of a webhook is not as it should be.
+    /// The names of the checks of a webhook's rule that did not pass.
     pub(in crate::cli) fn faults_of_webhook(&self, hook: &Webhook) -> Vec<&'static str> {
-        let judged = webhook_rule::judge(hook, &self.settings.sanity).into_iter();
-        let bad = judged.filter(|finding| finding.outcome != Outcome::Ok);
+        let findings = webhook_rule::check(hook, &self.settings.sanity).into_iter();
+        let bad = findings.filter(|finding| finding.outcome != Outcome::Ok);
         let disabled = hook.is_disabled.then_some("disabled");
         bad.map(|finding| finding.check).chain(disabled).collect()
     }
 }
 
-/// Whether the address that Sanity calls leads here, as far as can be seen from here.
-async fn address(patient: &Patient) -> Option<Finding> {
-    let Some(url) = &patient.settings.public_url else {
-        return Some(Finding::warning(
-            Group::Webhook,
-            "address",
+/// Whether the service answers at its public URL, as seen from this machine.
+async fn address(installation: &Installation) -> Finding {
+    let check = Check(Group::Webhook, "address");
+    let Some(url) = &installation.settings.public_url else {
+        return check.warning(
             "PUBLIC_URL is not set",
-            "which address leads here from outside is not known, so the webhook's cannot be compared with it",
-            "set PUBLIC_URL to the address that your proxy or host serves this under",
-        ));
+            "without it the webhook's URL cannot be checked",
+            "set PUBLIC_URL to the URL at which your proxy or host serves bigin-sync",
+        );
     };
-    let request = patient.http.get(format!("{}/livez", base_text(url)));
-    let answers = http_client::send(request, PATIENCE).await;
+    let request = installation.http.get(format!("{}/livez", base_text(url)));
     let host = url.host_str().unwrap_or_default();
-    Some(match answers {
-        Ok(answer) if is_ours(&answer) => {
-            Finding::ok(Group::Webhook, "address", format!("the service answers at {host}"))
+    let why = "Sanity's webhook calls this URL";
+    let todo = "check PUBLIC_URL, and that the proxy in front forwards to LISTEN_ADDR";
+    let problem = match http_client::send(request, CALL_TIMEOUT).await {
+        Ok(answer) if is_own(&answer) => return check.ok(format!("the service answers at {host}")),
+        Ok(answer) if answer.status.is_success() => {
+            return check.failed(format!("the server at {host} is not bigin-sync"), why, todo);
         }
-        Ok(answer) if answer.status.is_success() => Finding::failed(
-            Group::Webhook,
-            "address",
-            format!("what answers at {host} is not bigin-sync"),
-            "Sanity's webhooks come by this address",
-            "see that PUBLIC_URL is right and that the proxy in front leads to LISTEN_ADDR",
-        ),
-        other => {
-            let said = match other {
-                Ok(answer) => format!("HTTP {}", answer.status.as_u16()),
-                Err(none) => none.code.to_owned(),
-            };
-            Finding::warning(
-                Group::Webhook,
-                "address",
-                format!("no service answers at {host}, as seen from this machine ({said})"),
-                "Sanity's webhooks come by this address",
-                "start the service; then see that PUBLIC_URL is right and that the proxy in front leads to LISTEN_ADDR",
-            )
-        }
-    })
+        Ok(answer) => format!("HTTP {}", answer.status.as_u16()),
+        Err(none) => none.code.to_owned(),
+    };
+    let what = format!("the service does not answer at {host}, as seen from this machine ({problem})");
+    check.warning(what, why, format!("start the service; then {todo}"))
 }
 
-/// `/livez` answers so.
-fn is_ours(answer: &Answer) -> bool {
+/// Whether it is our answer of `/livez`.
+fn is_own(answer: &Answer) -> bool {
     let status = answer.json.as_ref().and_then(|json| json.get("status"));
     answer.status.is_success() && status.is_some_and(|status| status == "alive")
 }
 
 fn unlisted(error: &HooksError) -> Finding {
-    let why = "without it the webhook cannot be looked at";
     let todo = match error {
         HooksError::Token => "copy the management token again: sanity.io/manage, API, Tokens",
         HooksError::Right => {
-            "make a token of the role Developer or Administrator; the Editor's of the service is not enough"
+            "create a token of the role Developer or Administrator; the service's Editor token is not enough"
         }
-        HooksError::Project => "check SANITY_PROJECT_ID, and that the management token is of this project",
-        HooksError::Refused(_) | HooksError::NoAnswer(_) => "look again in a minute",
+        HooksError::Project => "check SANITY_PROJECT_ID, and that the management token belongs to this project",
+        HooksError::Refused(_) | HooksError::NoAnswer(_) => "run this again in a minute",
     };
-    Finding::failed(Group::Webhook, "webhook", error.to_string(), why, todo)
+    WEBHOOK.failed(error.to_string(), "the webhook cannot be checked", todo)
 }
 
-async fn judge(patient: &Patient, wishes: &Wishes, hooks: &Hooks<'_>, all: &[Webhook]) -> Vec<Finding> {
-    let Some(hook) = patient.own_webhook(all) else {
-        return vec![absent(patient, all)];
+async fn judge(installation: &Installation, actions: &Actions, hooks: &Hooks<'_>, all: &[Webhook]) -> Vec<Finding> {
+    let Some(hook) = installation.own_webhook(all) else {
+        return vec![absent(installation, all)];
     };
-    let mut findings = vec![found(hook, patient.own_webhooks(all).count())];
-    findings.extend(webhook_rule::judge(hook, &patient.settings.sanity));
-    findings.push(match hooks.attempts(&hook.id, PATIENCE).await {
-        Ok(attempts) if wishes.webhook_is_mended && !attempts.is_empty() => {
-            Finding::ok(Group::Webhook, "deliveries", "none since it was changed just now")
-        }
+    let mut findings = vec![found(hook, installation.own_webhooks(all).count())];
+    findings.extend(webhook_rule::check(hook, &installation.settings.sanity));
+    findings.push(match hooks.attempts(&hook.id, CALL_TIMEOUT).await {
+        Ok(attempts) if actions.webhook_changed && !attempts.is_empty() => DELIVERIES.ok("none yet since the change"),
         Ok(attempts) => deliveries(&attempts),
-        Err(error) => Finding::warning(
-            Group::Webhook,
-            "deliveries",
-            format!("the last deliveries are not known: {error}"),
+        Err(error) => DELIVERIES.warning(
+            format!("the last deliveries cannot be read: {error}"),
             "they would show whether webhooks arrive",
             "see them at sanity.io/manage, API, Webhooks",
         ),
@@ -178,8 +153,8 @@ async fn judge(patient: &Patient, wishes: &Wishes, hooks: &Hooks<'_>, all: &[Web
     findings
 }
 
-/// Without a public address of ours, whatever has our path may be meant.
-fn leads_here(url: &str, public: Option<&Url>) -> bool {
+/// Without a public URL, the path alone decides.
+fn points_here(url: &str, public: Option<&Url>) -> bool {
     let Ok(url) = url.trim_end_matches('/').parse::<Url>() else {
         return false;
     };
@@ -192,118 +167,107 @@ fn leads_here(url: &str, public: Option<&Url>) -> bool {
     }
 }
 
-fn absent(patient: &Patient, all: &[Webhook]) -> Finding {
-    let here = |hook: &&Webhook| leads_here(&hook.url, patient.settings.public_url.as_ref());
-    if let Some(other) = all.iter().find(here) {
-        return Finding::failed(
-            Group::Webhook,
-            "webhook",
+fn absent(installation: &Installation, all: &[Webhook]) -> Finding {
+    let (settings, public) = (&installation.settings.sanity, installation.settings.public_url.as_ref());
+    if let Some(other) = all.iter().find(|hook| points_here(&hook.url, public)) {
+        return WEBHOOK.failed(
             format!(
-                "the webhook looks at the dataset {}, and leads are in {}",
-                other.dataset, patient.settings.sanity.dataset
+                "the webhook is for the dataset {}, but the leads are in {}",
+                other.dataset, settings.dataset
             ),
-            SLOW,
-            "choose the dataset in the webhook's form, or set SANITY_DATASET",
+            LATE,
+            "select the dataset in the webhook's form, or set SANITY_DATASET",
         );
     }
-    let elsewhere = all.iter().find(|hook| leads_here(&hook.url, None));
+    let elsewhere = all.iter().find(|hook| points_here(&hook.url, None));
     let host = elsewhere.and_then(|hook| Some(hook.url.parse::<Url>().ok()?.host_str()?.to_owned()));
-    match (host, &patient.settings.public_url) {
-        (Some(host), Some(public)) => Finding::failed(
-            Group::Webhook,
-            "webhook",
-            format!("the webhook goes to {host}, and not to {}{PATH}", base_text(public)),
-            SLOW,
-            "set the webhook's URL to that address, or PUBLIC_URL to the one that leads here",
+    match (host, installation.webhook_url()) {
+        (Some(host), Some(url)) => WEBHOOK.failed(
+            format!("the webhook points to {host}, not to {url}"),
+            LATE,
+            "change the webhook's URL, or set PUBLIC_URL to the service's URL",
         ),
-        _ => Finding::failed(
-            Group::Webhook,
-            "webhook",
-            format!("none of the project's {} webhooks leads here ({PATH})", all.len()),
-            SLOW,
-            CREATE,
+        _ => WEBHOOK.failed(
+            format!(
+                "the project has {}, none of which points here ({PATH})",
+                count(all.len(), "webhook")
+            ),
+            LATE,
+            "create one at sanity.io/manage, API, Webhooks, as deploy/sanity describes",
         ),
     }
 }
 
-fn found(hook: &Webhook, count: usize) -> Finding {
+fn found(hook: &Webhook, number: usize) -> Finding {
     if hook.is_disabled {
-        return Finding::failed(
-            Group::Webhook,
-            "webhook",
+        return WEBHOOK.failed(
             "the webhook is disabled",
-            SLOW,
+            LATE,
             "enable it: sanity.io/manage, API, Webhooks",
         );
     }
-    if count > 1 {
-        return Finding::warning(
-            Group::Webhook,
-            "webhook",
-            format!("{count} webhooks lead here"),
-            "each lead is told more than once, which does no harm and makes the rest harder to see",
+    if number > 1 {
+        return WEBHOOK.warning(
+            format!("{number} webhooks point here"),
+            "each lead arrives more than once, which is harmless, but hides other problems",
             "keep one of them",
         );
     }
-    Finding::ok(Group::Webhook, "webhook", "one webhook leads here, and is enabled")
+    WEBHOOK.ok("one webhook points here and is enabled")
 }
 
-/// Newest first.
+/// `attempts` are newest first.
 fn deliveries(attempts: &[Attempt]) -> Finding {
-    let last = &attempts[..attempts.len().min(LAST)];
+    let last = &attempts[..attempts.len().min(MAX_DELIVERIES)];
     let Some(newest) = last.first() else {
-        return Finding::ok(
-            Group::Webhook,
-            "deliveries",
-            "none so far, or none that Sanity still remembers",
-        );
+        return DELIVERIES.ok("none yet, or none that Sanity still lists");
     };
     let failed = last.iter().filter(|attempt| attempt.is_failure).count();
     let at = newest
         .at
-        .map(|at| format!(", at {}", at.strftime("%Y-%m-%d %H:%M UTC")))
-        .unwrap_or_default();
-    let said = match (newest.status, &newest.reason) {
+        .map(|at| format!(", at {}", at.strftime("%Y-%m-%d %H:%M UTC")));
+    let result = match (newest.status, &newest.reason) {
         (Some(status), _) => format!("HTTP {status}"),
         (None, Some(reason)) => reason.clone(),
         (None, None) => "no answer".to_owned(),
     };
-    let what = format!("{failed} of the last {} failed; the newest: {said}{at}", last.len());
-    match newest.is_failure {
-        false if failed * 2 < last.len() => return Finding::ok(Group::Webhook, "deliveries", what),
-        false => {
-            return Finding::warning(
-                Group::Webhook,
-                "deliveries",
+    let at = at.unwrap_or_default();
+    let what = format!("{failed} of the last {} failed; the newest: {result}{at}", last.len());
+    if !newest.is_failure {
+        return match failed * 2 < last.len() {
+            true => DELIVERIES.ok(what),
+            false => DELIVERIES.warning(
                 what,
-                SLOW,
-                "see the log of the service, and of the proxy in front of it, for the ones that failed",
-            );
-        }
-        true => {}
+                LATE,
+                "see the log of the service, and of the proxy in front of it, at the times of the failures",
+            ),
+        };
     }
     let (why, todo) = match newest.status {
         Some(401) => (
-            "the signature was refused",
-            "SANITY_WEBHOOK_SECRET must be what stands in the webhook's form, to the letter",
+            "the signature was rejected",
+            "set SANITY_WEBHOOK_SECRET and the secret in the webhook's form to exactly the same value",
         ),
         Some(400) => (
-            "the body was not understood",
-            "give the webhook the projection that deploy/sanity describes",
+            "the body could not be parsed",
+            "set the webhook's projection as deploy/sanity describes",
         ),
         Some(404 | 405) => (
-            "the address leads somewhere else",
-            "see where the webhook's URL and the proxy lead",
+            "the URL points to something else",
+            "check the webhook's URL and the proxy",
         ),
-        Some(413) => ("the body was too large", "give the webhook a small projection"),
+        Some(413) => (
+            "the body was too large",
+            "set a smaller projection in the webhook's form",
+        ),
         Some(_) => (
-            SLOW,
+            LATE,
             "see the log of the service, and of the proxy in front of it, at that time",
         ),
         None => (
-            "Sanity did not reach the address",
-            "see that it is open to the internet by https",
+            "Sanity could not reach the URL",
+            "check that it can be reached from the internet by https",
         ),
     };
-    Finding::failed(Group::Webhook, "deliveries", what, why, todo)
+    DELIVERIES.failed(what, why, todo)
 }

@@ -1,16 +1,21 @@
-//! Whether a webhook's rule tells of the right changes, with what is needed and no more: read as text, since only Sanity can
-//! tell what a filter does.
+//! Whether a webhook's rule fires on requested leads with the needed fields, and on nothing else. The rule is checked as text,
+//! since only Sanity can evaluate a filter.
 
 use secrecy::ExposeSecret as _;
 
-use super::finding::{Finding, Group};
-use super::webhook::SLOW;
+use super::finding::{Check, Finding, Group};
 use crate::config::SanitySettings;
 use crate::domain::lead::REQUESTED;
 use crate::sanity::hooks::{self, PROJECTION, Webhook};
 
-/// What is judged by what.
-pub(super) fn judge(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
+/// What happens while webhooks do not arrive.
+pub(super) const LATE: &str = "leads are sent late: reconciliation finds them every RECONCILE_INTERVAL";
+
+const NOT_ACCEPTED: &str = "the service rejects every call with 401, and Sanity does not retry it";
+
+const WHOLE_LEAD: &str = "the whole lead with its conversation is sent, and stored in Sanity's log of deliveries";
+
+pub(super) fn check(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
     let mut findings = vec![
         changes(hook),
         filter(hook.filter.as_deref(), &settings.lead_type),
@@ -18,23 +23,19 @@ pub(super) fn judge(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
         secret(hook, settings),
     ];
     if hook.kind != "document" || hook.method != "POST" {
-        findings.push(Finding::failed(
-            Group::Webhook,
-            "method",
+        findings.push(Check(Group::Webhook, "method").failed(
             format!(
-                "the webhook is of the type {:?} and calls with {:?}",
+                "the webhook has the type {:?} and the method {:?}",
                 hook.kind, hook.method
             ),
-            "only a POST about a document is understood",
-            "make a new webhook of the type document with the method POST",
+            "the service accepts only a POST with a document",
+            "create a new webhook of the type document with the method POST",
         ));
     }
     if hook.includes_drafts || hook.includes_versions {
-        findings.push(Finding::warning(
-            Group::Webhook,
-            "drafts",
-            "the webhook tells of drafts or versions too",
-            "nearly every keystroke is a call that is ignored, and Sanity makes one at a time",
+        findings.push(Check(Group::Webhook, "drafts").warning(
+            "the webhook fires on drafts or versions too",
+            "almost every keystroke makes a call that is ignored, and Sanity makes one call at a time",
             "switch \"drafts\" and \"versions\" off in the webhook's form",
         ));
     }
@@ -42,34 +43,31 @@ pub(super) fn judge(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
 }
 
 fn changes(hook: &Webhook) -> Finding {
-    let has = |word: &str| hook.on.iter().any(|on| on == word);
+    let check = Check(Group::Webhook, "changes");
+    let has = |trigger: &str| hook.on.iter().any(|on| on == trigger);
     match (has("create"), has("update")) {
-        (true, true) => Finding::ok(Group::Webhook, "changes", "it tells of create and update"),
-        (false, _) => Finding::failed(
-            Group::Webhook,
-            "changes",
-            "the webhook does not tell of create",
-            "a lead whose first publish already says REQUESTED never comes by it",
+        (true, true) => check.ok("it fires on create and update"),
+        (false, _) => check.failed(
+            "the webhook does not fire on create",
+            "it misses a lead that is REQUESTED when it is first published",
             "tick Create in the webhook's form",
         ),
-        (_, false) => Finding::failed(
-            Group::Webhook,
-            "changes",
-            "the webhook does not tell of update",
-            "a lead that is changed to REQUESTED never comes by it",
+        (_, false) => check.failed(
+            "the webhook does not fire on update",
+            "it misses a lead that is changed to REQUESTED",
             "tick Update in the webhook's form",
         ),
     }
 }
 
 fn filter(filter: Option<&str>, lead_type: &str) -> Finding {
+    let check = Check(Group::Webhook, "filter");
     let todo = format!("set the filter to: {}", hooks::filter(lead_type));
-    let failed = |what: &str, why: &str| Finding::failed(Group::Webhook, "filter", what, why, &todo);
-    let warning = |what: &str, why: &str| Finding::warning(Group::Webhook, "filter", what, why, &todo);
     let Some(filter) = filter else {
-        return warning(
+        return check.warning(
             "the webhook has no filter",
-            "every change of every document is a call, and Sanity makes one at a time",
+            "every change of every document makes a call, and Sanity makes one call at a time",
+            todo,
         );
     };
     let text: String = filter.chars().filter(|c| !c.is_whitespace()).collect();
@@ -77,118 +75,90 @@ fn filter(filter: Option<&str>, lead_type: &str) -> Finding {
     let words = words(filter);
     let has = |word: &str| words.contains(&word);
     if text.contains("*[") || text.contains("->") {
-        return failed(
-            "the filter has a sub-query or follows a reference",
-            "Sanity takes such a filter for false without a word, so that the webhook never fires",
+        return check.failed(
+            "the filter contains a sub-query or a reference",
+            "Sanity treats such a filter as false without an error, so the webhook never fires",
+            todo,
         );
     }
     if has("_type") && !text.contains(&format!("\"{lead_type}\"")) {
-        return failed(
-            "the filter asks for another document type than SANITY_LEAD_TYPE",
-            "no lead comes by it",
+        return check.failed(
+            "the filter is for another document type than SANITY_LEAD_TYPE",
+            "the webhook never fires for a lead",
+            todo,
         );
     }
     if has("crmStatus") && !has(REQUESTED) {
-        return failed(
-            "the filter asks for crmStatus, and not for REQUESTED",
-            "no lead that asks to be sent comes by it",
+        return check.failed(
+            "the filter checks crmStatus, but not for REQUESTED",
+            "the webhook never fires for a requested lead",
+            todo,
         );
     }
     if !has("_type") || !has("crmStatus") {
-        return warning(
-            "the filter lets more pass than leads that ask to be sent",
-            "the rest is ignored here, and delays what is not",
+        return check.warning(
+            "the filter matches more than requested leads",
+            "the other calls are ignored, but delay those of leads",
+            todo,
         );
     }
     if !has("delta") && !has("before") {
-        return warning(
-            "the filter does not ask whether crmStatus was changed",
-            "every edit of a lead that still says REQUESTED is a call more",
+        return check.warning(
+            "the filter does not check whether crmStatus was changed",
+            "every edit of a lead that is still REQUESTED makes another call",
+            todo,
         );
     }
-    Finding::ok(
-        Group::Webhook,
-        "filter",
-        "it asks for leads that were changed to REQUESTED",
-    )
+    check.ok("it matches leads that were changed to REQUESTED")
 }
 
 fn projection(projection: Option<&str>) -> Finding {
+    let check = Check(Group::Webhook, "projection");
     let todo = format!("set the projection to: {PROJECTION}");
     let Some(projection) = projection else {
-        return Finding::warning(
-            Group::Webhook,
-            "projection",
-            "the webhook has no projection",
-            "the whole lead, with its conversation, is sent and kept in Sanity's log of deliveries",
-            todo,
-        );
+        return check.warning("the webhook has no projection", WHOLE_LEAD, todo);
     };
     if projection.contains("...") {
-        let why = "the whole lead, with its conversation, is sent and kept in Sanity's log of deliveries";
-        return Finding::warning(
-            Group::Webhook,
-            "projection",
-            "the projection takes everything (...)",
-            why,
-            todo,
-        );
+        return check.warning("the projection includes everything (...)", WHOLE_LEAD, todo);
     }
     let words = words(projection);
     let lacks = |word: &&str| !words.contains(word);
     if lacks(&"_id") {
-        let why = "which lead it is about is not known, and it is answered 400";
-        return Finding::failed(Group::Webhook, "projection", "the projection lacks _id", why, todo);
+        let why = "the service cannot see which lead is meant, and answers 400";
+        return check.failed("the projection lacks _id", why, todo);
     }
     let missing: Vec<&str> = ["_rev", "_updatedAt"].into_iter().filter(lacks).collect();
     if missing.is_empty() {
-        return Finding::ok(Group::Webhook, "projection", "it has _id, _rev and _updatedAt");
+        return check.ok("it has _id, _rev and _updatedAt");
     }
-    Finding::failed(
-        Group::Webhook,
-        "projection",
-        format!("the projection lacks {}", missing.join(" and ")),
-        "repeats and requests that come while a lead is on its way cannot be told apart safely",
-        todo,
-    )
+    let why = "the service cannot distinguish duplicate webhooks from new requests during a sync";
+    check.failed(format!("the projection lacks {}", missing.join(" and ")), why, todo)
 }
 
-/// Sanity shows the secret to whoever may list webhooks, so the two can be compared; neither is shown.
+/// Sanity lists the secret for a token that may list webhooks. The secrets are compared and never shown.
 fn secret(hook: &Webhook, settings: &SanitySettings) -> Finding {
-    let todo = "type SANITY_WEBHOOK_SECRET into the webhook's form, or set it to what stands there";
-    let failed = |what: &str, why: &str| Finding::failed(Group::Webhook, "secret", what, why, todo);
+    let check = Check(Group::Webhook, "secret");
+    let todo = "enter SANITY_WEBHOOK_SECRET in the webhook's form, or set it to the secret in the form";
     let Some(secret) = &hook.secret else {
-        return failed(
-            "the webhook has no secret",
-            "it is not signed, and every call of it is refused with 401, which Sanity does not try again",
-        );
+        return check.failed("the webhook has no secret", NOT_ACCEPTED, todo);
     };
     let secret = secret.expose_secret();
     let own = settings.webhook_secret.expose_secret();
     let previous = settings.webhook_secret_previous.as_ref();
     match () {
-        () if own.is_empty() => Finding::skipped(
-            Group::Webhook,
-            "secret",
-            "the webhook has a secret; SANITY_WEBHOOK_SECRET has a fault",
-            "mend the settings first",
+        () if own.is_empty() => check.skipped("SANITY_WEBHOOK_SECRET is missing or invalid", "fix the settings first"),
+        () if secret == own => check.ok("it uses SANITY_WEBHOOK_SECRET"),
+        () if previous.is_some_and(|previous| previous.expose_secret() == secret) => check.warning(
+            "it still uses SANITY_WEBHOOK_SECRET_PREVIOUS",
+            "it is accepted only until that setting is removed",
+            "enter the new secret in the webhook's form, then remove SANITY_WEBHOOK_SECRET_PREVIOUS",
         ),
-        () if secret == own => Finding::ok(Group::Webhook, "secret", "it is signed with SANITY_WEBHOOK_SECRET"),
-        () if previous.is_some_and(|previous| previous.expose_secret() == secret) => Finding::warning(
-            Group::Webhook,
-            "secret",
-            "it is still signed with SANITY_WEBHOOK_SECRET_PREVIOUS",
-            "it is accepted until that is taken away",
-            "type the new secret into the webhook's form, then take the previous one away",
+        () if secret.trim() == own.trim() => check.failed(
+            "the webhook's secret differs from SANITY_WEBHOOK_SECRET by a space at its start or end",
+            NOT_ACCEPTED,
+            todo,
         ),
-        () if secret.trim() == own.trim() => failed(
-            "the webhook's secret differs from SANITY_WEBHOOK_SECRET by a space at an end",
-            SLOW,
-        ),
-        () => failed(
-            "the webhook's secret is not SANITY_WEBHOOK_SECRET",
-            "every call of it is refused with 401, which Sanity does not try again",
-        ),
+        () => check.failed("the webhook's secret is not SANITY_WEBHOOK_SECRET", NOT_ACCEPTED, todo),
     }
 }
 
@@ -205,7 +175,7 @@ mod tests {
 
     const RULE: &str = r#"_type == "dbrLead" && crmStatus == "REQUESTED" && delta::changedAny(crmStatus)"#;
 
-    fn well() -> Webhook {
+    fn good() -> Webhook {
         Webhook {
             id: "h1".to_owned(),
             name: "bigin-sync".to_owned(),
@@ -238,74 +208,74 @@ mod tests {
         }
     }
 
-    /// What is said of a webhook with one thing changed.
-    fn told(change: impl FnOnce(&mut Webhook)) -> Vec<(Outcome, String)> {
-        let mut hook = well();
+    /// The findings that did not pass, for a webhook with a change.
+    fn findings(change: impl FnOnce(&mut Webhook)) -> Vec<(Outcome, String)> {
+        let mut hook = good();
         change(&mut hook);
-        let found = judge(&hook, &settings());
-        let bad = found.into_iter().filter(|finding| finding.outcome != Outcome::Ok);
+        let all = check(&hook, &settings());
+        let bad = all.into_iter().filter(|finding| finding.outcome != Outcome::Ok);
         bad.map(|finding| (finding.outcome, finding.what)).collect()
     }
 
-    fn said(outcome: Outcome, what: &str) -> Vec<(Outcome, String)> {
+    fn one(outcome: Outcome, what: &str) -> Vec<(Outcome, String)> {
         vec![(outcome, what.to_owned())]
     }
 
     #[test]
-    fn a_webhook_as_it_should_be_is_well() {
-        assert_eq!(told(|_| {}), []);
+    fn good_webhook_passes() {
+        assert_eq!(findings(|_| {}), []);
         let quotes = "_type=='dbrLead'&&crmStatus=='REQUESTED'&&before().crmStatus!='REQUESTED'";
-        assert_eq!(told(|hook| hook.filter = Some(quotes.to_owned())), []);
+        assert_eq!(findings(|hook| hook.filter = Some(quotes.to_owned())), []);
     }
 
     #[test]
-    fn each_mistake_in_a_filter_is_named() {
+    fn reports_filter_mistakes() {
         use Outcome::{Failed, Warning};
         let cases = [
             (None, Warning, "the webhook has no filter"),
             (
                 Some(r#"_type == "lead" && crmStatus == "REQUESTED" && delta::changedAny(crmStatus)"#),
                 Failed,
-                "the filter asks for another document type than SANITY_LEAD_TYPE",
+                "the filter is for another document type than SANITY_LEAD_TYPE",
             ),
             (
                 Some(r#"_type == "dbrLead" && crmStatus == "SENT" && delta::changedAny(crmStatus)"#),
                 Failed,
-                "the filter asks for crmStatus, and not for REQUESTED",
+                "the filter checks crmStatus, but not for REQUESTED",
             ),
             (
                 Some(r#"_type == "dbrLead""#),
                 Warning,
-                "the filter lets more pass than leads that ask to be sent",
+                "the filter matches more than requested leads",
             ),
             (
                 Some(r#"_type == "dbrLead" && crmStatus == "REQUESTED""#),
                 Warning,
-                "the filter does not ask whether crmStatus was changed",
+                "the filter does not check whether crmStatus was changed",
             ),
             (
                 Some(r#"_type == "dbrLead" && crmStatus == "REQUESTED" && owner->active"#),
                 Failed,
-                "the filter has a sub-query or follows a reference",
+                "the filter contains a sub-query or a reference",
             ),
             (
                 Some(r#"_type == "dbrLead" && count(* [_type == "page"]) > 1"#),
                 Failed,
-                "the filter has a sub-query or follows a reference",
+                "the filter contains a sub-query or a reference",
             ),
         ];
         for (filter, outcome, what) in cases {
-            let told = told(|hook| hook.filter = filter.map(str::to_owned));
-            assert_eq!(told, said(outcome, what), "{filter:?}");
+            let found = findings(|hook| hook.filter = filter.map(str::to_owned));
+            assert_eq!(found, one(outcome, what), "{filter:?}");
         }
     }
 
     #[test]
-    fn each_mistake_in_a_projection_is_named() {
+    fn reports_projection_mistakes() {
         use Outcome::{Failed, Warning};
         let cases = [
             (None, Warning, "the webhook has no projection"),
-            (Some("{...}"), Warning, "the projection takes everything (...)"),
+            (Some("{...}"), Warning, "the projection includes everything (...)"),
             (Some("{_rev, _updatedAt}"), Failed, "the projection lacks _id"),
             (Some("{_id, _type}"), Failed, "the projection lacks _rev and _updatedAt"),
             (
@@ -315,13 +285,13 @@ mod tests {
             ),
         ];
         for (projection, outcome, what) in cases {
-            let told = told(|hook| hook.projection = projection.map(str::to_owned));
-            assert_eq!(told, said(outcome, what), "{projection:?}");
+            let found = findings(|hook| hook.projection = projection.map(str::to_owned));
+            assert_eq!(found, one(outcome, what), "{projection:?}");
         }
     }
 
     #[test]
-    fn a_secret_is_compared_and_never_shown() {
+    fn compares_secrets_without_showing_them() {
         use Outcome::{Failed, Warning};
         let cases = [
             (None, Failed, "the webhook has no secret"),
@@ -333,35 +303,35 @@ mod tests {
             (
                 Some("the secret "),
                 Failed,
-                "the webhook's secret differs from SANITY_WEBHOOK_SECRET by a space at an end",
+                "the webhook's secret differs from SANITY_WEBHOOK_SECRET by a space at its start or end",
             ),
             (
                 Some("the one before"),
                 Warning,
-                "it is still signed with SANITY_WEBHOOK_SECRET_PREVIOUS",
+                "it still uses SANITY_WEBHOOK_SECRET_PREVIOUS",
             ),
         ];
         for (secret, outcome, what) in cases {
-            let told = told(|hook| hook.secret = secret.map(SecretString::from));
-            assert_eq!(told, said(outcome, what));
+            let found = findings(|hook| hook.secret = secret.map(SecretString::from));
+            assert_eq!(found, one(outcome, what));
         }
     }
 
     #[test]
-    fn what_it_tells_of_and_how_it_calls_is_judged() {
+    fn reports_wrong_triggers_and_methods() {
         use Outcome::{Failed, Warning};
-        let on = |words: &[&str]| told(|hook| hook.on = words.iter().map(|word| (*word).to_owned()).collect());
+        let on = |words: &[&str]| findings(|hook| hook.on = words.iter().map(|word| (*word).to_owned()).collect());
         assert_eq!(on(&["create", "update", "delete"]), []);
-        assert_eq!(on(&["update"]), said(Failed, "the webhook does not tell of create"));
-        assert_eq!(on(&["create"]), said(Failed, "the webhook does not tell of update"));
-        let drafts = said(Warning, "the webhook tells of drafts or versions too");
-        assert_eq!(told(|hook| hook.includes_drafts = true), drafts);
-        assert_eq!(told(|hook| hook.includes_versions = true), drafts);
-        let old = told(|hook| hook.kind = "transaction".to_owned());
+        assert_eq!(on(&["update"]), one(Failed, "the webhook does not fire on create"));
+        assert_eq!(on(&["create"]), one(Failed, "the webhook does not fire on update"));
+        let drafts = one(Warning, "the webhook fires on drafts or versions too");
+        assert_eq!(findings(|hook| hook.includes_drafts = true), drafts);
+        assert_eq!(findings(|hook| hook.includes_versions = true), drafts);
+        let old = findings(|hook| hook.kind = "transaction".to_owned());
         assert!(
             matches!(old.as_slice(), [(Failed, what)] if what.contains("\"transaction\"")),
             "{old:?}"
         );
-        assert_eq!(told(|hook| hook.method = "PUT".to_owned()).len(), 1);
+        assert_eq!(findings(|hook| hook.method = "PUT".to_owned()).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Follows syncs to their end, by the stream of what happens, over lost connections and restarts of the service.
+//! Follows syncs to their end on the stream of events, through lost connections and restarts of the service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,52 +6,51 @@ use std::time::Duration;
 use super::show::Show;
 use crate::cli::api::{Api, ApiError, Event, SyncJob};
 
-/// Between two looks for a service that is away.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often countdowns are drawn.
-const FRAME: Duration = Duration::from_millis(100);
+/// Of the countdowns.
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often to look whether something stands in the way.
-const LOOK: Duration = Duration::from_secs(10);
+/// Of the checks for problems of the service.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Follows `syncs` until each has come `far_enough`. What has happened since the event `after` is seen first.
+/// Follows `syncs` until all are `done`, from the event `after` on.
 ///
 /// # Errors
-/// The service says something that does not pass.
+/// An error that is not temporary.
 pub(super) async fn follow(
     api: &Api,
     mut after: i64,
     syncs: &mut BTreeMap<i64, SyncJob>,
     show: &mut Show,
-    far_enough: impl Fn(&SyncJob) -> bool,
+    done: impl Fn(&SyncJob) -> bool,
 ) -> Result<(), ApiError> {
-    let mut told = BTreeSet::new();
-    let mut frames = tokio::time::interval(FRAME);
-    let mut looks = tokio::time::interval(LOOK);
-    while !syncs.values().all(&far_enough) {
-        let mut events = patiently(show, async || api.events(Some(after)).await).await?;
+    let mut reported = BTreeSet::new();
+    let mut frames = tokio::time::interval(FRAME_INTERVAL);
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
+    while !syncs.values().all(&done) {
+        let mut events = retry(show, async || api.events(Some(after)).await).await?;
         loop {
             let mut next = std::pin::pin!(events.next());
-            // The one future goes on, so that its own limit on silence holds.
+            // One future for all frames, so that its own timeout applies.
             let event = loop {
                 tokio::select! {
                     event = &mut next => break event,
                     _ = frames.tick() => show.draw(syncs),
-                    _ = looks.tick() => tell_troubles(api, &mut told, show).await,
+                    _ = checks.tick() => report_problems(api, &mut reported, show).await,
                 }
             };
             let Some((id, event)) = event else {
-                // Not at once: it may end again.
-                tokio::time::sleep(PAUSE).await;
+                // Not at once: the next stream may end as soon.
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 break;
             };
             after = id;
             if let Some(sync) = syncs.get_mut(&event.sync_id) {
-                take(api, sync, &event, show).await?;
+                update(api, sync, &event, show).await?;
                 show.changed(sync);
             }
-            if syncs.values().all(&far_enough) {
+            if syncs.values().all(&done) {
                 break;
             }
         }
@@ -60,45 +59,44 @@ pub(super) async fn follow(
     Ok(())
 }
 
-/// Takes in what has happened. The event says what; more is asked for only where more is to be shown.
-async fn take(api: &Api, sync: &mut SyncJob, event: &Event, show: &mut Show) -> Result<(), ApiError> {
-    let tells_all = matches!(event.state.as_str(), "requested" | "upserted" | "tagged" | "sent");
-    if tells_all && !show.wants_all() {
+/// The event has the state only; the sync is read where more of it is shown.
+async fn update(api: &Api, sync: &mut SyncJob, event: &Event, show: &mut Show) -> Result<(), ApiError> {
+    let needs_state_only = matches!(event.state.as_str(), "requested" | "upserted" | "tagged" | "sent");
+    if needs_state_only && !show.needs_details() {
         sync.state.clone_from(&event.state);
         return Ok(());
     }
     let path = format!("/api/syncs/{}", event.sync_id);
-    *sync = patiently(show, async || api.get(&path).await).await?;
+    *sync = retry(show, async || api.get(&path).await).await?;
     Ok(())
 }
 
-/// Asks until there is an answer.
-async fn patiently<T>(show: &mut Show, ask: impl AsyncFn() -> Result<T, ApiError>) -> Result<T, ApiError> {
-    let mut away = false;
+async fn retry<T>(show: &mut Show, call: impl AsyncFn() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    let mut is_reported = false;
     loop {
-        match ask().await {
-            Err(error) if error.passing => {
-                if !away {
-                    show.note(&format!("{error}; waiting for it"));
+        match call().await {
+            Err(error) if error.is_temporary => {
+                if !is_reported {
+                    show.note(&format!("{error}; retrying"));
                 }
-                away = true;
-                tokio::time::sleep(PAUSE).await;
+                is_reported = true;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
-            answer => return answer,
+            result => return result,
         }
     }
 }
 
-/// Says once of each trouble that it stands in the way.
-async fn tell_troubles(api: &Api, told: &mut BTreeSet<String>, show: &mut Show) {
-    // Where the service is away, the stream finds it out.
-    if let Ok(readiness) = api.readiness(PAUSE).await {
+/// Shows each problem of the service once.
+async fn report_problems(api: &Api, reported: &mut BTreeSet<String>, show: &mut Show) {
+    // A service that cannot be reached is reported by `retry`.
+    if let Ok(readiness) = api.readiness(RETRY_INTERVAL).await {
         for problem in readiness.degraded {
             let problem = problem.to_string();
-            if !told.contains(&problem) {
+            if !reported.contains(&problem) {
                 show.note(&problem);
             }
-            told.insert(problem);
+            reported.insert(problem);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which leads are to be sent: from the command line, a file, standard input, or a query to Sanity.
+//! The leads to send: from the command line, a file, standard input, or a query to Sanity.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Options, wrong};
+use super::{Options, usage};
 use crate::cli::api::USER_AGENT;
 use crate::clock::SharedClock;
 use crate::config::{Layers, SanityAccess};
@@ -17,15 +17,15 @@ use crate::http_client::{self, Calls};
 use crate::sanity::{self, Sanity};
 
 /// A query may run for a minute (Sanity's docs, technical limits).
-const PATIENCE: Duration = Duration::from_secs(70);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(70);
 
-/// Ids that are named where more are wrong.
-const MOST_NAMED: usize = 10;
+/// Invalid ids that are listed.
+const MAX_LISTED: usize = 10;
 
-/// The leads, each once, in the order in which they were given.
+/// The leads, each once, in the given order.
 ///
 /// # Errors
-/// An id is wrong, or they cannot be read.
+/// An id is invalid, or they cannot be read.
 pub(super) async fn gather(options: &Options, clock: &SharedClock) -> anyhow::Result<Vec<LeadId>> {
     let mut ids = Vec::new();
     for id in &options.ids {
@@ -38,7 +38,7 @@ pub(super) async fn gather(options: &Options, clock: &SharedClock) -> anyhow::Re
         ids.extend(in_text(&read(file)?));
     }
     if let Some(query) = &options.query {
-        ids.extend(found(query, &options.target.layers(), clock).await?);
+        ids.extend(query_ids(query, &options.target.layers(), clock).await?);
     }
     parse(&ids)
 }
@@ -47,14 +47,14 @@ fn read(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         return from_standard_input();
     }
-    std::fs::read_to_string(file).map_err(|error| wrong(format!("{} cannot be read: {error}", file.display())))
+    std::fs::read_to_string(file).map_err(|error| usage(format!("cannot read {}: {error}", file.display())))
 }
 
 fn from_standard_input() -> anyhow::Result<String> {
-    std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")
+    std::io::read_to_string(std::io::stdin()).context("cannot read standard input")
 }
 
-/// Ids between spaces and line breaks; a '#' begins a comment.
+/// Ids separated by spaces or line breaks; a '#' starts a comment.
 fn in_text(text: &str) -> impl Iterator<Item = String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     lines.flat_map(str::split_whitespace).map(str::to_owned)
@@ -67,7 +67,7 @@ fn parse(ids: &[String]) -> anyhow::Result<Vec<LeadId>> {
             Ok(lead) if known.insert(lead.clone()) => leads.push(lead),
             Ok(_) => {}
             Err(_) if id.starts_with("drafts.") => faults.push(format!(
-                "{id:?} is a draft, and only published leads are sent: publish it, and send {:?}",
+                "{id:?} is a draft, and only published leads are sent: publish it, then send {:?}",
                 id.trim_start_matches("drafts.")
             )),
             Err(error) => faults.push(format!("{id:?} is {error}")),
@@ -76,17 +76,17 @@ fn parse(ids: &[String]) -> anyhow::Result<Vec<LeadId>> {
     if faults.is_empty() {
         return Ok(leads);
     }
-    let more = faults.len().saturating_sub(MOST_NAMED);
-    faults.truncate(MOST_NAMED);
+    let more = faults.len().saturating_sub(MAX_LISTED);
+    faults.truncate(MAX_LISTED);
     if more > 0 {
         faults.push(format!("and {more} more"));
     }
-    Err(wrong(format!("nothing is sent:\n  - {}", faults.join("\n  - "))))
+    Err(usage(format!("nothing was sent:\n  - {}", faults.join("\n  - "))))
 }
 
-/// What a query finds in Sanity.
-async fn found(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Result<Vec<String>> {
-    let access = SanityAccess::load(layers).map_err(|faults| wrong(format!("--query reads Sanity, and {faults}")))?;
+async fn query_ids(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Result<Vec<String>> {
+    let access =
+        SanityAccess::load(layers).map_err(|faults| usage(format!("--query needs access to Sanity. {faults}")))?;
     let http = http_client::client(USER_AGENT, &[&access.api_url])?;
     let settings = sanity::Settings {
         api_url: access.api_url,
@@ -97,17 +97,17 @@ async fn found(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Res
     };
     let calls = Calls::new(SharedClock::clone(clock), Arc::default());
     let sanity = Sanity::new(settings, http, calls, SharedClock::clone(clock));
-    match sanity.ids(query, PATIENCE).await {
+    match sanity.ids(query, QUERY_TIMEOUT).await {
         Ok(Some(ids)) => Ok(ids),
-        Ok(None) => Err(wrong(
-            "the query finds something without an _id: let it end with {_id}, or with ._id".to_owned(),
+        Ok(None) => Err(usage(
+            "a result of the query has no _id: end the query with {_id} or ._id".to_owned(),
         )),
-        Err(CallError::Rejected { .. }) => Err(wrong(
-            "Sanity does not understand the query: try it in the Studio's Vision first".to_owned(),
+        Err(CallError::Rejected { .. }) => Err(usage(
+            "Sanity rejected the query: test it in the Studio's Vision tool".to_owned(),
         )),
-        Err(CallError::Ambiguous { code, .. }) if code == "answer too large" => Err(wrong(
-            "the query finds whole documents, which are too many: let it end with {_id}".to_owned(),
-        )),
+        Err(CallError::Ambiguous { code, .. }) if code == "answer too large" => {
+            Err(usage("the answer is too large: end the query with {_id}".to_owned()))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -1,5 +1,5 @@
-//! What is seen of leads on their way: on a terminal a row for each, whose delay counts down, or one for all where they are
-//! many; elsewhere a line for every change; and for machines nothing before the end.
+//! The progress of the leads. On a terminal a row for each with a countdown, or one row for many leads. Elsewhere a line for
+//! every change. With --json nothing before the end.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -8,38 +8,37 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Options;
-use crate::cli::api::{SyncJob, plain};
-use crate::cli::progress::{Look, counted, words};
+use crate::cli::api::SyncJob;
+use crate::cli::progress::{Row, count_by_state, state_text};
+use crate::cli::text::plain;
 use crate::clock::{SharedClock, until};
 
-/// Leads that have a row of their own; more would run off the screen.
-const MOST_ROWS: usize = 12;
+/// More leads get one row for all, so that they fit on the screen.
+const MAX_ROWS: usize = 12;
 
 const TOTAL: &str = "{bar:30.cyan/dim} {pos}/{len}  {wide_msg}";
 
-/// Shows how leads fare.
 pub(super) struct Show {
     clock: SharedClock,
     style: Style,
-    /// What was shown last of each sync.
+    /// The text shown last, by sync.
     shown: BTreeMap<i64, String>,
 }
 
 enum Style {
-    /// For machines.
+    /// For --json.
     Nothing,
-    /// One for every change that is waited for: without --wait, for what shows when the lead is read.
+    /// `all` with --wait; else only what the first read of the lead shows.
     Lines { all: bool },
     Bars {
         bars: MultiProgress,
-        /// By sync, with the template that each has.
+        /// By sync, each with its present template.
         rows: BTreeMap<i64, (ProgressBar, Option<&'static str>)>,
         total: Option<ProgressBar>,
     },
 }
 
 impl Show {
-    /// As is fit for where it is seen.
     pub(super) fn new(options: &Options, clock: SharedClock) -> Self {
         let style = match (options.json, options.wait.is_some() && std::io::stdout().is_terminal()) {
             (true, _) => Style::Nothing,
@@ -59,8 +58,8 @@ impl Show {
         }
     }
 
-    /// Whether it shows more of a lead than its state.
-    pub(super) fn wants_all(&self) -> bool {
+    /// Whether it shows more of a sync than its state.
+    pub(super) fn needs_details(&self) -> bool {
         match &self.style {
             Style::Nothing => true,
             Style::Lines { .. } => false,
@@ -68,40 +67,41 @@ impl Show {
         }
     }
 
-    /// A lead was accepted.
     pub(super) fn accepted(&mut self, sync: &SyncJob) {
         match &self.style {
             Style::Nothing | Style::Bars { .. } => {}
-            Style::Lines { .. } => self.line(&format!("{}: accepted (sync {})", plain(&sync.lead_id), sync.id)),
+            Style::Lines { .. } => self.line(&format!(
+                "{}: {} (sync {})",
+                plain(&sync.lead_id),
+                state_text(sync),
+                sync.id
+            )),
         }
-        self.shown.insert(sync.id, words(sync));
+        self.shown.insert(sync.id, state_text(sync));
     }
 
-    /// Something happened to a lead.
     pub(super) fn changed(&mut self, sync: &SyncJob) {
-        let words = words(sync);
-        let is_new = self.shown.get(&sync.id) != Some(&words);
-        let is_worth_it = match &self.style {
+        let text = state_text(sync);
+        let is_new = self.shown.get(&sync.id) != Some(&text);
+        let is_relevant = match &self.style {
             Style::Nothing | Style::Bars { total: None, .. } => false,
             Style::Lines { all: true } => true,
-            // What shows as soon as the lead is read.
             Style::Lines { all: false } => matches!(sync.state.as_str(), "lead_deleted" | "cancelled"),
-            Style::Bars { total: Some(_), .. } => sync.is_over() && sync.state != "sent",
+            Style::Bars { total: Some(_), .. } => sync.is_finished() && sync.state != "sent",
         };
-        // Its reason is said once, with its end.
+        // The reason is shown once, when the sync has failed.
         let is_new = is_new && sync.state != "rejected";
-        if is_new && is_worth_it {
-            self.line(&format!("{}: {words}", plain(&sync.lead_id)));
+        if is_new && is_relevant {
+            self.line(&format!("{}: {text}", plain(&sync.lead_id)));
         }
-        self.shown.insert(sync.id, words);
+        self.shown.insert(sync.id, text);
     }
 
-    /// Draws the rows.
     pub(super) fn draw(&mut self, syncs: &BTreeMap<i64, SyncJob>) {
         let Style::Bars { bars, rows, total } = &mut self.style else {
             return;
         };
-        if syncs.len() > MOST_ROWS {
+        if syncs.len() > MAX_ROWS {
             let bar = total.get_or_insert_with(|| {
                 let bar = bars.add(ProgressBar::no_length());
                 if let Ok(style) = ProgressStyle::with_template(TOTAL) {
@@ -109,10 +109,10 @@ impl Show {
                 }
                 bar
             });
-            let over = syncs.values().filter(|sync| sync.is_over()).count();
+            let finished = syncs.values().filter(|sync| sync.is_finished()).count();
             bar.set_length(u64::try_from(syncs.len()).unwrap_or(u64::MAX));
-            bar.set_position(u64::try_from(over).unwrap_or(u64::MAX));
-            bar.set_message(counted(syncs.values()));
+            bar.set_position(u64::try_from(finished).unwrap_or(u64::MAX));
+            bar.set_message(count_by_state(syncs.values()));
             bar.tick();
             return;
         }
@@ -122,25 +122,25 @@ impl Show {
                 bar.set_prefix(format!("{:<20}", plain(&sync.lead_id)));
                 (bar, None)
             });
-            let look = Look::of(sync);
-            let left = look.tag.map(|tag| until(self.clock.now(), tag));
-            let whole = look.tag.map_or(Duration::ZERO, |tag| until(sync.changed_at, tag));
-            look.draw(bar, *template != Some(look.template), left, whole);
-            *template = Some(look.template);
+            let row = Row::of(sync);
+            let left = row.tag.map(|tag| until(self.clock.now(), tag));
+            let whole = row.tag.map_or(Duration::ZERO, |tag| until(sync.changed_at, tag));
+            row.draw(bar, *template != Some(row.template), left, whole);
+            *template = Some(row.template);
         }
     }
 
-    /// Says what stands in the way.
+    /// Shows a problem.
     pub(super) fn note(&self, what: &str) {
         let text = format!("bigin-sync: {}", plain(what));
-        // Beside the data; a line that cannot be written is no reason to stop.
+        // A line that cannot be written must not stop the command.
         let _ = match &self.style {
             Style::Bars { bars, .. } => bars.println(text),
             Style::Nothing | Style::Lines { .. } => writeln!(std::io::stderr(), "{text}"),
         };
     }
 
-    /// Leaves the rows as they are.
+    /// Leaves the rows on the screen.
     pub(super) fn finish(&mut self) {
         if let Style::Bars { rows, total, .. } = &self.style {
             rows.values()

@@ -1,201 +1,176 @@
-//! What is set already and what was answered, and the questions for the rest. A setting that is there is not asked for again.
+//! The present settings, the answers so far, and the questions for the rest. A setting that is set is not asked for again.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
-use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
-use crate::cli::doctor::{Patient, Remembered};
-use crate::cli::{Sources, Usage, env_file, print};
+use crate::cli::doctor::{Installation, SharedToken};
+use crate::cli::{Sources, Usage, env_file, print, prompt};
 use crate::config::Layers;
 use crate::random;
 
-/// What is asked for.
 pub(super) struct Question {
     pub(super) setting: &'static str,
-    /// The flag that answers it.
+    /// The option that answers it.
     pub(super) flag: &'static str,
-    pub(super) words: &'static str,
+    pub(super) prompt: &'static str,
     /// Where the answer is found.
     pub(super) hint: &'static str,
     pub(super) kind: Kind,
 }
 
-/// What an answer may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Something.
-    Needed,
-    /// Something, which is not shown.
+    Required,
+    /// Required, and hidden while it is typed.
     Secret,
-    /// Anything; with nothing typed, this.
     Default(&'static str),
-    /// Anything or nothing.
     Optional,
 }
 
-/// The settings with the answers over them.
-pub(super) struct Desk {
+/// The settings, and the answers that override them.
+pub(super) struct Session {
     pub(super) sources: Sources,
     environment: BTreeMap<String, String>,
-    /// In the order they were given.
+    /// In the order of the questions.
     answers: Vec<(&'static str, String)>,
-    /// Those of them that nobody has typed.
-    made: Vec<&'static str>,
-    /// So that all looks together cost one access token.
-    remembered: Remembered,
-    /// Somebody is there who can be asked.
-    pub(super) by_hand: bool,
+    /// The answers that were generated.
+    generated: Vec<&'static str>,
+    /// So that all checks together cost one access token.
+    token: SharedToken,
+    pub(super) interactive: bool,
 }
 
-impl Desk {
-    /// Reads what is set.
-    ///
+impl Session {
     /// # Errors
     /// The files cannot be read.
     pub(super) fn open(sources: &Sources, environment: BTreeMap<String, String>) -> anyhow::Result<Self> {
-        let desk = Self {
+        let session = Self {
             sources: sources.clone(),
             environment,
             answers: Vec::new(),
-            made: Vec::new(),
-            remembered: Remembered::default(),
-            by_hand: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+            generated: Vec::new(),
+            token: SharedToken::default(),
+            interactive: prompt::is_interactive(),
         };
-        match desk.layers().faults() {
-            [] => Ok(desk),
+        match session.layers().faults() {
+            [] => Ok(session),
             faults => bail!(Usage(faults.join("; "))),
         }
     }
 
-    /// The settings as they will be.
+    /// The settings with the answers.
     pub(super) fn layers(&self) -> Layers {
-        let answers = self
-            .answers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let answers = self.answers.iter();
+        let answers = answers.map(|(name, value)| ((*name).to_owned(), value.clone()));
         let mut environment = self.environment.clone();
         environment.extend(answers);
-        self.read(environment)
+        self.sources.layers(environment)
     }
 
-    fn read(&self, environment: BTreeMap<String, String>) -> Layers {
-        Layers::read(
-            self.sources.config.as_deref(),
-            self.sources.env_file.as_deref(),
-            environment,
-        )
+    /// The settings without the answers.
+    fn layers_before(&self) -> Layers {
+        self.sources.layers(self.environment.clone())
     }
 
-    /// The installation as it will be, to be looked at.
-    pub(super) fn patient(&self, management_token: Option<SecretString>) -> anyhow::Result<Patient> {
-        Patient::new(&self.layers(), management_token, Remembered::clone(&self.remembered))
+    /// The installation with the answers, to check it.
+    pub(super) fn installation(&self, management_token: Option<SecretString>) -> anyhow::Result<Installation> {
+        Installation::new(&self.layers(), management_token, SharedToken::clone(&self.token))
     }
 
-    /// A setting that is there or was answered; defaults are neither.
-    pub(super) fn known(&self, setting: &'static str) -> anyhow::Result<Option<String>> {
-        known(&self.layers(), setting)
+    /// A setting or an answer, but not a default.
+    pub(super) fn get(&self, setting: &str) -> anyhow::Result<Option<String>> {
+        get(&self.layers(), setting)
     }
 
-    /// Takes an answer. What is so already is none.
+    /// A setting before the answers.
+    pub(super) fn get_before(&self, setting: &str) -> anyhow::Result<Option<String>> {
+        get(&self.layers_before(), setting)
+    }
+
+    /// Adds an answer unless it equals the present setting.
     ///
     /// # Errors
-    /// What is set elsewhere would go before it.
+    /// Another source would override it.
     pub(super) fn answer(&mut self, setting: &'static str, value: &str) -> anyhow::Result<()> {
-        self.forget(&[setting]);
-        if self.known(setting)?.as_deref() == Some(value) {
+        self.discard(setting);
+        if self.get(setting)?.as_deref() == Some(value) {
             return Ok(());
         }
-        self.may_be_written(setting)?;
+        self.check_not_overridden(setting)?;
         self.answers.push((setting, value.to_owned()));
         Ok(())
     }
 
-    /// Whether an answer would count.
-    ///
-    /// # Errors
-    /// What is set elsewhere goes before it.
-    pub(super) fn may_be_written(&self, setting: &str) -> Result<(), Usage> {
-        env_file::has_the_last_word(setting, &self.environment, &self.layers())
+    pub(super) fn check_not_overridden(&self, setting: &str) -> Result<(), Usage> {
+        env_file::check_not_overridden(setting, &self.environment, &self.layers())
     }
 
-    /// What a setting was before there were answers.
-    pub(super) fn before(&self, setting: &'static str) -> anyhow::Result<Option<String>> {
-        known(&self.read(self.environment.clone()), setting)
+    pub(super) fn discard(&mut self, setting: &str) {
+        self.answers.retain(|(name, _)| *name != setting);
+        self.generated.retain(|name| *name != setting);
     }
 
-    /// Takes answers back, so that they are asked for again.
-    pub(super) fn forget(&mut self, settings: &[&'static str]) {
-        self.answers.retain(|(name, _)| !settings.contains(name));
-        self.made.retain(|name| !settings.contains(name));
-    }
-
-    /// Makes a secret where there is none: 32 random bytes as 43 letters.
-    pub(super) fn make(&mut self, setting: &'static str) -> anyhow::Result<()> {
-        if self.known(setting)?.is_none() {
+    /// Generates a secret if there is none: 32 random bytes as 43 characters.
+    pub(super) fn generate_secret(&mut self, setting: &'static str) -> anyhow::Result<()> {
+        if self.get(setting)?.is_none() {
             let secret = BASE64_URL_SAFE_NO_PAD.encode(random::bytes::<32>());
             self.answer(setting, &secret)?;
-            self.made.push(setting);
+            self.generated.push(setting);
         }
         Ok(())
     }
 
-    /// Asks, where the answer is not known. `again` asks all the same, and offers what is known.
+    /// Asks for a setting that is not set. With `again` also for one that is, whose value is then the default.
     ///
     /// # Errors
-    /// Nobody is there to answer what has to be answered.
+    /// A required answer is missing, and there is no terminal.
     pub(super) fn ask(&mut self, question: &Question, again: bool) -> anyhow::Result<()> {
-        let known = self.known(question.setting)?;
-        if known.is_some() && !again {
+        let present = self.get(question.setting)?;
+        if present.is_some() && !again {
             return Ok(());
         }
-        if !self.by_hand {
+        if !self.interactive {
             return match question.kind {
-                Kind::Needed | Kind::Secret => Err(Usage(missing(question)).into()),
+                Kind::Required | Kind::Secret => Err(Usage(missing(question)).into()),
                 Kind::Default(_) | Kind::Optional => Ok(()),
             };
         }
         print(&format!("\n{}\n", question.hint))?;
-        let typed = match question.kind {
-            Kind::Secret => hidden(question.words, known.is_some())?,
-            kind => {
-                let default = match kind {
-                    Kind::Default(default) => Some(default.to_owned()),
-                    _ => None,
-                };
-                typed(question.words, known.or(default), kind == Kind::Optional)?
-            }
+        let default = match question.kind {
+            Kind::Default(default) => Some(default),
+            _ => None,
         };
-        if typed.is_empty() {
+        let answer = match question.kind {
+            Kind::Secret => prompt::secret(question.prompt, present.is_some())?,
+            kind => prompt::text(
+                question.prompt,
+                present.or(default.map(str::to_owned)),
+                kind == Kind::Optional,
+            )?,
+        };
+        if answer.is_empty() {
             return Ok(());
         }
-        self.forget(&[question.setting]);
-        match question.kind {
-            // What is the default anyway needs no line in the file.
-            Kind::Default(default) if typed == default && !self.layers().is_set(question.setting) => Ok(()),
-            _ => self.answer(question.setting, &typed),
+        self.discard(question.setting);
+        // A default needs no line in the file.
+        if default == Some(answer.as_str()) && !self.layers().is_set(question.setting) {
+            return Ok(());
         }
+        self.answer(question.setting, &answer)
     }
 
-    /// The answers that no file has yet: what the env file will be given.
-    pub(super) fn changes(&self) -> &[(&'static str, String)] {
-        &self.answers
-    }
-
-    /// What will be in the env file, for people: secrets are not shown.
+    /// The lines to write to the env file, without secrets.
     pub(super) fn shown_changes(&self) -> anyhow::Result<Vec<String>> {
-        let before = self.read(self.environment.clone());
+        let before = self.layers_before();
         let shown = |(name, value): &(&'static str, String)| {
-            let was = known(&before, name)?;
-            let secret = crate::config::is_secret(name);
-            Ok(match (secret, was) {
-                (true, None) if self.made.contains(name) => format!("{name} (made just now)"),
-                (true, None) => format!("{name} (not shown)"),
-                (true, Some(_)) => format!("{name} (another, not shown)"),
+            Ok(match (crate::config::is_secret(name), get(&before, name)?) {
+                (true, None) if self.generated.contains(name) => format!("{name} (generated)"),
+                (true, None) => format!("{name} (hidden)"),
+                (true, Some(_)) => format!("{name} (new value, hidden)"),
                 (false, None) => format!("{name}={value}"),
                 (false, Some(was)) => format!("{name}={value} (was {was})"),
             })
@@ -203,76 +178,40 @@ impl Desk {
         self.answers.iter().map(shown).collect()
     }
 
-    /// Settings that are set by the environment of this process alone: a service that is started elsewhere lacks them.
-    pub(super) fn only_here(&self) -> Vec<&'static str> {
-        let (here, elsewhere) = (self.read(self.environment.clone()), self.read(BTreeMap::new()));
+    /// Settings that only this process's environment has: a service started elsewhere would miss them.
+    pub(super) fn only_in_environment(&self) -> Vec<&'static str> {
+        let (here, files) = (self.layers_before(), self.sources.layers(BTreeMap::new()));
         crate::config::names()
-            .filter(|name| *name != "RUST_LOG" && here.is_set(name) && !elsewhere.is_set(name))
+            .filter(|name| *name != "RUST_LOG" && here.is_set(name) && !files.is_set(name))
             .collect()
     }
 
-    /// Writes the answers into the env file. They are settings like all others from then on.
+    /// Writes the answers to the env file, which then has them as settings. Returns whether the file has changed.
     ///
     /// # Errors
-    /// It cannot be written, and is as it was.
-    pub(super) fn write(&mut self) -> anyhow::Result<()> {
+    /// The file cannot be written; it is unchanged.
+    pub(super) fn write(&mut self) -> anyhow::Result<bool> {
         let path = env_file::path(&self.sources);
-        if !self.answers.is_empty() || env_file::is_open(&path) {
-            let settings: Vec<(&str, &str)> = self
-                .answers
-                .iter()
-                .map(|(name, value)| (*name, value.as_str()))
-                .collect();
-            env_file::set(&path, &settings)?;
+        let changes = !self.answers.is_empty() || env_file::is_readable_by_others(&path);
+        if changes {
+            let answers = self.answers.iter();
+            let answers: Vec<(&str, &str)> = answers.map(|(name, value)| (*name, value.as_str())).collect();
+            env_file::set(&path, &answers)?;
         }
         self.answers.clear();
-        self.made.clear();
-        Ok(())
+        self.generated.clear();
+        Ok(changes)
     }
 }
 
-fn known(layers: &Layers, setting: &'static str) -> anyhow::Result<Option<String>> {
+fn get(layers: &Layers, setting: &str) -> anyhow::Result<Option<String>> {
     if !layers.is_set(setting) {
         return Ok(None);
     }
     Ok(layers.get(setting).map_err(Usage)?)
 }
 
-/// What a script has to give.
+/// The message for a script.
 pub(super) fn missing(question: &Question) -> String {
-    format!("{} is missing: give {}", question.setting, question.flag)
-}
-
-/// The one line of a file that a flag names.
-pub(super) fn line_of(flag: &str, path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| Usage(format!("{flag} is {}: {error}", path.display())))?;
-    match text.trim() {
-        "" => bail!(Usage(format!("{flag} is {}: the file is empty", path.display()))),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn typed(words: &str, default: Option<String>, may_be_empty: bool) -> anyhow::Result<String> {
-    let mut input = dialoguer::Input::<String>::new()
-        .with_prompt(words)
-        .allow_empty(may_be_empty);
-    if let Some(default) = default {
-        input = input.default(default);
-    }
-    Ok(input.interact_text().context("nobody answers")?.trim().to_owned())
-}
-
-/// What is typed is not shown. With nothing typed, what was known stays.
-pub(super) fn hidden(words: &str, may_be_empty: bool) -> anyhow::Result<String> {
-    let input = dialoguer::Password::new()
-        .with_prompt(words)
-        .allow_empty_password(may_be_empty);
-    Ok(input.interact().context("nobody answers")?.trim().to_owned())
-}
-
-/// Only a yes is one.
-pub(super) fn confirmed(question: &str) -> anyhow::Result<bool> {
-    let confirm = dialoguer::Confirm::new().with_prompt(question).default(false);
-    confirm.interact().context("nobody answers")
+    format!("{} is missing: use {}", question.setting, question.flag)
 }

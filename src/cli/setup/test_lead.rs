@@ -1,69 +1,69 @@
-//! A lead through all of it: an invented document in Sanity that asks to be sent, and what becomes of it.
+//! A test lead: a new document in Sanity that requests a sync, followed to its result.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
-use crate::cli::doctor::{PATIENCE, Patient};
+use crate::cli::doctor::{CALL_TIMEOUT, Installation};
 use crate::cli::print;
 use crate::domain::lead::{LeadId, REQUESTED};
 
-pub(super) const OFFER: &str = "Send an invented lead through all of it now? The service has to run, here or elsewhere";
+pub(super) const QUESTION: &str = "Send a test lead now? The service must be running.";
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reconciliation, the tag's delay and a few retries are over by then.
-const PATIENTLY: u32 = 300;
+/// Five minutes: time for reconciliation, the tag delay and a few retries.
+const MAX_POLLS: u32 = 300;
 
-/// Puts the lead into Sanity and waits for its end.
-///
 /// # Errors
-/// It could not be made, has failed, or nothing came of it.
-pub(super) async fn send(patient: &Patient) -> anyhow::Result<()> {
-    let mark = patient.now().as_second();
-    let text = format!("bigin-sync-test-{mark}");
-    let id = LeadId::parse(&text).context("the id of the test lead")?;
-    // Nobody's name, and an address that cannot be anybody's (RFC 2606).
+/// The lead could not be created, failed, or got no result in time.
+pub(super) async fn send(installation: &Installation) -> anyhow::Result<()> {
+    let text = format!("bigin-sync-test-{}", installation.now().as_second());
+    let id = LeadId::parse(&text).context("the ID of the test lead")?;
+    // The address cannot exist (RFC 2606).
     let lead = json!({
         "_id": text,
-        "_type": patient.sanity_settings().lead_type,
+        "_type": installation.sanity_settings().lead_type,
         "firstName": "Test",
         "secondName": "Bigin-Sync",
         "emailAddress": format!("{text}@example.org"),
         "crmStatus": REQUESTED,
     });
-    patient.sanity_client().make_lead(&lead, PATIENCE).await?;
+    let sanity = installation.sanity_client();
+    sanity.make_lead(&lead, CALL_TIMEOUT).await?;
     print(&format!(
-        "\nThe lead {id} is in Sanity and asks to be sent. Start `bigin-sync serve` in another terminal, if it does not run yet.\n"
+        "\nThe test lead {id} is in Sanity. If the service is not running, start `bigin-sync serve` in another terminal.\n"
     ))?;
-    for _ in 0..PATIENTLY {
-        tokio::time::sleep(EVERY).await;
-        // What cannot be read now may be in a second.
+    for _ in 0..MAX_POLLS {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        // A failed read is retried with the next poll.
         let ids = std::slice::from_ref(&id);
-        let read = patient.sanity_client().read(ids, PATIENCE, |_, lead, _| lead).await;
+        let read = sanity.read(ids, CALL_TIMEOUT, |_, lead, _| lead).await;
         let lead = read.ok().and_then(|mut reads| reads.remove(&id)?.made());
         let Some(lead) = lead else { continue };
         let Some(lead) = lead.published else {
-            bail!("the lead {id} is not in Sanity any more");
+            bail!("the lead {id} was deleted from Sanity");
         };
         match lead.crm_status.as_deref() {
             Some(REQUESTED) => {}
             Some("SENT") => {
                 let contact = lead.contact.map(|contact| contact.to_string()).unwrap_or_default();
                 print(&format!(
-                    "It is SENT, and the contact {contact} in Bigin. Has your automation run? Then delete both by hand.\n"
+                    "Sent. Contact {contact} is in Bigin. Check that your automation ran, then delete the test lead and contact.\n"
                 ))?;
                 return Ok(());
             }
             Some(other) => {
-                bail!("the lead {id} says {other} now; `bigin-sync status {id}` says why. Delete it by hand");
+                bail!(
+                    "the crmStatus of {id} is {other}: `bigin-sync status {id}` shows why. Delete the test lead in Sanity"
+                )
             }
-            None => bail!("the lead {id} lost its crmStatus"),
+            None => bail!("the lead {id} has no crmStatus any more"),
         }
     }
     bail!(
-        "nothing has come of the lead {id} in five minutes: does the service run, and what does `bigin-sync doctor` say? Delete it by hand"
+        "the lead {id} has no result after five minutes: is the service running? `bigin-sync doctor` shows what is wrong. Delete the \
+         test lead in Sanity"
     )
 }

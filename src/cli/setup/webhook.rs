@@ -1,85 +1,80 @@
-//! The webhook: whether it is there and as it should be, what would mend it, and how it is made by hand.
+//! The webhook: whether it exists and is right, the change that fixes it, and how to create it by hand.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::answers::PUBLIC_URL;
-use super::session::Desk;
-use crate::cli::doctor::{PATIENCE, Patient};
+use super::session::Session;
+use crate::cli::doctor::{CALL_TIMEOUT, Installation};
 use crate::sanity::hooks::{self, HooksError, PROJECTION, Webhook};
 
-/// What has to be done about it.
-pub(super) enum Step {
-    /// Nothing.
-    Well,
-    /// It is made; its address.
-    Make(String),
-    /// These parts of it are changed: a sentence each.
+pub(super) enum WebhookPlan {
+    Unchanged,
+    /// Create it with this URL.
+    Create(String),
     Change {
         id: String,
         url: String,
+        /// The changed parts, a sentence each.
         parts: Vec<String>,
         changes: Value,
     },
-    /// A person does it.
-    ByHand(ByHand),
+    /// The operator creates or checks it.
+    Manual(Manual),
 }
 
-/// Why a person has to.
+/// Why the operator must.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ByHand {
-    /// It would lead nowhere.
-    NoAddress,
-    /// Sanity shows webhooks to no other token.
+pub(super) enum Manual {
+    NoPublicUrl,
     NoToken,
 }
 
-/// Finds out what has to be done. Where a webhook leads here already and no secret is set, its secret is taken over, so that
-/// nothing signed with it is refused. One that leads to where the service was reached until now is led here.
-pub(super) async fn step(desk: &mut Desk, token: &SecretString) -> anyhow::Result<Result<Step, HooksError>> {
-    let patient = desk.patient(Some(token.clone()))?;
-    let all = match patient.webhooks().await {
+/// Compares the webhook with the settings. If a webhook points here already and no secret is set, its secret is adopted, so
+/// that no signed request is rejected. A webhook to the service's former URL is changed to the new one.
+pub(super) async fn plan(
+    session: &mut Session,
+    token: &SecretString,
+) -> anyhow::Result<Result<WebhookPlan, HooksError>> {
+    let installation = session.installation(Some(token.clone()))?;
+    let all = match installation.webhooks().await {
         Ok(all) => all,
         Err(error) => return Ok(Err(error)),
     };
-    let before = desk.before(PUBLIC_URL.setting)?.and_then(|url| url.parse().ok());
-    let moved = || before.as_ref().and_then(|before| patient.webhook_to(&all, before));
-    let Some(hook) = patient.own_webhook(&all).or_else(moved) else {
-        desk.make("SANITY_WEBHOOK_SECRET")?;
-        let url = patient.webhook_url().unwrap_or_default();
-        return Ok(Ok(Step::Make(url)));
+    let former = session.get_before(PUBLIC_URL.setting)?.and_then(|url| url.parse().ok());
+    let moved = || former.as_ref().and_then(|former| installation.webhook_to(&all, former));
+    let Some(hook) = installation.own_webhook(&all).or_else(moved) else {
+        return Ok(Ok(WebhookPlan::Create(installation.webhook_url().unwrap_or_default())));
     };
-    if desk.known("SANITY_WEBHOOK_SECRET")?.is_none() {
-        match &hook.secret {
-            Some(secret) => desk.answer("SANITY_WEBHOOK_SECRET", secrecy::ExposeSecret::expose_secret(secret))?,
-            None => desk.make("SANITY_WEBHOOK_SECRET")?,
-        }
+    if let (None, Some(secret)) = (session.get("SANITY_WEBHOOK_SECRET")?, &hook.secret) {
+        session.answer("SANITY_WEBHOOK_SECRET", secret.expose_secret())?;
     }
-    Ok(Ok(compare(&desk.patient(None)?, hook)))
+    session.generate_secret("SANITY_WEBHOOK_SECRET")?;
+    Ok(Ok(compare(&session.installation(None)?, hook)))
 }
 
-fn compare(patient: &Patient, hook: &Webhook) -> Step {
-    let mut faults = patient.faults_of_webhook(hook);
-    let url = match patient.own_webhook(std::slice::from_ref(hook)) {
+fn compare(installation: &Installation, hook: &Webhook) -> WebhookPlan {
+    let mut faults = installation.faults_of_webhook(hook);
+    let url = match installation.own_webhook(std::slice::from_ref(hook)) {
         Some(own) => own.url.clone(),
-        None => patient.webhook_url().unwrap_or_default(),
+        None => installation.webhook_url().unwrap_or_default(),
     };
     if url != hook.url {
         faults.push("address");
     }
     if faults.is_empty() {
-        return Step::Well;
+        return WebhookPlan::Unchanged;
     }
-    let wanted = definition(patient, &url);
+    let wanted = definition(installation, &url);
     let part = |key: &str| wanted.get(key).cloned().unwrap_or_default();
     let mut changes = Map::new();
     for fault in &faults {
         match *fault {
             "changes" | "filter" | "projection" => {
-                // What of the rule is right stays as somebody has written it.
+                // The parts of the rule without a fault are unchanged.
                 let mut rule = part("rule");
-                let kept = [("filter", &hook.filter), ("projection", &hook.projection)];
-                for (key, own) in kept {
+                let parts = [("filter", &hook.filter), ("projection", &hook.projection)];
+                for (key, own) in parts {
                     if let (false, Some(own)) = (faults.contains(&key), own) {
                         rule[key] = json!(own);
                     }
@@ -96,71 +91,69 @@ fn compare(patient: &Patient, hook: &Webhook) -> Step {
             _ => drop(changes.insert("isDisabledByUser".to_owned(), json!(false))),
         }
     }
-    Step::Change {
+    WebhookPlan::Change {
         id: hook.id.clone(),
-        parts: faults.iter().map(|fault| said(fault, hook, &wanted)).collect(),
+        parts: faults.iter().map(|fault| describe(fault, hook, &wanted)).collect(),
         url,
         changes: Value::Object(changes),
     }
 }
 
-/// What is changed, with what was there before.
-fn said(fault: &str, hook: &Webhook, wanted: &Value) -> String {
+/// A change, with the value before it.
+fn describe(fault: &str, hook: &Webhook, wanted: &Value) -> String {
     let rule = |key: &str| wanted["rule"][key].as_str().unwrap_or_default().to_owned();
     let none = || "none".to_owned();
     match fault {
-        "address" => format!("it led to {}", hook.url),
-        "changes" => format!("it tells of create and update, and not of {}", hook.on.join(", ")),
+        "address" => format!("URL: was {}", hook.url),
+        "changes" => format!("triggers: create and update, was {}", hook.on.join(" and ")),
         "filter" => {
             let was = hook.filter.clone().unwrap_or_else(none);
-            format!("the filter is {}, and was {was}", rule("filter"))
+            format!("filter: {}, was {was}", rule("filter"))
         }
         "projection" => {
             let was = hook.projection.clone().unwrap_or_else(none);
-            format!("the projection is {}, and was {was}", rule("projection"))
+            format!("projection: {}, was {was}", rule("projection"))
         }
         "secret" => {
-            "the secret is SANITY_WEBHOOK_SECRET: whoever else has the one it had refuses it from then on".to_owned()
+            "secret: SANITY_WEBHOOK_SECRET; other receivers with the former secret will reject the webhook".to_owned()
         }
-        "method" => format!("the HTTP method is POST, and was {}", hook.method),
-        "drafts" => "it tells of no drafts and no versions of releases any more".to_owned(),
-        _ => "it is enabled again".to_owned(),
+        "method" => format!("HTTP method: POST, was {}", hook.method),
+        "drafts" => "drafts and versions: off".to_owned(),
+        _ => "enabled again".to_owned(),
     }
 }
 
-fn definition(patient: &Patient, url: &str) -> Value {
-    let settings = patient.sanity_settings();
+fn definition(installation: &Installation, url: &str) -> Value {
+    let settings = installation.sanity_settings();
     hooks::definition(url, &settings.dataset, &settings.lead_type, &settings.webhook_secret)
 }
 
-/// Makes or changes it.
-///
 /// # Errors
-/// What Sanity said.
-pub(super) async fn carry_out(patient: &Patient, step: &Step) -> anyhow::Result<()> {
-    let Some(hooks) = patient.hooks() else {
+/// Sanity rejected the change.
+pub(super) async fn apply(installation: &Installation, plan: &WebhookPlan) -> anyhow::Result<()> {
+    let Some(hooks) = installation.hooks() else {
         return Ok(());
     };
-    match step {
-        Step::Make(url) => hooks.create(&definition(patient, url), PATIENCE).await?,
-        Step::Change { id, changes, .. } => hooks.change(id, changes, PATIENCE).await?,
-        Step::Well | Step::ByHand(_) => {}
+    match plan {
+        WebhookPlan::Create(url) => hooks.create(&definition(installation, url), CALL_TIMEOUT).await?,
+        WebhookPlan::Change { id, changes, .. } => hooks.change(id, changes, CALL_TIMEOUT).await?,
+        WebhookPlan::Unchanged | WebhookPlan::Manual(_) => {}
     }
     Ok(())
 }
 
-/// What to type into Sanity's form.
-pub(super) fn by_hand(patient: &Patient, why: ByHand) -> String {
-    let settings = patient.sanity_settings();
+/// The values for Sanity's form.
+pub(super) fn instructions(installation: &Installation, why: Manual) -> String {
+    let settings = installation.sanity_settings();
     let rule = hooks::filter(&settings.lead_type);
-    let (why, url) = match (why, patient.webhook_url()) {
-        (ByHand::NoToken, Some(url)) => (
-            "The webhook was not looked at, for want of a management token. If there is none yet, make it; one that is there has to be like this",
+    let (why, url) = match (why, installation.webhook_url()) {
+        (Manual::NoToken, Some(url)) => (
+            "The webhook wasn't checked (no management token). Create it, or compare yours with this",
             url,
         ),
         _ => (
-            "Leads are found by looking every minute. Once the service has an address, make a webhook and they go at once",
-            "https://your-address/webhooks/sanity".to_owned(),
+            "Without a webhook, the service checks Sanity for requested leads every minute. Create one when the service has a public URL",
+            "https://YOUR-HOST/webhooks/sanity".to_owned(),
         ),
     };
     format!(

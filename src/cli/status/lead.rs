@@ -1,123 +1,128 @@
-//! What has become of one lead.
+//! The state and history of one lead.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Seen;
-use crate::cli::api::{Api, ApiError, PATIENCE, Page, SyncJob, plain};
-use crate::cli::progress::words;
+use super::Report;
+use crate::cli::api::{Api, ApiError, Page, REQUEST_TIMEOUT, SyncJob};
+use crate::cli::progress::state_text;
+use crate::cli::text::{count, date_time, plain};
 use crate::domain::lead::LeadId;
 
-/// A line of a sync's history.
 #[derive(Deserialize)]
-struct Entry {
+struct Event {
     at: Timestamp,
     kind: String,
     detail: Value,
 }
 
 #[derive(Deserialize)]
-struct Story {
+struct Details {
     #[serde(flatten)]
     sync: SyncJob,
-    events: Vec<Entry>,
+    events: Vec<Event>,
 }
 
-/// Looks how far a lead has come.
-pub(super) async fn look(api: &Api, lead: &LeadId) -> Result<Seen, ApiError> {
-    let page: Page = api
-        .find("/api/syncs", &[("lead", lead.as_str()), ("limit", "200")])
-        .await?;
+pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError> {
+    let query = [("lead", lead.as_str()), ("limit", "200")];
+    let page: Page = api.get_with("/api/syncs", &query).await?;
     let Some(newest) = page.syncs.first() else {
         return Ok(unknown(lead));
     };
-    let whole: Value = api.get(&format!("/api/syncs/{}", newest.id)).await?;
-    let story = Story::deserialize(&whole).map_err(|_| api.not_this_service())?;
-    let sync = &story.sync;
-    let troubles = match sync.is_over() {
+    let body: Value = api.get(&format!("/api/syncs/{}", newest.id)).await?;
+    let Details { sync, events } = Details::deserialize(&body).map_err(|_| api.not_bigin_sync(None))?;
+    let problems = match sync.is_finished() {
         true => Vec::new(),
-        false => api.readiness(PATIENCE).await?.degraded,
+        false => api.readiness(REQUEST_TIMEOUT).await?.degraded,
     };
-    let well = match sync.is_over() {
+    let ok = match sync.is_finished() {
         true => sync.state == "sent",
-        false => troubles.is_empty(),
+        false => problems.is_empty(),
     };
 
-    let mut lines = vec![format!("{lead}: {}", words(sync)), String::new()];
+    let mut lines = vec![format!("{lead}: {}", state_text(&sync)), String::new()];
     lines.extend(
-        troubles
+        problems
             .iter()
-            .map(|trouble| format!("  In the way     {}", plain(&trouble.to_string()))),
+            .map(|problem| row("Problem", &plain(&problem.to_string()))),
     );
-    lines.extend(facts(sync).map(|(name, text)| format!("  {name:<15}{text}")));
+    lines.extend(facts(&sync));
     lines.push(String::new());
-    lines.extend(story.events.iter().map(line));
+    lines.extend(events.iter().map(line));
     if page.syncs.len() > 1 {
-        let more = if page.next.is_some() { " or more" } else { "" };
-        let earlier = page.syncs.len() - 1;
-        let (syncs, are) = if earlier == 1 { ("sync", "is") } else { ("syncs", "are") };
-        lines.push(format!("\n  There {are} {earlier}{more} earlier {syncs} of this lead."));
+        let more = if page.next.is_some() { "More than " } else { "" };
+        lines.push(format!("\n  {more}{}.", count(page.syncs.len() - 1, "earlier sync")));
     }
-    Ok(Seen {
+    Ok(Report {
         text: lines.join("\n") + "\n",
-        well,
-        body: json!({ "well": well, "needs": troubles, "sync": whole }),
+        ok,
+        body: json!({ "well": ok, "needs": problems, "sync": body }),
     })
 }
 
-fn unknown(lead: &LeadId) -> Seen {
-    Seen {
+fn unknown(lead: &LeadId) -> Report {
+    Report {
         text: format!(
-            "{lead}: no sync of this lead is known. Nobody has asked for it, or it ended so long ago that it is forgotten (RETENTION).\n\n  \
-             `bigin-sync send {lead}` asks for it; an editor does by publishing it with crmStatus REQUESTED.\n"
+            "{lead}: no sync found. The lead was never requested, or its syncs were deleted after the retention period (RETENTION).\n\n  \
+             To send it, run `bigin-sync send {lead}`, or publish it with crmStatus REQUESTED.\n"
         ),
         body: json!({ "well": false, "sync": null }),
-        well: false,
+        ok: false,
     }
 }
 
-fn facts(sync: &SyncJob) -> impl Iterator<Item = (&'static str, String)> {
+fn facts(sync: &SyncJob) -> impl Iterator<Item = String> {
     let contact = sync.contact_id.as_deref().map(|contact| match sync.action.as_deref() {
-        Some("insert") => format!("{}, made by this sync", plain(contact)),
-        Some("update") => format!("{}, which was there before", plain(contact)),
+        Some("insert") => format!("{}, created by this sync", plain(contact)),
+        Some("update") => format!("{}, updated by this sync", plain(contact)),
         _ => plain(contact),
     });
     let attempts = (sync.attempts > 0).then(|| {
         let last = plain(sync.last_error.as_deref().unwrap_or("no reason given"));
-        format!("{} failed in a row, the last: {last}", sync.attempts)
+        format!("{} failed in a row. Last error: {last}", sync.attempts)
     });
     let facts = [
-        ("Sync", Some(format!("{}, since {}", sync.id, moment(sync.created_at)))),
+        (
+            "Sync",
+            Some(format!("{}, created {}", sync.id, date_time(sync.created_at))),
+        ),
         ("Contact", contact),
         ("Attempts", attempts),
         (
             "Tag",
-            sync.tag_not_before.map(|at| format!("not before {}", moment(at))),
+            sync.tag_not_before.map(|at| format!("not before {}", date_time(at))),
         ),
-        ("Next try", sync.next_attempt_at.map(moment)),
+        ("Next attempt", sync.next_attempt_at.map(date_time)),
     ];
-    facts.into_iter().filter_map(|(name, text)| Some((name, text?)))
+    facts.into_iter().filter_map(|(name, text)| Some(row(name, &text?)))
 }
 
-fn line(entry: &Entry) -> String {
-    let text = |key: &str| entry.detail.get(key).and_then(Value::as_str);
-    let attempt = entry.detail.get("attempt").and_then(Value::as_u64);
+fn row(name: &str, text: &str) -> String {
+    format!("  {name:<15}{text}")
+}
+
+fn line(event: &Event) -> String {
+    let text = |key: &str| event.detail.get(key).and_then(Value::as_str);
+    let attempt = event.detail.get("attempt").and_then(Value::as_u64);
     let facts = [
-        text("by").map(|by| format!("by {by}")),
         text("action").map(str::to_owned),
         attempt.map(|attempt| format!("attempt {attempt}")),
-        text("problem").or_else(|| text("reason")).map(str::to_owned),
+        text("error").or_else(|| text("reason")).map(str::to_owned),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
-    let what = entry.kind.replace('_', " ");
-    let line = match facts.as_slice() {
-        [] => what,
-        facts => format!("{what}: {}", facts.join(", ")),
+    let mut line = match event.kind.as_str() {
+        "created" => "requested".to_owned(),
+        "coalesced" => "requested again".to_owned(),
+        kind => kind.replace('_', " "),
     };
-    format!("  {}  {}", moment(entry.at), plain(&line))
-}
-
-fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+    match text("by") {
+        Some("operator" | "manual") => line += " manually",
+        Some(by) => line = format!("{line} by {by}"),
+        None => {}
+    }
+    if !facts.is_empty() {
+        line = format!("{line}: {}", facts.join(", "));
+    }
+    format!("  {}  {}", date_time(event.at), plain(&line))
 }

@@ -1,22 +1,25 @@
-//! A screenful on the service as a whole.
+//! The state of the service as a whole, on one screen.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Seen, span};
-use crate::cli::api::{Api, ApiError, FailureGroup, Failures, PATIENCE, Page, Readiness, SyncJob, plain};
-use crate::cli::progress::leads;
+use super::Report;
+use crate::cli::api::{Api, ApiError, Failures, Page, REQUEST_TIMEOUT, Readiness, SyncJob};
+use crate::cli::progress::{counts_text, state_name};
+use crate::cli::text::{count, date_time, duration, plain};
 use crate::clock::until;
 use crate::domain::failure::Remote;
 use crate::domain::problem::Problem;
+use crate::store::FailureGroup;
 
-/// Reasons that are shown; `send --failed --dry-run` shows them all.
-const MOST_REASONS: usize = 5;
+/// `send --failed --dry-run` shows all of them.
+const MAX_REASONS: usize = 5;
 
-/// What is shown of the answer of `/api/health`.
+/// The shown part of `/api/health`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
@@ -24,8 +27,8 @@ struct Health {
     in_progress: BTreeMap<String, u64>,
     oldest_waiting: Option<Waiting>,
     failed_leads: u64,
-    last_hour: Ended,
-    last_day: Ended,
+    last_hour: Finished,
+    last_day: Finished,
     credits_used: u64,
     token: Token,
     balances: bool,
@@ -57,7 +60,7 @@ struct Waiting {
 }
 
 #[derive(Deserialize)]
-struct Ended {
+struct Finished {
     sent: u64,
     failed: u64,
 }
@@ -68,67 +71,66 @@ struct Token {
     age_seconds: Option<u64>,
 }
 
-/// Looks how the service fares.
-pub(super) async fn look(api: &Api) -> Result<Seen, ApiError> {
-    // The one that needs the token comes first: whoever has none is not to think that all is well.
-    let whole = api.get::<Value>("/api/health").await;
-    let readiness = api.readiness(PATIENCE).await?;
-    let whole = match whole {
-        // Where the database is away, what is in trouble is all there is to say.
+pub(super) async fn report(api: &Api) -> Result<Report, ApiError> {
+    // First the call that needs the token: without it, a missing token would look like a service without problems.
+    let body = api.get::<Value>("/api/health").await;
+    let readiness = api.readiness(REQUEST_TIMEOUT).await?;
+    let body = match body {
+        // Without the database only the readiness is known.
         Err(_) if readiness.status == "unavailable" => return Ok(unavailable(api, &readiness)),
-        whole => whole?,
+        body => body?,
     };
-    let health = Health::deserialize(&whole).map_err(|_| api.not_this_service())?;
+    let health = Health::deserialize(&body).map_err(|_| api.not_bigin_sync(None))?;
     let Failures { failures } = api.get("/api/failures").await?;
-    let sent: Page = api.find("/api/syncs", &[("state", "sent"), ("limit", "1")]).await?;
+    let sent: Page = api.get_with("/api/syncs", &[("state", "sent"), ("limit", "1")]).await?;
     let last_sent = sent.syncs.into_iter().next();
 
     let needs = needs(&readiness, &health);
+    let ok = needs.is_empty();
     let mut lines = vec![
-        format!("bigin-sync at {}, {}", api.url, moment(health.at)),
+        format!("bigin-sync at {}, {}", api.url, date_time(health.at)),
         String::new(),
     ];
-    match needs.as_slice() {
-        [] => lines.push("  All is well.".to_owned()),
-        needs => {
-            lines.push("  Needs attention:".to_owned());
-            lines.extend(needs.iter().map(|need| format!("  - {}", plain(need))));
-        }
+    if ok {
+        lines.push("  Everything is working.".to_owned());
+    } else {
+        lines.push("  Needs attention:".to_owned());
+        lines.extend(needs.iter().map(|need| format!("  - {}", plain(need))));
     }
     lines.push(String::new());
     lines.extend(numbers(&health, last_sent.as_ref()));
     lines.extend(reasons(health.failed_leads, &failures));
-    Ok(Seen {
+    Ok(Report {
         text: lines.join("\n") + "\n",
-        well: needs.is_empty(),
+        ok,
         body: json!({
-            "well": needs.is_empty(),
+            "well": ok,
             "needs": needs,
             "readiness": readiness,
-            "health": whole,
+            "health": body,
             "failures": failures,
             "lastSent": last_sent,
         }),
     })
 }
 
-fn unavailable(api: &Api, readiness: &Readiness) -> Seen {
-    let troubles = readiness
+fn unavailable(api: &Api, readiness: &Readiness) -> Report {
+    let problems = readiness
         .degraded
         .iter()
-        .map(|trouble| format!("  - {}\n", plain(&trouble.to_string())));
-    let troubles: String = troubles.collect();
-    Seen {
+        .map(|problem| format!("  - {}\n", plain(&problem.to_string())));
+    let problems: String = problems.collect();
+    Report {
         text: format!(
-            "bigin-sync at {}\n\n  NOT READY: webhooks cannot be stored.\n{troubles}",
+            "bigin-sync at {}\n\n  NOT READY: webhooks cannot be stored.\n{problems}",
             api.url
         ),
         body: json!({ "well": false, "needs": readiness.degraded, "readiness": readiness }),
-        well: false,
+        ok: false,
     }
 }
 
-/// What a person has to do, a sentence each.
+/// What the operator must act on, a sentence each.
 fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     let mut needs = Vec::new();
     if readiness.status == "unavailable" {
@@ -144,72 +146,56 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     }
     needs.extend(health.webhooks.problem.as_ref().map(ToString::to_string));
     if health.failed_leads > 0 {
-        let all = leads(health.failed_leads);
+        let leads = count(health.failed_leads, "lead");
         needs.push(format!(
-            "{all} failed: fix the causes below, then run `bigin-sync send --failed`"
+            "{leads} failed: fix the causes below, then run `bigin-sync send --failed`"
         ));
     }
     if !health.balances {
-        needs.push("the ledger does not balance, which is a fault of this program: please report it".to_owned());
+        needs.push("the ledger does not balance: this is a bug, please report it".to_owned());
     }
     needs
 }
 
 fn numbers(health: &Health, last_sent: Option<&SyncJob>) -> Vec<String> {
-    let (hour, day) = (&health.last_hour, &health.last_day);
-    let mut states = Vec::new();
-    for state in ["requested", "upserted", "tagged", "rejected"] {
-        let count = health.in_progress.get(state).copied().unwrap_or(0);
-        if count > 0 {
-            states.push(format!("{count} {state}"));
-        }
-    }
-    let in_progress = match states.as_slice() {
-        [] => "nothing".to_owned(),
-        states => states.join(", "),
-    };
-    let oldest = match &health.oldest_waiting {
-        None => "none".to_owned(),
-        Some(waiting) => {
-            format!(
-                "{}, {}, for {}",
-                plain(&waiting.lead_id),
-                plain(&waiting.state),
-                span(waiting.seconds)
-            )
-        }
-    };
-    let last_sent = match last_sent {
-        None => "none that is known".to_owned(),
-        Some(sync) => {
-            let at = sync.finished_at.unwrap_or(sync.changed_at);
-            format!("{}, {} ago", plain(&sync.lead_id), span(until(at, health.at).as_secs()))
-        }
-    };
-    let token = match health.token.age_seconds {
-        None => "none granted in the last day".to_owned(),
-        Some(age) => format!("granted {} ago", span(age)),
-    };
+    let or = |text: Option<String>, other: &str| text.unwrap_or_else(|| other.to_owned());
+    let ago = |at: Timestamp| format!("{} ago", duration(until(at, health.at)));
+    let seconds = |seconds: u64| duration(Duration::from_secs(seconds));
+    let finished = |Finished { sent, failed }: &Finished| format!("{sent} sent, {failed} failed");
+
+    let in_progress = counts_text(|state| health.in_progress.get(state).copied().unwrap_or(0));
+    let oldest = health.oldest_waiting.as_ref().map(|waiting| {
+        let (lead, state) = (plain(&waiting.lead_id), state_name(&waiting.state));
+        format!("{lead}, {state}, for {}", seconds(waiting.seconds))
+    });
+    let last_sent = last_sent.map(|sync| {
+        let at = sync.finished_at.unwrap_or(sync.changed_at);
+        format!("{}, {}", plain(&sync.lead_id), ago(at))
+    });
+    let token = health
+        .token
+        .age_seconds
+        .map(|age| format!("granted {} ago", seconds(age)));
     let webhooks = &health.webhooks;
-    let received = match webhooks.last_received_at {
-        None => "none received yet".to_owned(),
-        Some(at) => format!("last received {} ago", span(until(at, health.at).as_secs())),
-    };
+    let received = webhooks.last_received_at.map(|at| format!("last received {}", ago(at)));
     let faults = [(webhooks.rejected, "rejected"), (webhooks.missed, "missed")];
     let faults = faults.into_iter().filter(|(count, _)| *count > 0);
     let faults: String = faults.map(|(count, what)| format!(", {count} {what}")).collect();
     let rows = [
-        ("Webhooks", received + &faults),
-        ("In progress", in_progress),
-        ("Longest wait", oldest),
-        ("Last sent", last_sent),
-        ("Last hour", format!("{} sent, {} failed", hour.sent, hour.failed)),
-        ("Last 24 hours", format!("{} sent, {} failed", day.sent, day.failed)),
+        ("Webhooks", or(received, "none received yet") + &faults),
+        (
+            "In progress",
+            or(Some(in_progress).filter(|text| !text.is_empty()), "none"),
+        ),
+        ("Longest wait", or(oldest, "none")),
+        ("Last sent", or(last_sent, "none")),
+        ("Last hour", finished(&health.last_hour)),
+        ("Last 24 hours", finished(&health.last_day)),
         (
             "Bigin credits",
             format!("about {} in the last 24 hours", health.credits_used),
         ),
-        ("Access token", token),
+        ("Access token", or(token, "none granted in the last 24 hours")),
     ];
     rows.map(|(name, text)| format!("  {name:<15}{text}")).into()
 }
@@ -218,16 +204,12 @@ fn reasons(failed: u64, failures: &[FailureGroup]) -> Vec<String> {
     if failed == 0 {
         return Vec::new();
     }
-    let shown = failures.iter().take(MOST_REASONS);
+    let shown = failures.iter().take(MAX_REASONS);
     let listed: u64 = shown.clone().map(|group| group.leads).sum();
-    let mut lines = vec![String::new(), format!("  {} failed:", leads(failed))];
+    let mut lines = vec![String::new(), format!("  {} failed:", count(failed, "lead"))];
     lines.extend(shown.map(|group| format!("  {:>6}  {}", group.leads, plain(&group.reason))));
     if failed > listed {
         lines.push(format!("  {:>6}  other reasons", failed - listed));
     }
     lines
-}
-
-fn moment(at: Timestamp) -> String {
-    at.strftime("%-d %b %Y, %H:%M:%S UTC").to_string()
 }

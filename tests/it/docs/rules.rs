@@ -433,7 +433,7 @@ fn what_is_wrong_in_a_page_is_found() {
         ("```sh\ncargo run --features nothing\n```", "no feature \"nothing\""),
         ("`cargo test --test it nobody_tests_this_rule`", "no test is called"),
         ("```sh\nTAG_DELY=15s bigin-sync serve\n```", "TAG_DELY is no setting"),
-        ("```toml\ntag_dely = '15s'\n```", "unknown key \"tag_dely\""),
+        ("```toml\ntag_dely = '15s'\n```", "unknown setting \"tag_dely\""),
         (
             "```toml\n[mapping]\nTitle = '{{ a|uper }}'\n```",
             "there is no filter \"uper\"",

@@ -19,11 +19,11 @@ interface Props {
 
 const cell = {padding: '0.5rem', textAlign: 'left', verticalAlign: 'middle'} as const
 
-/** A page of leads. What is on its way cannot be selected, nor what may not be sent again or not be changed. */
+/** A page of leads. Only leads that can be sent now can be selected. */
 export function LeadTable({rows, granted, selected, onSelect, settings}: Props) {
   const {words, allowRetry} = settings
-  const inTheWay = (row: Row) => obstacleOf(row, granted.get(row._id), allowRetry)
-  const selectable = rows.filter((row) => inTheWay(row) === undefined)
+  const blocked = (row: Row) => obstacleOf(row, granted.get(row._id), allowRetry)
+  const selectable = rows.filter((row) => blocked(row) === undefined)
   const here = selectable.filter(({_id}) => selected.has(_id))
   const select = (chosen: Row[], on: boolean) => {
     const next = new Map(selected)
@@ -68,7 +68,7 @@ export function LeadTable({rows, granted, selected, onSelect, settings}: Props) 
           {rows.map((row) => (
             <Line
               key={row._id}
-              obstacle={inTheWay(row)}
+              obstacle={blocked(row)}
               onSelect={(on) => select([row], on)}
               row={row}
               selected={selected.has(row._id)}

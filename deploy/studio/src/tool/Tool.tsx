@@ -10,13 +10,13 @@ import {fill} from '../words'
 import {LeadTable} from './LeadTable'
 import {failedQuery, type Filter, PAGE_SIZE, totalOf} from './query'
 import {type Selection, stillSelected} from './selection'
-import {told} from './told'
+import {summary} from './summary'
 import {useGranted} from './useGranted'
 import {useListing} from './useListing'
 
 const NOTHING: Selection = new Map()
 
-/** The tool: leads by status, and the way to send many. */
+/** The tool: lists leads by status, and sends many. */
 export function crmTool(settings: Settings) {
   return function CrmTool() {
     return <Leads settings={settings} />
@@ -32,14 +32,14 @@ function Leads({settings}: {settings: Settings}) {
   const {words} = settings
   const total = listing ? totalOf(listing.counts, filter) : 0
   const pages = Math.max(1, Math.ceil(total / PAGE_SIZE))
-  // Where leads went to another status the last page may be gone.
+  // The last page may not exist any more, after leads got another status.
   const page = Math.min(wanted, pages - 1)
   if (listing && page !== wanted) setPage(page)
-  // What became something else meanwhile is not meant any more.
+  // A lead whose status changed is not selected any more.
   const still = listing ? stillSelected(selected, [...listing.rows, ...listing.selected]) : selected
   if (still !== selected) setSelected(still)
 
-  // One that failed stands for those on other pages.
+  // One failed lead represents those on other pages.
   const known = useMemo(
     () => [...(listing?.rows.map(({document}) => document) ?? []), ...(listing?.oneFailed ? [listing.oneFailed] : [])],
     [listing],
@@ -109,7 +109,7 @@ interface SendingProps {
   settings: Settings
   selected: Selection
   failed: number
-  /** Whether the user may change none of the leads that are known of. None of those can be selected either. */
+  /** Whether the user may change none of the loaded leads, so that none can be selected. */
   forbidden: boolean
   onDone: () => void
 }
@@ -122,7 +122,7 @@ function Sending({client, settings, selected, failed, forbidden, onDone}: Sendin
   const {words, fields, types} = settings
   const busy = progress !== undefined
 
-  const complain = (error: unknown) => {
+  const showError = (error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error)
     toast.push({status: 'error', title: fill(words.requestFailed, {reason})})
   }
@@ -130,7 +130,7 @@ function Sending({client, settings, selected, failed, forbidden, onDone}: Sendin
     const options = {perspective: 'published', tag: 'bigin-sync.failed'} as const
     client
       .fetch<string[]>(failedQuery(fields), {types}, options)
-      .then((ids) => setAsking(ids.map((id) => ({id, status: 'FAILED'}))), complain)
+      .then((ids) => setAsking(ids.map((id) => ({id, status: 'FAILED'}))), showError)
   }
   const send = async (leads: Seen[]) => {
     setAsking(undefined)
@@ -138,10 +138,10 @@ function Sending({client, settings, selected, failed, forbidden, onDone}: Sendin
     setProgress({done: 0, n})
     try {
       const tally = await requestAll(client, leads, fields, (done) => setProgress({done, n}))
-      for (const one of told(tally, words)) toast.push(one)
+      for (const one of summary(tally, words)) toast.push(one)
       onDone()
     } catch (error) {
-      complain(error)
+      showError(error)
     } finally {
       setProgress(undefined)
     }

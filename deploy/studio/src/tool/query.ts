@@ -5,26 +5,26 @@ import type {FieldNames} from '../options'
 /** Leads on one page. */
 export const PAGE_SIZE = 50
 
-/** A line of the list. */
+/** A row of the list. */
 export interface Row {
   _id: string
   _type: string
   status: CrmStatus
   lastSyncedAt: string | null
   error: string | null
-  /** All of it: a permission may depend on any field. */
+  /** The whole document: a permission may depend on any field. */
   document: SanityDocument
 }
 
 export type Filter = CrmStatus | 'ALL'
 
-/** A page of published leads, how many there are of each status, and what has to be known of those on other pages. */
+/** A page of published leads, the number of leads by status, and data about leads on other pages. */
 export interface Listing {
   counts: Record<CrmStatus, number>
   rows: Row[]
-  /** Those of the selection that still are there, on whatever page. */
+  /** The selected leads that still exist, on any page. */
   selected: {_id: string; status: CrmStatus}[]
-  /** One of those that failed. */
+  /** One failed lead. */
   oneFailed: SanityDocument | null
 }
 
@@ -34,14 +34,14 @@ const condition = (fields: FieldNames, filter: Filter): string => {
     case 'ALL':
       return '_type in $types'
     case 'NOT_SENT':
-      // Also those that say nothing: leads made through the API have no initial values.
+      // Also leads without a status: leads created through the API have no initial values.
       return `_type in $types && !(${status} in ["REQUESTED", "SENT", "FAILED"])`
     default:
       return `_type in $types && ${status} == "${filter}"`
   }
 }
 
-/** The query for `$types`, `$from`, `$to` and the ids `$selected`. Newest first; the id settles what changed in the same second. */
+/** The query for `$types`, `$from`, `$to` and the ids `$selected`. Newest first, then by id. */
 export function listingQuery(fields: FieldNames, filter: Filter): string {
   const count = (status: CrmStatus) => `"${status}": count(*[${condition(fields, status)}])`
   const shown = `_id, "status": select(${fields.status} in ["REQUESTED", "SENT", "FAILED"] => ${fields.status}, "NOT_SENT")`
@@ -58,6 +58,6 @@ export function listingQuery(fields: FieldNames, filter: Filter): string {
 /** The ids of all leads that failed. */
 export const failedQuery = (fields: FieldNames): string => `*[${condition(fields, 'FAILED')}]._id`
 
-/** How many leads a filter finds. */
+/** The number of leads that a filter matches. */
 export const totalOf = (counts: Listing['counts'], filter: Filter): number =>
   filter === 'ALL' ? Object.values(counts).reduce((sum, count) => sum + count, 0) : counts[filter]

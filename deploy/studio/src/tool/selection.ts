@@ -2,10 +2,10 @@ import type {CrmStatus} from '../lead'
 import {offerToSend} from '../offer'
 import type {Words} from '../words'
 
-/** The leads that are selected, each with the status that it was seen with: only while it has that is it meant. */
+/** The selected leads, each with its status when it was selected. A lead with another status is not selected any more. */
 export type Selection = ReadonlyMap<string, CrmStatus>
 
-/** Why a published lead cannot be selected, if so: what stands in the way of sending it, as far as the list knows. */
+/** Why a published lead cannot be selected: what prevents sending it, as far as the list shows. */
 export const obstacleOf = (
   {status}: {status: CrmStatus},
   granted: boolean | undefined,
@@ -16,7 +16,7 @@ export const obstacleOf = (
     ...{ready: true, isPublished: true, hasDraft: false, inRelease: false, invalid: false},
   }).disabled
 
-/** What of a selection still is what it was when it was selected, going by what was read last. */
+/** The selection without leads whose status has changed. */
 export function stillSelected(
   selection: Selection,
   seen: readonly {readonly _id: string; readonly status: CrmStatus}[],

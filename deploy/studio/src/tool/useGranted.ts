@@ -1,24 +1,24 @@
 import {useEffect, useState} from 'react'
 import {type SanityDocument, useGrantsStore} from 'sanity'
 
-/** Whether the user may change published documents, by their ids; without those of which it is not known yet. */
+/** Whether the user may change published documents, by ID; a missing one is not known yet. */
 export type Granted = ReadonlyMap<string, boolean>
 
 /**
- * What a form asks of its document, asked for many. That asks for the pair of draft and published document, with a listener
- * for each; here the published documents are read already, and they are what a request is written to.
+ * Checks the permission for many documents. Studio's own hook reads and follows the draft and the published document of each;
+ * here the published documents are read already, and only they are written to.
  */
 export function useGranted(documents: SanityDocument[]): Granted {
   const store = useGrantsStore()
   const [granted, setGranted] = useState<Granted>(new Map())
   useEffect(() => {
     const subscriptions = documents.map((document) => {
-      const know = (value: boolean) =>
+      const setOne = (value: boolean) =>
         setGranted((last) => (last.get(document._id) === value ? last : new Map(last).set(document._id, value)))
       return store.checkDocumentPermission('update', document).subscribe({
-        next: (result) => know(result.granted),
-        // Then Sanity says it when it is asked.
-        error: () => know(true),
+        next: (result) => setOne(result.granted),
+        // Sanity checks the request itself.
+        error: () => setOne(true),
       })
     })
     return () => subscriptions.forEach((subscription) => subscription.unsubscribe())

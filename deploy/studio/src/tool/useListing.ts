@@ -4,16 +4,16 @@ import type {Settings} from '../options'
 import {type Filter, type Listing, listingQuery, PAGE_SIZE} from './query'
 import type {Selection} from './selection'
 
-// However much happens, the list is read again at most once in this time, in milliseconds.
-const PACE = 700
+// At most one read of the list in this time, in milliseconds.
+const READ_INTERVAL = 700
 
-/** What was read last, and why nothing could be read. */
+/** The last listing, and the last error. */
 export interface Read {
   listing: Listing | undefined
   error: string | undefined
 }
 
-/** A page of the list and what is `selected`, read anew whenever a lead changes. `page` counts from 0. */
+/** A page of the list with the `selected` leads, read again whenever a lead changes. `page` counts from 0. */
 export function useListing(
   client: SanityClient,
   {types, fields}: Settings,
@@ -23,7 +23,7 @@ export function useListing(
 ): Read {
   const [read, setRead] = useState<Read>({listing: undefined, error: undefined})
 
-  // For the next reading; what is selected now was just read, and is no reason for one.
+  // For the next read; a new selection was just read and needs none.
   const latest = useRef(selected)
   useEffect(() => {
     latest.current = selected
@@ -42,11 +42,11 @@ export function useListing(
         (listing) => ({listing, error: undefined}),
         (error: unknown) => ({listing: undefined, error: error instanceof Error ? error.message : String(error)}),
       )
-      // An answer that was overtaken tells of the past.
+      // An answer of an earlier read is outdated.
       if (!ended && own === reads) setRead((last) => (next.listing ? next : {...last, error: next.error}))
     }
     const soon = () => {
-      timer ??= setTimeout(() => void load(), PACE)
+      timer ??= setTimeout(() => void load(), READ_INTERVAL)
     }
 
     void load()
@@ -56,7 +56,7 @@ export function useListing(
       {
         events: ['welcome', 'mutation', 'reconnect'],
         includeResult: false,
-        // Queries lag behind: an event that came before the query can see it would show nothing new.
+        // Only after queries can see the change, or a read would show nothing new.
         visibility: 'query',
         tag: 'bigin-sync.list',
       },

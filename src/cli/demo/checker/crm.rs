@@ -1,22 +1,23 @@
-//! What Bigin shows: one contact each, with what the lead says, and no tag too soon.
+//! The guarantees about contacts: one for each lead, with the lead's values, and no early tag.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Evidence, Verdict, counted, text};
+use super::{Evidence, Verdict, text};
+use crate::cli::text::count;
 use crate::clock::after;
 use crate::domain::lead::{REQUESTED, is_copy};
 use crate::domain::phone;
 use crate::fake::bigin::{Action, Change, Contact};
 use crate::fake::sanity::{By, Document};
 
-/// The contact that a lead names.
+/// The lead's field with its contact's ID.
 const CONTACT: &str = "biginContactId";
 
-/// Promise 2.
-pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
+/// Guarantee 2.
+pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
     let mut faults = same_email(evidence);
     if evidence.rules.by_phone {
         faults.extend(same_phone(evidence));
@@ -26,9 +27,9 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
         .values()
         .filter_map(|document| text(document, CONTACT))
         .collect();
-    let made = inserted(evidence);
-    let unnamed: Vec<&str> = made.keys().filter(|id| !named.contains(**id)).copied().collect();
-    // A lead that was deleted or withdrawn on its way has nowhere to name its contact; it may name one that is gone.
+    let created = inserted(evidence);
+    let unnamed: Vec<&str> = created.keys().filter(|id| !named.contains(**id)).copied().collect();
+    // A lead that was deleted or cancelled during its sync cannot have its contact's ID; it may have that of a deleted one.
     let nameless = evidence
         .asked
         .iter()
@@ -41,7 +42,10 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
         })
         .count();
     if unnamed.len() > nameless {
-        faults.push(format!("contacts were made that are no lead's: {}", unnamed.join(", ")));
+        faults.push(format!(
+            "contacts were created that belong to no lead: {}",
+            unnamed.join(", ")
+        ));
     }
     let dangling = evidence.asked.iter().filter(|lead| {
         let contact = evidence
@@ -50,27 +54,30 @@ pub(super) fn nothing_is_doubled(evidence: &Evidence) -> Verdict {
             .and_then(|document| text(document, CONTACT));
         contact.is_some_and(|contact| !evidence.contacts.contains_key(contact) && !evidence.removed.contains(contact))
     });
-    faults.extend(dangling.map(|lead| format!("{} names a contact that is not there", lead.name)));
+    faults.extend(dangling.map(|lead| format!("{} has a contact that does not exist", lead.name)));
     let leads = evidence
         .asked
         .iter()
         .filter_map(|lead| text(evidence.documents.get(&lead.id)?, CONTACT));
     let (leads, distinct): (Vec<_>, BTreeSet<_>) = leads.map(|contact| (contact, contact)).unzip();
     let sentence = format!(
-        "{} are {}: {} made, {} found, none twice",
-        counted(leads.len(), "lead"),
-        counted(distinct.len(), "contact"),
-        made.len(),
-        distinct.iter().filter(|contact| !made.contains_key(**contact)).count()
+        "{} have {}: {} created, {} found",
+        count(leads.len(), "lead"),
+        count(distinct.len(), "contact"),
+        created.len(),
+        distinct
+            .iter()
+            .filter(|contact| !created.contains_key(**contact))
+            .count()
     );
     Verdict {
-        promise: "Nothing is doubled",
+        promise: "No duplicates",
         sentence,
         faults,
     }
 }
 
-/// Live contacts that a call made: id → when and with what.
+/// Contacts that a call created and that still exist: the time and the fields, by ID.
 fn inserted(evidence: &Evidence) -> BTreeMap<&str, (Timestamp, &BTreeMap<String, Value>)> {
     let inserts = evidence.changes.iter().filter_map(|change| match change {
         Change::Upserted {
@@ -98,7 +105,7 @@ fn same_email(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// A lead without an email must not get a contact of its own where there was one with its number.
+/// A lead without an email must not get a new contact if one has its phone number.
 fn same_phone(evidence: &Evidence) -> Vec<String> {
     let region = &evidence.rules.region;
     let mut faults = Vec::new();
@@ -115,14 +122,13 @@ fn same_phone(evidence: &Evidence) -> Vec<String> {
             *other != id && contact.created_at <= at && had().as_ref() == Some(&own)
         });
         if let Some((older, _)) = older {
-            faults.push(format!("contact {id} was made though {older} had its phone number"));
+            faults.push(format!("contact {id} was created, but {older} had its phone number"));
         }
     }
     faults
 }
 
-/// The phone that a contact had at a time, as far as is known: what people typed in is seen only where no call has
-/// changed it.
+/// The phone of a contact at a time, if known: a value that was typed in is visible only until a call changes it.
 fn phone_at<'a>(evidence: &'a Evidence, id: &str, contact: &'a Contact, time: Timestamp) -> Option<&'a str> {
     let writes = evidence.changes.iter().filter_map(|change| match change {
         Change::Upserted {
@@ -138,7 +144,7 @@ fn phone_at<'a>(evidence: &'a Evidence, id: &str, contact: &'a Contact, time: Ti
     }
 }
 
-/// Promise 3.
+/// Guarantee 3.
 pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut results = 0;
@@ -153,13 +159,13 @@ pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
                     .after
                     .as_ref()
                     .and_then(|result| untrue(evidence, place, &change.id, result));
-                faults.extend(fault.map(|fault| format!("{} says SENT, {fault}", name(evidence, &change.id))));
+                faults.extend(fault.map(|fault| format!("{} is SENT, {fault}", name(evidence, &change.id))));
             }
         }
     }
     let sentence = format!(
         "{} checked against the contact's fields and tags",
-        counted(results, "result")
+        count(results, "result")
     );
     Verdict {
         promise: "SENT is true",
@@ -173,19 +179,19 @@ fn name<'a>(evidence: &'a Evidence, id: &'a str) -> &'a str {
     lead.map_or(id, |lead| lead.name.as_str())
 }
 
-/// What is wrong with the `SENT` that the transaction at `place` wrote to lead `id`.
+/// What is wrong with the `SENT` that the transaction number `place` wrote to the lead.
 fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Option<String> {
     let Some(contact) = text(result, CONTACT) else {
-        return Some("and names no contact".to_owned());
+        return Some("but has no contact".to_owned());
     };
     if text(result, "lastSyncedAt").is_none() {
-        return Some("and not since when".to_owned());
+        return Some("but has no time".to_owned());
     }
     let written_at = evidence.transactions.get(place)?.at;
     let mut tagged_at = None;
     for tag in &evidence.rules.tags {
         let Some(at) = last_tag(&evidence.changes, contact, tag, written_at) else {
-            return Some(format!("and its contact had no tag {tag} by then"));
+            return Some(format!("but its contact did not have the tag {tag}"));
         };
         tagged_at = tagged_at.max(Some(at));
     }
@@ -196,23 +202,23 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
     }
     let revisions = read_revisions(evidence, place, id, tagged_at);
     let lacking = |fields: &BTreeMap<String, Value>, lead: &Document| lacks(fields, lead, &evidence.rules.region);
-    let carried = sent
+    let was_sent = sent
         .iter()
         .any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()));
-    if carried {
+    if was_sent {
         return None;
     }
     match (sent.last(), revisions.last()) {
         (Some(fields), Some(lead)) => {
             let field = lacking(fields, lead).unwrap_or("data");
-            Some(format!("but its {field} is not what Bigin was sent"))
+            Some(format!("but its {field} was not sent to Bigin"))
         }
-        (None, _) => Some("but its contact was tagged without having been sent".to_owned()),
-        (_, None) => Some("and was not asked for".to_owned()),
+        (None, _) => Some("but its contact was tagged without an upsert".to_owned()),
+        (_, None) => Some("but was not requested".to_owned()),
     }
 }
 
-/// Whether another lead has ever had this contact, or what Bigin or the service would have found it by.
+/// Whether another lead ever had this contact, or a value by which Bigin or the service would find it.
 fn is_shared(evidence: &Evidence, id: &str, contact: &str) -> bool {
     let marks = |lead: &Document| {
         let phone = text(lead, "phoneNumber").and_then(|phone| phone::canonical(phone, &evidence.rules.region));
@@ -259,8 +265,8 @@ fn upserts<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> Vec<&'a
     fields.collect()
 }
 
-/// The revisions of a lead that the service may have gone by: no older than the newest request that it had heard of before
-/// the result, and not replaced before the lead's last read, which lies at most a glance before the tag.
+/// The revisions of a lead that the service may have sent: no older than the newest request that it had received before the
+/// result, and not replaced before the lead's last read, at most `glance` before the tag.
 fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at: Timestamp) -> Vec<&'a Document> {
     let written_at = evidence
         .transactions
@@ -277,7 +283,7 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
             };
             let asked = status(&change.after).as_deref() == Some(REQUESTED)
                 && status(&change.before).as_deref() != Some(REQUESTED);
-            if asked && was_heard(evidence, id, transaction.at, written_at) {
+            if asked && was_received(evidence, id, transaction.at, written_at) {
                 revisions.clear();
             }
             revisions.push((transaction.at, change.after.as_ref()));
@@ -289,17 +295,17 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
     in_time.filter_map(|((_, lead), _)| *lead).collect()
 }
 
-/// Whether a webhook told the service of a request made at `asked_at`, a glance before the result was written at the
-/// latest: one that comes while the result is on its way is carried out after it.
-fn was_heard(evidence: &Evidence, id: &str, asked_at: Timestamp, until: Timestamp) -> bool {
-    let mut told = evidence
+/// Whether a webhook for a request of `asked_at` was delivered, at least `glance` before the result was written: a later one
+/// leads to the next sync.
+fn was_received(evidence: &Evidence, id: &str, asked_at: Timestamp, until: Timestamp) -> bool {
+    let mut accepted = evidence
         .deliveries
         .iter()
         .filter(|attempt| attempt.document == id && matches!(attempt.status, Some(200..=299)));
-    told.any(|attempt| attempt.at >= asked_at && after(attempt.at, evidence.rules.glance) <= until)
+    accepted.any(|attempt| attempt.at >= asked_at && after(attempt.at, evidence.rules.glance) <= until)
 }
 
-/// What an upsert lacks of a lead. Written down anew, without the mapping that the service uses.
+/// The field of a lead that an upsert lacks. It does not use the service's mapping, which might be wrong.
 fn lacks(fields: &BTreeMap<String, Value>, lead: &Document, region: &str) -> Option<&'static str> {
     let sent = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
     let plain = [
@@ -325,16 +331,16 @@ fn lacks(fields: &BTreeMap<String, Value>, lead: &Document, region: &str) -> Opt
         return Some("phone number");
     }
     let messages = lead.get("conversationHistory").and_then(Value::as_array);
-    let mut said = messages
+    let mut messages = messages
         .into_iter()
         .flatten()
         .filter_map(|message| message.get("message")?.as_str());
-    let left_out = said.any(|said| !sent("Description").contains(said.trim()));
+    let left_out = messages.any(|message| !sent("Description").contains(message.trim()));
     left_out.then_some("conversation")
 }
 
-/// Promise 4.
-pub(super) fn never_early(evidence: &Evidence) -> Verdict {
+/// Guarantee 4.
+pub(super) fn no_early_tags(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut last: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let mut gaps: Vec<SignedDuration> = Vec::new();
@@ -345,7 +351,7 @@ pub(super) fn never_early(evidence: &Evidence) -> Verdict {
             }
             Change::Tagged { contact, at, .. } => match last.get(contact.as_str()) {
                 Some(upserted) => gaps.push(at.duration_since(*upserted)),
-                None => faults.push(format!("contact {contact} was tagged and never upserted")),
+                None => faults.push(format!("contact {contact} was tagged without an upsert")),
             },
         }
     }
@@ -358,19 +364,19 @@ pub(super) fn never_early(evidence: &Evidence) -> Verdict {
     if early > 0 {
         let least = least.unwrap_or_default();
         faults.push(format!(
-            "{} came earlier than {delay} s after the contact's last upsert, one after {least:.3} s",
-            counted(early, "tag")
+            "{} came less than {delay} s after the contact's last upsert, one after {least:.3} s",
+            count(early, "tag")
         ));
     }
     let sentence = match least {
         Some(least) => format!(
-            "{}, none earlier than {least:.2} s after the contact's last upsert; {delay} s were promised",
-            counted(gaps.len(), "tag")
+            "{}, the earliest {least:.2} s after the contact's last upsert (minimum {delay} s)",
+            count(gaps.len(), "tag")
         ),
         None => "no tag was added".to_owned(),
     };
     Verdict {
-        promise: "Never early",
+        promise: "No early tags",
         sentence,
         faults,
     }

@@ -1,27 +1,28 @@
-//! What Sanity shows: that every lead which was asked for came to its end, and that a bad one disturbed no other.
+//! The guarantees about leads: every requested lead gets its result, and a bad one affects no other.
 
-use super::{Asked, Evidence, Verdict, counted, text};
+use super::{Asked, Evidence, Verdict, text};
+use crate::cli::text::count;
 use crate::domain::lead::{REQUESTED, is_copy};
 use crate::fake::sanity::{Attempt, By, Change};
 use crate::store::Ledger;
 
-/// Promise 1.
-pub(super) fn nothing_is_lost(evidence: &Evidence) -> Verdict {
+/// Guarantee 1.
+pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
     let mut faults: Vec<String> = evidence
         .asked
         .iter()
-        .filter_map(|lead| wrong_end(evidence, lead))
+        .filter_map(|lead| wrong_result(evidence, lead))
         .collect();
     let stuck = evidence.documents.iter().filter(|(id, document)| {
         !is_copy(id)
             && text(document, "crmStatus") == Some(REQUESTED)
             && !evidence.asked.iter().any(|lead| lead.id == **id)
     });
-    faults.extend(stuck.map(|(id, _)| format!("lead {id} still says {REQUESTED}")));
-    faults.extend(evidence.deliveries.iter().filter_map(refused));
+    faults.extend(stuck.map(|(id, _)| format!("lead {id} is still {REQUESTED}")));
+    faults.extend(evidence.deliveries.iter().filter_map(rejected));
     match &evidence.ledger {
         Some(ledger) => faults.extend(wrong_sums(evidence, ledger)),
-        None => faults.push("the service could not be asked for its ledger".to_owned()),
+        None => faults.push("the service did not return its ledger".to_owned()),
     }
     let accepted = evidence
         .deliveries
@@ -34,42 +35,42 @@ pub(super) fn nothing_is_lost(evidence: &Evidence) -> Verdict {
         .filter(|attempt| attempt.status.is_none())
         .count();
     let sentence = format!(
-        "{} accepted, {unanswered} unanswered: {} came to the right end, and the ledger balances",
-        counted(accepted, "webhook"),
-        counted(evidence.asked.len(), "lead")
+        "{} accepted, {unanswered} unanswered; {} got the right result, and the ledger balances",
+        count(accepted, "webhook"),
+        count(evidence.asked.len(), "lead")
     );
     Verdict {
-        promise: "Nothing is lost",
+        promise: "No lead lost",
         sentence,
         faults,
     }
 }
 
-fn wrong_end(evidence: &Evidence, lead: &Asked) -> Option<String> {
+fn wrong_result(evidence: &Evidence, lead: &Asked) -> Option<String> {
     let name = &lead.name;
     match (evidence.documents.get(&lead.id), lead.end) {
         (None, None) => None,
-        (None, Some(end)) => Some(format!("{name} is gone, and should say {end}")),
-        (Some(_), None) => Some(format!("{name} is there, and should be gone")),
+        (None, Some(end)) => Some(format!("{name} was deleted, and should be {end}")),
+        (Some(_), None) => Some(format!("{name} exists, and should be deleted")),
         (Some(document), Some(end)) => {
-            let status = text(document, "crmStatus").unwrap_or("nothing");
-            (status != end).then(|| format!("{name} says {status} in the end, and should say {end}"))
+            let status = text(document, "crmStatus").unwrap_or("empty");
+            (status != end).then(|| format!("{name} is {status}, and should be {end}"))
         }
     }
 }
 
-/// Refusals after which Sanity never comes again.
-fn refused(attempt: &Attempt) -> Option<String> {
+/// A webhook with an answer after which Sanity does not retry it.
+fn rejected(attempt: &Attempt) -> Option<String> {
     let status = attempt
         .status
         .filter(|status| matches!(status, 300..=499) && *status != 429)?;
     Some(format!(
-        "a webhook for lead {} was refused with {status}",
+        "a webhook for lead {} was rejected with {status}",
         attempt.document
     ))
 }
 
-/// Answered 2xx, and not because it was none of ours.
+/// Answered with 2xx, and not ignored.
 fn is_accepted(attempt: &Attempt) -> bool {
     let result = attempt
         .answer
@@ -86,27 +87,27 @@ fn wrong_sums(evidence: &Evidence, ledger: &Ledger) -> Vec<String> {
     if ledger.in_progress > 0 {
         faults.push(format!("the ledger still has {} syncs in progress", ledger.in_progress));
     }
-    // One whose answer was lost may have been accepted all the same.
+    // A webhook without an answer may have been accepted too.
     let answered = evidence
         .deliveries
         .iter()
         .filter(|attempt| is_accepted(attempt))
         .count() as u64;
-    let unclear = evidence
+    let unanswered = evidence
         .deliveries
         .iter()
         .filter(|attempt| attempt.status.is_none())
         .count() as u64;
-    if !(answered..=answered + unclear).contains(&ledger.accepted) {
-        let booked = ledger.accepted;
+    if !(answered..=answered + unanswered).contains(&ledger.accepted) {
+        let counted = ledger.accepted;
         faults.push(format!(
-            "{answered} webhooks were answered as accepted, and the ledger has {booked}"
+            "{answered} webhooks were accepted, and the ledger has {counted}"
         ));
     }
     faults
 }
 
-/// Promise 6.
+/// Guarantee 6.
 pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut reasons = Vec::new();
@@ -115,36 +116,36 @@ pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
         let name = lead.map_or(change.id.as_str(), |lead| lead.name.as_str());
         let reason = change.after.as_ref().and_then(|after| text(after, "crmError"));
         if lead.is_none_or(|lead| !lead.may_fail) {
-            faults.push(format!("{name} was FAILED, and there was nothing wrong with it"));
+            faults.push(format!("{name} was FAILED without a bad value"));
         }
         match reason {
             None => faults.push(format!("{name} was FAILED without a reason")),
             Some(reason) if quotes(change, reason) => {
-                faults.push(format!("the reason given for {name} quotes the lead"));
+                faults.push(format!("the reason for {name} quotes the lead"));
             }
             Some(reason) => reasons.push(format!("\"{reason}\"")),
         }
     }
-    let mended = evidence.asked.iter().filter(|lead| {
+    let fixed = evidence.asked.iter().filter(|lead| {
         let document = evidence.documents.get(&lead.id);
         document
             .is_some_and(|document| text(document, "crmStatus") == Some("SENT") && text(document, "crmError").is_some())
     });
-    faults.extend(mended.map(|lead| format!("{} says SENT and still has an error", lead.name)));
+    faults.extend(fixed.map(|lead| format!("{} is SENT and still has an error", lead.name)));
     reasons.sort();
     reasons.dedup();
     let sentence = match reasons.as_slice() {
-        [] => "no lead was refused".to_owned(),
+        [] => "no lead was rejected".to_owned(),
         _ => format!("{}, and no other lead failed", reasons.join(", ")),
     };
     Verdict {
-        promise: "One bad lead hurts only itself",
+        promise: "A bad lead affects only itself",
         sentence,
         faults,
     }
 }
 
-/// The changes by which a lead came to say `FAILED`.
+/// The changes of a lead to `FAILED`.
 fn failures(evidence: &Evidence) -> impl Iterator<Item = &Change> {
     let by_us = evidence
         .transactions

@@ -1,19 +1,19 @@
-//! Every promise is broken once in a small made-up journal, and the checker says so.
+//! Each guarantee is broken once in made-up evidence, and the checker reports it.
 
 use serde_json::json;
 
-use self::journal::{attempt, call, contact, fields, kept, lead, object, sent, tagged, transaction, upserted};
+use self::evidence::{attempt, call, contact, fields, good, lead, object, sent, tagged, transaction, upserted};
 use super::*;
 use crate::fake::bigin::{Action, CallKind};
 use crate::fake::sanity::By;
 
-mod journal;
+mod evidence;
 
-/// The promises that the checker holds to be broken, with their first faults.
+/// The guarantees that the checker reports as broken, with their first faults.
 fn broken(change: impl FnOnce(&mut Evidence)) -> Vec<(&'static str, String)> {
-    let mut evidence = kept();
+    let mut evidence = good();
     change(&mut evidence);
-    let broken = judge(&evidence).into_iter().filter(|verdict| !verdict.kept());
+    let broken = judge(&evidence).into_iter().filter(|verdict| !verdict.is_kept());
     broken
         .map(|verdict| (verdict.promise, verdict.faults.first().cloned().unwrap_or_default()))
         .collect()
@@ -29,15 +29,15 @@ fn ledger(evidence: &mut Evidence) -> &mut Ledger {
 }
 
 #[test]
-fn a_journal_without_fault_keeps_every_promise() {
-    let verdicts = judge(&kept());
+fn good_evidence_keeps_all_guarantees() {
+    let verdicts = judge(&good());
     assert_eq!(verdicts.len(), 7);
     assert_eq!(broken(|_| {}), []);
 }
 
 #[test]
-fn a_lead_that_still_waits_is_lost() {
-    let fault = "Ada Example says REQUESTED in the end, and should say SENT";
+fn unfinished_lead_is_lost() {
+    let fault = "Ada Example is REQUESTED, and should be SENT";
     check(
         |evidence| {
             evidence.documents.insert(
@@ -45,7 +45,7 @@ fn a_lead_that_still_waits_is_lost() {
                 lead("ada@example.org", json!({"biginContactId": "7001"})),
             );
         },
-        "Nothing is lost",
+        "No lead lost",
         fault,
     );
     let stranger = |evidence: &mut Evidence| {
@@ -53,17 +53,17 @@ fn a_lead_that_still_waits_is_lost() {
             .documents
             .insert("lead-2".to_owned(), object(json!({"crmStatus": "REQUESTED"})));
     };
-    check(stranger, "Nothing is lost", "lead lead-2 still says REQUESTED");
+    check(stranger, "No lead lost", "lead lead-2 is still REQUESTED");
 }
 
 #[test]
-fn a_webhook_that_is_refused_for_good_is_lost() {
+fn rejected_webhook_is_lost() {
     check(
         |evidence| evidence.deliveries.push(attempt(3, Some(401), "")),
-        "Nothing is lost",
-        "a webhook for lead lead-1 was refused with 401",
+        "No lead lost",
+        "a webhook for lead lead-1 was rejected with 401",
     );
-    // These are sent again.
+    // Sanity retries these.
     assert_eq!(
         broken(|evidence| evidence.deliveries.push(attempt(3, Some(503), ""))),
         []
@@ -72,8 +72,8 @@ fn a_webhook_that_is_refused_for_good_is_lost() {
 }
 
 #[test]
-fn a_ledger_must_balance_and_agree_with_what_was_answered() {
-    let promise = "Nothing is lost";
+fn ledger_must_balance_and_match_the_answers() {
+    let promise = "No lead lost";
     check(
         |evidence| ledger(evidence).sent = 0,
         promise,
@@ -87,18 +87,18 @@ fn a_ledger_must_balance_and_agree_with_what_was_answered() {
     check(
         |evidence| evidence.deliveries.push(attempt(3, Some(202), "coalesced")),
         promise,
-        "2 webhooks were answered as accepted, and the ledger has 1",
+        "2 webhooks were accepted, and the ledger has 1",
     );
     check(
         |evidence| evidence.ledger = None,
         promise,
-        "the service could not be asked for its ledger",
+        "the service did not return its ledger",
     );
 }
 
 #[test]
-fn two_contacts_of_one_person_are_double() {
-    let promise = "Nothing is doubled";
+fn reports_contacts_with_the_same_email() {
+    let promise = "No duplicates";
     check(
         |evidence| {
             let again = fields("ADA@example.org");
@@ -115,10 +115,10 @@ fn two_contacts_of_one_person_are_double() {
                 .insert("7002".to_owned(), contact(20, fields("other@example.org")));
         },
         promise,
-        "contacts were made that are no lead's: 7002",
+        "contacts were created that belong to no lead: 7002",
     );
-    // The lead was withdrawn after its contact had been deleted and another made, which it was never told.
-    let withdrawn = |evidence: &mut Evidence| {
+    // The lead was cancelled after its contact had been deleted and replaced, so it has the former contact's ID.
+    let cancelled = |evidence: &mut Evidence| {
         evidence.contacts.remove("7001");
         evidence.removed.insert("7001".to_owned());
         evidence.changes.push(upserted(20, "7002", Action::Insert));
@@ -126,12 +126,12 @@ fn two_contacts_of_one_person_are_double() {
             .contacts
             .insert("7002".to_owned(), contact(20, fields("ada@example.org")));
     };
-    let doubled = broken(withdrawn).into_iter().filter(|(broken, _)| *broken == promise);
+    let doubled = broken(cancelled).into_iter().filter(|(broken, _)| *broken == promise);
     assert_eq!(doubled.collect::<Vec<_>>(), []);
 }
 
 #[test]
-fn a_contact_made_beside_one_with_the_same_number_is_double() {
+fn reports_contacts_with_the_same_phone() {
     let without_email = || {
         let mut fields = fields("");
         fields.remove("Email");
@@ -146,7 +146,7 @@ fn a_contact_made_beside_one_with_the_same_number_is_double() {
             if let Some(Change::Upserted { fields, .. }) = evidence.changes.first_mut() {
                 *fields = without_email();
             }
-            // The lead has no email either, or SENT would not be true.
+            // Without this, SENT would not be true.
             for document in evidence
                 .transactions
                 .iter_mut()
@@ -157,22 +157,22 @@ fn a_contact_made_beside_one_with_the_same_number_is_double() {
                 }
             }
         },
-        "Nothing is doubled",
-        "contact 7001 was made though 6000 had its phone number",
+        "No duplicates",
+        "contact 7001 was created, but 6000 had its phone number",
     );
 }
 
 #[test]
-fn sent_without_a_tag_is_untrue() {
+fn sent_needs_a_tag() {
     check(
         |evidence| evidence.changes.truncate(1),
         "SENT is true",
-        "Ada Example says SENT, and its contact had no tag DBR_Dashboard_Import by then",
+        "Ada Example is SENT, but its contact did not have the tag DBR_Dashboard_Import",
     );
 }
 
 #[test]
-fn sent_with_old_data_is_untrue() {
+fn sent_needs_present_data() {
     let edited = |second: i64| {
         move |evidence: &mut Evidence| {
             let new = lead("new@example.org", json!({}));
@@ -185,15 +185,15 @@ fn sent_with_old_data_is_untrue() {
     check(
         edited(5),
         "SENT is true",
-        "Ada Example says SENT, but its email is not what Bigin was sent",
+        "Ada Example is SENT, but its email was not sent to Bigin",
     );
-    // The lead may have been read for the last time before this edit.
+    // The last read may have been before this edit.
     assert_eq!(broken(edited(15)), []);
 }
 
 #[test]
-fn sent_with_data_older_than_the_newest_request_is_untrue() {
-    let fault = "Ada Example says SENT, but its email is not what Bigin was sent";
+fn sent_needs_data_of_the_newest_request() {
+    let fault = "Ada Example is SENT, but its email was not sent to Bigin";
     check(
         |evidence| {
             let idle = lead("new@example.org", json!({"crmStatus": "NOT_SENT"}));
@@ -201,7 +201,7 @@ fn sent_with_data_older_than_the_newest_request_is_untrue() {
             evidence
                 .transactions
                 .insert(1, transaction(16, By::Studio, Some(idle), Some(again)));
-            hear_of_another(evidence, 16);
+            receive_another(evidence, 16);
         },
         "SENT is true",
         fault,
@@ -209,19 +209,19 @@ fn sent_with_data_older_than_the_newest_request_is_untrue() {
 }
 
 #[test]
-fn a_request_that_the_service_never_heard_of_makes_no_result_untrue() {
-    let unheard = |evidence: &mut Evidence| {
+fn request_without_webhook_does_not_count() {
+    let not_received = |evidence: &mut Evidence| {
         let idle = lead("new@example.org", json!({"crmStatus": "NOT_SENT"}));
         let again = lead("new@example.org", json!({}));
         evidence
             .transactions
             .insert(1, transaction(16, By::Studio, Some(idle), Some(again)));
     };
-    assert_eq!(broken(unheard), []);
+    assert_eq!(broken(not_received), []);
 }
 
-/// A second webhook, booked as it should be.
-fn hear_of_another(evidence: &mut Evidence, second: i64) {
+/// A second webhook, with the right ledger.
+fn receive_another(evidence: &mut Evidence, second: i64) {
     evidence.deliveries.push(attempt(second, Some(202), "coalesced"));
     if let Some(ledger) = &mut evidence.ledger {
         ledger.accepted += 1;
@@ -230,11 +230,11 @@ fn hear_of_another(evidence: &mut Evidence, second: i64) {
 }
 
 #[test]
-fn a_tag_before_its_time_is_early() {
-    let early = "1 tag came earlier than 15 s after the contact's last upsert, one after 14.000 s";
+fn reports_early_tags() {
+    let early = "1 tag came less than 15 s after the contact's last upsert, one after 14.000 s";
     check(
         |evidence| evidence.changes.insert(1, upserted(2, "7001", Action::Update)),
-        "Never early",
+        "No early tags",
         early,
     );
     let slack = |evidence: &mut Evidence| {
@@ -245,77 +245,77 @@ fn a_tag_before_its_time_is_early() {
     let never_upserted = |evidence: &mut Evidence| evidence.changes.push(tagged(18, "6000"));
     check(
         never_upserted,
-        "Never early",
-        "contact 6000 was tagged and never upserted",
+        "No early tags",
+        "contact 6000 was tagged without an upsert",
     );
 }
 
 #[test]
-fn tokens_calls_and_batches_are_counted() {
-    let promise = "Gentle";
+fn counts_tokens_calls_and_batches() {
+    let promise = "Within rate limits";
     check(
         |evidence| evidence.grants = 2,
         promise,
-        "2 access tokens were asked for, where 1 would have done",
+        "2 access tokens were requested, and 1 would have been enough",
     );
     check(
         |evidence| evidence.calls.push(call(CallKind::AddTags, 1, 5)),
         promise,
-        "5 calls were under way at once, and 4 are allowed",
+        "5 calls ran at once, and 4 are allowed",
     );
     check(
         |evidence| evidence.rules.together = 10,
         promise,
-        "10 leads waited together, and the largest call carried 1",
+        "10 leads were queued together, and the largest call had 1",
     );
 }
 
-/// Lets the lead be refused in second 3, before it is mended.
-fn refuse(evidence: &mut Evidence, reason: &str) {
+/// Rejects the lead in second 3, before it is fixed.
+fn reject(evidence: &mut Evidence, reason: &str) {
     let requested = lead("ada@example.org", json!({}));
     let failed = lead("ada@example.org", json!({"crmStatus": "FAILED", "crmError": reason}));
-    let refused = transaction(3, By::Api, Some(requested.clone()), Some(failed.clone()));
-    let mended = transaction(4, By::Studio, Some(failed), Some(requested));
-    evidence.transactions.splice(1..1, [refused, mended]);
+    let rejected = transaction(3, By::Api, Some(requested.clone()), Some(failed.clone()));
+    let fixed = transaction(4, By::Studio, Some(failed), Some(requested));
+    evidence.transactions.splice(1..1, [rejected, fixed]);
 }
 
 #[test]
-fn only_a_bad_lead_may_fail_and_with_a_reason() {
-    let promise = "One bad lead hurts only itself";
+fn only_bad_leads_fail_and_with_a_reason() {
+    let promise = "A bad lead affects only itself";
     let allow = |evidence: &mut Evidence| evidence.asked.iter_mut().for_each(|lead| lead.may_fail = true);
     check(
-        |evidence| refuse(evidence, "Bigin refused Email"),
+        |evidence| reject(evidence, "Bigin rejected Email"),
         promise,
-        "Ada Example was FAILED, and there was nothing wrong with it",
+        "Ada Example was FAILED without a bad value",
     );
     let without_reason = |evidence: &mut Evidence| {
         allow(evidence);
-        refuse(evidence, " ");
+        reject(evidence, " ");
     };
     check(without_reason, promise, "Ada Example was FAILED without a reason");
     let quoting = |evidence: &mut Evidence| {
         allow(evidence);
-        refuse(evidence, "Bigin refused ada@example.org");
+        reject(evidence, "Bigin rejected ada@example.org");
     };
-    check(quoting, promise, "the reason given for Ada Example quotes the lead");
+    check(quoting, promise, "the reason for Ada Example quotes the lead");
     let leftover = |evidence: &mut Evidence| {
         let mut sent = sent();
-        sent.insert("crmError".to_owned(), "Bigin refused Email".into());
+        sent.insert("crmError".to_owned(), "Bigin rejected Email".into());
         evidence.documents.insert("lead-1".to_owned(), sent);
     };
-    check(leftover, promise, "Ada Example says SENT and still has an error");
+    check(leftover, promise, "Ada Example is SENT and still has an error");
     let good = |evidence: &mut Evidence| {
         allow(evidence);
-        refuse(evidence, "Bigin refused Email");
+        reject(evidence, "Bigin rejected Email");
     };
     assert_eq!(broken(good), []);
 }
 
 #[test]
-fn a_name_in_the_log_is_not_quiet() {
+fn reports_a_name_in_the_log() {
     check(
         |evidence| evidence.traces[0].bytes.extend_from_slice(b" ADA EXAMPLE"),
-        "Quiet about people",
+        "No personal data stored",
         "the log contains \"Example\"",
     );
 }

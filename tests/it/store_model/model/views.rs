@@ -15,10 +15,7 @@ use super::{Model, Row};
 impl Row {
     /// Whether it was rejected for this.
     pub fn fits(&self, key: &ReasonKey) -> bool {
-        self.reason().is_some_and(|reason| {
-            let own = ReasonKey::of(reason);
-            own.code == key.code && (key.field.is_none() || own.field == key.field)
-        })
+        self.reason().is_some_and(|reason| key.covers(&ReasonKey::of(reason)))
     }
 
     pub fn reason(&self) -> Option<&RejectReason> {

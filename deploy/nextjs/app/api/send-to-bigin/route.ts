@@ -1,7 +1,7 @@
 import {forwardRoutes} from '../../../lib/forwardRoutes'
 import {maySend} from '../../../lib/maySend'
 
-// bigin-sync waits SEND_WAIT, a minute unless you say otherwise, before it answers that it is still sending.
+// bigin-sync waits for SEND_WAIT, by default a minute, before it answers that the sync is still in progress.
 export const maxDuration = 75
 
 export const {GET, POST} = forwardRoutes(maySend, {

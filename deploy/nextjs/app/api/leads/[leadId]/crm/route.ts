@@ -3,7 +3,7 @@ import {createClient} from '@sanity/client'
 import {maySend} from '../../../../../lib/maySend'
 import {requestRoutes} from '../../../../../lib/requestRoutes'
 
-// Not made at once: `next build` evaluates this file, where there need be no settings.
+// Created on demand: `next build` evaluates this file, possibly without settings.
 const sanity = () =>
   createClient({
     projectId: process.env.SANITY_PROJECT_ID,

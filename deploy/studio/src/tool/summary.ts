@@ -1,15 +1,15 @@
 import type {Missed, Tally} from '../request'
 import {fill, type Words} from '../words'
 
-/** What is told of how it went to ask for many. */
-export interface Told {
+/** A notification about the result of sending many leads. */
+export interface Notice {
   status: 'success' | 'warning' | 'error'
   title: string
 }
 
-/** The first reason stands for all: most often it is the same, and a list of them would be read by nobody. */
-export function told({asked, changed, missed}: Tally, words: Words): Told[] {
-  const all: Told[] = []
+/** The notifications for a tally. Only the first reason is shown, since it is usually the same for all. */
+export function summary({asked, changed, missed}: Tally, words: Words): Notice[] {
+  const all: Notice[] = []
   if (asked > 0) all.push({status: 'success', title: fill(words.manyDone, {n: asked})})
   if (changed > 0) all.push({status: 'warning', title: fill(words.manyChanged, {n: changed})})
   if (missed.length > 0) {

@@ -1,4 +1,4 @@
-//! A small journal of one lead, in which every promise is kept.
+//! Made-up evidence of one lead, in which all guarantees are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -109,8 +109,8 @@ pub(super) fn call(kind: CallKind, records: usize, in_flight: usize) -> Call {
     }
 }
 
-/// One lead that is asked for in second 0, upserted in second 1, tagged in second 16 and written back in second 17.
-pub(super) fn kept() -> Evidence {
+/// One lead, requested in second 0, upserted in second 1, tagged in second 16 and written back in second 17.
+pub(super) fn good() -> Evidence {
     let requested = lead("ada@example.org", json!({}));
     Evidence {
         rules: Rules {
