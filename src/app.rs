@@ -74,14 +74,11 @@ impl App {
     /// # Errors
     /// As for [`App::build`].
     pub fn build_in(settings: &Settings, environment: Environment) -> anyhow::Result<Self> {
-        let Environment {
-            clock,
-            network,
-            commits,
-        } = environment;
+        let (clock, network) = (environment.clock, environment.network);
         let store_settings = store_settings(settings);
         let metrics = Arc::new(Metrics::default());
-        let store: Arc<dyn Store> = Arc::new(open(&settings.database, (&clock, commits), &metrics, store_settings)?);
+        let commits = (&clock, environment.commits);
+        let store: Arc<dyn Store> = Arc::new(open(&settings.database, commits, &metrics, store_settings)?);
         let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
             .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
         let calls = Calls::over(network.clone(), SharedClock::clone(&clock), Arc::clone(&metrics));
@@ -109,10 +106,8 @@ impl App {
             settings.sanity.webhook_secret.clone(),
             settings.sanity.webhook_secret_previous.clone(),
         )?;
-        let admin = settings
-            .admin_token
-            .clone()
-            .map(|token| http::Admin::new(token, clock.now()));
+        let token = settings.admin_token.clone();
+        let admin = token.map(|token| http::Admin::new(token, clock.now()));
         let http = http::State {
             store,
             clock,

@@ -74,11 +74,11 @@ fn action(remote: Remote, open: &Open) -> String {
     let advice = match open.kind {
         ServiceErrorKind::Unauthorized => "check the credentials and their permissions",
         ServiceErrorKind::TokenRateLimited => "request no token for ten minutes; the service recovers by itself",
-        ServiceErrorKind::RateLimited => "nothing: calls are retried automatically at a slower pace",
+        ServiceErrorKind::RateLimited => "no action needed: calls are retried automatically at a slower pace",
         ServiceErrorKind::CreditsUsedUp => "check what else uses the API, or buy more credits",
         ServiceErrorKind::Unavailable => {
             return format!(
-                "nothing at first: calls are retried automatically and the leads stay queued; if it lasts for hours, check the status page of {} or contact its support",
+                "no action needed at first: calls are retried automatically and the leads stay queued; if it lasts for hours, check the status page of {} or contact its support",
                 remote.name()
             );
         }

@@ -76,9 +76,9 @@ fn of_store(error: &StoreError) -> Problem {
         StoreError::Busy => (
             "busy",
             "the queue of writes is full",
-            "nothing at first: it empties by itself",
+            "no action needed at first: it empties by itself",
         ),
-        StoreError::Stopping => ("stopping", "the service is stopping", "nothing"),
+        StoreError::Stopping => ("stopping", "the service is stopping", "start it again"),
         StoreError::DiskFull(_) => (
             "disk_full",
             "the disk is full or cannot be written to",

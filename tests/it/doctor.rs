@@ -347,7 +347,7 @@ async fn each_way_in_which_zoho_refuses_access_has_its_own_words() {
     let clinic = Clinic::new().await;
     clinic.stage.bigin.model().switches.down = true;
     insta::assert_snapshot!(clinic.troubles().await, @r"
-    failed token: 127.0.0.1 gave no answer of a token endpoint (HTTP 503)
+    failed token: 127.0.0.1 did not answer as a token endpoint (HTTP 503)
         why: no lead is sent without an access token
         do: check that this machine can reach Zoho by https, and BIGIN_ACCOUNTS_URL if it is set
     exit 1
@@ -369,8 +369,8 @@ async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
         .execute_batch("DELETE FROM kv WHERE name = 'access_token'")
         .unwrap();
     let far = 4_000_000_000_000_000_i64;
-    let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, message)
-        VALUES ('token', 1, 1, 1, ?1, 'token_rate_limited', 'Access Denied', 'Zoho grants no more')";
+    let sql = "INSERT OR REPLACE INTO breaker (remote, failures, epoch, since, until, kind, code, what)
+        VALUES ('zoho_accounts', 1, 1, 1, ?1, 'token_rate_limited', 'Access Denied', 'Zoho grants no more')";
     database.execute(sql, [far]).unwrap();
     drop(database);
     let troubles = clinic.troubles().await;
@@ -399,7 +399,7 @@ async fn a_token_of_another_data_centre_and_used_up_credits_are_told_apart() {
     let clinic = Clinic::new().await;
     clinic.stage.bigin.model().switches.credit_limit = 0;
     insta::assert_snapshot!(clinic.troubles().await, @r"
-    failed token: Bigin's API credits of the last 24 hours are used up (LIMIT_EXCEEDED)
+    failed token: Bigin's API credits for 24 hours are used up (LIMIT_EXCEEDED)
         why: no lead is sent until credits are available again
         do: wait, or buy credits; check what else uses this organisation's API
     exit 1
@@ -602,7 +602,7 @@ async fn each_way_in_which_sanity_refuses_has_its_own_words() {
     let mut clinic = Clinic::new().await;
     clinic.set("SANITY_API_WRITE_TOKEN", "skAnother");
     insta::assert_snapshot!(clinic.troubles().await, @r"
-    failed read: Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
+    failed read: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF)
         why: leads cannot be read
         do: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     exit 1
@@ -611,7 +611,7 @@ async fn each_way_in_which_sanity_refuses_has_its_own_words() {
     let mut clinic = Clinic::new().await;
     clinic.set("SANITY_DATASET", "staging");
     insta::assert_snapshot!(clinic.troubles().await, @r"
-    failed read: Sanity knows no such project or dataset (staging); check SANITY_PROJECT_ID and SANITY_DATASET (HTTP 404)
+    failed read: Sanity has no such project or dataset (staging) (HTTP 404)
         why: leads cannot be read
         do: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     failed webhook: the webhook is for the dataset production, but the leads are in staging
@@ -625,7 +625,7 @@ async fn each_way_in_which_sanity_refuses_has_its_own_words() {
     let refused = sanity::Fault::Status(403);
     clinic.stage.sanity.model().faults.fail_next(Kind::Mutate, refused, 1);
     insta::assert_snapshot!(clinic.troubles().await, @r"
-    failed write: SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
+    failed write: SANITY_API_WRITE_TOKEN lacks a permission in the dataset production (HTTP 403)
         why: editors would not see whether a lead was sent
         do: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     exit 1

@@ -274,19 +274,19 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
     4 leads failed and would be sent again. Reasons:
-         3  Bigin refused Email: not an email address
-         1  Bigin refused Mailing_Zip: longer than 30 characters
+         3  Bigin rejected Email: not an email address (invalid_value:Email)
+         1  Bigin rejected Mailing_Zip: longer than 30 characters (value_too_long:Mailing_Zip)
     ");
     let (code, out, _) = caller.run(&["send", "--failed", "--reason", "the weather"]).await;
     assert_eq!(code, 0);
     insta::assert_snapshot!(out, @r"
     No lead failed for this reason. Nothing was sent. Reasons:
-         3  Bigin refused Email: not an email address
-         1  Bigin refused Mailing_Zip: longer than 30 characters
+         3  Bigin rejected Email: not an email address (invalid_value:Email)
+         1  Bigin rejected Mailing_Zip: longer than 30 characters (value_too_long:Mailing_Zip)
     ");
     assert_eq!(world.ledger().await.created, 4, "nothing was asked so far");
 
-    let reason = world.store().failure_groups(1).await.unwrap()[0].reason.clone();
+    let reason = world.store().failure_groups(1).await.unwrap()[0].key().to_string();
     for name in ["Ada", "Grace"] {
         let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
         world.sanity.model().edit(&id(name), good).unwrap();
@@ -315,8 +315,8 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     assert_eq!((&said["sent"], &said["unfinished"]), (&json!(0), &json!(0)));
     let reasons = said["leads"].as_array().unwrap().iter().map(|lead| &lead["reason"]);
     insta::assert_snapshot!(reasons.map(Value::to_string).collect::<Vec<_>>().join("\n"), @r#"
-    "Bigin refused Email: not an email address"
-    "Bigin refused Mailing_Zip: longer than 30 characters"
+    "Bigin rejected Email: not an email address"
+    "Bigin rejected Mailing_Zip: longer than 30 characters"
     "#);
     world.finish().await;
 }
@@ -396,7 +396,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     lead-ada: Sent
     lead-ada: Waiting to tag
     lead-ada: Writing back
-    lead-grace: Failed: Bigin refused Email: not an email address
+    lead-grace: Failed: Bigin rejected Email: not an email address
     lead-grace: Queued
     lead-nobody: Lead deleted: no published lead in Sanity has this ID
     lead-nobody: Queued
@@ -545,7 +545,7 @@ async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stan
     })
     .await;
     terminal
-        .until_it_shows("bigin-sync: work: paused by a person since")
+        .until_it_shows("bigin-sync: workers: sending is paused by the operator")
         .await;
     world.store().set_paused(false).await.unwrap();
     world.run_due().await;

@@ -456,7 +456,7 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     let (code, out, err) = desk.run(&desk.flags_but("--sanity-token-file", Some(&bad))).await;
     assert_eq!((code, err.as_str()), (1, ""));
     insta::assert_snapshot!(out.trim(), @r"
-    FAILED   read             Sanity refuses SANITY_API_WRITE_TOKEN; make a robot token with the Editor role and set it (SIO-401-ANF)
+    FAILED   read             Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF)
                                 Why: leads cannot be read
                                 Fix: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     ");
@@ -471,7 +471,7 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     insta::assert_snapshot!(out.trim(), @r"
     ok       read             documents of the type dbrLead can be read, with their drafts
       ok       revisions        revisions can be read without content: an unchanged lead is read once
-      FAILED   write            SANITY_API_WRITE_TOKEN lacks a right in the dataset production; give it the Editor role (HTTP 403)
+      FAILED   write            SANITY_API_WRITE_TOKEN lacks a permission in the dataset production (HTTP 403)
                                 Why: editors would not see whether a lead was sent
                                 Fix: compare the project ID, the dataset and the token with sanity.io/manage (tokens: under API)
     ");
@@ -530,7 +530,7 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     desk.stage.bigin.model().switches.down = true;
     let (code, out, _) = desk.run(&[]).await;
     assert_eq!(code, 1);
-    assert!(out.contains("gave no answer of a token endpoint (HTTP 503)"), "{out}");
+    assert!(out.contains("did not answer as a token endpoint (HTTP 503)"), "{out}");
     assert_eq!(desk.env(), env);
 }
 

@@ -64,7 +64,7 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
     bigin-sync at http://SERVICE, 2026-11-22 10:00:00 UTC
 
       Needs attention:
-      - work: paused by a person since 2026-11-22 10:00 UTC; webhooks are stored and nothing is sent until a person resumes it
+      - workers: sending is paused by the operator; webhooks are still stored (paused); resume sending on the dashboard or with POST /api/resume
       - 2 leads failed: fix the causes below, then run `bigin-sync send --failed`
 
       Webhooks       last received 0 s ago
@@ -77,7 +77,7 @@ async fn what_needs_a_person_comes_first_and_is_the_exit_code() {
       Access token   granted 0 s ago
 
       2 leads failed:
-           2  Bigin refused Email: not an email address
+           2  Bigin rejected Email: not an email address
     ");
     let (code, out, _) = caller.run(&["status", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
@@ -100,7 +100,7 @@ async fn webhooks_that_are_refused_are_no_success() {
     let (code, out, _) = caller.run(&["status"]).await;
     assert_eq!(code, 1, "{out}");
     assert!(
-        out.contains("- webhooks: 1 re") && out.contains(" a wrong signature "),
+        out.contains("- sanity: webhooks are rejected for a wrong signature (1 since the last accepted one)"),
         "{out}"
     );
     assert!(
@@ -140,10 +140,7 @@ async fn webhooks_that_never_come_are_no_success_also_after_a_restart() {
     world.restart().await;
     let (code, out, _) = Caller::of(&world.url).run(&["status"]).await;
     assert_eq!(code, 1, "{out}");
-    assert!(
-        out.contains("- webhooks: the last 3 never arrived and no other came in since"),
-        "{out}"
-    );
+    assert!(out.contains("- sanity: the last 3 webhooks never arrived"), "{out}");
     world.clock.advance(secs(1));
     world.request(lead("Barbara")).await;
     world.run_to_the_end().await;
@@ -171,7 +168,7 @@ async fn an_unavailable_service_is_checked_from_the_command_line() {
     let check = async || world.while_workers_run(caller.run(&["check", "bigin"])).await;
     let (code, out, err) = check().await;
     assert_eq!((code, out.as_str()), (1, ""));
-    insta::assert_snapshot!(err, @"bigin-sync: bigin is still unavailable: Bigin takes no more calls at the moment (TOO_MANY_REQUESTS); next attempt at 10:00:00 UTC");
+    insta::assert_snapshot!(err, @r"bigin-sync: bigin is still unavailable: Bigin is rate limiting us (TOO_MANY_REQUESTS); no action needed: calls are retried automatically at a slower pace; next attempt at 10:00:00 UTC");
     assert_eq!(check().await, (0, "bigin is reachable.\n".to_owned(), String::new()));
     let (code, _, err) = caller.run(&["check", "nothing"]).await;
     assert!(
@@ -241,12 +238,12 @@ async fn a_health_check_fails_where_nobody_answers_where_nobody_speaks_and_where
     };
     insta::assert_snapshot!(ready(&format!("http://{nobody}")).await, @"bigin-sync: no service answers at http://SERVICE: start it (`bigin-sync serve`), or set --url or BIGIN_SYNC_URL to its URL");
     insta::assert_snapshot!(ready(&format!("http://{silent_at}")).await, @"bigin-sync: http://SERVICE did not answer within 2.5s: see the service's log");
-    let body = r#"{"status":"unavailable","degraded":["store: the database failed"]}"#;
+    let body = r#"{"status":"unavailable","degraded":[{"remote":"store","code":"failed","what":"the database failed","action":"read the log"}]}"#;
     let unavailable = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    insta::assert_snapshot!(ready(&canned(&unavailable)).await, @"bigin-sync: webhooks cannot be stored: store: the database failed");
+    insta::assert_snapshot!(ready(&canned(&unavailable)).await, @"bigin-sync: webhooks cannot be stored: store: the database failed (failed); read the log");
     let page = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
     insta::assert_snapshot!(ready(&canned(page)).await, @"bigin-sync: the server at http://SERVICE is not bigin-sync (HTTP 200): set --url or BIGIN_SYNC_URL to the service's URL");
 }
@@ -265,11 +262,11 @@ async fn a_lead_has_its_story() {
     lead-ada: Queued
 
       Sync           1, created 2026-11-22 10:00:00 UTC
-      Attempts       1 failed in a row. Last error: Bigin could not take the lead (RECORD_LOCKED)
+      Attempts       1 failed in a row. Last error: Bigin did not accept the lead (RECORD_LOCKED)
       Next attempt   2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
     ");
     world.run_to_the_end().await;
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
@@ -282,7 +279,7 @@ async fn a_lead_has_its_story() {
       Contact        CONTACT, created by this sync
 
       2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin could not take the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
       2026-11-22 10:01:00 UTC  upserted: insert
       2026-11-22 10:02:00 UTC  tagged
       2026-11-22 10:02:00 UTC  written back
@@ -305,12 +302,12 @@ async fn a_lead_that_failed_and_one_that_nobody_knows_are_no_success() {
     let (code, out, _) = caller.run(&["status", "lead-ada"]).await;
     assert_eq!(code, 1);
     insta::assert_snapshot!(out, @r"
-    lead-ada: Failed: Bigin refused Email: not an email address
+    lead-ada: Failed: Bigin rejected Email: not an email address
 
       Sync           2, created 2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  rejected: Bigin refused Email: not an email address
+      2026-11-22 10:00:00 UTC  rejected: Bigin rejected Email: not an email address
       2026-11-22 10:00:00 UTC  written back
 
       1 earlier sync.
@@ -335,7 +332,7 @@ async fn whoever_watches_sees_it_drawn_anew_until_ctrl_c() {
     let mut terminal = Terminal::run(caller.command(&["status", "--watch"]));
     terminal.until_it_shows("Everything is working.").await;
     world.store().set_paused(true).await.unwrap();
-    terminal.until_it_shows("paused by a person").await;
+    terminal.until_it_shows("paused by the operator").await;
     terminal.interrupt();
     assert_eq!(terminal.ended().await, 0);
     assert!(!terminal.text().contains(ADMIN_TOKEN));

@@ -13,7 +13,7 @@ const BIGIN = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => /^BIGIN_(CLIENT|REFRESH|ACCOUNTS)_/.test(name)),
 )
 
-const BAD_EMAIL = 'Bigin refused Email: not an email address'
+const BAD_EMAIL = 'Bigin rejected Email: not an email address'
 
 const eventually = async (what, probe) => {
   const end = Date.now() + 40_000
