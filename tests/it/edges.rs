@@ -65,7 +65,7 @@ fn settings_that_cannot_work_stop_the_start_and_are_not_quoted_where_they_are_se
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("empty"), "\n").unwrap();
     let cases: [(&[(&str, &str)], &str); 16] = [
-        (&[("RUST_LOG", "bigin_sync=loud"), ("TAG_DELAY", "soon")], "2 faults"),
+        (&[("RUST_LOG", "bigin_sync=loud"), ("TAG_DELAY", "soon")], "2 problems"),
         (&[("RUST_LOG", "bigin_sync=loud")], "RUST_LOG"),
         (&[("PORT", "abc"), ("LISTEN_ADDR", "")], "PORT is \"abc\""),
         (&[("DATABASE_URL", "sqlite::memory:")], "DATABASE_URL"),
@@ -86,19 +86,19 @@ fn settings_that_cannot_work_stop_the_start_and_are_not_quoted_where_they_are_se
         ),
         (
             &[("SANITY_API_WRITE_TOKEN", "hush\nhush-hush")],
-            "SANITY_API_WRITE_TOKEN has",
+            "SANITY_API_WRITE_TOKEN contains",
         ),
         (
             &[("BIGIN_REFRESH_TOKEN", "1000.hush-hush\n")],
-            "BIGIN_REFRESH_TOKEN has",
+            "BIGIN_REFRESH_TOKEN contains",
         ),
         (
             &[("SANITY_WEBHOOK_SECRET", "hush-hush\n")],
-            "SANITY_WEBHOOK_SECRET has a line break",
+            "SANITY_WEBHOOK_SECRET contains a line break",
         ),
         (
             &[("ADMIN_TOKEN", "hush-hush but with spaces in it, and long")],
-            "ADMIN_TOKEN has",
+            "ADMIN_TOKEN contains",
         ),
         (
             &[("ADMIN_TOKEN_FILE", "empty")],
@@ -129,11 +129,11 @@ fn a_dotenv_file_says_which_of_its_lines_are_wrong_and_changes_no_secret() {
     let (code, _, err) = run(command);
     assert_eq!(code, 2);
     for words in [
-        "the settings have 4 faults",
+        "4 problems in the settings",
         "TAG_DELAY is \"soon\"",
-        "not NAME=value, line 2",
-        "a '$' in SANITY_WEBHOOK_SECRET, line 4",
-        "not NAME=value, line 7",
+        "line 2: not a NAME=value line",
+        "line 4: SANITY_WEBHOOK_SECRET contains a '$'",
+        "line 7: not a NAME=value line",
     ] {
         assert!(err.contains(words), "{words:?} is not in {err}");
     }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
-use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules};
+use bigin_sync::cli::demo::checker::{self, Evidence, RequestedLead, Rules};
 use bigin_sync::clock::until;
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::bigin::{CallKind, Change};
@@ -379,16 +379,16 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         rules: Rules {
             tag_delay: TAG_DELAY,
             slack: Duration::ZERO,
-            glance: Duration::from_secs(90),
+            max_read_age: Duration::from_secs(90),
             tags: vec!["DBR_Dashboard_Import".to_owned()],
             // One an hour; a grant may have been lost with its answer, or with the process that got it.
-            most_grants: 2 + world.dropped_tokens + faults_of_grants + refused + world.deaths,
-            most_in_flight: usize::MAX,
-            together: 0,
+            max_grants: 2 + world.dropped_tokens + faults_of_grants + refused + world.deaths,
+            max_in_flight: usize::MAX,
+            queued_together: 0,
             by_phone: !world.plan.profile.lead_id_field && !shares_phones_with_late_inserts(&world.plan),
             region: "GB".to_owned(),
         },
-        asked: Vec::new(),
+        requested: Vec::new(),
         transactions: lake.transactions.clone(),
         deliveries: lake.deliveries.clone(),
         contacts: crm
@@ -406,11 +406,11 @@ fn evidence(played: &Played, world: &World) -> Evidence {
     };
     let rivals = rivals(&evidence.transactions);
     let blamed = Blamed::of(world, &evidence.transactions);
-    let asked = world.people.asked.keys().map(|id| Asked {
+    let asked = world.people.asked.keys().map(|id| RequestedLead {
         id: id.clone(),
         name: id.clone(),
         // What it has to say is judged here, since it depends on what people did.
-        end: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
+        status: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
             "SENT" => "SENT",
             "FAILED" => "FAILED",
             "REQUESTED" if world.may_be_cancelled(id) => "REQUESTED",
@@ -418,7 +418,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         }),
         may_fail: blamed.may_be(id) || bad.contains(id.as_str()) || rivals.contains(id),
     });
-    evidence.asked = asked.collect();
+    evidence.requested = asked.collect();
     evidence
 }
 

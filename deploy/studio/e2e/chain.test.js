@@ -258,7 +258,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await status(page, 'NOT_SENT')
     })
 
-    test('the copy of a lead was neither sent nor asked for', async () => {
+    test('the copy of a lead is neither sent nor requested', async () => {
       const id = publish('Ola')
       const page = await open(id)
       const copies = () =>
@@ -291,7 +291,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await lake.webhook.settled()
       for (const copy of [first, second]) {
         assert.equal(says(copy).crmStatus, 'NOT_SENT')
-        assert.ok(!lake.webhook.attempts.some(({document}) => document === copy), 'nobody asked for the copy')
+        assert.ok(!lake.webhook.attempts.some(({document}) => document === copy), 'the copy was not requested')
       }
       assert.equal((await contacts(`ola.${major}@example.org`)).length, 1)
     })
@@ -369,7 +369,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await picture(page, 'tool-sending')
       await bigin('up')
       for (const name of ['Kim', 'Leo']) await row(name).getByText('In CRM').waitFor()
-      assert.equal(says(ids[2]).crmStatus, undefined, 'what was not selected is left alone')
+      assert.equal(says(ids[2]).crmStatus, undefined, 'leads that were not selected are unchanged')
 
       lake.lake.commit([{patch: {id: bad, set: {emailAddress: `ned.${major}@example.org`}}}], {by: 'pApi'})
       await filter(/^Failed/)

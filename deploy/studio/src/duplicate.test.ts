@@ -23,8 +23,8 @@ const copied = (document: object, names = {}, before?: Copying) => {
 
 test.each([
   ['was sent', {crmStatus: 'SENT', biginContactId: '7', lastSyncedAt: '2026-11-22T10:00:00Z'}],
-  // Published, this would be a request that nobody made; with the other's lastSyncedAt even one that looks meant.
-  ['is on its way', {crmStatus: 'REQUESTED', biginContactId: '7', lastSyncedAt: '2026-11-22T10:00:00Z'}],
+  // Published, this would be an unintended request; with the other's lastSyncedAt it would even look intended.
+  ['is in progress', {crmStatus: 'REQUESTED', biginContactId: '7', lastSyncedAt: '2026-11-22T10:00:00Z'}],
   ['failed', {crmStatus: 'FAILED', crmError: 'why'}],
   ['says nothing', {}],
 ])('the copy of a lead that %s is a lead that was not sent', (_, said) => {
@@ -32,13 +32,13 @@ test.each([
   expect(copied({firstName: 'Ada', ...said})).toEqual(copy)
 })
 
-test('the copy is cleared of the fields that are told, and of no others', () => {
+test('the copy loses only the result fields', () => {
   const names = {status: 'state', contactId: 'contact', lastSyncedAt: 'at', error: 'reason'}
   const copy = copied({state: 'SENT', contact: '7', at: 'then', reason: 'why', crmError: 'mine'}, names)
   expect(copy).toEqual({_id: 'drafts.copy', _type: 'dbrLead', state: 'NOT_SENT', crmError: 'mine'})
 })
 
-test('what somebody else changes about copies stays, but cannot bring the result back', () => {
+test('other changes of copies stay, but cannot restore the result', () => {
   const copy = copied({firstName: 'Ada'}, {}, (document) => ({...document, firstName: 'Copy', crmStatus: 'SENT'}))
   expect(copy).toMatchObject({firstName: 'Copy', crmStatus: 'NOT_SENT'})
 })

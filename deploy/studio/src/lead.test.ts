@@ -8,7 +8,7 @@ describe('the state of a lead', () => {
   test.each([
     ['was never published', null, {status: 'NOT_SENT'}],
     ['says nothing', {}, {status: 'NOT_SENT'}],
-    ['says what nobody knows', {crmStatus: 'NEW'}, {status: 'NOT_SENT'}],
+    ['has an unknown status', {crmStatus: 'NEW'}, {status: 'NOT_SENT'}],
     ['says what is no text', {crmStatus: 1, crmError: {}}, {status: 'NOT_SENT'}],
     ['was sent', {crmStatus: 'SENT', biginContactId: '7'}, {status: 'SENT', contactId: '7'}],
     ['failed', {crmStatus: 'FAILED', crmError: 'why'}, {status: 'FAILED', error: 'why'}],
@@ -18,7 +18,7 @@ describe('the state of a lead', () => {
     expect(crmState(document, fields)).toEqual(expected)
   })
 
-  test('is read from the fields that it is told', () => {
+  test('is read from the given fields', () => {
     const own = fieldNames({status: 'state', error: 'reason'})
     expect(crmState({state: 'FAILED', reason: 'why', crmStatus: 'SENT'}, own)).toEqual({status: 'FAILED', error: 'why'})
   })

@@ -21,13 +21,8 @@ describe('sending', () => {
     ['a lead that is only a draft', {isPublished: false, hasDraft: true}, 'send', undefined],
     ['what was sent', {status: 'SENT'}, 'sendAgain', undefined],
     ['what failed', {status: 'FAILED'}, 'tryAgain', undefined],
-    ['what is on its way', {status: 'REQUESTED'}, 'requested', 'inFlight'],
-    [
-      'what is on its way, where again is not allowed',
-      {status: 'REQUESTED', allowRetry: false},
-      'requested',
-      'inFlight',
-    ],
+    ['a lead in progress', {status: 'REQUESTED'}, 'requested', 'inFlight'],
+    ['a lead in progress, without allowRetry', {status: 'REQUESTED', allowRetry: false}, 'requested', 'inFlight'],
     ['a lead that is not loaded', {ready: false}, 'send', 'loading'],
     ['a release’s version', {inRelease: true}, 'send', 'inRelease'],
     ['without permission', {granted: false}, 'send', 'notAllowed'],
@@ -55,7 +50,7 @@ describe('the primary answer', () => {
   test.each<[string, boolean, boolean, CrmStatus, string]>([
     ['sends a lead without a draft', true, false, 'NOT_SENT', 'send'],
     ['tries a failed lead without a draft again', true, false, 'FAILED', 'tryAgain'],
-    ['publishes no half of somebody’s work', true, true, 'NOT_SENT', 'sendPublished'],
+    ['does not publish an unfinished draft', true, true, 'NOT_SENT', 'sendPublished'],
     ['nor that of a lead that was sent', true, true, 'SENT', 'sendPublished'],
     ['publishes what never was', false, true, 'NOT_SENT', 'publishAndSend'],
   ])('%s', (_, isPublished, hasDraft, seen, expected) => {
@@ -63,9 +58,9 @@ describe('the primary answer', () => {
   })
 })
 
-test('what failed is not said to have been sent', () => {
+test('a failed lead has its own text', () => {
   expect(WORDS.noRetryFailed).not.toBe(WORDS.noRetry)
-  expect(WORDS.noRetryFailed).toContain('could not be sent')
+  expect(WORDS.noRetryFailed).toContain('failed')
 })
 
 describe('while the question is open', () => {
@@ -77,7 +72,7 @@ describe('while the question is open', () => {
     ['that it has arrived, where again is not allowed', 'NOT_SENT', 'SENT', 'noRetry', 'noRetry'],
     ['that it has failed, where again is not allowed', 'NOT_SENT', 'FAILED', 'noRetryFailed', 'noRetryFailed'],
     // Then there is nothing to do, and doing it does nothing.
-    ['not that somebody was quicker', 'NOT_SENT', 'REQUESTED', 'inFlight', undefined],
+    ['not another editor’s request', 'NOT_SENT', 'REQUESTED', 'inFlight', undefined],
     // It lasts for a moment; a button that is disabled then swallows the click.
     ['not that the form is checked', 'SENT', 'SENT', 'validating', undefined],
   ])('%s stands in the way', (_, seen, status, disabled, expected) => {

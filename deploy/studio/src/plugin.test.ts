@@ -64,11 +64,11 @@ test('the fields have their names, and editors cannot write them', () => {
 })
 
 test.each([
-  ['nothing was asked for', {}, null],
-  ['it is on its way', {crmStatus: 'REQUESTED'}, {label: 'Sending…', color: 'primary'}],
+  ['not requested', {}, null],
+  ['in progress', {crmStatus: 'REQUESTED'}, {label: 'Sending…', color: 'primary'}],
   ['it has arrived', {crmStatus: 'SENT', biginContactId: '7'}, {label: 'In CRM', color: 'success', title: 'Contact 7'}],
   ['it failed', {crmStatus: 'FAILED', crmError: 'why'}, {label: 'Failed', color: 'danger', title: 'why'}],
-  ['it failed and nobody knows why', {crmStatus: 'FAILED'}, {label: 'Failed', color: 'danger'}],
+  ['failed without a reason', {crmStatus: 'FAILED'}, {label: 'Failed', color: 'danger'}],
 ])('the badge, where %s', (_, published, expected) => {
   const props = {published, draft: {crmStatus: 'SENT'}} as unknown as Parameters<ReturnType<typeof badge>>[0]
   const shown = badge(settingsOf())(props)

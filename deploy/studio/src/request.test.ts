@@ -1,8 +1,8 @@
-// Against the stand-in of the Content Lake, by Sanity's own client.
+// Against the simulated Content Lake, with Sanity's own client.
 import {createClient} from '@sanity/client'
 import type {SanityClient} from 'sanity'
 import {afterAll, beforeAll, beforeEach, describe, expect, test} from 'vitest'
-// @ts-expect-error The stand-in is plain JavaScript.
+// @ts-expect-error The simulation is plain JavaScript.
 import {start} from '../e2e/content-lake/server.js'
 import type {CrmStatus} from './lead'
 import {fieldNames} from './options'
@@ -34,7 +34,7 @@ const clientOf = (token: string) => {
 }
 const ada = () => clientOf('skAda')
 const lead = (id: string, more: object = {}) => ({create: {_id: id, _type: 'dbrLead', firstName: 'Ada', ...more}})
-// Leads as somebody saw them who then asks for them.
+// Leads as an editor saw them before requesting them.
 const seen = (ids: string[], status: CrmStatus = 'NOT_SENT') => ids.map((id) => ({id, status}))
 const status = (id: string) => stage.lake.get(id)?.crmStatus
 
@@ -60,16 +60,16 @@ describe('a request', () => {
     expect(status('lead-10')).toBeUndefined()
   })
 
-  test('is made once, whoever makes it as well', async () => {
+  test('is made once by two editors at the same time', async () => {
     stage.lake.commit([lead('lead-1')])
     const outcomes = await Promise.all([1, 2, 3, 4].map(() => request(ada(), seen(['lead-1']), fields)))
     expect(outcomes.flat().toSorted()).toEqual(['done', 'unchanged', 'unchanged', 'unchanged'])
     expect(stage.lake.transactions).toHaveLength(2)
   })
 
-  test('is decided on anew where the lead changes in between', async () => {
+  test('is decided again if the lead changes in between', async () => {
     stage.lake.commit([lead('lead-1')])
-    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {city: 'Fareham'}}}]))
+    const client = changing(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {city: 'Fareham'}}}]))
     expect(await request(client, seen(['lead-1']), fields)).toEqual(['done'])
     expect(stage.lake.get('lead-1')).toMatchObject({city: 'Fareham', crmStatus: 'REQUESTED'})
   })
@@ -88,12 +88,12 @@ describe('a request', () => {
 
   test('leaves alone what arrives between reading and writing', async () => {
     stage.lake.commit([lead('lead-1', {crmStatus: 'FAILED'})])
-    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
+    const client = changing(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
     expect(await request(client, seen(['lead-1'], 'FAILED'), fields)).toEqual(['changed'])
     expect(status('lead-1')).toBe('SENT')
   })
 
-  test('takes a status that nobody knows for NOT_SENT, as what is shown of it does', async () => {
+  test('treats an unknown status as NOT_SENT', async () => {
     stage.lake.commit([lead('lead-1', {crmStatus: 'NEW'})])
     expect(await request(ada(), seen(['lead-1']), fields)).toEqual(['done'])
   })
@@ -102,14 +102,14 @@ describe('a request', () => {
     stage.lake.commit([lead('lead-1'), lead('drafts.lead-1', {firstName: 'Grace'})])
     const publish = () =>
       stage.lake.commit([{delete: {id: 'drafts.lead-1'}}, {patch: {id: 'lead-1', set: {firstName: 'Grace'}}}])
-    expect(await request(meddling(ada(), publish), seen(['lead-1']), fields)).toEqual(['done'])
+    expect(await request(changing(ada(), publish), seen(['lead-1']), fields)).toEqual(['done'])
     expect(stage.lake.get('drafts.lead-1')).toBeUndefined()
     expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
   })
 
   test('gives up where the lead never stays still', async () => {
     stage.lake.commit([lead('lead-1')])
-    const client = meddling(
+    const client = changing(
       ada(),
       () => stage.lake.commit([{patch: {id: 'lead-1', set: {n: Math.random()}}}]),
       Infinity,
@@ -130,7 +130,7 @@ describe('a request', () => {
   })
 })
 
-describe('withdrawing', () => {
+describe('cancelling', () => {
   test('takes back what waits, from all copies, and keeps what was sent before', async () => {
     const waiting = {crmStatus: 'REQUESTED', biginContactId: '7', lastSyncedAt: '2026-11-22T10:00:00Z'}
     stage.lake.commit([lead('lead-1', waiting), lead('drafts.lead-1', waiting)])
@@ -142,7 +142,7 @@ describe('withdrawing', () => {
 
   test('leaves alone what has arrived in between', async () => {
     stage.lake.commit([lead('lead-1', {crmStatus: 'REQUESTED'})])
-    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
+    const client = changing(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
     expect(await withdraw(client, ['lead-1'], fields)).toEqual(['unchanged'])
     expect(status('lead-1')).toBe('SENT')
   })
@@ -160,7 +160,7 @@ describe('publishing and asking', () => {
     expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
   })
 
-  test('publishes and asks for what there was only a draft of', async () => {
+  test('publishes and requests a lead with only a draft', async () => {
     stage.lake.commit([lead('drafts.lead-1', {firstName: 'Grace'})])
     expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'NOT_SENT'}, fields)).toEqual(['done'])
     expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
@@ -175,12 +175,12 @@ describe('publishing and asking', () => {
 
   test('is not done where it arrives between reading and writing', async () => {
     drafted('FAILED')
-    const client = meddling(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
+    const client = changing(ada(), () => stage.lake.commit([{patch: {id: 'lead-1', set: {crmStatus: 'SENT'}}}]))
     expect(await publishAndRequest(client, {id: 'lead-1', status: 'FAILED'}, fields)).toEqual(['changed'])
     expect(status('lead-1')).toBe('SENT')
   })
 
-  test('gives what is on its way the edits to take along', async () => {
+  test('publishes edits of a lead in progress', async () => {
     drafted('REQUESTED')
     expect(await publishAndRequest(ada(), {id: 'lead-1', status: 'NOT_SENT'}, fields)).toEqual(['done'])
     expect(stage.lake.get('lead-1')).toMatchObject({firstName: 'Grace', crmStatus: 'REQUESTED'})
@@ -191,11 +191,11 @@ describe('many', () => {
   const ids = Array.from({length: 120}, (_, index) => `lead-${index}`)
   const all = (asked: number) => ({asked, changed: 0, missed: []})
 
-  test('are asked for in a few transactions, and progress is told', async () => {
+  test('are requested in a few transactions, with progress', async () => {
     stage.lake.commit(ids.map((id) => lead(id)))
-    const told: number[] = []
-    expect(await requestAll(ada(), seen(ids), fields, (done) => told.push(done))).toEqual(all(120))
-    expect(told).toEqual([50, 100, 120])
+    const progress: number[] = []
+    expect(await requestAll(ada(), seen(ids), fields, (done) => progress.push(done))).toEqual(all(120))
+    expect(progress).toEqual([50, 100, 120])
     expect(stage.lake.transactions).toHaveLength(4)
     expect(ids.every((id) => status(id) === 'REQUESTED')).toBe(true)
   })
@@ -203,7 +203,7 @@ describe('many', () => {
   test('are not held up by one that is gone, or by one that never stays still', async () => {
     stage.lake.commit(ids.filter((id) => id !== 'lead-7').map((id) => lead(id)))
     const restless = () => stage.lake.commit([{patch: {id: 'lead-60', set: {n: Math.random()}}}])
-    const client = meddling(ada(), restless, Infinity)
+    const client = changing(ada(), restless, Infinity)
     expect(await requestAll(client, seen(ids), fields)).toEqual({
       asked: 118,
       changed: 0,
@@ -220,7 +220,7 @@ describe('many', () => {
     const says: CrmStatus[] = ['FAILED', 'SENT', 'REQUESTED', 'NOT_SENT']
     stage.lake.commit(says.map((crmStatus, n) => lead(`lead-${n}`, {crmStatus})))
     const failed = seen(ids.slice(0, 4), 'FAILED')
-    // What is on its way is what was wanted.
+    // A lead in progress counts as requested.
     expect(await requestAll(ada(), failed, fields)).toEqual({asked: 2, changed: 2, missed: []})
     expect(ids.slice(0, 4).map(status)).toEqual(['REQUESTED', 'SENT', 'REQUESTED', 'NOT_SENT'])
   })
@@ -232,13 +232,13 @@ describe('many', () => {
     expect(missed[0].why).toMatchObject({message: expect.stringContaining('Insufficient permissions') as string})
   })
 
-  test('fail together where nobody is let in', async () => {
+  test('fail together without access', async () => {
     await expect(requestAll(clientOf('skStranger'), seen(ids), fields)).rejects.toMatchObject({statusCode: 401})
   })
 })
 
 // A client during whose first calls something else happens, between reading and writing.
-function meddling(client: SanityClient, meddle: () => void, times = 1): SanityClient {
+function changing(client: SanityClient, meddle: () => void, times = 1): SanityClient {
   let left = times
   const wrap = (own: SanityClient): SanityClient =>
     new Proxy(own, {

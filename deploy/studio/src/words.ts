@@ -38,7 +38,8 @@ export const WORDS = {
   tooLate: 'Too late to cancel: it has already been sent.',
   // Progress
   sending: 'Sending to Bigin. This usually takes about {seconds} seconds.',
-  sendingLong: 'Sending to Bigin. It is taking longer than usual. The request is stored, and you don’t need to do anything.',
+  sendingLong:
+    'Sending to Bigin. It is taking longer than usual. The request is stored, and you don’t need to do anything.',
   notSentText: 'This lead has not been sent to Bigin.',
   sentText: 'Sent {when}.',
   sentBefore: 'Last sent {when}.',

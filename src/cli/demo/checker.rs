@@ -17,7 +17,7 @@ pub struct Evidence {
     /// The guarantees in numbers.
     pub rules: Rules,
     /// Every requested lead.
-    pub asked: Vec<Asked>,
+    pub requested: Vec<RequestedLead>,
     /// Sanity's documents, by full ID.
     pub documents: BTreeMap<String, Document>,
     /// Sanity's transactions, oldest first.
@@ -49,15 +49,15 @@ pub struct Rules {
     /// The possible difference of two clocks: the service measures the delay with its own.
     pub slack: Duration,
     /// The longest time between a lead's last read and its tag: a later edit need not be sent.
-    pub glance: Duration,
+    pub max_read_age: Duration,
     /// The tags that a lead's contact must have.
     pub tags: Vec<String>,
     /// Access tokens that may be requested.
-    pub most_grants: usize,
+    pub max_grants: usize,
     /// API calls that may run at once.
-    pub most_in_flight: usize,
+    pub max_in_flight: usize,
     /// Leads that were queued together, so that one call must have had as many.
-    pub together: usize,
+    pub queued_together: usize,
     /// Leads without an email are recognised by their phone, since no field in Bigin has their IDs.
     pub by_phone: bool,
     /// The region of phone numbers without a country code.
@@ -65,13 +65,13 @@ pub struct Rules {
 }
 
 /// A requested lead.
-pub struct Asked {
+pub struct RequestedLead {
     /// The document's ID.
     pub id: String,
     /// Its name in messages.
     pub name: String,
     /// The final `crmStatus`; `None` if the lead must be deleted.
-    pub end: Option<&'static str>,
+    pub status: Option<&'static str>,
     /// It once had a value that Bigin rejects.
     pub may_fail: bool,
 }
@@ -118,20 +118,20 @@ pub fn judge(evidence: &Evidence) -> Vec<Verdict> {
 fn within_rate_limits(evidence: &Evidence) -> Verdict {
     let rules = &evidence.rules;
     let mut faults = Vec::new();
-    if evidence.grants > rules.most_grants {
-        let (requested, allowed) = (evidence.grants, rules.most_grants);
+    if evidence.grants > rules.max_grants {
+        let (requested, allowed) = (evidence.grants, rules.max_grants);
         faults.push(format!(
             "{requested} access tokens were requested, and {allowed} would have been enough"
         ));
     }
     let in_flight = evidence.calls.iter().map(|call| call.in_flight).max().unwrap_or(0);
-    if in_flight > rules.most_in_flight {
-        let allowed = rules.most_in_flight;
+    if in_flight > rules.max_in_flight {
+        let allowed = rules.max_in_flight;
         faults.push(format!("{in_flight} calls ran at once, and {allowed} are allowed"));
     }
     let largest = evidence.calls.iter().map(|call| call.records).max().unwrap_or(0);
-    if largest < rules.together {
-        let queued = rules.together;
+    if largest < rules.queued_together {
+        let queued = rules.queued_together;
         faults.push(format!(
             "{queued} leads were queued together, and the largest call had {largest}"
         ));

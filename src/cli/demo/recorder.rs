@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::checker::{Asked, Evidence, Rules, Trace};
+use super::checker::{Evidence, RequestedLead, Rules, Trace};
 use super::child::Log;
 use super::client::Client;
 use super::fixtures::{self, BAD};
@@ -15,7 +15,7 @@ use super::{ADMIN_TOKEN, Simulation};
 const SLACK: Duration = Duration::from_millis(20);
 
 /// A lead is read right before its tag, and the tag takes another call.
-const GLANCE: Duration = Duration::from_secs(1);
+const MAX_READ_AGE: Duration = Duration::from_secs(1);
 
 /// The beginning of every simulated access token.
 const ACCESS_TOKEN: &str = "1000.a0000";
@@ -33,7 +33,7 @@ pub(super) async fn collect(simulation: &Simulation, client: &Client, folder: &P
     };
     Evidence {
         rules: rules(simulation),
-        asked: asked(simulation),
+        requested: requested(simulation),
         documents: lake
             .documents()
             .map(|document| (id(document), document.clone()))
@@ -58,25 +58,25 @@ fn rules(simulation: &Simulation) -> Rules {
     Rules {
         tag_delay: simulation.tag_delay,
         slack: SLACK,
-        glance: GLANCE,
+        max_read_age: MAX_READ_AGE,
         tags: vec!["DBR_Dashboard_Import".to_owned()],
-        most_grants: 1,
-        most_in_flight: 4,
+        max_grants: 1,
+        max_in_flight: 4,
         // Sanity delivers one webhook at a time, slowly on a slow disk, so a call may leave before all leads have arrived.
-        together: (simulation.leads.others.len() / 4).clamp(1, 10),
+        queued_together: (simulation.leads.others.len() / 4).clamp(1, 10),
         by_phone: true,
         region: "GB".to_owned(),
     }
 }
 
-fn asked(simulation: &Simulation) -> Vec<Asked> {
-    let asked = simulation.leads.all().map(|lead| Asked {
+fn requested(simulation: &Simulation) -> Vec<RequestedLead> {
+    let requested = simulation.leads.all().map(|lead| RequestedLead {
         id: lead.id.clone(),
         name: lead.name.clone(),
-        end: Some("SENT"),
+        status: Some("SENT"),
         may_fail: lead.id == BAD,
     });
-    asked.collect()
+    requested.collect()
 }
 
 fn private(simulation: &Simulation) -> Vec<String> {

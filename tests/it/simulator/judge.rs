@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bigin_sync::cli::demo::checker::{self, Asked, Evidence, Rules, Trace};
+use bigin_sync::cli::demo::checker::{self, Evidence, RequestedLead, Rules, Trace};
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Attempt, Document};
 
@@ -93,7 +93,7 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
         rules: Rules {
             tag_delay: TAG_DELAY,
             slack: SLACK,
-            glance: Duration::from_millis(match (plan.replicas, plan.profile.slow) {
+            max_read_age: Duration::from_millis(match (plan.replicas, plan.profile.slow) {
                 (1, false) => 1_500,
                 (1, true) => 4_000,
                 // Between a read and its tag the lease may be renewed, on a line that says nothing.
@@ -101,14 +101,14 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
             }),
             tags: vec!["DBR_Dashboard_Import".to_owned()],
             // A grant may have been lost with its answer, or with the process that got it.
-            most_grants: (1 + drops + token_faults + played.kills + played.troubles).min(9),
+            max_grants: (1 + drops + token_faults + played.kills + played.troubles).min(9),
             // The calls of a killed process, or of one that is held past its lease, go on for a while beside those of the next.
-            most_in_flight: if played.kills + played.troubles > 0 { 8 } else { 4 },
-            together: 0,
+            max_in_flight: if played.kills + played.troubles > 0 { 8 } else { 4 },
+            queued_together: 0,
             by_phone: !plan.profile.lead_id_field,
             region: "GB".to_owned(),
         },
-        asked: Vec::new(),
+        requested: Vec::new(),
         transactions: lake.transactions.clone(),
         deliveries: lake.deliveries.iter().map(|attempt| told(plan, attempt)).collect(),
         contacts: crm
@@ -125,18 +125,18 @@ fn evidence(plan: &Plan, played: &Played) -> Evidence {
         documents,
     };
     let rivals = rivals(&evidence.transactions);
-    let asked = played.people.asked.keys().map(|id| Asked {
+    let asked = played.people.asked.keys().map(|id| RequestedLead {
         id: id.clone(),
         name: id.clone(),
         // What it has to say is judged here, since it depends on what people did.
-        end: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
+        status: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
             "SENT" => "SENT",
             "FAILED" => "FAILED",
             _ => "NOT_SENT",
         }),
         may_fail: was_refused || bad.contains(id.as_str()) || rivals.contains(id),
     });
-    evidence.asked = asked.collect();
+    evidence.requested = asked.collect();
     evidence
 }
 

@@ -52,7 +52,7 @@ test('a row has what is shown, and pages go on where the last ended', async () =
   expect((await run<Listing>(listingQuery(fields, 'ALL'), 5, 6)).rows[0].status).toBe('NOT_SENT')
 })
 
-test('what is selected is told of wherever it is, and so is one that failed', async () => {
+test('includes selected leads and a failed one from other pages', async () => {
   const {selected, oneFailed} = await run<Listing>(listingQuery(fields, 'SENT'), 0, 50, ['1', '3', 'gone'])
   expect(selected).toEqual([
     {_id: '1', status: 'NOT_SENT'},

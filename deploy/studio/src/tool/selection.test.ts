@@ -8,7 +8,7 @@ test.each<[string, Row['status'], boolean | undefined, boolean, string | undefin
   ['what was not sent', 'NOT_SENT', true, true, undefined],
   ['what was sent', 'SENT', true, true, undefined],
   ['what failed', 'FAILED', true, true, undefined],
-  ['what is on its way', 'REQUESTED', true, true, 'inFlight'],
+  ['a lead in progress', 'REQUESTED', true, true, 'inFlight'],
   ['what was sent, where again is not allowed', 'SENT', true, false, 'noRetry'],
   ['what failed, where again is not allowed', 'FAILED', true, false, 'noRetryFailed'],
   ['what one may not change', 'NOT_SENT', false, true, 'notAllowed'],

@@ -31,7 +31,7 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
     let unnamed: Vec<&str> = created.keys().filter(|id| !named.contains(**id)).copied().collect();
     // A lead that was deleted or cancelled during its sync cannot have its contact's ID; it may have that of a deleted one.
     let nameless = evidence
-        .asked
+        .requested
         .iter()
         .filter(|lead| {
             evidence
@@ -47,7 +47,7 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
             unnamed.join(", ")
         ));
     }
-    let dangling = evidence.asked.iter().filter(|lead| {
+    let dangling = evidence.requested.iter().filter(|lead| {
         let contact = evidence
             .documents
             .get(&lead.id)
@@ -56,7 +56,7 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
     });
     faults.extend(dangling.map(|lead| format!("{} has a contact that does not exist", lead.name)));
     let leads = evidence
-        .asked
+        .requested
         .iter()
         .filter_map(|lead| text(evidence.documents.get(&lead.id)?, CONTACT));
     let (leads, distinct): (Vec<_>, BTreeSet<_>) = leads.map(|contact| (contact, contact)).unzip();
@@ -175,7 +175,7 @@ pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
 }
 
 fn name<'a>(evidence: &'a Evidence, id: &'a str) -> &'a str {
-    let lead = evidence.asked.iter().find(|lead| lead.id == id);
+    let lead = evidence.requested.iter().find(|lead| lead.id == id);
     lead.map_or(id, |lead| lead.name.as_str())
 }
 
@@ -266,7 +266,7 @@ fn upserts<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> Vec<&'a
 }
 
 /// The revisions of a lead that the service may have sent: no older than the newest request that it had received before the
-/// result, and not replaced before the lead's last read, at most `glance` before the tag.
+/// result, and not replaced before the lead's last read, at most `max_read_age` before the tag.
 fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at: Timestamp) -> Vec<&'a Document> {
     let written_at = evidence
         .transactions
@@ -281,9 +281,9 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
                     .and_then(|document| text(document, "crmStatus"))
                     .map(str::to_owned)
             };
-            let asked = status(&change.after).as_deref() == Some(REQUESTED)
+            let is_request = status(&change.after).as_deref() == Some(REQUESTED)
                 && status(&change.before).as_deref() != Some(REQUESTED);
-            if asked && was_received(evidence, id, transaction.at, written_at) {
+            if is_request && was_received(evidence, id, transaction.at, written_at) {
                 revisions.clear();
             }
             revisions.push((transaction.at, change.after.as_ref()));
@@ -291,18 +291,18 @@ fn read_revisions<'a>(evidence: &'a Evidence, place: usize, id: &str, tagged_at:
     }
     let replaced = revisions.iter().skip(1).map(|(at, _)| *at).chain([Timestamp::MAX]);
     let current = revisions.iter().zip(replaced);
-    let in_time = current.filter(|(_, replaced)| after(*replaced, evidence.rules.glance) >= tagged_at);
+    let in_time = current.filter(|(_, replaced)| after(*replaced, evidence.rules.max_read_age) >= tagged_at);
     in_time.filter_map(|((_, lead), _)| *lead).collect()
 }
 
-/// Whether a webhook for a request of `asked_at` was delivered, at least `glance` before the result was written: a later one
+/// Whether a webhook for a request of `requested_at` was delivered, at least `max_read_age` before the result was written: a later one
 /// leads to the next sync.
-fn was_received(evidence: &Evidence, id: &str, asked_at: Timestamp, until: Timestamp) -> bool {
+fn was_received(evidence: &Evidence, id: &str, requested_at: Timestamp, until: Timestamp) -> bool {
     let mut accepted = evidence
         .deliveries
         .iter()
         .filter(|attempt| attempt.document == id && matches!(attempt.status, Some(200..=299)));
-    accepted.any(|attempt| attempt.at >= asked_at && after(attempt.at, evidence.rules.glance) <= until)
+    accepted.any(|attempt| attempt.at >= requested_at && after(attempt.at, evidence.rules.max_read_age) <= until)
 }
 
 /// The field of a lead that an upsert lacks. It does not use the service's mapping, which might be wrong.

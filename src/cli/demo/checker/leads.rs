@@ -1,6 +1,6 @@
 //! The guarantees about leads: every requested lead gets its result, and a bad one affects no other.
 
-use super::{Asked, Evidence, Verdict, text};
+use super::{Evidence, RequestedLead, Verdict, text};
 use crate::cli::text::count;
 use crate::domain::lead::{REQUESTED, is_copy};
 use crate::fake::sanity::{Attempt, By, Change};
@@ -9,14 +9,14 @@ use crate::store::Ledger;
 /// Guarantee 1.
 pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
     let mut faults: Vec<String> = evidence
-        .asked
+        .requested
         .iter()
         .filter_map(|lead| wrong_result(evidence, lead))
         .collect();
     let stuck = evidence.documents.iter().filter(|(id, document)| {
         !is_copy(id)
             && text(document, "crmStatus") == Some(REQUESTED)
-            && !evidence.asked.iter().any(|lead| lead.id == **id)
+            && !evidence.requested.iter().any(|lead| lead.id == **id)
     });
     faults.extend(stuck.map(|(id, _)| format!("lead {id} is still {REQUESTED}")));
     faults.extend(evidence.deliveries.iter().filter_map(rejected));
@@ -37,7 +37,7 @@ pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
     let sentence = format!(
         "{} accepted, {unanswered} unanswered; {} got the right result, and the ledger balances",
         count(accepted, "webhook"),
-        count(evidence.asked.len(), "lead")
+        count(evidence.requested.len(), "lead")
     );
     Verdict {
         promise: "No lead lost",
@@ -46,15 +46,15 @@ pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
     }
 }
 
-fn wrong_result(evidence: &Evidence, lead: &Asked) -> Option<String> {
+fn wrong_result(evidence: &Evidence, lead: &RequestedLead) -> Option<String> {
     let name = &lead.name;
-    match (evidence.documents.get(&lead.id), lead.end) {
+    match (evidence.documents.get(&lead.id), lead.status) {
         (None, None) => None,
-        (None, Some(end)) => Some(format!("{name} was deleted, and should be {end}")),
+        (None, Some(expected)) => Some(format!("{name} was deleted, and should be {expected}")),
         (Some(_), None) => Some(format!("{name} exists, and should be deleted")),
-        (Some(document), Some(end)) => {
+        (Some(document), Some(expected)) => {
             let status = text(document, "crmStatus").unwrap_or("empty");
-            (status != end).then(|| format!("{name} is {status}, and should be {end}"))
+            (status != expected).then(|| format!("{name} is {status}, and should be {expected}"))
         }
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut reasons = Vec::new();
     for change in failures(evidence) {
-        let lead = evidence.asked.iter().find(|lead| lead.id == change.id);
+        let lead = evidence.requested.iter().find(|lead| lead.id == change.id);
         let name = lead.map_or(change.id.as_str(), |lead| lead.name.as_str());
         let reason = change.after.as_ref().and_then(|after| text(after, "crmError"));
         if lead.is_none_or(|lead| !lead.may_fail) {
@@ -126,7 +126,7 @@ pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
             Some(reason) => reasons.push(format!("\"{reason}\"")),
         }
     }
-    let fixed = evidence.asked.iter().filter(|lead| {
+    let fixed = evidence.requested.iter().filter(|lead| {
         let document = evidence.documents.get(&lead.id);
         document
             .is_some_and(|document| text(document, "crmStatus") == Some("SENT") && text(document, "crmError").is_some())

@@ -264,7 +264,7 @@ fn counts_tokens_calls_and_batches() {
         "5 calls ran at once, and 4 are allowed",
     );
     check(
-        |evidence| evidence.rules.together = 10,
+        |evidence| evidence.rules.queued_together = 10,
         promise,
         "10 leads were queued together, and the largest call had 1",
     );
@@ -282,7 +282,7 @@ fn reject(evidence: &mut Evidence, reason: &str) {
 #[test]
 fn only_bad_leads_fail_and_with_a_reason() {
     let promise = "A bad lead affects only itself";
-    let allow = |evidence: &mut Evidence| evidence.asked.iter_mut().for_each(|lead| lead.may_fail = true);
+    let allow = |evidence: &mut Evidence| evidence.requested.iter_mut().for_each(|lead| lead.may_fail = true);
     check(
         |evidence| reject(evidence, "Bigin rejected Email"),
         promise,

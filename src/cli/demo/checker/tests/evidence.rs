@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::{Asked, Evidence, Rules, Trace};
+use super::super::{Evidence, RequestedLead, Rules, Trace};
 use crate::fake::bigin::{Action, Call, CallKind, Change, Contact};
 use crate::fake::sanity::{Attempt, By, Change as LeadChange, Document, Transaction};
 use crate::store::Ledger;
@@ -116,18 +116,18 @@ pub(super) fn good() -> Evidence {
         rules: Rules {
             tag_delay: Duration::from_secs(15),
             slack: Duration::ZERO,
-            glance: Duration::from_secs(1),
+            max_read_age: Duration::from_secs(1),
             tags: vec![TAG.to_owned()],
-            most_grants: 1,
-            most_in_flight: 4,
-            together: 1,
+            max_grants: 1,
+            max_in_flight: 4,
+            queued_together: 1,
             by_phone: true,
             region: "GB".to_owned(),
         },
-        asked: vec![Asked {
+        requested: vec![RequestedLead {
             id: "lead-1".to_owned(),
             name: "Ada Example".to_owned(),
-            end: Some("SENT"),
+            status: Some("SENT"),
             may_fail: false,
         }],
         documents: BTreeMap::from([("lead-1".to_owned(), sent())]),
