@@ -163,7 +163,7 @@ impl Mapping {
         let rendered = self.templates.render(field, variables);
         rendered.map_err(|error| RejectReason::TemplateFailed {
             field: field.to_owned(),
-            error: error.to_string(),
+            error,
         })
     }
 }

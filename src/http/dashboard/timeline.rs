@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_attempt_shows_its_number_result_and_next_try() {
         let detail = json!({
-            "worker": "upsert", "code": "HTTP 502", "problem": "Bigin answered 502 (HTTP 502)", "attempt": 2,
+            "worker": "upsert", "code": "HTTP 502", "error": "Bigin answered 502 (HTTP 502)", "attempt": 2,
             "next_attempt_at": "2026-11-22T10:00:04Z",
         });
         let line = line(1, &entry("retry", "requested", detail));
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn attempts_that_fail_alike_are_one_line() {
         let failed = |attempt: u64, problem: &str| {
-            let detail = json!({ "worker": "upsert", "problem": problem, "attempt": attempt });
+            let detail = json!({ "worker": "upsert", "error": problem, "attempt": attempt });
             entry("retry", "requested", detail)
         };
         let mut history: Vec<SyncEvent> = (1..=323).map(|attempt| failed(attempt, "no answer")).collect();

@@ -81,7 +81,7 @@ fn what_waits_says_for_what() {
     assert_eq!(with("requested", &nothing), "Next in the queue.");
     assert_eq!(
         with("requested", &standstill(&[Remote::Bigin])),
-        "Waits: Bigin is unavailable."
+        "Waiting: Bigin is unavailable."
     );
     assert_eq!(
         with("tagged", &standstill(&[Remote::Bigin])),
@@ -95,13 +95,13 @@ fn what_waits_says_for_what() {
     assert_eq!(with("tagged", &paused), "Waiting: sending is paused.");
     let failing = SyncJson {
         attempts: 2,
-        last_error: Some("Bigin answered 500 (INTERNAL_ERROR)".to_owned()),
+        last_error: Some("Bigin returned an error (INTERNAL_ERROR)".to_owned()),
         next_attempt_at: Some("2026-11-22T10:00:10Z".parse().unwrap()),
         ..sync("requested")
     };
     assert_eq!(
         sentence(&failing, &nothing, now()),
-        "Attempt 2 failed: Bigin answered 500 (INTERNAL_ERROR); retried in 4\u{a0}s."
+        "Attempt 2 failed: Bigin returned an error (INTERNAL_ERROR); retried in 4\u{a0}s."
     );
 }
 
