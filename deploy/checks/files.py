@@ -59,16 +59,16 @@ def settings_of_each():
     for name in ("compose.yaml", "compose.postgres.yaml"):
         service = yaml.safe_load(read(name))["services"]["bigin-sync"]
         if service["env_file"] != "bigin-sync.env":
-            faults.append(f"{name}: env_file must be bigin-sync.env, the copy of the example")
+            faults.append(f"{name}: env_file must be bigin-sync.env, a copy of the example")
         found[name] = {**image, **example, **service["environment"]}
         for setting, path in service["environment"].items():
             if setting.endswith("_FILE") and path.removeprefix("/run/secrets/") not in service["secrets"]:
-                faults.append(f"{name}: {setting} names a secret that the service does not get: {path}")
+                faults.append(f"{name}: {setting} names a secret that the service does not have: {path}")
     unit = re.findall(r"^Environment=([A-Z_]+)=(.*)$", read("bigin-sync.service"), re.MULTILINE)
     found["bigin-sync.service"] = {**example, **dict(unit)}
     loaded = set(re.findall(r"^LoadCredential=([a-z_]+):", read("bigin-sync.service"), re.MULTILINE))
     if {path.removeprefix("%d/") for name, path in unit if name.endswith("_FILE")} != loaded:
-        faults.append("bigin-sync.service: not each credential that is loaded is used, or the other way round")
+        faults.append("bigin-sync.service: the loaded and the used credentials differ")
     config, _, stateful = yaml.safe_load_all(read("kubernetes.yaml"))
     pod = stateful["spec"]["template"]["spec"]["containers"][0]
     found["kubernetes.yaml"] = {**image, **config["data"], **{entry["name"]: entry["value"] for entry in pod["env"]}}
@@ -84,15 +84,15 @@ def check_settings():
     for route in sorted((DEPLOY / "nextjs/app").rglob("*.ts")):
         for setting in re.findall(r"process\.env\.([A-Z_]+)", route.read_text()):
             if setting not in known:
-                faults.append(f"{route.relative_to(DEPLOY)}: {setting} is no setting of bigin-sync")
+                faults.append(f"{route.relative_to(DEPLOY)}: {setting} is not a setting of bigin-sync")
     for name, settings in settings_of_each().items():
-        faults.extend(f"{name}: {setting} is no setting of bigin-sync" for setting in sorted(settings.keys() - known))
+        faults.extend(f"{name}: {setting} is not a setting of bigin-sync" for setting in sorted(settings.keys() - known))
         if name in ("Dockerfile", "bigin-sync.env.example"):
             continue
         for needed in sorted(SECRETS_NEEDED | PLAIN_NEEDED):
             ways = {needed, f"{needed}_FILE"} & {setting for setting, value in settings.items() if value}
             if len(ways) != 1:
-                faults.append(f"{name}: {needed} must be given once, and is given {len(ways)} times")
+                faults.append(f"{name}: {needed} must be set once, and is set {len(ways)} times")
 
 
 def check_fly():
@@ -103,7 +103,7 @@ def check_fly():
             if name == "env" or not isinstance(table, dict) or name == "checks":
                 continue
             unknown = table.keys() - FLY.get(name, set())
-            faults.extend(f"fly.toml: {name or 'the top'} has {key}, which is none of Fly's keys" for key in sorted(unknown))
+            faults.extend(f"fly.toml: {name or 'the top'} has {key}, which is not one of Fly's keys" for key in sorted(unknown))
             for key, inner in table.items():
                 if isinstance(inner, (dict, list)):
                     walk(f"{name}.{key}".lstrip("."), inner)
@@ -112,9 +112,9 @@ def check_fly():
     for name, value in fly["checks"].items():
         walk(f"checks.{name}", value)
     if fly["http_service"]["auto_stop_machines"] != "off":
-        faults.append("fly.toml: a machine that is stopped sends nothing")
+        faults.append("fly.toml: a stopped machine sends nothing")
     if not (DEPLOY / fly["build"]["dockerfile"]).exists() or not (DEPLOY / fly["build"]["ignorefile"]).exists():
-        faults.append("fly.toml: the Dockerfile or its ignore file is not there")
+        faults.append("fly.toml: the Dockerfile or its ignore file is missing")
 
 
 def check_same():
@@ -133,11 +133,11 @@ def check_same():
     rust = re.search(r'^rust-version = "([0-9.]+)"', (REPO / "Cargo.toml").read_text(), re.MULTILINE)[1]
     image = re.search(r"^FROM rust:([0-9.]+)", docker, re.MULTILINE)[1]
     if [int(part) for part in image.split(".")] < [int(part) for part in rust.split(".")]:
-        faults.append(f"Dockerfile: Rust {image} is older than the {rust} that Cargo.toml asks for")
+        faults.append(f"Dockerfile: Rust {image} is older than the {rust} in Cargo.toml")
     rule = json.loads(read("sanity/webhook.json"))["rule"]
     for part in ("filter", "projection"):
         if f"`{rule[part]}`" not in guide:
-            faults.append(f"sanity/webhook.json: the {part} is not that of docs/SETUP.md")
+            faults.append(f"sanity/webhook.json: the {part} differs from docs/SETUP.md")
 
 
 for check in (check_settings, check_fly, check_same):

@@ -1,4 +1,4 @@
-//! `bigin-sync auth`, against the stand-in of Zoho: each wrong turn has a sentence of its own, and no secret is shown.
+//! `bigin-sync auth` with the simulated Zoho: each failure has its own message, and no secret is shown.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use crate::process::binary;
 use crate::send::{canned, run_beside};
 use crate::terminal::Terminal;
 
-/// Zoho, and a folder with what a person has set so far.
+/// Zoho, and a folder with the present settings.
 struct Desk {
     bigin: FakeBigin,
     clock: Arc<ManualClock>,

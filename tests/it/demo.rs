@@ -1,14 +1,14 @@
-//! The demo, run as its user runs it: whatever is in the environment and in the folder, it plays on this machine alone.
+//! The demo as a user runs it: whatever is in the environment and the folder, it uses this machine only.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Nobody listens there.
+/// No program listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// A folder whose settings would lead anywhere but to the stand-ins, if they were read.
+/// A folder with settings that would break the demo if they were read.
 fn poisoned() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -76,12 +76,12 @@ fn the_demo_keeps_every_promise_and_reads_nothing_of_its_user() {
     assert_eq!(report.matches('✗').count(), 1, "only the bad email is rejected");
     let widest = report.lines().max_by_key(|line| line.chars().count()).unwrap();
     assert!(widest.chars().count() <= 80, "wider than a terminal: {widest}");
-    assert!(!report.contains('\u{1b}'), "a pipe shows no colours and no bars");
+    assert!(!report.contains('\u{1b}'), "no colours or bars in a pipe");
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(left.len(), 2, "something was written where it was run: {left:?}");
+    assert_eq!(left.len(), 2, "the demo wrote into its folder: {left:?}");
 }
 
 #[test]

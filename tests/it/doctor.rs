@@ -31,7 +31,7 @@ impl Clinic {
             model.add_field("Lead_Status", "Lead Status", "text", 100, false);
             "Lead_ID"
         };
-        // Nobody answers there, until a service does.
+        // No service answers there yet.
         let public = "http://127.0.0.1:9";
         stage.sanity.set_webhook(&format!("{public}/webhooks/sanity"));
         let more = [
@@ -44,7 +44,7 @@ impl Clinic {
         Self { stage }
     }
 
-    /// Starts the service where the webhook goes.
+    /// Starts the service at the webhook's URL.
     pub async fn serve(&mut self) -> Process {
         let process = self.stage.serve().await;
         self.stage.env.insert("PUBLIC_URL".to_owned(), process.url.clone());
@@ -69,7 +69,7 @@ impl Clinic {
         command
     }
 
-    /// Exit code, standard output and standard error, in which no secret and nothing of a person may be.
+    /// Exit code, standard output and standard error, without secrets or personal data.
     async fn run(&self, args: &[&str]) -> (i32, String, String) {
         let (code, out, err) = self.run_showing(args).await;
         for text in [&out, &err] {
@@ -78,7 +78,7 @@ impl Clinic {
         (code, out, err)
     }
 
-    /// The same, where a person's values were asked for.
+    /// The same with --show-values.
     async fn run_showing(&self, args: &[&str]) -> (i32, String, String) {
         let (code, out, err) = run_beside(self.command(args)).await;
         let mut secrets = vec![
@@ -100,7 +100,7 @@ impl Clinic {
         (code, self.steady(&out), err)
     }
 
-    /// Without what is another each time.
+    /// Without values that differ each time.
     fn steady(&self, text: &str) -> String {
         let text = text.replace(&self.stage.env["PUBLIC_URL"], "https://PUBLIC");
         let lines = text.lines().map(|line| {
@@ -120,14 +120,14 @@ impl Clinic {
         lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 
-    /// What is not well, in a block of lines each, and the exit code.
+    /// The findings that did not pass, in a block of lines each, and the exit code.
     async fn troubles(&self) -> String {
         let (code, out, _) = self.run(&["--json"]).await;
         let said: Value = serde_json::from_str(&out).unwrap();
         let mut text = String::new();
         for finding in said["findings"].as_array().unwrap() {
             let outcome = finding["outcome"].as_str().unwrap();
-            // That no service runs is told in a test of its own.
+            // Another test checks the finding without a service.
             if matches!(outcome, "ok" | "skipped") || finding["check"] == "address" {
                 continue;
             }
@@ -358,7 +358,7 @@ async fn each_way_in_which_zoho_refuses_access_has_its_own_words() {
 async fn while_zoho_wants_to_be_left_alone_it_is_not_asked() {
     let mut clinic = Clinic::new().await;
     let service = clinic.serve().await;
-    eventually("it has asked for its token", || async {
+    eventually("it has requested its token", || async {
         (clinic.stage.bigin.model().grants() > 0).then_some(())
     })
     .await;
@@ -815,7 +815,11 @@ async fn the_guided_test_sends_an_invented_contact_and_says_what_to_look_for() {
         code == 2 && out.is_empty() | (out == "\n") && err.contains("--yes"),
         "{out}{err}"
     );
-    assert_eq!(clinic.stage.bigin.model().contacts().count(), 0, "nobody has agreed");
+    assert_eq!(
+        clinic.stage.bigin.model().contacts().count(),
+        0,
+        "without a confirmation"
+    );
 
     let (code, out, _) = clinic.run(&["--guided-test", "--yes"]).await;
     assert_eq!(code, 0, "{out}");

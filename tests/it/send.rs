@@ -13,7 +13,7 @@ use crate::process::{Stage, binary, eventually, run};
 use crate::terminal::Terminal;
 use crate::world::{ADMIN_TOKEN, World, id, lead, secs, with};
 
-/// Runs a command while the service of this process goes on.
+/// Runs a command while the service in this process keeps running.
 pub async fn run_beside(command: Command) -> (i32, String, String) {
     tokio::task::spawn_blocking(|| run(command)).await.unwrap()
 }
@@ -60,7 +60,7 @@ impl Caller {
         text.replace(&self.url, "http://SERVICE")
     }
 
-    /// Runs beside the test, which goes on.
+    /// Runs in the background.
     fn start(&self, args: &[&str]) -> Running {
         let mut command = self.command(args);
         let said = self.folder.path().join("stderr");
@@ -105,7 +105,7 @@ impl Drop for Running {
     }
 }
 
-/// A line without the sync's number: several leads are asked for at once, and who is first is nobody's business.
+/// A line without the sync's ID: leads are requested concurrently, so their order differs.
 fn without_number(line: &str) -> &str {
     line.split_once(" (sync ").map_or(line, |(said, _)| said)
 }
@@ -284,7 +284,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
          3  Bigin rejected Email: not an email address (invalid_value:Email)
          1  Bigin rejected Mailing_Zip: longer than 30 characters (value_too_long:Mailing_Zip)
     ");
-    assert_eq!(world.ledger().await.created, 4, "nothing was asked so far");
+    assert_eq!(world.ledger().await.created, 4, "nothing was requested so far");
 
     let reason = world.store().failure_groups(1).await.unwrap()[0].key().to_string();
     for name in ["Ada", "Grace"] {
@@ -304,7 +304,7 @@ async fn the_failed_are_sent_again_all_of_them_or_those_of_one_reason() {
     world.run_to_the_end().await;
 
     let mut waiting = caller.start(&["send", "--failed", "--wait", "--json"]);
-    eventually("both are asked for", || async {
+    eventually("both are requested", || async {
         (world.ledger().await.created == 9).then_some(())
     })
     .await;
@@ -379,7 +379,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     world.sanity.model().seed(bad).unwrap();
     let caller = Caller::of(&world.url);
     let mut waiting = caller.start(&["send", "--wait", "lead-ada", "lead-grace", "lead-nobody"]);
-    eventually("all are asked for", || async {
+    eventually("all are requested", || async {
         (world.ledger().await.created == 3).then_some(())
     })
     .await;
@@ -387,7 +387,7 @@ async fn whoever_waits_sees_every_change_and_the_end_of_each() {
     let (code, out, err) = waiting.result();
     assert_eq!(code, 1);
     insta::assert_snapshot!(err, @"bigin-sync: 2 of 3 leads not sent");
-    // Which of the three is carried first is nobody's business.
+    // The order of the three differs.
     let mut lines: Vec<&str> = out.lines().map(without_number).collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"), @r"
@@ -437,7 +437,7 @@ impl Front {
         std::thread::spawn(move || {
             for caller in listener.incoming().flatten() {
                 let address = lookup.lock().unwrap().clone();
-                // A connection to nowhere is let go.
+                // Without a target the connection is closed.
                 if let Some(service) = address.and_then(|address| TcpStream::connect(address).ok()) {
                     pipe(&caller, &service);
                     pipe(&service, &caller);
@@ -528,7 +528,7 @@ async fn more_than_twenty_are_not_sent_from_a_terminal_before_somebody_says_yes(
     let mut terminal = Terminal::run(caller.command(&sure));
     assert_eq!(terminal.ended().await, 0);
     assert!(!terminal.text().contains("[y/N]"), "{}", terminal.text());
-    assert_eq!(caller.run(&args).await.0, 0, "a script is not asked");
+    assert_eq!(caller.run(&args).await.0, 0, "a script needs no confirmation");
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -540,7 +540,7 @@ async fn at_a_terminal_each_lead_has_a_row_whose_delay_counts_down_and_what_stan
     world.store().set_paused(true).await.unwrap();
     let caller = Caller::of(&world.url);
     let mut terminal = Terminal::run(caller.command(&["send", "--wait", "lead-ada", "lead-grace"]));
-    eventually("both are asked for", || async {
+    eventually("both are requested", || async {
         (world.ledger().await.created == 2).then_some(())
     })
     .await;
@@ -571,7 +571,7 @@ async fn at_a_terminal_a_crowd_has_one_row() {
         .chain(ids.iter().map(String::as_str))
         .collect();
     let mut terminal = Terminal::run(caller.command(&args));
-    eventually("all are asked for", || async {
+    eventually("all are requested", || async {
         (world.ledger().await.created == 13).then_some(())
     })
     .await;
@@ -586,7 +586,7 @@ async fn at_a_terminal_a_crowd_has_one_row() {
     world.finish().await;
 }
 
-/// A server that says the same to everybody.
+/// A server with one answer to every request.
 pub fn canned(answer: &str) -> String {
     let answer = answer.to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -646,7 +646,7 @@ async fn each_thing_that_can_be_wrong_with_the_service_has_its_own_sentence() {
         let said = said(&caller, command).await;
         assert!(said.contains("--url") && !said.contains("secret"), "{said}");
     }
-    // Not of this machine by its looks, and nobody is there.
+    // It looks like another machine's address, and no program listens there.
     insta::assert_snapshot!(asked("http://0.0.0.0:9").await, @r"
     1 bigin-sync: warning: sending the admin token to 0.0.0.0 unencrypted; use https
     bigin-sync: no service answers at http://SERVICE: start it (`bigin-sync serve`), or set --url or BIGIN_SYNC_URL to its URL
@@ -677,15 +677,11 @@ async fn the_token_and_the_address_are_found_wherever_settings_may_be() {
     assert_eq!(
         send("PORT", "9", &[]).await,
         0,
-        "what is set on purpose goes before where it listens"
+        "BIGIN_SYNC_URL overrides the listening address"
     );
     let port = world.url.rsplit(':').next().unwrap();
     write("bigin-sync.toml", &format!("listen_addr = \"0.0.0.0:{port}\"\n"));
-    assert_eq!(
-        send("TAG_DELAY", "1s", &[]).await,
-        0,
-        "where these settings would start it"
-    );
+    assert_eq!(send("TAG_DELAY", "1s", &[]).await, 0, "the address in listen_addr");
     write("bigin-sync.toml", "");
     assert_eq!(send("PORT", port, &[]).await, 0);
     let url = ["--url", world.url.as_str()];

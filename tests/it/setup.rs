@@ -1,5 +1,5 @@
-//! `bigin-sync setup`, as people at a terminal and scripts use it: from nothing to a lead that is sent, again without changing
-//! anything, and each wrong turn by its own words.
+//! `bigin-sync setup` at a terminal and in scripts: from nothing to a sent lead, again without changes, and the message of each
+//! failure.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ use crate::world::{id, lead};
 
 const ENV: &str = ".env";
 
-/// Somebody with both accounts, an empty folder, and an address where nothing listens yet.
+/// Both accounts, an empty folder, and an address on which no program listens yet.
 struct Desk {
     stage: Stage,
     address: String,
@@ -28,7 +28,7 @@ impl Desk {
         let mut stage = Stage::new().await;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        // What a person would never set: where the stand-ins are, and how fast the service is.
+        // Settings that an operator would not set: the simulated services' URLs, and short intervals.
         let kept = [
             "SANITY_API_URL",
             "BIGIN_ACCOUNTS_URL",
@@ -141,7 +141,7 @@ impl Desk {
         }
     }
 
-    /// What it says beside the report at the end, with the address made steady.
+    /// The output before the checks at the end, with a constant URL.
     fn steady(&self, out: &str) -> String {
         let before = out.split("\nAll checks:").next().unwrap();
         before.trim().replace(&self.public_url(), "https://ADDRESS")
@@ -398,7 +398,7 @@ async fn a_tag_that_bigin_has_lost_is_made_again_once_that_is_agreed() {
         desk.stage.bigin.model().tag_names(),
         ["DBR_Dashboard_Import", "Hot", "Import"]
     );
-    assert_eq!(desk.hook_calls(), calls, "nobody has given a management token");
+    assert_eq!(desk.hook_calls(), calls, "there is no management token");
     let granted = desk.stage.bigin.model().count(CallKind::Token);
     assert_eq!(granted, 4, "the code's, and one for each run of the three");
 }
@@ -525,7 +525,7 @@ async fn a_code_that_zoho_refuses_leaves_what_was_done_before_and_a_new_one_goes
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert_ne!(desk.setting("BIGIN_REFRESH_TOKEN"), Some(token));
 
-    // While Zoho is away no new token is needed, and none is asked for.
+    // While Zoho is unavailable no new token is needed, and none is requested.
     let env = desk.env();
     desk.stage.bigin.model().switches.down = true;
     let (code, out, _) = desk.run(&[]).await;
@@ -595,7 +595,7 @@ async fn a_test_lead_goes_through_all_of_it() {
     );
     process.stop().await;
 
-    // Somebody, or the service, has written that it has failed.
+    // As the service or an editor would write it.
     let fail = eventually("the lead is there", || async {
         let mut model = desk.stage.sanity.model();
         let waits = |id: &&str| id.starts_with("bigin-sync-test-") && model.text(id, "crmStatus") == Some("REQUESTED");

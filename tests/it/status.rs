@@ -1,4 +1,4 @@
-//! `bigin-sync status`, as people, scripts and the health check of a container use it.
+//! `bigin-sync status` at a terminal, in scripts and as a container's health check.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -250,7 +250,7 @@ async fn a_health_check_fails_where_nobody_answers_where_nobody_speaks_and_where
 
 #[actix_web::test]
 async fn a_lead_has_its_story() {
-    // So short that the next try falls into the same second, whatever is drawn for it.
+    // So short that the next attempt is in the same second with any jitter.
     let world = World::with(|settings| settings.retry_base_delay = Duration::from_millis(1)).await;
     world.bigin.model().fail_next(CallKind::Upsert, Fault::RecordLocked, 1);
     world.request(lead("Ada")).await;

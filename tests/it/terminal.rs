@@ -1,4 +1,4 @@
-//! A terminal for the program: what it shows there, and what somebody types.
+//! A terminal for the program: its output, and typed input.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,7 @@ pub struct Terminal {
     child: Child,
     screen: File,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// How much of it somebody has read.
+    /// The length of the text that was read already.
     read: usize,
 }
 
@@ -49,7 +49,7 @@ impl Terminal {
         let (mut reading, into) = (screen.try_clone().unwrap(), Arc::clone(&shown));
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // It ends with an error once the program has let go of the terminal.
+            // It ends with an error when the program closes the terminal.
             while let Ok(read @ 1..) = reading.read(&mut buffer) {
                 into.lock().unwrap().extend_from_slice(&buffer[..read]);
             }
@@ -62,7 +62,7 @@ impl Terminal {
         }
     }
 
-    /// Everything it has shown so far, with what moves the cursor.
+    /// The whole output, with control sequences.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
@@ -74,7 +74,7 @@ impl Terminal {
         .await;
     }
 
-    /// The same, of what was not read before: it is read then.
+    /// The same for output that was not read before.
     pub async fn until_it_shows_next(&mut self, words: &str) {
         let read = self.read;
         let what = format!("the terminal shows {words:?}");
@@ -86,7 +86,7 @@ impl Terminal {
         self.read = shown.await;
     }
 
-    /// Answers a question, once the program reads keys: what is typed before it asks for a secret is thrown away.
+    /// Answers a prompt when the program reads keys: earlier input to a hidden prompt is discarded.
     pub async fn answer(&mut self, text: &str) {
         self.until_keys_are_read().await;
         self.type_in(text);
@@ -99,7 +99,7 @@ impl Terminal {
         .await;
     }
 
-    /// Whether it is as a shell wants it.
+    /// Whether it echoes input, as a shell needs it.
     pub fn shows_what_is_typed(&self) -> bool {
         let modes = tcgetattr(&self.screen).unwrap().local_modes;
         modes.contains(LocalModes::ECHO)
@@ -109,12 +109,12 @@ impl Terminal {
         self.screen.write_all(text.as_bytes()).unwrap();
     }
 
-    /// What Ctrl-C does.
+    /// Sends the signal of Ctrl-C.
     pub fn interrupt(&self) {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
     }
 
-    /// The exit code, once it has ended.
+    /// Waits for the exit code.
     pub async fn ended(&mut self) -> i32 {
         let child = &mut self.child;
         eventually("the program ends", || {
@@ -129,7 +129,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It has ended where the story went well.
+        // It has ended already if the test passed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
