@@ -174,7 +174,10 @@ mod tests {
         let resumed = "when sending is resumed";
         assert_eq!(
             note_until("did=retry", resumed),
-            ("It is queued and will be sent when sending is resumed.".to_owned(), true)
+            (
+                "It is queued and will be sent when sending is resumed.".to_owned(),
+                true
+            )
         );
         let all = note_until("did=retry_all&count=1", "when Bigin takes work again");
         let words = "1 lead queued for retry. Sent when Bigin takes work again. Leads that were withdrawn in Sanity are skipped; those that fail again reappear here.";
