@@ -72,7 +72,7 @@ fn describe_refusals(operation: &mut utoipa::openapi::path::Operation) {
     use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
     let problem = || {
         ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
+            .schema(Some(Ref::from_schema_name("ProblemDetails")))
             .build()
     };
     for (status, description) in [

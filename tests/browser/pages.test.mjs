@@ -136,7 +136,7 @@ test('a new operator finds what happened, why, what would mend it, and what has 
   assert.equal(await page.locator('#services').getByText('Unavailable').count(), 0)
 
   await findLead(page, 'lead-f2c7419d')
-  await page.getByRole('cell', {name: 'The lead no longer asks for it.'}).waitFor()
+  await page.getByRole('cell', {name: 'Withdrawn in Sanity.'}).waitFor()
   await page.locator('tbody a').first().click()
   await page.locator('#timeline').getByText("Withdrawn in Sanity: its crmStatus is no longer REQUESTED").waitFor()
 
@@ -173,7 +173,7 @@ test('a lead appears in the list by itself, and its bar moves until it is sent',
     return bar && bar.value > window.firstValue
   })
   assert.ok(moved)
-  assert.match(await page.locator('tbody .badge').innerText(), /Waiting for its tag, \d+\ss left/)
+  assert.match(await page.locator('tbody .badge').innerText(), /Waiting to tag, \d+\ss left/)
   await page.locator('tbody .badge.good', {hasText: 'Sent'}).waitFor()
   assert.ok(await isSame(page), 'without loading the page again')
 })
@@ -256,7 +256,7 @@ test('a sync is cancelled by keyboard alone', async () => {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'cancel')
   await page.keyboard.press('Enter')
   await page.getByText('Sync cancelled.').waitFor()
-  await page.locator('#standing').getByText('goes on saying in Sanity what it says').waitFor()
+  await page.locator('#standing').getByText('Its status in Sanity stays as it is').waitFor()
 })
 
 test('while Bigin is down the page says so, who waits longest, and that none is lost', async () => {
@@ -267,7 +267,7 @@ test('while Bigin is down the page says so, who waits longest, and that none is 
   await page.locator('#services').getByText('Unavailable').first().waitFor()
   assert.equal(await page.locator('#oldest').innerText(), 'lead-0d9e6c35')
   await page.locator('#oldest').click()
-  await page.locator('#standing').getByText(/Waits: /).waitFor()
+  await page.locator('#standing').getByText(/Waiting: /).waitFor()
 })
 
 test('times are in the zone of whoever looks', async () => {

@@ -304,7 +304,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await panel(page).getByRole('button', {name: 'Try again'}).click()
       arrive(pat)
       const question = page.getByRole('dialog')
-      await question.getByText('Somebody else has just changed the lead.').waitFor()
+      await question.getByText('The lead was just changed.').waitFor()
       assert.ok(await question.getByRole('button', {name: 'Try again'}).isDisabled())
 
       await page.goto(`${studio.url}/crm`)
@@ -377,7 +377,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await page.getByRole('button', {name: 'Retry all failed'}).click()
       await answer(page, 'Send to CRM')
       await until(bad, 'SENT')
-      await page.getByText('There are no leads here.').waitFor()
+      await page.getByText('No leads.').waitFor()
     })
 
     test('a page of a thousand leads is sent at once', async () => {
