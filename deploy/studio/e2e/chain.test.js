@@ -318,7 +318,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       await page.getByRole('dialog', {name: 'Send 1 leads to CRM?'}).waitFor()
       arrive(rosa)
       await answer(page, 'Send to CRM')
-      await page.getByText('1 leads have changed since you chose them').first().waitFor()
+      await page.getByText('Leads skipped because they changed meanwhile: 1').first().waitFor()
       await lake.webhook.settled()
       assert.ok(!lake.webhook.attempts.some(({document}) => [pat, quin, rosa].includes(document)))
     })
