@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{is_bad, lead_id, rivals, text};
-use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan, SECOND};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -283,7 +283,9 @@ fn too_slow(world: &World) -> Option<String> {
     let longest = ways(world).into_iter().max().unwrap_or_default();
     // Where a webhook was lost, each further edit puts off that the lead is found.
     let has_lost = world.plan.acts.iter().any(|(_, act)| *act == Act::LoseWebhook);
-    let is_slow = world.plan.is_quiet() && !has_lost && longest > LONGEST_WAY;
+    // A service of which each call takes up to half a minute is no lead's fault.
+    let is_fast = world.plan.profile.latency < SECOND;
+    let is_slow = world.plan.is_quiet() && is_fast && !has_lost && longest > LONGEST_WAY;
     is_slow.then(|| format!("a healthy lead took {} s beside bad ones", longest.as_secs()))
 }
 
@@ -302,7 +304,8 @@ fn too_large(world: &World) -> Option<String> {
 /// Whoever is told that it asks too often, or for more than there is, asks no more, or with one lead at a time.
 fn too_eager(world: &World) -> Vec<String> {
     let mut faults = Vec::new();
-    if world.too_soon > 0 {
+    // A process that dies between the answer and its record does not know that it has to wait.
+    if world.too_soon > 0 && world.deaths == 0 {
         let too_soon = world.too_soon;
         faults.push(format!(
             "{too_soon} tokens were asked for while the accounts server wanted quiet"

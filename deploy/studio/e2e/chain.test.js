@@ -344,6 +344,11 @@ for (const major of STUDIO_MAJORS.split(',')) {
       for (const one of [...(await offered.all()), ...(await tool.getByRole('checkbox').all())]) {
         assert.ok(await one.isDisabled())
       }
+      // The Studio loads the names of the leads after the list.
+      await tool.waitForFunction(() => {
+        const links = [...document.querySelectorAll('[data-crm-tool] a')]
+        return links.length > 0 && links.every((link) => link.textContent.trim() !== '')
+      })
       assert.deepEqual(await barriers(tool, '[data-crm-tool]'), [])
       lake.lake.commit([{patch: {id: jon, set: {crmStatus: 'NOT_SENT'}}}], {by: 'pApi'})
     })
