@@ -18,6 +18,9 @@ use crate::domain::sync::Failure;
 use crate::random;
 use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, Stage, StepReport, StoreError, Touched};
 
+/// The part of a lease that is left when a call ends at its deadline, for its outcome to be recorded.
+const TO_RECORD: u32 = 10;
+
 /// A claim being worked on. Every claimed sync gets exactly one outcome, all recorded together at the end.
 pub(super) struct Batch<'a> {
     context: &'a Context,
@@ -298,16 +301,16 @@ impl<'a> Batch<'a> {
         self.answered.extend(remotes);
     }
 
-    /// The deadline for a call sent now, which always is a whole one: where the lease would end before, it is renewed. `None`
-    /// where nothing more is to be sent: a call of the step has ended ambiguously, the service takes no work, or the lease was
-    /// lost.
+    /// The deadline for a call sent now, which always is a whole one: where the lease would end before the outcome of the call
+    /// is recorded, it is renewed. `None` where nothing more is to be sent: a call of the step has ended ambiguously, the
+    /// service takes no work, or the lease was lost.
     pub(super) async fn deadline(&mut self) -> Option<Duration> {
         if self.is_over {
             return None;
         }
         let deadline = self.context.deadline();
         let now = self.context.clock.now();
-        if until(self.leased_at, now) + deadline > self.context.lease {
+        if until(self.leased_at, now) + deadline + self.context.lease / TO_RECORD > self.context.lease {
             let token = self.token?;
             // A store that fails here fails the record of the outcomes too, which says so.
             self.is_over = !self.context.store.renew(token, self.claimed).await.unwrap_or(false);

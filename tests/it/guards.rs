@@ -140,6 +140,31 @@ async fn lease_is_renewed_for_a_call_and_a_lost_one_sends_nothing() {
 }
 
 #[actix_web::test]
+async fn outcomes_are_recorded_after_two_calls_that_take_all_of_their_time() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    let upsert = Fault::Hang(HELD);
+    world.bigin.model().fail_next(CallKind::Upsert, upsert, 1);
+    let passes = async {
+        world.clock.advance(secs(30));
+        eventually("the upsert is under way", || async {
+            (world.bigin.model().count(CallKind::Upsert) == 1).then_some(())
+        })
+        .await;
+        world.clock.advance(secs(30));
+        let claim = world.store().claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
+        assert!(
+            claim.syncs.is_empty(),
+            "the calls have ended in time, and their outcome is not recorded yet"
+        );
+    };
+    step_with_late_read(&world, Stage::Upsert, passes).await;
+    assert_eq!(world.state("Ada").await, "upserted");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn a_lease_of_any_length_lets_work_be_done() {
     for lease in [3, 60, 3_600] {
         let world = World::with(|settings| settings.lease_duration = secs(lease)).await;

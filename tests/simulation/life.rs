@@ -104,6 +104,8 @@ struct Player {
     next_act: usize,
     began: jiff::Timestamp,
     calm_at: Option<jiff::Timestamp>,
+    /// Once all is well the operator resumes what was paused, as soon as there is a process to ask.
+    is_to_resume: bool,
     down_until: Option<jiff::Timestamp>,
 }
 
@@ -122,10 +124,12 @@ pub fn play(plan: &Plan) -> Played {
         next_act: 0,
         began,
         calm_at: None,
+        is_to_resume: false,
         down_until: None,
     };
     let log = super::log::Log::default();
-    let end = tracing::subscriber::with_default(log.subscriber(), || {
+    let clock = Arc::clone(&player.world.lock().clock);
+    let end = tracing::subscriber::with_default(log.subscriber(clock), || {
         loop {
             let end = player.life(plan);
             if let Some(end) = end {
@@ -452,9 +456,13 @@ impl Player {
         if self.calm_at.is_none() && has_acted && past >= u128::from(SCENE) {
             self.world.lock().calm();
             self.calm_at = Some(now);
-            if let Some(serve) = serve {
-                self.ask(&Act::PauseAll(false), serve);
-            }
+            self.is_to_resume = true;
+        }
+        if self.is_to_resume
+            && let Some(serve) = serve
+        {
+            self.is_to_resume = false;
+            self.ask(&Act::PauseAll(false), serve);
         }
     }
 

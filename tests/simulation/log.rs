@@ -3,18 +3,31 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use bigin_sync::clock::Clock as _;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use super::world::VirtualClock;
 
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
+struct VirtualTime(Arc<VirtualClock>);
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:.3}", self.0.now())
+    }
+}
+
 impl Log {
-    pub fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+    pub fn subscriber(&self, clock: Arc<VirtualClock>) -> impl Subscriber + Send + Sync + use<> {
         tracing_subscriber::fmt()
             .with_ansi(false)
-            .without_time()
+            .with_timer(VirtualTime(clock))
             .with_env_filter(EnvFilter::new("info"))
             .with_writer(self.clone())
             .finish()

@@ -153,13 +153,19 @@ fn same_seed_gives_same_run() {
     }
 }
 
-/// `SIM_SEED=17` shows what happened in that run.
+/// `SIM_SEED=17` shows what happened in that run, and what the program wrote.
 #[test]
 #[ignore = "shows a run, and judges nothing"]
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
 fn show() {
     let plan = Plan::of(setting("SIM_SEED", 1));
     let played = play(&plan);
-    println!("{}\n{}", plan.to_test(), played.world.lock().trace);
+    let log = String::from_utf8_lossy(&played.log);
+    let world = played.world.lock();
+    // Each line begins with its time; what follows a call at the same time stays after it.
+    let mut lines: Vec<&str> = world.trace.lines().chain(log.lines()).collect();
+    lines.sort_by_key(|line| line.get(..24));
+    println!("{}\n{}", plan.to_test(), lines.join("\n"));
+    drop(world);
     println!("{:?}\n{}", measures(&played), judge(&played).join("\n"));
 }
