@@ -40,8 +40,8 @@ const GROUP: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 512.0];
 pub struct Metrics {
     /// How often a worker ended or panicked and was started again.
     pub worker_restarts: Counter,
-    /// Webhooks whose signature was refused.
-    pub signatures_refused: Counter,
+    /// Webhooks rejected for their signature.
+    pub signatures_rejected: Counter,
     /// Those of them since a good one.
     pub rejected_in_a_row: InARow,
     /// Logins to the pages that failed, or were not looked at since too many had; and calls of the API with a wrong token.
@@ -70,7 +70,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             worker_restarts: Counter::default(),
-            signatures_refused: Counter::default(),
+            signatures_rejected: Counter::default(),
             rejected_in_a_row: InARow::default(),
             logins_failed: Counter::default(),
             webhooks: Counters::default(),
@@ -100,8 +100,8 @@ impl Metrics {
         let name = "bigin_sync_signatures_rejected_total";
         text.counter(
             name,
-            "Webhooks whose signature was refused.",
-            self.signatures_refused.get(),
+            "Webhooks rejected for their signature.",
+            self.signatures_rejected.get(),
         );
 
         let name = "bigin_sync_logins_failed_total";

@@ -42,13 +42,13 @@ pub const INHIBIT_FOR: Duration = Duration::from_secs(60 * 60);
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     /// Zoho Accounts rejects our credentials.
-    AccountsUnauthorized,
+    ZohoAccountsUnauthorized,
     /// Bigin rejects our access token or its scopes.
     BiginUnauthorized,
     /// Sanity rejects our token.
     SanityUnauthorized,
     /// Zoho Accounts is unavailable.
-    AccountsUnavailable,
+    ZohoAccountsUnavailable,
     /// Bigin is unavailable.
     BiginUnavailable,
     /// Sanity is unavailable.
@@ -72,7 +72,7 @@ pub enum AlertKind {
 impl AlertKind {
     fn unauthorized(remote: Remote) -> Self {
         match remote {
-            Remote::ZohoAccounts => Self::AccountsUnauthorized,
+            Remote::ZohoAccounts => Self::ZohoAccountsUnauthorized,
             Remote::Bigin => Self::BiginUnauthorized,
             Remote::Sanity => Self::SanityUnauthorized,
         }
@@ -80,7 +80,7 @@ impl AlertKind {
 
     fn unavailable(remote: Remote) -> Self {
         match remote {
-            Remote::ZohoAccounts => Self::AccountsUnavailable,
+            Remote::ZohoAccounts => Self::ZohoAccountsUnavailable,
             Remote::Bigin => Self::BiginUnavailable,
             Remote::Sanity => Self::SanityUnavailable,
         }

@@ -42,7 +42,7 @@ pub(super) struct EventsQuery {
 
 /// Streams what happens to syncs, from now on or from after an event.
 ///
-/// Every event is called `sync`; its data is JSON: syncId, leadId, what, state, at.
+/// Every event is called `sync`; its data is JSON: syncId, leadId, kind, state, at.
 #[utoipa::path(get, path = "/api/events", tag = "syncs",
     params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The last event that was seen")),
     responses(

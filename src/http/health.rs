@@ -33,7 +33,7 @@ pub(super) struct Health {
     pub(super) at: Timestamp,
     /// What is wrong and what to do about it.
     pub(super) problems: Vec<Problem>,
-    /// Since when a person has paused the work, if so.
+    /// Since when the operator has paused sending, if so.
     pub(super) paused_since: Option<Timestamp>,
     /// The services that take no work now.
     pub(super) breakers: Vec<OpenBreaker>,

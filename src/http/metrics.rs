@@ -134,7 +134,7 @@ fn now(text: &mut Text, overview: &Overview, grants: usize) {
     text.gauge("bigin_sync_oldest_sync_age_seconds", help, age.as_secs_f64());
     let help = "Leads whose last sync failed and was not dismissed.";
     text.gauge("bigin_sync_leads_failed", help, overview.failed_leads);
-    let help = "Whether a person has paused the work.";
+    let help = "1 while the operator has paused sending.";
     text.gauge("bigin_sync_paused", help, u8::from(overview.paused_since.is_some()));
     let help = "Credits of Bigin used in the last 24 hours: an estimate by its docs.";
     text.gauge("bigin_sync_bigin_credits_used", help, overview.credits);

@@ -288,7 +288,7 @@ pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
     )
 }
 
-/// Whether a person has paused the work.
+/// Whether the operator has paused sending.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Paused {

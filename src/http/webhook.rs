@@ -40,7 +40,7 @@ struct Payload {
 /// What became of a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 struct Received {
-    /// opened, joined, repeat or ignored.
+    /// `created`, `coalesced`, `duplicate` or `ignored`.
     #[schema(value_type = String)]
     result: &'static str,
     /// The sync that carries it out.
@@ -96,8 +96,8 @@ pub(super) const ANSWERS: [[&str; 2]; 11] = [
     ),
     request_body(content = Payload, description = "The webhook's projection"),
     responses(
-        (status = 202, description = "Stored: it opened a sync, or joined the one on its way", body = Received),
-        (status = 200, description = "A repeat, or none of ours", body = Received),
+        (status = 202, description = "Stored: it created a sync, or was coalesced into the active one", body = Received),
+        (status = 200, description = "A duplicate, or ignored", body = Received),
         (status = 400, description = "Malformed", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 401, description = "The signature is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 8 MiB", body = ProblemDetails, content_type = "application/problem+json"),
@@ -267,7 +267,7 @@ fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
 
 /// Strangers can make as many of these as they like, so only each doubling of their number is logged.
 fn refused(state: &State, error: SignatureError) -> Answered {
-    let count = state.metrics.signatures_refused.add() + 1;
+    let count = state.metrics.signatures_rejected.add() + 1;
     state.metrics.rejected_in_a_row.add(state.clock.now());
     if count.is_power_of_two() {
         tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");

@@ -384,7 +384,7 @@ pub trait Store: Send + Sync {
     /// A person pauses all work, or lets it go on: while it is paused nothing is claimed, and requests are stored as ever.
     async fn set_paused(&self, paused: bool) -> Result<(), StoreError>;
 
-    /// Since when a person has paused the work, if so.
+    /// Since when the operator has paused sending, if so.
     async fn paused_since(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// The reasons for which most leads have failed, the most frequent first.

@@ -32,7 +32,7 @@ pub struct SyncView {
 pub struct SyncEvent {
     /// When.
     pub at: Timestamp,
-    /// `opened`, `joined`, `retry`, or the label of an [`Event`](crate::domain::state::Event).
+    /// `created`, `coalesced`, `retry`, or the label of an [`Event`](crate::domain::state::Event).
     pub kind: String,
     /// Label of the sync's state after it.
     pub state: String,
@@ -110,7 +110,7 @@ pub struct Overview {
     pub ledger: Ledger,
     /// The breakers that are not closed.
     pub breakers: Vec<Breaker>,
-    /// Since when a person has paused the work, if so.
+    /// Since when the operator has paused sending, if so.
     pub paused_since: Option<Timestamp>,
     /// Leads whose last sync failed and was not dismissed.
     pub failed_leads: u64,
@@ -150,7 +150,7 @@ pub struct Filter {
     pub before: Option<SyncId>,
 }
 
-/// The ledger of promise 1. It balances at any moment:
+/// The ledger of guarantee 1. It balances at any moment:
 /// `accepted = created_by_webhook + coalesced_by_webhook + duplicates` and
 /// `created = sent + failed + lead_deleted + cancelled + in_progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]

@@ -77,12 +77,12 @@ impl Alerts {
         if let Ok(false) = context.store.try_lock(ALERTS, &context.replica, INTERVAL * 3).await {
             // Another replica sends alerts. Its state is in the store, for when this one takes over.
             *evaluation = Evaluation {
-                refused: context.metrics.signatures_refused.get(),
+                refused: context.metrics.signatures_rejected.get(),
                 ..Evaluation::default()
             };
             return Ok(false);
         }
-        let refused = context.metrics.signatures_refused.get();
+        let refused = context.metrics.signatures_rejected.get();
         let observation = self
             .observation(context, refused.saturating_sub(evaluation.refused))
             .await?;

@@ -160,7 +160,7 @@ async fn refused_credentials_are_told_once_and_once_that_they_are_mended() {
         "{told:?}"
     );
     assert!(
-        told[0].contains("(invalid_code). Leads stay queued until then; none fails. To fix it, create a new one"),
+        told[0].contains("(invalid_code). Meanwhile leads stay queued, and none fails. To fix it, create a new one"),
         "{told:?}"
     );
     assert!(told[0].ends_with("See https://crm.example.org/"), "{told:?}");

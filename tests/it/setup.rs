@@ -611,13 +611,13 @@ async fn a_test_lead_goes_through_all_of_it() {
 }
 
 #[actix_web::test]
-async fn the_stand_ins_say_all_that_setup_asks_for() {
+async fn the_simulated_services_say_all_that_setup_asks_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary();
-    command.args(["demo", "--stand-ins"]).env_clear().stdin(Stdio::null());
-    let out = std::fs::File::create(folder.path().join("stand-ins")).unwrap();
-    let mut stand_ins = command.stdout(out).spawn().unwrap();
-    let told = || std::fs::read_to_string(folder.path().join("stand-ins")).unwrap_or_default();
+    command.args(["demo", "--services-only"]).env_clear().stdin(Stdio::null());
+    let out = std::fs::File::create(folder.path().join("services")).unwrap();
+    let mut services = command.stdout(out).spawn().unwrap();
+    let told = || std::fs::read_to_string(folder.path().join("services")).unwrap_or_default();
     eventually("they say where they are", || async {
         told().contains("  curl ").then_some(())
     })
@@ -661,14 +661,14 @@ async fn the_stand_ins_say_all_that_setup_asks_for() {
         .current_dir(folder.path());
     let (code, out, err) = run_beside(command).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    let said = folder.path().join("stand-ins");
+    let said = folder.path().join("services");
     eventually("another code is generated", || async {
         let said = std::fs::read_to_string(&said).unwrap();
         said.contains("That code was used. New code: 1000.").then_some(())
     })
     .await;
-    stand_ins.kill().unwrap();
-    stand_ins.wait().unwrap();
+    services.kill().unwrap();
+    services.wait().unwrap();
 }
 
 #[actix_web::test]

@@ -31,7 +31,7 @@ pub fn judge(played: &Played) -> Vec<String> {
             verdict
                 .faults
                 .into_iter()
-                .map(move |fault| format!("{}: {fault}", verdict.promise))
+                .map(move |fault| format!("{}: {fault}", verdict.guarantee))
         })
         .collect();
     let rivals = rivals(&evidence.transactions);

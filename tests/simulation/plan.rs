@@ -260,7 +260,7 @@ impl Plan {
         );
         for (at, act) in &self.acts {
             let act = match act {
-                Act::Edit(lead, fields) => format!("Edit({lead}, json!({fields}))"),
+                Act::Edit(lead, fields) => format!("Edit({lead}, serde_json::json!({fields}))"),
                 act => format!("{act:?}").replace("NoScope(", "NoScope(Op::"),
             };
             let _ = writeln!(text, "            ({at}, Act::{act}),");

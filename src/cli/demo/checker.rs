@@ -88,7 +88,7 @@ pub struct Trace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The guarantee.
-    pub promise: &'static str,
+    pub guarantee: &'static str,
     /// What was checked, if it was kept.
     pub sentence: String,
     /// How it was broken, a sentence each.
@@ -142,7 +142,7 @@ fn within_rate_limits(evidence: &Evidence) -> Verdict {
         count(in_flight, "call")
     );
     Verdict {
-        promise: "Within rate limits",
+        guarantee: "Within rate limits",
         sentence,
         faults,
     }
@@ -167,7 +167,7 @@ fn no_personal_data(evidence: &Evidence) -> Verdict {
         list(&names)
     );
     Verdict {
-        promise: "No personal data stored",
+        guarantee: "No personal data stored",
         sentence,
         faults,
     }

@@ -54,7 +54,7 @@ Examples:
   bigin-sync demo
   bigin-sync demo --tag-delay 15s --leads 200
   bigin-sync demo --keep          keep the services and the dashboard running afterwards
-  bigin-sync demo --stand-ins     run only the simulated services, to try `bigin-sync setup`";
+  bigin-sync demo --services-only run only the simulated services, to try `bigin-sync setup`";
 
 /// The command's options.
 #[derive(clap::Args)]
@@ -71,7 +71,7 @@ pub struct Options {
     keep: bool,
     /// Run only the simulated Sanity and Bigin until Ctrl-C, and show what `bigin-sync setup` asks for
     #[arg(long, conflicts_with_all = ["keep", "leads", "tag_delay"])]
-    stand_ins: bool,
+    services_only: bool,
 }
 
 fn tag_delay(text: &str) -> Result<Duration, String> {
@@ -164,7 +164,7 @@ impl Simulation {
 /// The demo could not run, or a check of its results failed.
 pub(super) async fn demo(options: &Options) -> anyhow::Result<()> {
     let stopped = stop_signal()?;
-    if options.stand_ins {
+    if options.services_only {
         return tokio::select! {
             result = fakes::run() => result,
             () = stopped => Ok(()),
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn one_failed_check_fails_the_demo() {
         let verdict = |faults: &[&str]| Verdict {
-            promise: "No early tags",
+            guarantee: "No early tags",
             sentence: String::new(),
             faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
         };

@@ -78,9 +78,9 @@ fn wrapped(text: &str) {
 
 fn result(verdict: &Verdict) {
     if verdict.is_kept() {
-        return wrapped(&format!("✓ {}: {}", verdict.promise, verdict.sentence));
+        return wrapped(&format!("✓ {}: {}", verdict.guarantee, verdict.sentence));
     }
-    line(format!("  ✗ {}", verdict.promise));
+    line(format!("  ✗ {}", verdict.guarantee));
     const MAX_SHOWN: usize = 5;
     for fault in verdict.faults.iter().take(MAX_SHOWN) {
         line(format!("      {fault}"));

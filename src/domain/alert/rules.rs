@@ -74,10 +74,10 @@ pub(super) fn signals(log: &AlertLog, now: &Observation) -> Vec<(AlertKind, Sign
 /// The text of a resolved alert.
 pub(super) fn resolved(kind: AlertKind) -> &'static str {
     match kind {
-        AlertKind::AccountsUnauthorized => "Zoho Accounts accepts our credentials again.",
+        AlertKind::ZohoAccountsUnauthorized => "Zoho Accounts accepts our credentials again.",
         AlertKind::BiginUnauthorized | AlertKind::BiginUnavailable => "Bigin is reachable again.",
         AlertKind::SanityUnauthorized | AlertKind::SanityUnavailable => "Sanity is reachable again.",
-        AlertKind::AccountsUnavailable => "Zoho Accounts grants access tokens again.",
+        AlertKind::ZohoAccountsUnavailable => "Zoho Accounts grants access tokens again.",
         AlertKind::CreditsUsedUp => "Bigin's API credits are available again.",
         AlertKind::CreditsLow => "Enough of Bigin's API credits are left again.",
         AlertKind::LeadsFailed => "No failed lead is left.",
@@ -95,7 +95,7 @@ fn open(now: &Observation, remote: Remote) -> Option<&Open> {
 
 fn effect(remote: Remote) -> &'static str {
     match remote {
-        Remote::ZohoAccounts | Remote::Bigin => "Leads stay queued until then; none fails.",
+        Remote::ZohoAccounts | Remote::Bigin => "Meanwhile leads stay queued, and none fails.",
         Remote::Sanity => "Webhooks are still stored and leads stay queued until then; none fails.",
     }
 }

@@ -126,7 +126,7 @@ fn cases_of_services() -> Vec<Case> {
         (
             "credentials are refused",
             |now| now.breakers = vec![open(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, now.at)],
-            &[AlertKind::AccountsUnauthorized],
+            &[AlertKind::ZohoAccountsUnauthorized],
             &[
                 "Zoho Accounts rejects our credentials: the refresh token was rejected (invalid_code)",
                 "none fails",
@@ -321,7 +321,7 @@ fn each_trouble() -> [(AlertKind, Change); 13] {
         now.breakers = vec![breaker];
     }
     [
-        (AlertKind::AccountsUnauthorized, |now| {
+        (AlertKind::ZohoAccountsUnauthorized, |now| {
             let what = "the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones";
             let action = "create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN";
             refuses(now, Remote::ZohoAccounts, "invalid_code", (what, action));
@@ -336,7 +336,7 @@ fn each_trouble() -> [(AlertKind, Change); 13] {
             let action = "create a robot token with the Editor role and set it";
             refuses(now, Remote::Sanity, "SIO-401-ANF", (what, action));
         }),
-        (AlertKind::AccountsUnavailable, |now| {
+        (AlertKind::ZohoAccountsUnavailable, |now| {
             is_away(
                 now,
                 Remote::ZohoAccounts,
@@ -386,11 +386,11 @@ fn each_trouble_in_its_words() {
         told.push('\n');
     }
     insta::assert_snapshot!(told, @r"
-    - Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Leads stay queued until then; none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
-    - Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Leads stay queued until then; none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Meanwhile leads stay queued, and none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Meanwhile leads stay queued, and none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
     - Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Webhooks are still stored and leads stay queued until then; none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
-    - Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
-    - Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
+    - Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
+    - Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
     - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Webhooks are still stored and leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
     - Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
     - About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
@@ -410,13 +410,13 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
             now.breakers = vec![open(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, at(0))]
         });
     }
-    assert_eq!(play.firing(), [AlertKind::AccountsUnauthorized]);
+    assert_eq!(play.firing(), [AlertKind::ZohoAccountsUnauthorized]);
     for minute in 60..120 {
         play.look(minute, |_| {});
     }
     assert_eq!(
         (play.firing().len(), play.resolved()),
-        (1, vec![AlertKind::AccountsUnauthorized])
+        (1, vec![AlertKind::ZohoAccountsUnauthorized])
     );
     let (when, message) = &play.messages[1];
     assert_eq!(*when, minutes(65), "once it has been so for a while");

@@ -114,7 +114,7 @@ CREATE TABLE counter (
     value BIGINT NOT NULL
 );
 
--- The sealed access token, the organisation's fields, the mark of the last check, that a person has paused the work, what
+-- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, what
 -- was told to the alert address.
 CREATE TABLE kv (
     name TEXT COLLATE "C" PRIMARY KEY,

@@ -15,7 +15,7 @@ use crate::domain::state::Event;
 use crate::domain::sync::{Source, SyncId, SyncJob};
 use crate::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage, StoreSettings, SyncView};
 
-/// The name under which is kept that a person has paused the work.
+/// The name under which is kept that the operator has paused sending.
 const PAUSED: &str = "paused";
 
 /// Never under a worker's hands: what its call has done would be forgotten.

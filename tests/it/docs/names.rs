@@ -181,12 +181,12 @@ fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
 fn a_name_becomes_what_it_is_kept_under() {
     use bigin_sync::domain::alert::AlertKind;
     let kept = serde_json::to_value([
-        AlertKind::AccountsUnauthorized,
+        AlertKind::ZohoAccountsUnauthorized,
         AlertKind::CreditsUsedUp,
         AlertKind::WebhooksMissed,
     ])
     .unwrap();
-    let names = ["AccountsUnauthorized", "CreditsUsedUp", "WebhooksMissed"].map(snake);
+    let names = ["ZohoAccountsUnauthorized", "CreditsUsedUp", "WebhooksMissed"].map(snake);
     assert_eq!(kept, serde_json::json!(names));
 }
 

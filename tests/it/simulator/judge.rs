@@ -1,4 +1,4 @@
-//! What must hold after a run, whatever happened in it: the promises by the checker of the demo, and that every lead says
+//! What must hold after a run, whatever happened in it: the guarantees by the checker of the demo, and that every lead says
 //! in the end what people last wanted of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ pub fn judge(plan: &Plan, played: &Played) -> Vec<String> {
             verdict
                 .faults
                 .into_iter()
-                .map(move |fault| format!("{}: {fault}", verdict.promise))
+                .map(move |fault| format!("{}: {fault}", verdict.guarantee))
         })
         .collect();
     let cuts = played.power.losses.iter().chain(&played.power.disorder);

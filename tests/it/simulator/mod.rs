@@ -105,7 +105,7 @@ fn power_cuts_lose_commits_that_were_not_flushed() {
 
 #[test]
 #[ignore = "needs PostgreSQL"]
-fn replicas_keep_every_promise() {
+fn replicas_keep_every_guarantee() {
     simulate(&ON_POSTGRESQL);
 }
 
@@ -137,7 +137,7 @@ fn simulate(mode: &Mode) {
         .collect();
     assert!(
         broken.is_empty(),
-        "{} of {} seeds broke a promise; SIM_SEEDS=1 SIM_SEED=… plays one again\n{}",
+        "{} of {} seeds broke a guarantee; SIM_SEEDS=1 SIM_SEED=… plays one again\n{}",
         broken.len(),
         next - first,
         broken.join("\n")

@@ -131,7 +131,7 @@ impl Power {
         assert!(is_complete, "the record is not complete: {} entries", entries.len());
     }
 
-    /// Moments right after an answer, whose promise must be on the disk; in a checkpoint, when the database itself is
+    /// Moments right after an answer, whose lead must be on the disk; in a checkpoint, when the database itself is
     /// written; and any.
     fn moments(&mut self, entries: &[Entry<'_>]) -> Vec<usize> {
         let those = |is_one: fn(&Entry<'_>) -> bool| -> Vec<usize> {

@@ -71,7 +71,7 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
             .count()
     );
     Verdict {
-        promise: "No duplicates",
+        guarantee: "No duplicates",
         sentence,
         faults,
     }
@@ -168,7 +168,7 @@ pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
         count(results, "result")
     );
     Verdict {
-        promise: "SENT is true",
+        guarantee: "SENT is true",
         sentence,
         faults,
     }
@@ -376,7 +376,7 @@ pub(super) fn no_early_tags(evidence: &Evidence) -> Verdict {
         None => "no tag was added".to_owned(),
     };
     Verdict {
-        promise: "No early tags",
+        guarantee: "No early tags",
         sentence,
         faults,
     }

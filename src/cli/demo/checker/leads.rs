@@ -40,7 +40,7 @@ pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
         count(evidence.requested.len(), "lead")
     );
     Verdict {
-        promise: "No lead lost",
+        guarantee: "No lead lost",
         sentence,
         faults,
     }
@@ -139,7 +139,7 @@ pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
         _ => format!("{}, and no other lead failed", reasons.join(", ")),
     };
     Verdict {
-        promise: "A bad lead affects only itself",
+        guarantee: "A bad lead affects only itself",
         sentence,
         faults,
     }

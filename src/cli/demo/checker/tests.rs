@@ -15,13 +15,13 @@ fn broken(change: impl FnOnce(&mut Evidence)) -> Vec<(&'static str, String)> {
     change(&mut evidence);
     let broken = judge(&evidence).into_iter().filter(|verdict| !verdict.is_kept());
     broken
-        .map(|verdict| (verdict.promise, verdict.faults.first().cloned().unwrap_or_default()))
+        .map(|verdict| (verdict.guarantee, verdict.faults.first().cloned().unwrap_or_default()))
         .collect()
 }
 
-fn check(change: impl FnOnce(&mut Evidence), promise: &str, fault: &str) {
+fn check(change: impl FnOnce(&mut Evidence), guarantee: &str, fault: &str) {
     let broken = broken(change);
-    assert_eq!(broken, [(promise, fault.to_owned())]);
+    assert_eq!(broken, [(guarantee, fault.to_owned())]);
 }
 
 fn ledger(evidence: &mut Evidence) -> &mut Ledger {
@@ -73,38 +73,38 @@ fn rejected_webhook_is_lost() {
 
 #[test]
 fn ledger_must_balance_and_match_the_answers() {
-    let promise = "No lead lost";
+    let guarantee = "No lead lost";
     check(
         |evidence| ledger(evidence).sent = 0,
-        promise,
+        guarantee,
         "the ledger does not balance",
     );
     let unfinished = |evidence: &mut Evidence| {
         ledger(evidence).sent = 0;
         ledger(evidence).in_progress = 1;
     };
-    check(unfinished, promise, "the ledger still has 1 syncs in progress");
+    check(unfinished, guarantee, "the ledger still has 1 syncs in progress");
     check(
         |evidence| evidence.deliveries.push(attempt(3, Some(202), "coalesced")),
-        promise,
+        guarantee,
         "2 webhooks were accepted, and the ledger has 1",
     );
     check(
         |evidence| evidence.ledger = None,
-        promise,
+        guarantee,
         "the service did not return its ledger",
     );
 }
 
 #[test]
 fn reports_contacts_with_the_same_email() {
-    let promise = "No duplicates";
+    let guarantee = "No duplicates";
     check(
         |evidence| {
             let again = fields("ADA@example.org");
             evidence.contacts.insert("7002".to_owned(), contact(0, again));
         },
-        promise,
+        guarantee,
         "contacts 7001 and 7002 have the same email",
     );
     check(
@@ -114,7 +114,7 @@ fn reports_contacts_with_the_same_email() {
                 .contacts
                 .insert("7002".to_owned(), contact(20, fields("other@example.org")));
         },
-        promise,
+        guarantee,
         "contacts were created that belong to no lead: 7002",
     );
     // The lead was cancelled after its contact had been deleted and replaced, so it has the former contact's ID.
@@ -126,7 +126,7 @@ fn reports_contacts_with_the_same_email() {
             .contacts
             .insert("7002".to_owned(), contact(20, fields("ada@example.org")));
     };
-    let doubled = broken(cancelled).into_iter().filter(|(broken, _)| *broken == promise);
+    let doubled = broken(cancelled).into_iter().filter(|(broken, _)| *broken == guarantee);
     assert_eq!(doubled.collect::<Vec<_>>(), []);
 }
 
@@ -252,20 +252,20 @@ fn reports_early_tags() {
 
 #[test]
 fn counts_tokens_calls_and_batches() {
-    let promise = "Within rate limits";
+    let guarantee = "Within rate limits";
     check(
         |evidence| evidence.grants = 2,
-        promise,
+        guarantee,
         "2 access tokens were requested, and 1 would have been enough",
     );
     check(
         |evidence| evidence.calls.push(call(CallKind::AddTags, 1, 5)),
-        promise,
+        guarantee,
         "5 calls ran at once, and 4 are allowed",
     );
     check(
         |evidence| evidence.rules.queued_together = 10,
-        promise,
+        guarantee,
         "10 leads were queued together, and the largest call had 1",
     );
 }
@@ -281,29 +281,29 @@ fn reject(evidence: &mut Evidence, reason: &str) {
 
 #[test]
 fn only_bad_leads_fail_and_with_a_reason() {
-    let promise = "A bad lead affects only itself";
+    let guarantee = "A bad lead affects only itself";
     let allow = |evidence: &mut Evidence| evidence.requested.iter_mut().for_each(|lead| lead.may_fail = true);
     check(
         |evidence| reject(evidence, "Bigin rejected Email"),
-        promise,
+        guarantee,
         "Ada Example was FAILED without a bad value",
     );
     let without_reason = |evidence: &mut Evidence| {
         allow(evidence);
         reject(evidence, " ");
     };
-    check(without_reason, promise, "Ada Example was FAILED without a reason");
+    check(without_reason, guarantee, "Ada Example was FAILED without a reason");
     let quoting = |evidence: &mut Evidence| {
         allow(evidence);
         reject(evidence, "Bigin rejected ada@example.org");
     };
-    check(quoting, promise, "the reason for Ada Example quotes the lead");
+    check(quoting, guarantee, "the reason for Ada Example quotes the lead");
     let leftover = |evidence: &mut Evidence| {
         let mut sent = sent();
         sent.insert("crmError".to_owned(), "Bigin rejected Email".into());
         evidence.documents.insert("lead-1".to_owned(), sent);
     };
-    check(leftover, promise, "Ada Example is SENT and still has an error");
+    check(leftover, guarantee, "Ada Example is SENT and still has an error");
     let good = |evidence: &mut Evidence| {
         allow(evidence);
         reject(evidence, "Bigin rejected Email");

@@ -18,7 +18,7 @@ pub(super) fn broken(world: &World) -> Option<&'static str> {
     world.broken.or(not_true.map(|(_, sentence)| sentence))
 }
 
-/// Promise 2. Leads with one email share a contact.
+/// Guarantee 2. Leads with one email share a contact.
 fn has_one_contact_each(world: &World) -> bool {
     world.scenario.leads.iter().all(|identity| {
         let contacts = world.bigin.contacts.iter();
@@ -29,20 +29,20 @@ fn has_one_contact_each(world: &World) -> bool {
     })
 }
 
-/// Promise 1: what was opened has ended or is active.
+/// Guarantee 1: what was opened has ended or is active.
 fn is_balanced(world: &World) -> bool {
     let active = world.store.rows.iter().flatten().count();
     usize::from(world.store.opened) == usize::from(world.store.ended) + active
 }
 
-/// Promise 1: once all has ended, no lead asks any more. A person who has cancelled has the last word.
+/// Guarantee 1: once all has ended, no lead asks any more. A person who has cancelled has the last word.
 fn is_every_request_answered(world: &World) -> bool {
     holds_at_rest(world, |doc, history| {
         history.is_cancelled || doc.status != Status::Requested
     })
 }
 
-/// Promise 3: once all has ended, what a lead says is true. Before that, a request may be on its way.
+/// Guarantee 3: once all has ended, what a lead says is true. Before that, a request may be on its way.
 fn is_sent_true(world: &World) -> bool {
     holds_at_rest(world, |doc, history| {
         history.is_cancelled || doc.status != Status::Sent || history.may_be_sent(Some(history.asked.0))
