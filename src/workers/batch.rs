@@ -1,4 +1,4 @@
-//! The syncs of one step, and what has become of each so far.
+//! The syncs of one step, and the outcome of each so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,16 +1,31 @@
-//! One group of leads to Bigin, and how a group that fails as a whole is taken apart until the poison item is alone.
+//! Sends a group of leads or contacts to Bigin, and isolates the poison item of a group whose call fails as a whole.
 //!
-//! A call ends in one of four ways, and what may be done next follows from what is known:
+//! # Properties
+//!
+//! - A poison item, one that makes each call hang or fail, ends `failed`. The other items of its calls are sent.
+//! - An outage costs no lead an attempt.
+//! - No step outlasts its lease because of calls that time out, whatever the size of the group.
+//!
+//! # Design
+//!
+//! A call ends in one of four ways:
 //!
 //! - **Answered**: each record is judged by itself.
-//! - **Unavailable**: the service takes no work. Nothing is known against a lead; the work pauses.
-//! - **Refused** as a whole, for what was in it: nothing was applied, so the halves are sent at once.
-//! - **Ambiguous** (timeout, lost reply, 5xx): it may have been applied, and it may have taken its whole deadline. Nothing
-//!   more is sent in the step. Its leads are suspects from now on: each travels in batches of at most half of the call's
-//!   size, with suspects of the same limit, until a call with it succeeds or it is alone. So bisection goes on over several
-//!   steps, between which fresh leads are sent and tags are added, and no call has to fit into the rest of a lease.
+//! - **Unavailable**: the service takes no calls. The circuit breaker opens, and no lead is blamed.
+//! - **Rejected** as a whole, for its content: nothing was applied, so both halves are sent at once.
+//! - **Ambiguous** (timeout, lost answer, 5xx): it may have been applied. The step sends nothing more. The items of the call
+//!   become suspects: their `bisect_limit` is half of the call's size. They travel with suspects of the same limit only, until
+//!   a call with them succeeds or they are alone. Fresh leads are sent and tags are added between those steps.
 //!
-//! A lead that fails alone is blamed only by contrast: where another has been accepted since it last failed.
+//! An item that fails alone loses an attempt only by contrast: if another item was accepted since it last failed.
+//!
+//! # Why
+//!
+//! A call for a hundred leads that times out does not say which of them is the cause. Bisection within the step would take a
+//! deadline at each level: after two of them the lease is over, the outcomes are lost, and the same hundred leads are claimed
+//! again, for ever. So the progress of the bisection is stored with the syncs, and continues over several steps.
+//!
+//! In an outage each lead fails, also alone. What tells a poison item from an outage is that others succeed.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,27 @@
-//! Upserted → Tagged: reads the lead once more, and adds the tags to the contacts of those that are as they were sent.
+//! Upserted → Tagged: reads the lead once more, and adds the tags to the contacts whose leads are as they were upserted.
+//!
+//! # Properties
+//!
+//! - A tag is not added before `TAG_DELAY` has passed since the latest upsert of the contact, also by another lead, another
+//!   replica, or a process that died meanwhile.
+//! - At the time of the tag, the contact has the data of a revision of the lead that is no older than its newest request.
+//!
+//! # Design
+//!
+//! - The delay is a time in the table, `tag_not_before`, set with the outcome of the upsert, by the store's clock. It is
+//!   counted from the answer, since nobody knows when before that the upsert was applied.
+//! - An upsert moves the tags of all syncs that may share its contact: by contact id where it is known, else by the keyed hashes
+//!   of the unique fields. An ambiguous upsert does so too ([`StepReport::touched`]).
+//! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.
+//! - One lock, [`Context::contacts`], covers the steps of upsert and tag, so that no tag is in flight while an upsert may move
+//!   its time. Between replicas their turns do the same (`src/store/sql/turn.rs`).
+//! - The lead is read again before the tag: changed data goes back to the upsert, a withdrawn lead gets no tag.
+//!
+//! # Why
+//!
+//! The tag starts Bigin's automation, once, and that reads the contact then. A timer in the process would be lost with it. A
+//! time per sync would not do: two leads with the same email have one contact, and the tag of the first would start the
+//! automation in the middle of the upsert of the second.
 
 use std::time::Duration;
 

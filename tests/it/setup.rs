@@ -614,7 +614,10 @@ async fn a_test_lead_goes_through_all_of_it() {
 async fn the_simulated_services_say_all_that_setup_asks_for() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = binary();
-    command.args(["demo", "--services-only"]).env_clear().stdin(Stdio::null());
+    command
+        .args(["demo", "--services-only"])
+        .env_clear()
+        .stdin(Stdio::null());
     let out = std::fs::File::create(folder.path().join("services")).unwrap();
     let mut services = command.stdout(out).spawn().unwrap();
     let told = || std::fs::read_to_string(folder.path().join("services")).unwrap_or_default();

@@ -96,7 +96,7 @@ fn open(now: &Observation, remote: Remote) -> Option<&Open> {
 fn effect(remote: Remote) -> &'static str {
     match remote {
         Remote::ZohoAccounts | Remote::Bigin => "Meanwhile leads stay queued, and none fails.",
-        Remote::Sanity => "Webhooks are still stored and leads stay queued until then; none fails.",
+        Remote::Sanity => "Meanwhile webhooks are stored, leads stay queued, and none fails.",
     }
 }
 

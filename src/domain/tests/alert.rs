@@ -388,10 +388,10 @@ fn each_trouble_in_its_words() {
     insta::assert_snapshot!(told, @r"
     - Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Meanwhile leads stay queued, and none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
     - Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Meanwhile leads stay queued, and none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
-    - Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Webhooks are still stored and leads stay queued until then; none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
+    - Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Meanwhile webhooks are stored, leads stay queued, and none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
     - Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
     - Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
-    - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Webhooks are still stored and leads stay queued until then; none fails. Sending resumes by itself. Check the service's status page.
+    - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Meanwhile webhooks are stored, leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
     - Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
     - About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
     - 20 leads failed. Current reasons: “Bigin rejected Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.

@@ -1,6 +1,28 @@
-//! Whose turn it is where several replicas share a database: Bigin's contacts are worked on by one worker at a time, of
-//! all replicas, so that no tag is added while an upsert that may move it is under way, no two leads with one email are
-//! in two calls, and no more calls are awaited at once than one process awaits. The leases show whose turn it is.
+//! Turns: where several replicas share a PostgreSQL database, one worker of all replicas works on Bigin's contacts at a time.
+//!
+//! # Properties
+//!
+//! - Each replica accepts webhooks at any time. A sync is worked on by one worker at a time.
+//! - No tag is added while an upsert that may move its time is in flight. No two leads with the same email are in two calls at
+//!   once. All replicas together have no more calls in flight than one process would have.
+//! - A replica that is killed or suspended delays the others until its lease expires, and not longer. What it does after that
+//!   is not recorded.
+//!
+//! # Design
+//!
+//! - A **claim** is a random token with a lease in the rows of its syncs. An outcome is recorded only if the token is still
+//!   there. A worker renews its lease before a call that would outlast it, and sends nothing once the lease is over.
+//! - The leases show the **turn**: while one on an upsert or a tag is valid, no other worker claims either. Where both stages
+//!   are due, they alternate.
+//! - A claim on upserts that expires unrecorded moves all tags, since its calls may have been applied.
+//! - Reconciliation and alerts have a **leader**, the replica with the lock of that name. Access token, circuit
+//!   breakers and pauses are rows of the same database. Times are the server's.
+//!
+//! # Why
+//!
+//! A contact in Bigin cannot be locked, and calls for it from two processes may be applied in either order. Which contacts a
+//! lead without a unique value will touch is not known before the call. So the work on contacts is serialised as a whole. That
+//! costs little: a call carries up to a hundred leads, and the bound is Bigin's own limit of calls and credits.
 
 use std::time::Duration;
 
