@@ -18,7 +18,7 @@ pub trait Clock: Send + Sync {
     /// waits. It may jump, and is behind [`Clock::now`] where that was moved past the latest time of the store.
     fn wall(&self) -> Timestamp;
 
-    /// Whether somebody else moves it: then a database that has a time of its own goes by this one all the same.
+    /// Whether something else moves it: then a database that has a time of its own goes by this one all the same.
     fn stands_still(&self) -> bool {
         false
     }

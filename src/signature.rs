@@ -1,6 +1,6 @@
 //! Sanity's webhook signatures: `t=<unix milliseconds>,v1=<base64url of HMAC-SHA256>` over the raw bytes of `<t>.<body>`.
 //!
-//! Follows the official toolkit (source of @sanity/webhook 4.0.4): its verifier computes the whole header value anew and
+//! Follows the official toolkit (source of @sanity/webhook 4.0.4): its verifier computes the whole header value again and
 //! compares it as text, so that exactly one spelling of a signature is good. Padding, a space after the comma, a leading
 //! zero or stray bits in the last character are all refused. Unlike the toolkit, this compares in constant time, accepts
 //! two secrets while one is being replaced, and can refuse old signatures (Sanity itself sets no limit).

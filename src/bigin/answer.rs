@@ -114,7 +114,7 @@ fn judge_status<'a>(answer: &'a Answer, body: &'a Value, code: String, scope: &s
 /// The items of an answer to a call about `asked` records.
 ///
 /// # Errors
-/// [`CallError::Ambiguous`] where their number is another: then nobody knows which record they speak of.
+/// [`CallError::Ambiguous`] where their number is another: then it is not known which record they are about.
 pub(super) fn items<'a>(answer: &'a Answer, scope: &str, asked: usize) -> Result<&'a [Value], CallError> {
     match judge(answer, scope) {
         Verdict::Items(items) if items.len() == asked => Ok(items),

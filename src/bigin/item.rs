@@ -174,8 +174,8 @@ fn other_contact(details: &Value) -> Option<ContactId> {
 /// have the same length.
 ///
 /// # Errors
-/// [`CallError::Ambiguous`] where an item names a contact that nobody asked for, or one that another item has named: it
-/// must not pass for the answer about somebody else. One contact alone can only be answered for itself.
+/// [`CallError::Ambiguous`] where an item names a contact that is not in the request, or one that another item has named: it
+/// must not pass for the answer about another. One contact alone can only be answered for itself.
 pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Result<Vec<&'a Value>, CallError> {
     if let [item] = items {
         return Ok(vec![item]);

@@ -368,7 +368,7 @@ fn within_batch(records: usize) -> Result<(), CallError> {
 
 /// Reads the contact of an accepted record. `action` stands beside `details`, not in it (recorded live traffic 2026-10-09).
 ///
-/// A record that was accepted and has no id makes the outcome of the whole call unknown: nobody can say which contact it is.
+/// A record that was accepted and has no id makes the outcome of the whole call unknown: it is not known which contact it is.
 fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Upserted, ItemError>, CallError> {
     let details = match judged {
         Ok(details) => details,

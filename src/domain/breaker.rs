@@ -20,7 +20,7 @@ pub struct Breaker {
     pub remote: Remote,
     /// How often in a row the service has refused work; paces the pauses.
     pub failures: u32,
-    /// Counts up with every trip and every mending. How a call ended that began in an earlier epoch says nothing new.
+    /// Counts up with every opening and every recovery. How a call ended that began in an earlier epoch says nothing new.
     pub epoch: i64,
     /// Why and how long nothing is sent; `None` while all is well.
     pub open: Option<Open>,
@@ -116,7 +116,7 @@ impl Breaker {
 
     /// The service answered. Returns whether that was news: a call that began in an earlier epoch says nothing of the trouble
     /// that came after it.
-    pub fn mend(&mut self, epoch: i64) -> bool {
+    pub fn close(&mut self, epoch: i64) -> bool {
         if epoch != self.epoch || self.open.take().is_none() {
             return false;
         }
@@ -177,8 +177,8 @@ mod tests {
             assert!(breaker.record_failure((&down(), Cause::Service), epoch, &POLICY, 1.0, now));
             assert_eq!(breaker.open.as_ref().unwrap().until, now + Duration::from_secs(seconds));
         }
-        assert!(breaker.mend(3));
-        assert!(!breaker.mend(4), "the second answer was no news");
+        assert!(breaker.close(3));
+        assert!(!breaker.close(4), "the second answer changes nothing");
         assert!(breaker.record_failure((&down(), Cause::Service), 4, &POLICY, 1.0, now));
         assert_eq!(breaker.failures, 1);
     }
@@ -190,7 +190,7 @@ mod tests {
         assert!(breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 0.0, now));
         assert!(!breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 0.0, now));
         assert_eq!(breaker.failures, 1);
-        breaker.mend(1);
+        breaker.close(1);
         assert!(!breaker.record_failure((&down(), Cause::Service), 1, &POLICY, 0.0, now));
         assert_eq!(breaker.open, None);
     }
@@ -222,8 +222,8 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Sanity);
         assert!(breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 1.0, now));
-        assert!(!breaker.mend(0), "its call began before the trouble");
+        assert!(!breaker.close(0), "its call began before the breaker opened");
         assert!(breaker.open.is_some());
-        assert!(breaker.mend(1));
+        assert!(breaker.close(1));
     }
 }

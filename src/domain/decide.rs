@@ -6,7 +6,7 @@ use super::lead::{ContactId, Lead, LeadRead};
 use super::state::{Delivered, Event, Seen, State};
 use super::sync::{LeadLink, SyncJob};
 
-/// After this many rounds of edits that nobody asked for, the tag no longer waits: a busy conversation must not hold a
+/// After this many rounds of edits without a request, the tag no longer waits: a busy conversation must not hold a
 /// lead back for ever.
 pub const MOST_EDIT_ROUNDS: u32 = 3;
 

@@ -110,7 +110,7 @@ pub struct Lead {
     pub document_type: String,
     /// `_updatedAt`.
     pub updated_at: Timestamp,
-    /// `crmStatus`; absent where nobody has asked yet.
+    /// `crmStatus`; absent before the first request.
     pub crm_status: Option<String>,
     /// `biginContactId`, where it has the shape of one.
     pub contact: Option<ContactId>,

@@ -24,7 +24,7 @@ const KINDS: [Type; 9] = [
 /// of `region` (`GB`).
 ///
 /// Possible, not assigned: the numbering plans change faster than the tables, and the ranges kept for fiction (07700
-/// 900xxx) are assigned to nobody. A number with an extension has no E.164 form, so that it is kept as it was typed.
+/// 900xxx) are not assigned. A number with an extension has no E.164 form, so that it is kept as it was typed.
 pub fn canonical(text: &str, region: &str) -> Option<String> {
     parse(text, region).map(|number| e164(&number))
 }
@@ -93,7 +93,7 @@ fn parse(text: &str, region: &str) -> Option<PhoneNumber> {
 /// The digits alone, with a `+` before them where the text has one or dials abroad.
 ///
 /// Letters and anything else make it no number: the library reads letters as on a keypad, and would turn
-/// "0770 090 Jo" into somebody's number.
+/// "0770 090 Jo" into another number.
 fn bare(text: &str, home: Option<&Metadata>) -> Option<String> {
     let text = text.trim();
     let text = text.strip_prefix("tel:").unwrap_or(text);

@@ -15,7 +15,7 @@ pub enum State {
     Requested {
         /// The contact of an earlier round of this sync.
         contact: Option<ContactId>,
-        /// This sync has made that contact, so that a later upsert of it is no "update" to whoever asked.
+        /// This sync has made that contact, so that a later upsert of it is not reported as an update.
         contact_created: bool,
         /// The contact it was is gone from Bigin: a new one is made, whatever the lead's own field says.
         force_create: bool,
@@ -63,7 +63,7 @@ pub enum State {
     },
     /// The lead was deleted or unpublished on the way.
     LeadDeleted,
-    /// Nobody wants the sync any more.
+    /// The sync is no longer wanted.
     Cancelled {
         /// Who cancelled it.
         by: CancelledBy,
@@ -86,7 +86,7 @@ pub struct Delivered {
 /// What a read of the lead saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// How many requests had joined the sync when the read began. More by now means that somebody asked again.
+    /// How many requests had joined the sync when the read began. More by now means another request.
     pub requests: u32,
     /// The revision; `None` where the lead could not be read at all.
     pub revision: Option<Revision>,
@@ -95,7 +95,7 @@ pub struct Seen {
 /// Who cancelled a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelledBy {
-    /// The lead's own status no longer asks for it.
+    /// The lead's `crmStatus` is no longer `REQUESTED`.
     Lead,
     /// A person, through the API or the dashboard.
     Operator,
@@ -160,7 +160,7 @@ pub enum Event {
         /// What the read before it saw.
         seen: Seen,
     },
-    /// Somebody asked again after the last read.
+    /// Another request came after the last read.
     AskedAgain,
     /// The lead carries the result.
     WrittenBack,

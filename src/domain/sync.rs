@@ -33,7 +33,7 @@ pub enum Source {
     Reconciliation,
     /// A person, through the API: carried out whatever `crmStatus` says.
     Manual,
-    /// An operator who tries a sync that has ended again: carried out while `crmStatus` asks for it, or still says what our
+    /// An operator who retries a sync that has ended: carried out while `crmStatus` is `REQUESTED`, or still says what our
     /// own last result wrote. An editor who has withdrawn the lead meanwhile has the last word.
     Retry,
 }
@@ -92,7 +92,7 @@ pub struct SyncJob {
     pub requests: Requests,
     /// Failures of the present round.
     pub attempts: Attempts,
-    /// How often edits that nobody asked for have sent it back.
+    /// How often edits without a request have sent it back.
     pub edits: u32,
     /// How often Bigin has said that the contact is gone, since the sync last made progress. A second time contradicts the
     /// upsert in between.

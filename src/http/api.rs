@@ -57,7 +57,7 @@ pub(super) struct SyncJson {
     pub(super) requests: u32,
     /// One of them came from an operator.
     pub(super) is_manual: bool,
-    /// How often edits that nobody asked for have sent it back.
+    /// How often edits without a request have sent it back.
     pub(super) edits: u32,
     /// Failures in a row of the present round.
     pub(super) attempts: u32,
@@ -257,7 +257,7 @@ pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpRe
 /// Shows one sync with everything that has happened to it.
 #[utoipa::path(get, path = "/api/syncs/{id}", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "The sync with its history", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     answer(find(&state, SyncId(*id)).await)
@@ -273,7 +273,10 @@ pub(super) async fn find(state: &State, id: SyncId) -> Result<SyncJson, HttpResp
 }
 
 pub(super) fn missing() -> HttpResponse {
-    problem::answer(404, "There is no such sync, or it has been forgotten (RETENTION).")
+    problem::answer(
+        404,
+        "This sync doesn't exist, or was deleted after the retention period.",
+    )
 }
 
 /// A lead to be sent.

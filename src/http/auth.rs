@@ -1,4 +1,4 @@
-//! Who may use the API and the pages: whoever has the admin token, as a bearer, or for the length of a session as a
+//! Access to the API and the pages: by the admin token as a bearer, or for the length of a session as a
 //! signed cookie that a login with the token has set.
 //!
 //! Nothing of a session is stored: the cookie says until when it is good, and is signed with a key made from the admin
@@ -43,7 +43,7 @@ pub struct Admin {
     failures: Mutex<Failures>,
 }
 
-/// The one limit on failed logins, whoever they come from: addresses mean nothing behind a proxy.
+/// The limit on failed logins, for all addresses together: addresses mean nothing behind a proxy.
 struct Failures {
     /// How many more may fail now.
     left: u32,

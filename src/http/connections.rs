@@ -48,7 +48,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The answer to a request that is not authenticated has been made, and taken by its peer, after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whoever waits for an answer is closed later than those that still owe bytes of their request, by this much.
+/// A connection that waits for its answer is closed later than one whose request is not complete, by this much.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes of later requests that are read while one is being answered.
@@ -257,7 +257,7 @@ impl Handle {
     }
 }
 
-/// Whoever sent this request has proven to be Sanity or an operator: from when it has been read whole until it is answered,
+/// This request is authenticated as from Sanity or an operator: from when it has been read whole until it is answered,
 /// its connection is not closed for being slow.
 pub(super) fn authenticated(request: &HttpRequest) {
     if let Some(handle) = request.conn_data::<Arc<Handle>>() {

@@ -1,5 +1,5 @@
 //! `/api/events`: what happens to syncs, as server-sent events. The stream is read from the histories in the store, so that
-//! whoever comes back with the id of the last event misses none.
+//! a client that comes back with the id of the last event misses none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Silent connections are cut by proxies, mostly after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A stream ends after this, and whoever watches comes again: with a session that is still good, if it came with one.
+/// A stream ends after this, and the client connects again: with a session that is still good, if it came with one.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -77,7 +77,7 @@ pub(super) async fn events(
     let watcher = Watcher {
         store: Arc::clone(&state.store),
         after,
-        // So that whoever loses the connection before the first event can go on from here.
+        // So that a client that loses the connection before the first event can go on from here.
         pending: Some(format!("retry: 2000\nid: {after}\n\n")),
         changes,
         stopping: state.stopping.subscribe(),

@@ -45,7 +45,7 @@ pub(super) struct Health {
     pub(super) in_progress: BTreeMap<String, u64>,
     /// The sync in progress that was opened first.
     pub(super) oldest_waiting: Option<Waiting>,
-    /// Leads whose last sync failed, and that nobody has asked for again since.
+    /// Leads whose last sync failed, without a request since.
     pub(super) failed_leads: u64,
     /// Syncs that ended in the last hour.
     pub(super) last_hour: Ended,
@@ -97,7 +97,7 @@ impl Webhooks {
             missed,
             last_missed,
         } = log;
-        // One that nobody misses may be a stranger's, who comes and goes.
+        // A rejection without a missed webhook may be from a stranger.
         let is_recent = last_rejected_at.is_some_and(|rejected| until(rejected, at) < HOUR);
         let problem = if rejected > 0 && (is_recent || missed > 0) {
             Some(Problem {

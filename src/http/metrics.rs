@@ -18,7 +18,7 @@ use crate::store::{Ledger, Overview, Stage, Store, StoreError};
 /// The type of the text format (Prometheus's docs, exposition formats).
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Shows every counter at nought that is only made when it first counts.
+/// Shows with 0 every counter that is created when it first counts.
 pub(super) fn show(metrics: &Metrics) {
     ANSWERS.into_iter().for_each(|answer| metrics.webhooks.show(answer));
 }

@@ -79,7 +79,7 @@ pub struct State {
     pub large_bodies: Semaphore,
     /// One for each stream of events that may be open.
     pub streams: Arc<Semaphore>,
-    /// Held while `/metrics` reads the store, so that whoever asks often takes no room from the webhooks. Holds whether that
+    /// Held while `/metrics` reads the store, so that frequent scrapes take no room from the webhooks. Holds whether that
     /// failed the last time.
     pub scraping: tokio::sync::Mutex<bool>,
     /// Told that an operator has a service checked that no sync in progress needs, so that none is the probe.

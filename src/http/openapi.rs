@@ -11,7 +11,7 @@ use super::{api, check, events, health, metrics, operator, probes, send, webhook
 #[openapi(
     info(
         title = "bigin-sync",
-        description = "Carries leads from Sanity into Zoho Bigin and loses none.",
+        description = "Syncs leads from Sanity to Zoho Bigin, without losing any.",
     ),
     paths(
         webhook::receive,

@@ -55,7 +55,7 @@ pub(super) struct Retry {
 #[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
     (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
     (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
@@ -135,7 +135,7 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
 /// them. A new failure of the lead shows again.
 #[utoipa::path(post, path = "/api/syncs/{id}/dismiss", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is dismissed", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "It has not failed, or the lead was sent again since", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
@@ -227,7 +227,7 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
 /// Cancels a sync that is on its way. The lead goes on saying what it says; reconciliation leaves it alone until it changes.
 #[utoipa::path(post, path = "/api/syncs/{id}/cancel", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is cancelled", body = SyncJson),
-    (status = 404, description = "There is none, or it has been forgotten", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "It has ended, or is being sent at this very moment", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]

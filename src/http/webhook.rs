@@ -20,11 +20,11 @@ use crate::store::{Accepted, Delivery};
 /// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
-/// A body beyond this takes its bytes from a budget that all of them share ([`LARGE_BODIES`](super::LARGE_BODIES)): nobody
-/// has proven yet to be Sanity while it is read.
+/// A body beyond this takes its bytes from a budget that all of them share ([`LARGE_BODIES`](super::LARGE_BODIES)): its
+/// signature can be verified only once it has been read.
 pub(super) const SMALL_BODY: usize = 64 * 1024;
 
-/// What of the payload matters. The rest is not looked at: the lead is read from Sanity when its turn comes.
+/// The part of the payload that is used. The rest is ignored: the lead is read from Sanity when it is due.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = WebhookPayload)]
 struct Payload {
@@ -118,14 +118,14 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
     let listed = ANSWERS
         .iter()
         .find(|[word, code]| *word == answer && *code == status.as_str());
-    // A label is one of the program's own words, and none that could be made up by whoever sends.
+    // A label is one of the program's own words, never one that a sender can invent.
     state.metrics.webhooks.add(listed.copied().unwrap_or([answer, "other"]));
     response
 }
 
 async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
     let headers = || request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
-    // Before the body is read: whoever does not even claim to be Sanity costs no memory.
+    // Before the body is read: a request without a signature costs no memory.
     let claimed = signature::sole_header(headers());
     if let Err(error) = claimed {
         return refused(state, error);
@@ -241,14 +241,14 @@ fn parse(body: &[u8]) -> Option<Payload> {
     is_object.then(|| serde_json::from_slice(body).ok()).flatten()
 }
 
-/// Sanity does not come again after this, so that a lead may be left behind: whoever keeps the webhook has to know. It was
+/// Sanity does not come again after this, so that a lead may be left behind: the operator has to know. It was
 /// signed, so that strangers cannot fill the log with it.
 fn malformed(detail: &str) -> Answered {
     tracing::warn!("a signed webhook was refused: {detail}");
     ("malformed", problem::answer(400, detail))
 }
 
-/// Why a good webhook is none of ours, if it is not. A payload that does not say the status is: the lead will be read.
+/// Why a webhook with a good signature is ignored, if it is. A payload that does not say the status is: the lead will be read.
 fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
     if is_copy(&payload._id) {
         Some("a draft or a version of a release")

@@ -314,8 +314,8 @@ mod tests {
                 .await
                 .is_ok()
         );
-        let nobody = http.get("http://127.0.0.1:1/");
-        assert!(calls.send(CALL, nobody, within, |_| OK).await.is_err());
+        let refused = http.get("http://127.0.0.1:1/");
+        assert!(calls.send(CALL, refused, within, |_| OK).await.is_err());
 
         let mut text = Text::default();
         metrics.write(&mut text);

@@ -1,5 +1,5 @@
 //! What an answer of `/data/doc` says of each lead. The answer stays as bytes: only the few fields that decisions need
-//! are parsed of every document, and one whole document at a time where the caller asks for it.
+//! are parsed of every document, and one whole document at a time where the caller wants it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

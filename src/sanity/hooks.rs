@@ -62,7 +62,7 @@ pub struct Webhook {
     pub dataset: String,
     /// `document`, or `transaction` where it is of the old kind that knows no filter.
     pub kind: String,
-    /// `POST`, unless somebody has chosen another.
+    /// `POST`, unless another was chosen.
     pub method: String,
     /// A person has disabled it, or Sanity has.
     pub is_disabled: bool,
@@ -80,7 +80,7 @@ pub struct Webhook {
     pub secret: Option<SecretString>,
 }
 
-/// An attempt to deliver (types of Sanity's own CLI). What the receiver answered is not read: it is nobody's business.
+/// An attempt to deliver (types of Sanity's own CLI). What the receiver answered is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// When it was made.
@@ -97,16 +97,16 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HooksError {
     /// The token is none.
-    #[error("Sanity does not know the management token")]
+    #[error("Sanity rejected the management token")]
     Token,
     /// It is one, and not for this.
     #[error("the management token may not see or change webhooks")]
     Right,
     /// There is no such project.
-    #[error("Sanity knows no project of this id")]
+    #[error("there is no Sanity project with this ID")]
     Project,
     /// What was to be made or changed is not to Sanity's liking, in its own words.
-    #[error("Sanity does not take the webhook: {0}")]
+    #[error("Sanity rejected the webhook: {0}")]
     Refused(String),
     /// Nothing that makes sense.
     #[error("Sanity did not answer properly ({0})")]

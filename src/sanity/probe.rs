@@ -9,7 +9,7 @@ use crate::domain::failure::CallError;
 use crate::domain::lead::LeadId;
 use crate::http_client::{Answer, Deadline, Operation};
 
-/// A field that no lead has, so that taking it away changes nothing even if somebody did it.
+/// A field that no lead has, so that taking it away changes nothing even if it were done.
 const NO_FIELD: &str = "biginSyncDoctor";
 
 impl Sanity {

@@ -186,7 +186,7 @@ impl Touched {
 /// What a step has learned of the remote services.
 #[derive(Debug, Clone, Default)]
 pub struct StepReport {
-    /// These have answered a call, which mends their breakers if they are still in the epoch in which it began.
+    /// These have answered a call, which closes their breakers if they are still in the epoch in which it began.
     pub answered: Vec<(Remote, i64)>,
     /// These were to be probed in this epoch. Where neither an answer nor trouble has come of it, the next claim may probe at
     /// once.
@@ -245,7 +245,7 @@ impl Effect {
     }
 }
 
-/// A change of a sync's state, for whoever watches.
+/// A change of a sync's state, for those who watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Which sync.
@@ -321,7 +321,7 @@ pub trait Store: Send + Sync {
     /// for a probe.
     async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Result<Claim, StoreError>;
 
-    /// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost or is over.
+    /// Renews the lease of a claim of so many syncs, from now on; `false` where that of one of them was lost or is over.
     async fn renew(&self, token: ClaimToken, syncs: usize) -> Result<bool, StoreError>;
 
     /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
@@ -425,7 +425,7 @@ pub trait Store: Send + Sync {
     async fn kv_delete(&self, name: &'static str, value: Vec<u8>) -> Result<(), StoreError>;
 
     /// Asks for what only one of several replicas may do at a time, for so long. `true` where `holder` has it now: because
-    /// nobody had it, or its time was over, or `holder` had it before.
+    /// it was free, or its time was over, or `holder` had it before.
     async fn try_lock(&self, name: &'static str, holder: &str, lasting: Duration) -> Result<bool, StoreError>;
 
     /// Gives back before its time what `holder` holds.

@@ -416,7 +416,7 @@ impl Drop for Pool {
 }
 
 /// What one commit is worth telling the other replicas: whose it is, the stages to wake, and the changes of state, in as
-/// many messages as they need. A wake-up only: whoever misses one finds the work by its own clock.
+/// many messages as they need. A wake-up only: a worker that misses one finds the work by its own clock.
 fn messages(name: &str, after: &AfterCommit) -> Vec<String> {
     let wake: String = after.wake.iter().map(|wake| if *wake { '1' } else { '0' }).collect();
     let mut messages = Vec::new();
@@ -455,7 +455,7 @@ fn hear(message: &str, own: &str, listeners: &Listeners) {
         };
         let state = State::LABELS.into_iter().find(|label| *label == state);
         if let (Ok(sync), Some(state), Ok(lead)) = (sync.parse(), state, LeadId::parse(lead)) {
-            // Nobody may be watching.
+            // There may be no receiver.
             let _ = listeners.changes.send(Change {
                 sync: SyncId(sync),
                 lead,

@@ -157,7 +157,7 @@ pub(super) fn connect(path: &Path, mode: OpenFlags) -> rusqlite::Result<Connecti
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(128);
     // A plan does not depend on the values that are bound. Else SQLite, as it is built here (with STAT4), plans a statement
-    // anew whenever a value of a comparison changes, which takes longer than to run it.
+    // again whenever a value of a comparison changes, which takes longer than to run it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
         // FULL: a commit is on disk before it is answered, also when the power fails.

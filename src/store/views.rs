@@ -40,7 +40,7 @@ pub struct SyncEvent {
     pub detail: Value,
 }
 
-/// A line of some sync's history, for whoever watches them all.
+/// A line of some sync's history, for those who watch all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRow {
@@ -175,7 +175,7 @@ pub struct Ledger {
     pub failed: u64,
     /// Ended because the lead was gone.
     pub lead_deleted: u64,
-    /// Ended because nobody wanted them any more.
+    /// Ended because they were no longer wanted.
     pub cancelled: u64,
     /// Not ended yet: counted from the table, not from the counters.
     pub in_progress: u64,

@@ -26,7 +26,7 @@ const LONGEST_SENDING: Duration = Duration::from_secs(10);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// The layer that collects spans, where the environment names somebody to send them to.
+/// The layer that collects spans, where the environment names a receiver.
 ///
 /// # Errors
 /// A sentence where what the variables say cannot be used.

@@ -82,7 +82,7 @@ impl<'a> Batch<'a> {
     pub(super) fn happened_with(&mut self, claimed: Claimed, event: Event, remark: Option<&str>) {
         let sync = &claimed.sync;
         match &event {
-            // The reason names fields and no values, and is what whoever reads the log wants to know.
+            // The reason names fields and no values, and is what a reader of the log wants to know.
             Event::Rejected { reason, .. } => tracing::warn!(
                 sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: rejected: {reason}", sync.id, sync.lead
             ),

@@ -85,7 +85,7 @@ impl Context {
         Ok(Some(breakers))
     }
 
-    /// All of them have answered: whatever was wrong is mended.
+    /// All of them have answered: the breakers close.
     pub(super) async fn has_heard(&self, breakers: &[Breaker]) -> Result<(), StoreError> {
         let answered: Vec<_> = breakers
             .iter()

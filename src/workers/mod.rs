@@ -163,7 +163,7 @@ pub async fn sleep_or_forever(wait: Option<Duration>) {
     }
 }
 
-/// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store tell nobody
+/// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store do not tell
 /// else anything.
 pub struct Hasher(Hmac<Sha256>);
 

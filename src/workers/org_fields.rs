@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// Fields are added seldom, and a call costs a credit.
 const FRESH: Duration = Duration::from_secs(60 * 60);
 
-/// Nobody waits for the read at start.
+/// Nothing waits for the read at start.
 const AT_START: Duration = Duration::from_secs(30);
 
 /// The name it is kept under.

@@ -52,7 +52,7 @@ pub async fn stop(context: &Context) {
 /// wants to be left alone or another replica makes the rounds: then there is none.
 ///
 /// # Errors
-/// [`ReconcileError`]; the next round begins anew.
+/// [`ReconcileError`]; the next round starts from the beginning.
 pub async fn round(context: &Context, interval: Duration, min_age: Duration) -> Result<Option<usize>, ReconcileError> {
     if !is_ours(context, interval).await? {
         return Ok(None);

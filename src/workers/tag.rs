@@ -9,7 +9,7 @@
 //! # Design
 //!
 //! - The delay is a time in the table, `tag_not_before`, set with the outcome of the upsert, by the store's clock. It is
-//!   counted from the answer, since nobody knows when before that the upsert was applied.
+//!   counted from the answer, since it is not known when before that the upsert was applied.
 //! - An upsert moves the tags of all syncs that may share its contact: by contact id where it is known, else by the keyed hashes
 //!   of the unique fields. An ambiguous upsert does so too ([`StepReport::touched`]).
 //! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.

@@ -666,7 +666,7 @@ async fn without_a_management_token_the_webhook_is_not_looked_at_and_it_says_how
             clinic.stage.sanity.token(),
             "the management token may not see or change webhooks",
         ),
-        ("skAnother", "Sanity does not know the management token"),
+        ("skAnother", "Sanity rejected the management token"),
     ] {
         std::fs::write(&file, token).unwrap();
         let (code, out, _) = clinic.run(&["--management-token-file", file.to_str().unwrap()]).await;

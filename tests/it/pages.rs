@@ -388,7 +388,7 @@ async fn what_is_not_there_is_a_page_for_people_and_a_problem_for_programs() {
 
     let forgotten = operator.get("/syncs/99").await;
     assert_eq!(forgotten.status, 404);
-    forgotten.says("There is no such sync, or it has been forgotten (RETENTION).");
+    forgotten.says("This sync doesn't exist, or was deleted after the retention period.");
     for path in ["/syncs/99/retry", "/syncs/99/cancel"] {
         assert_eq!(operator.post(path, &[]).await.status, 404, "{path}");
     }
@@ -631,7 +631,7 @@ async fn syncs_are_found_by_lead_contact_state_and_reason() {
         .says("No syncs match.");
     for (query, words) in [
         ("q=not+an+id", "Only ids are known here"),
-        ("q=ada@example.org", "nobody is found by a name or an address"),
+        ("q=ada@example.org", "Names and emails aren't stored here"),
         ("state=lost", "There is no state"),
     ] {
         let refused = operator.get(&format!("/syncs?{query}")).await;

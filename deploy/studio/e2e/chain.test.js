@@ -52,7 +52,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       assert.deepEqual(lake.failures.splice(0), [], 'the Content Lake could answer everything')
     })
 
-    // A lead as it is before anybody asks for it: made through the API, without any of the CRM's fields.
+    // A lead as it is before the first request: created through the API, without any of the CRM's fields.
     const publish = (name, fields = {}) => {
       const [id, email] = [`lead-${name.toLowerCase()}-${major}`, `${name.toLowerCase()}.${major}@example.org`]
       const lead = {_id: id, _type: 'dbrLead', firstName: name, secondName: 'Example', emailAddress: email, ...fields}
@@ -86,7 +86,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
     }
     const answer = (page, text) => page.getByRole('dialog').getByRole('button', {name: text, exact: true}).click()
     // Finds an item of the actions' menu in the state that is wanted. Studio closes the menu when it renders the actions
-    // anew, as it does when the lead has changed or another version of it has loaded: the menu is opened again then.
+    // again, as it does when the lead has changed or another version of it has loaded: the menu is opened again then.
     const menuItem = (page, name, {disabled}) => {
       const item = page.getByRole('menu').getByRole('menuitem', {name})
       return eventually(`the menu has ${name}, ${disabled ? 'disabled' : 'enabled'}`, async () => {
@@ -137,7 +137,7 @@ for (const major of STUDIO_MAJORS.split(',')) {
       assert.deepEqual([contact.id, contact.tags, more], [biginContactId, ['DBR_Dashboard_Import'], []])
     })
 
-    test('a rejected lead shows its reason, is mended and sent again', async () => {
+    test('a rejected lead shows its reason, is fixed and sent again', async () => {
       const id = publish('Bob', {emailAddress: 'not an address'})
       const page = await open(id)
       await panel(page).getByRole('button', {name: 'Send to CRM'}).click()

@@ -109,7 +109,7 @@ export const logIn = async (browser, studio, user, path = '/') => {
   return page
 }
 
-// One for each person: whoever opens the next page there has Studio in the cache.
+// One for each person: the next page there has Studio in the cache.
 const openWindow = async (browser, user) => {
   const own = {locale: 'en-GB', timezoneId: 'Europe/London', viewport: {width: 1200, height: 700}}
   const context = await browser.newContext({...own, ignoreHTTPSErrors: true})

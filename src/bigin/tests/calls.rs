@@ -219,7 +219,7 @@ async fn trouble_on_the_way_is_told_apart() {
         other => panic!("{other:?}"),
     }
 
-    // Nobody listens there.
+    // No server listens there.
     let settings = Settings {
         api_domain: Some("http://127.0.0.1:1".parse().unwrap()),
         ..world.settings()

@@ -129,7 +129,7 @@ async fn the_contact_that_has_a_value_already_is_not_the_one_that_was_asked_for(
 #[tokio::test]
 async fn an_answer_about_another_contact_is_never_taken_for_the_one_asked_for() {
     let other = |id: &str| json!({"code": "SUCCESS", "details": {"id": id}, "status": "success"});
-    // Of two contacts one is answered for twice, or a stranger: nobody can say what became of the second.
+    // Of two contacts one is answered for twice, or a stranger: it is not known what became of the second.
     for ids in [["1", "1"], ["1", "3"], ["3", "3"]] {
         let data = json!({"data": ids.map(other)});
         let world = World::new(move |_| Reply::Json(200, data.clone())).await;

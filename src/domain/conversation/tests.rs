@@ -59,7 +59,7 @@ fn odd_parts_are_tolerated() {
         ("one message", json!({"from": "ai", "message": "Hi"}), "AI: Hi"),
         ("a number", json!(42), "42"),
         ("AI in capitals", json!([{"from": " AI ", "message": "Hi"}]), "AI: Hi"),
-        ("nobody", json!([{"message": "Hi"}]), "Lead: Hi"),
+        ("no sender", json!([{"message": "Hi"}]), "Lead: Hi"),
         (
             "sender that is no text",
             json!([{"from": 1, "message": "Hi"}]),

@@ -250,7 +250,7 @@ fn is_fault(error: &Error) -> bool {
         )
 }
 
-/// The error of a template for whoever keeps the configuration.
+/// The error of a template, for the operator.
 fn described(error: &Error) -> String {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();

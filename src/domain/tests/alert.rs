@@ -176,7 +176,7 @@ fn cases_of_services() -> Vec<Case> {
             &["the lead lead-1 first, so the lead may be the cause"],
         ),
         (
-            "a service was away when it was last asked, and nobody asks",
+            "a service was unavailable at the last call, and no call is made",
             |now| now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unavailable, minutes(0))],
             &[],
             &[],
@@ -540,7 +540,7 @@ fn what_waited_out_a_pause_gets_time_to_flow_off() {
 #[test]
 fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end() {
     let mut play = Play::new();
-    // Each new lead is read, which mends Sanity's breaker, and no result is written.
+    // Each new lead is read, which closes Sanity's breaker, and no result is written.
     let flaps = |now: &mut Observation| {
         waits(now, upserted());
         let since = now.at - Duration::from_secs(10);
@@ -738,10 +738,10 @@ proptest! {
                 prop_assert!(!was_open || *kind == AlertKind::LeadsFailed, "{:?} is told twice", kind);
             }
             for kind in &message.resolved {
-                prop_assert!(open.remove(kind).is_some(), "the end of {:?}, whose beginning nobody was told", kind);
+                prop_assert!(open.remove(kind).is_some(), "{:?} is resolved, and never fired", kind);
             }
         }
-        prop_assert!(open.is_empty(), "nobody was told that these are over: {:?}", open);
+        prop_assert!(open.is_empty(), "these are not resolved: {:?}", open);
         let repeat_interval = told.messages.last().map_or(at(0), |(at, _)| *at) + RESOLVE_AFTER;
         prop_assert_eq!(told.told.message(repeat_interval + GROUP_INTERVAL, None), None);
     }

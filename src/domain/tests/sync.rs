@@ -36,7 +36,10 @@ fn a_request_that_joins_is_remembered_with_its_revision() {
     assert_eq!(sync.requests.revision, Some(revision(12, "c")), "the latest of them");
     sync.join(Source::Manual, None);
     sync.join(Source::Webhook, None);
-    assert!(sync.requests.is_manual, "a person has asked, whoever else does");
+    assert!(
+        sync.requests.is_manual,
+        "an operator has requested it, whatever comes after"
+    );
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn only_our_own_result_can_have_overwritten_a_request() {
     for (label, sync, link) in [
         ("that revision was read", sync(Some(revision(10, "r10"))), read.clone()),
         ("a later one was read", asked, link(Some(revision(12, "r12")))),
-        ("nobody says which revision was asked for", sync(None), read),
+        ("the requested revision is not known", sync(None), read),
         ("nothing was ever read", sync(Some(revision(11, "r11"))), link(None)),
     ] {
         assert!(!sync.is_overwritten(&sent, &link), "{label}");
@@ -253,7 +256,7 @@ fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_
     sync.suspect(failure(), 5, &POLICY, at(30));
     assert_eq!((sync.attempts.count, sync.attempts.backoff_total), (1, Duration::ZERO));
     assert_eq!(sync.next_attempt_at, at(31));
-    assert!(!sync.stands_out(5), "nobody has succeeded since");
+    assert!(!sync.stands_out(5), "no other has succeeded since");
     assert!(sync.stands_out(6));
 }
 
@@ -335,7 +338,7 @@ fn who_cancels_has_a_name_and_so_has_every_state() {
     for by in [CancelledBy::Lead, CancelledBy::Operator] {
         assert_eq!(CancelledBy::from_label(by.label()), Some(by));
     }
-    assert_eq!(CancelledBy::from_label("nobody"), None);
+    assert_eq!(CancelledBy::from_label("unknown"), None);
     assert_eq!(tagged().to_string(), "tagged");
 }
 
@@ -377,7 +380,7 @@ fn what_a_person_cancelled_is_declined_until_the_lead_changes() {
         link.is_declined(Some(&revision(20, "r20"))),
         "an edit before the cancellation"
     );
-    assert!(!link.is_declined(Some(&revision(21, "r21"))), "asked for anew");
+    assert!(!link.is_declined(Some(&revision(21, "r21"))), "requested again");
     assert!(!link.is_declined(None));
 
     let mut withdrawn = sync(Some(revision(30, "r30")));

@@ -156,7 +156,7 @@ impl Model {
         self.generate_code_for(CODE_LIFE)
     }
 
-    /// The same, for as long as somebody needs who plays with it.
+    /// The same, for as long as a user of the demo needs.
     pub fn generate_code_for(&mut self, life: Duration) -> String {
         let code = self.accounts.made("c");
         let expires_at = after(self.clock.now(), life);

@@ -62,7 +62,7 @@ impl FakeBigin {
         })
     }
 
-    /// One without a socket: whoever has a request lets it [answer](Self::answer).
+    /// One without a socket: the owner of a request lets it [answer](Self::answer).
     pub fn without_socket(clock: SharedClock) -> Self {
         Self {
             model: Arc::new(Mutex::new(Model::new(clock, NOWHERE.to_owned()))),

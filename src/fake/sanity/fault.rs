@@ -66,7 +66,7 @@ impl Faults {
         self.planned.push(Planned { kind, fault, times });
     }
 
-    /// Forgets the faults nobody has met.
+    /// Forgets the faults that were not met.
     pub fn clear(&mut self) {
         self.planned.clear();
     }

@@ -46,7 +46,7 @@ pub struct FakeSanity {
     shared: Data<Shared>,
     server: Option<Server>,
     client: Option<reqwest::Client>,
-    /// Held by whoever delivers: a webhook has one request at a time (official docs, webhooks).
+    /// Held during a delivery: a webhook has one request at a time (official docs, webhooks).
     delivering: tokio::sync::Mutex<()>,
 }
 
@@ -80,7 +80,7 @@ impl FakeSanity {
         })
     }
 
-    /// One without a socket: whoever has a request lets it [answer](Self::answer), and delivers what [is due](Self::due_delivery).
+    /// One without a socket: the owner of a request lets it [answer](Self::answer), and delivers what [is due](Self::due_delivery).
     pub fn without_socket(clock: SharedClock) -> Self {
         Self {
             shared: Data::new(Shared(Arc::new(Mutex::new(Model::new(clock))))),

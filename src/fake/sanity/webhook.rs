@@ -248,7 +248,7 @@ fn is_retryable(status: Option<u16>) -> bool {
     matches!(status, None | Some(429 | 500..=599))
 }
 
-/// The body: the projection, with `&`, `<` and `>` escaped as Go's encoder does (so that whoever verifies the signature over
+/// The body: the projection, with `&`, `<` and `>` escaped as Go's encoder does (so that a receiver that verifies the signature over
 /// anything but the raw bytes notices).
 fn project(document: &Document) -> String {
     let fields = ["_id", "_type", "_rev", "_updatedAt", "crmStatus"];

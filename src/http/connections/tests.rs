@@ -72,7 +72,7 @@ fn an_authenticated_request_gives_way_to_nobody() {
     connections.register();
     assert!(streams.iter().all(|handle| !is_closed(handle)));
     assert!(is_closed(&others[0]));
-    // The next request on the connection has to be authenticated anew.
+    // The next request on the connection has to be authenticated again.
     streams[0].end_answer();
     connections.lock().close_overdue(Instant::now() + HEAD_TIMEOUT);
     assert!(is_closed(&streams[0]));

@@ -1,4 +1,4 @@
-//! What failed, by reason: what would mend it, and all of a reason tried again at once.
+//! Failed leads by reason: how to fix them, and a retry of all of one reason.
 
 use actix_web::web;
 use askama::Template;

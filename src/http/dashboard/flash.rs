@@ -19,7 +19,7 @@ pub(super) struct Done {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Did {
     Retry,
-    /// Tried to: the lead no longer asks for it.
+    /// Not retried: the lead's status is no longer `REQUESTED`.
     Withdrawn,
     RetryAll,
     Cancel,

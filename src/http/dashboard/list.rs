@@ -176,7 +176,7 @@ async fn find(state: &State, query: &PageQuery) -> Result<api::Page, HttpRespons
         .chars()
         .all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
     if !could_be_part {
-        let message = "Only ids are known here, and they have letters, digits, '-', '_' and '.' alone: nobody is found by a name or an address.";
+        let message = "Search by lead or contact ID only. Names and emails aren't stored here.";
         return Err(problem::answer(400, message));
     }
     let of_lead = ListQuery {

@@ -1,4 +1,4 @@
-//! The door: the admin token is exchanged for a session's cookie, and whoever is let in goes on to the page that was
+//! The login: the admin token is exchanged for a session's cookie, and the browser goes on to the page that was
 //! asked for.
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -16,7 +16,7 @@ struct LoginPage {
     frame: Frame,
     /// Where to go on.
     next: String,
-    /// Why nobody was let in.
+    /// Why the login failed.
     fault: Option<String>,
     /// Something was to be done when the session had ended.
     undone: bool,
@@ -34,7 +34,7 @@ pub(super) struct LoginForm {
     next: Option<String>,
 }
 
-/// Shows the form; whoever has a session goes on at once.
+/// Shows the form; with a session, redirects at once.
 pub(super) async fn show(request: HttpRequest, query: web::Query<LoginQuery>, state: web::Data<State>) -> Answer {
     let admin = state.admin.as_ref().ok_or_else(off)?;
     let next = local(query.next.as_deref());
@@ -109,7 +109,7 @@ pub(super) async fn log_out() -> Answer {
     Ok(response)
 }
 
-/// The login page, for whoever asked for the page at `next`. `undone` says that something was to be done there.
+/// The login page before the page at `next`. `undone` says that something was to be done there.
 pub(super) fn login_address(next: &str, undone: bool) -> String {
     let next = local(Some(next));
     let next = if next == "/" {

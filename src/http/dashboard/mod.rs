@@ -136,7 +136,7 @@ struct Frame {
     title: String,
     /// Which part of the navigation it is: overview, syncs, failures, or none.
     part: &'static str,
-    /// Goes into every form; none where nobody is logged in.
+    /// Goes into every form; none without a login.
     form_token: Option<String>,
     /// What has just been done.
     note: Option<flash::Note>,

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             words(&[Remote::ZohoAccounts], &[Remote::ZohoAccounts, Remote::Sanity]),
             ["Not called: no access token", "Unavailable", "Reachable"],
-            "without a token nobody knows how Bigin is"
+            "without a token Bigin cannot be called"
         );
     }
 

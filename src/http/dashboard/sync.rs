@@ -1,4 +1,4 @@
-//! One sync: where it stands, what would mend it, what it went through, and what can be done about it.
+//! One sync: its state, how to fix it, its events, and its actions.
 
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ fn follows(sync: &SyncJson) -> Option<String> {
         ("lead_deleted", _) => ("", "If the lead is published again with REQUESTED, it is sent."),
         _ => return None,
     };
-    // The tag starts Bigin's own automation: whoever cancels wants to know whether it has.
+    // The tag starts Bigin's own automation: the operator who cancels wants to know whether it has.
     let has_tag = sync.events.iter().flatten().any(|entry| entry.kind == "tagged");
     let tag = if has_tag { "tagged" } else { "untagged" };
     Some(format!("{before}Anything already in Bigin stays there, {tag}. {after}"))

@@ -1,4 +1,4 @@
-//! Webhooks nobody has ever sent: whatever the body, the answer is one of the few there are, and what is stored names a
+//! Malformed webhooks: whatever the body, the answer is one of the few there are, and what is stored names a
 //! lead.
 
 use std::sync::Arc;

@@ -270,7 +270,7 @@ fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>
     Ok(next)
 }
 
-/// Takes the lease of a claim of so many syncs anew, from now on; `false` where that of one of them was lost, so that its
+/// Renews the lease of a claim of so many syncs, from now on; `false` where that of one of them was lost, so that its
 /// outcome could not be recorded, or is over: then another replica may have had its turn, and have moved a tag.
 pub(super) fn renew(txn: &Txn<'_>, token: ClaimToken, syncs: usize, lasting: Duration) -> Result<bool> {
     let sql = "-- renew()

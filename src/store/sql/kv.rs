@@ -56,7 +56,7 @@ pub(in crate::store) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Times
     db.query(sql, args![since], |row| row.get("at"))
 }
 
-/// Whether `holder` has the right of this name now: because nobody has it, or has it any more, or it had it before.
+/// Whether `holder` has the right of this name now: because it is free, or has expired, or `holder` had it before.
 pub(super) fn try_lock(txn: &Txn<'_>, name: &str, holder: &str, lasting: Duration) -> Result<bool> {
     let sql = "-- try_lock()
         INSERT INTO lock (name, holder, expires_at) VALUES (?1, ?2, ?3)

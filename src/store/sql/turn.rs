@@ -35,7 +35,7 @@ use super::{kv, rows};
 use crate::clock::after;
 use crate::store::{Stage, StoreSettings};
 
-/// When a worker that has left its turn to another stage looks again, where nobody wakes it.
+/// When a worker that has left its turn to another stage looks again, where it is not woken.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The name under which the stage that had the last turn is stored.
@@ -130,7 +130,7 @@ fn is_due(txn: &Txn<'_>, stage: Stage) -> Result<bool> {
     Ok(false)
 }
 
-/// A turn is over, or may be: whoever waits for it looks.
+/// A turn is over, or may be: workers that wait for it look again.
 pub(super) fn over(txn: &mut Txn<'_>) {
     if matches!(txn.db, Db::Postgres(_)) {
         txn.wake(Stage::Upsert);

@@ -91,7 +91,7 @@ pub(super) fn open_or_join(
     Ok(Accepted::Created(sync.id))
 }
 
-/// The ledger's counter of the syncs that somebody has opened.
+/// The ledger's counter of the syncs that an operator has created.
 fn created_by(source: Source) -> &'static str {
     match source {
         Source::Webhook => "created_by_webhook",
@@ -118,7 +118,7 @@ pub(super) fn open_breaker(
     let mut breaker = rows::breaker(txn.db, service_error.remote)?;
     if breaker.record_failure((service_error, cause), epoch, policy, jitter, txn.now) {
         rows::save_breaker(txn.db, &breaker)?;
-        // Whoever left the probe to another is to know how long there is nothing to do now.
+        // A worker that left the probe to another has to know how long there is nothing to do now.
         for stage in Stage::ALL {
             txn.wake(stage);
         }
@@ -134,7 +134,7 @@ pub(super) fn record(
 ) -> Result<()> {
     for (remote, epoch) in &report.answered {
         let mut breaker = rows::breaker(txn.db, *remote)?;
-        if breaker.mend(*epoch) {
+        if breaker.close(*epoch) {
             rows::save_breaker(txn.db, &breaker)?;
             for stage in Stage::ALL {
                 txn.wake(stage);
@@ -236,7 +236,7 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             ("ambiguous", Ok(()))
         }
         Effect::Released | Effect::Settling => {
-            // To the end of the queue: what is put back again and again must hold up nobody, and the next probe must not
+            // To the end of the queue: what is put back again and again must not block others, and the next probe must not
             // be the one that failed.
             sync.next_attempt_at = sync.next_attempt_at.max(txn.now);
             if let (Effect::Settling, Some(settles_at)) = (&outcome.effect, settles_at) {
@@ -367,7 +367,7 @@ fn stage_of(sync: &SyncJob) -> Option<Stage> {
         .find(|stage| stage.states().contains(&sync.state.label()))
 }
 
-/// The tag's time belongs to the contact: whoever waits for it waits for the latest upsert. Leases stay with their
+/// The tag's time belongs to the contact: each sync of it waits for the latest upsert. Leases stay with their
 /// holders.
 fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_before: Timestamp) -> Result<()> {
     let sql = "-- move_tags()
@@ -411,7 +411,7 @@ fn move_tag(txn: &Txn<'_>, mut sync: SyncJob, tag_not_before: Timestamp) -> Resu
     Ok(())
 }
 
-/// After an upsert of which nobody knows which contact it changed, if any.
+/// After an upsert of which it is not known which contact it changed, if any.
 pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()> {
     let sql = "-- move_all_tags()
         UPDATE sync
@@ -422,10 +422,9 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
     Ok(())
 }
 
-/// What a process that has just taken the file over owes to the one before it. Its leases are void at once, but for those
-/// of upserts: such a call may still be under way, so they run out in their time, and nobody sends those leads or cancels
-/// them before. Which contacts the calls may have changed is not known, so every tag waits its delay again.
-/// What it alone was to do, this one may.
+/// Takes over what the process before has left. Its leases expire at once, except those of upserts: such a call may still be in
+/// flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the calls may have changed is
+/// not known, so every tag waits its delay again. Its locks are released.
 pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";

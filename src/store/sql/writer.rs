@@ -21,9 +21,9 @@ use crate::store::{Change, Stage, StoreError};
 /// disk is slow.
 pub(super) const QUEUE: usize = 4096;
 
-/// How long somebody who waits for an answer is kept waiting for the database. A server that hangs says nothing of itself, and
-/// Sanity gives a webhook up after 30 s. Shorter than the time after which the server ends a statement: what is merely slow is
-/// then done, and who comes again finds it done.
+/// Timeout of a caller that waits for the database. A server that hangs does not report it, and Sanity gives a webhook up after
+/// 30 s. Shorter than the server's `statement_timeout`: a statement that is merely slow is completed, and the next request
+/// finds it done.
 pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
@@ -77,7 +77,7 @@ impl Txn<'_> {
         self.after.wake[stage as usize] = true;
     }
 
-    /// Tells whoever watches once this is committed.
+    /// Notifies the receivers once this is committed.
     pub(in crate::store) fn changed(&mut self, change: Change) {
         self.after.changes.push(change);
     }
@@ -115,7 +115,7 @@ pub(in crate::store) struct Listeners {
     pub(in crate::store) metrics: Arc<Metrics>,
 }
 
-/// A write that has queued up, with whoever waits for it.
+/// A queued write, with the channel for its result.
 trait Job: Send {
     /// Does its work. Where all of that is undone, it is called again.
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
@@ -208,7 +208,7 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 
-    /// The same for somebody who is not to wait for long: [`StoreError::Busy`] where the queue is full, and an error where the
+    /// The same for a caller that must not wait for long: [`StoreError::Busy`] where the queue is full, and an error where the
     /// database does not answer in time. What has queued up is done all the same when it does.
     pub(super) async fn write_if_room<T, F>(&self, work: F) -> Result<T, StoreError>
     where
@@ -218,7 +218,7 @@ impl Writer {
         in_time(self.queue_if_room(work)?).await
     }
 
-    /// The same, to be awaited by whoever wants to know how it ended, for as long as they like.
+    /// The same; the caller may await the result, for as long as it likes.
     pub(super) fn queue_if_room<T, F>(
         &self,
         work: F,
@@ -427,7 +427,7 @@ fn tell(listeners: &Listeners, after: AfterCommit) {
         }
     }
     for change in after.changes {
-        // Nobody may be watching.
+        // There may be no receiver.
         let _ = listeners.changes.send(change);
     }
 }

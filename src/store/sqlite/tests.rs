@@ -1,4 +1,4 @@
-//! Tests of what nobody can see from outside: how the file is opened, and what is answered where a commit fails.
+//! Tests of what cannot be seen from outside: how the file is opened, and what is answered where a commit fails.
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};

@@ -28,7 +28,9 @@ const FOREIGN: &[&str] = &[
     "SCREENSHOTS",
     "SEARCH_MORE",
     "SIM_SEED",
+    "SIM_FAILURES",
     "SIM_SEEDS",
+    "SIM_SHRINK",
     "SITE_ADDRESS",
     "UPSTREAM",
 ];

@@ -4,7 +4,7 @@ use super::page::{Page, pages, root};
 
 /// Words and phrases that have a standard term instead. Upper and lower case are the same; a word is not part of a longer one.
 ///
-/// They apply to the README and to `docs` now. [`old_words`] takes any text, so that the program's texts can follow.
+/// They apply to the README, `docs`, the program and its pages.
 const OLD_WORDS: &[&str] = &[
     "mend",
     "mended",
@@ -69,9 +69,31 @@ fn guides() -> Vec<(String, String)> {
     guides
 }
 
+/// The program and its pages, comments included.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = vec![root().join("src"), root().join("templates")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                sources.push((path.strip_prefix(root()).unwrap().display().to_string(), text));
+            }
+        }
+    }
+    assert!(sources.len() > 100, "only {} sources", sources.len());
+    sources
+}
+
 #[test]
-fn guides_are_written_in_standard_terms() {
+fn guides_and_program_are_written_in_standard_terms() {
     let faults: Vec<String> = guides()
+        .into_iter()
+        .chain(sources())
+        .collect::<Vec<_>>()
         .iter()
         .flat_map(|(path, text)| faults(path, text, OLD_WORDS))
         .collect();

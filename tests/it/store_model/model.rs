@@ -362,7 +362,7 @@ impl Model {
 
     pub fn record(&mut self, outcomes: &[Outcome], report: &StepReport) {
         for (remote, epoch) in &report.answered {
-            self.breaker(*remote).mend(*epoch);
+            self.breaker(*remote).close(*epoch);
         }
         let now = self.now;
         *self.credits.entry(now.as_second() / 3600).or_default() += u64::from(report.credits);

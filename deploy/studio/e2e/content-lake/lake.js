@@ -36,7 +36,7 @@ export class ContentLake {
     return () => this.#listeners.delete(listener)
   }
 
-  // A document by its full id, or undefined. Nobody but a transaction may change it.
+  // A document by its full id, or undefined. Only a transaction may change it.
   get(id) {
     return this.documents.get(id)
   }

@@ -1,6 +1,6 @@
 // The Content Lake's HTTP API, as much of it as Studio, @sanity/client and bigin-sync use. Studio wants HTTP/2 (it holds more
 // event streams open than a browser allows on HTTP/1.1), which browsers speak over TLS only; the service has plain HTTP.
-// What nobody here knows an answer to is 404, and kept in `failures` like whatever goes wrong here: the tests fail on it.
+// A request without an answer here is 404, and recorded in `failures` like whatever goes wrong here: the tests fail on it.
 import http from 'node:http'
 import http2 from 'node:http2'
 import {generate} from 'selfsigned'

@@ -32,6 +32,6 @@ test('a lead is selected as what it was seen to be, and no longer once it is som
     ['b', 'NOT_SENT'],
     ['c', 'FAILED'],
   ])
-  // Where nothing changed it is the same one: Studio would draw the list anew for another.
+  // Where nothing changed it is the same one: Studio would render the list again for another.
   expect(stillSelected(selected, seen.slice(1))).toBe(selected)
 })

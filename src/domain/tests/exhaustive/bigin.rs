@@ -11,7 +11,7 @@ pub(super) enum Ended<T> {
     Gone,
     Refused,
     Busy,
-    /// Nobody knows.
+    /// Not known.
     Lost,
 }
 

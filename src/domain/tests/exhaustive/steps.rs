@@ -63,7 +63,7 @@ impl World {
         steps
     }
 
-    /// The step that is taken where nothing goes wrong and nobody is kept waiting.
+    /// The step that is taken where nothing goes wrong and nothing waits.
     pub(super) fn fair_step(&self) -> Option<Step> {
         self.steps().into_iter().next()
     }

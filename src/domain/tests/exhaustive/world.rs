@@ -160,7 +160,7 @@ pub(super) struct History {
     pub(super) upserted: Option<(u8, u8, u8)>,
     /// That contact was tagged after that.
     pub(super) is_tagged: bool,
-    /// A person cancelled a sync of it, and nobody has asked since.
+    /// An operator cancelled a sync of it, and there was no request since.
     pub(super) is_cancelled: bool,
     /// How many tags it had: serial numbers for `lastSyncedAt`.
     pub(super) tags: u8,

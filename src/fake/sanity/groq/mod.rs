@@ -171,7 +171,7 @@ mod tests {
             ("a single equals sign", "*[_type = 'x']"),
             ("a single ampersand", "*[true & true]"),
             ("an unknown function", "*[lower(_id) == 'x']"),
-            ("an unknown parameter", "*[_id == $nobody]"),
+            ("an unknown parameter", "*[_id == $unknown]"),
             ("an unknown pipe", "*[true] | score(_id)"),
             ("a reference", "*[author->name == 'x']"),
             ("an inner field", "*[a.b == 1]"),
