@@ -17,7 +17,7 @@ mod service;
 
 pub use layers::{Layers, environment};
 pub use read::data_centers;
-pub use service::{BiginAccess, SanityAccess, ServiceSettings};
+pub use service::{BiginAccess, ServiceSettings};
 
 use read::Reader;
 
@@ -157,6 +157,21 @@ pub struct SanitySettings {
     pub studio_url: Option<Url>,
     /// Maximum size of an answer with leads, in bytes; `None` is the client's own limit. Tests set a small one.
     pub max_answer: Option<usize>,
+}
+
+/// How to read leads.
+#[derive(Debug, Clone)]
+pub struct SanityAccess {
+    /// The project's ID.
+    pub project_id: String,
+    /// Base URL of the API.
+    pub api_url: Url,
+    /// The dataset.
+    pub dataset: String,
+    /// A token of the role Editor.
+    pub token: SecretString,
+    /// The document type of a lead.
+    pub lead_type: String,
 }
 
 /// The target of leads.

@@ -6,10 +6,10 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::item;
+use super::item::{self, clean_code};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::reject_reason::RejectReason;
-use crate::http_client::{self, Answer, word};
+use crate::http_client::{self, Answer};
 
 /// What a complete answer says.
 #[derive(Debug, PartialEq)]
@@ -255,9 +255,4 @@ pub(super) fn rejected(what: &str, code: String) -> CallError {
 
 fn http(status: StatusCode) -> String {
     format!("HTTP {}", status.as_u16())
-}
-
-/// A code of Bigin's that is safe to repeat.
-pub(super) fn clean_code(code: &str) -> Option<&str> {
-    word(code, 40, |c| c.is_ascii_uppercase() || c == b'_')
 }

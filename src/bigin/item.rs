@@ -6,7 +6,6 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::Results;
-use super::answer::clean_code;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::reject_reason::RejectReason;
@@ -230,6 +229,11 @@ fn number(value: &Value) -> Option<u64> {
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
+}
+
+/// A code of Bigin's that is safe to repeat.
+pub(super) fn clean_code(code: &str) -> Option<&str> {
+    word(code, 40, |c| c.is_ascii_uppercase() || c == b'_')
 }
 
 fn field_name(name: &str) -> Option<&str> {

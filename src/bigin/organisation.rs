@@ -78,7 +78,7 @@ impl Bigin {
             .as_ref()
             .and_then(|body| body.get("tags")?.as_array()?.first());
         let said = own.and_then(|own| own.get("code")).and_then(Value::as_str);
-        match said.and_then(answer::clean_code) {
+        match said.and_then(item::clean_code) {
             Some("SUCCESS") => Ok(NewTag::Made),
             Some("DUPLICATE_DATA") => Ok(NewTag::There),
             Some(code) => Err(refused(code)),

@@ -4,7 +4,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::read::Reader;
-use super::{Faults, Layers};
+use super::{Faults, Layers, SanityAccess};
 
 /// How to call a running service.
 #[derive(Debug, Clone)]
@@ -13,21 +13,6 @@ pub struct ServiceSettings {
     pub url: Url,
     /// The token of its API.
     pub admin_token: Option<SecretString>,
-}
-
-/// How to read leads.
-#[derive(Debug, Clone)]
-pub struct SanityAccess {
-    /// The project's ID.
-    pub project_id: String,
-    /// Base URL of the API.
-    pub api_url: Url,
-    /// The dataset.
-    pub dataset: String,
-    /// A token of the role Editor.
-    pub token: SecretString,
-    /// The document type of a lead.
-    pub lead_type: String,
 }
 
 /// The settings for access to Bigin, all optional.

@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::{CommitError, unreadable};
+use super::unreadable;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::reject_reason::RejectReason;
 use crate::http_client::{self, Answer, RawAnswer, json, word};
@@ -53,6 +53,24 @@ pub(super) fn commit_label(answer: &Answer, dataset: &str, mutations: &[Owner<'_
         Err(CommitError::Forbidden(service_error)) => service_error.kind.label(),
         Err(CommitError::Call(error)) => error.label(),
     }
+}
+
+/// Why a transaction was not committed, or may not have been.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing was written: the leads of these write-backs (places in the list given, ascending) changed since they were
+    /// read, or lost a copy. Read those again, and send the rest again.
+    #[error("{} of the leads changed since they were read", .0.len())]
+    Conflict(Vec<usize>),
+    /// Nothing was written, for no fault of the content: the same call may be made again.
+    #[error("another transaction was in the way")]
+    Contention,
+    /// 403: the token may not write one of the leads, or none at all. Nothing was written.
+    #[error("{0}")]
+    Forbidden(ServiceError),
+    /// The call failed; see [`CallError`] for whether it may have been carried out.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// A mutation of a transaction: the place of the write-back it belongs to, and the document it is of.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::answer::Owner;
-use super::{Sanity, answer};
-use crate::domain::failure::{CallError, Remote, ServiceError};
+use super::Sanity;
+use super::answer::{self, CommitError, Owner};
+use crate::domain::failure::{CallError, Remote};
 use crate::domain::lead::LeadId;
 use crate::http_client::{Answer, Deadline, NoAnswer, Operation};
 
@@ -30,24 +30,6 @@ pub struct WriteBack<'a> {
     pub set: Map<String, Value>,
     /// Fields to remove.
     pub unset: &'a [&'static str],
-}
-
-/// Why a transaction was not committed, or may not have been.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    /// Nothing was written: the leads of these write-backs (places in the list given, ascending) changed since they were
-    /// read, or lost a copy. Read those again, and send the rest again.
-    #[error("{} of the leads changed since they were read", .0.len())]
-    Conflict(Vec<usize>),
-    /// Nothing was written, for no fault of the content: the same call may be made again.
-    #[error("another transaction was in the way")]
-    Contention,
-    /// 403: the token may not write one of the leads, or none at all. Nothing was written.
-    #[error("{0}")]
-    Forbidden(ServiceError),
-    /// The call failed; see [`CallError`] for whether it may have been carried out.
-    #[error(transparent)]
-    Call(#[from] CallError),
 }
 
 #[derive(Serialize)]

@@ -28,7 +28,8 @@ use crate::domain::failure::CallError;
 use crate::domain::lead::{LeadId, REQUESTED};
 use crate::http_client::{Answer, Call, Calls, Deadline, Operation, base_text};
 
-pub use commit::{CommitError, WriteBack};
+pub use answer::CommitError;
+pub use commit::WriteBack;
 pub use documents::{RawDocument, Read, RevisionRead};
 pub use read::{MAX_ANSWER, ReadError};
 
