@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::load::{Way, send, webhooks};
 use crate::machine::Size;
-use crate::program::{Server, Services};
+use crate::program::{Server, Services, stored_in_file};
 use crate::rows::{Series, at_least, at_most, figure, table};
 
 /// Who answers.
@@ -81,19 +81,12 @@ async fn round(who: Who, services: &Services, way: Way, count: usize) -> (f64, S
     server.kill();
     if who != Who::VerifyOnly {
         assert_eq!(
-            stored(&folder.path().join("bigin-sync.db")),
+            stored_in_file(&folder.path().join("bigin-sync.db")),
             warmed_up + count,
             "{who:?}"
         );
     }
     (busy / count as f64, took)
-}
-
-/// How many webhooks a file holds, after whatever happened to its owner.
-pub fn stored(file: &Path) -> usize {
-    let database = rusqlite::Connection::open(file).unwrap();
-    let count = "SELECT count(DISTINCT lead_id) FROM delivery";
-    database.query_row(count, [], |row| row.get(0)).unwrap()
 }
 
 fn show(title: &str, way: Way, measured: &[(Who, Series, Series)]) {

@@ -5,7 +5,7 @@ use crate::footprint;
 use crate::journey::{alone, travel};
 use crate::load::{Way, send, webhooks};
 use crate::machine::Size;
-use crate::program::{Server, Services};
+use crate::program::{Server, Services, stored_on_server};
 use crate::rows::{Series, figure, table};
 
 /// Runs the group.
@@ -91,20 +91,10 @@ async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f
     let busy = (cpu() - before) / count as f64;
     programs.into_iter().for_each(Server::kill);
     let sent = count / replicas * replicas + count / 4 / replicas * replicas;
-    assert_eq!(stored(&database), sent, "every acknowledged webhook is stored");
+    assert_eq!(
+        stored_on_server(&database),
+        sent,
+        "every acknowledged webhook is stored"
+    );
     (busy, took)
-}
-
-/// How many webhooks a database holds.
-pub fn stored(database: &str) -> usize {
-    let database = database.to_owned();
-    // The client waits for the server, which a task must not.
-    let count = move || {
-        let mut client = ::postgres::Client::connect(&database, ::postgres::NoTls).unwrap();
-        let row = client
-            .query_one("SELECT count(DISTINCT lead_id) FROM delivery", &[])
-            .unwrap();
-        usize::try_from(row.get::<_, i64>(0)).unwrap()
-    };
-    std::thread::spawn(count).join().unwrap()
 }

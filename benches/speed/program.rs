@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::cluster::make_database;
 use crate::load::{self, ADMIN_TOKEN, SECRET};
 use crate::machine::{cpu_of, memory_of};
-use crate::{ack, postgres, verify_only};
+use crate::verify_only;
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bigin-sync");
@@ -86,10 +86,31 @@ impl Place {
     /// How many webhooks the database holds, after whatever happened to the program.
     pub fn stored(&self) -> usize {
         match &self.database {
-            None => ack::stored(&self.folder.path().join("bigin-sync.db")),
-            Some(database) => postgres::stored(database),
+            None => stored_in_file(&self.folder.path().join("bigin-sync.db")),
+            Some(database) => stored_on_server(database),
         }
     }
+}
+
+/// How many webhooks a file holds, after whatever happened to its owner.
+pub fn stored_in_file(file: &Path) -> usize {
+    let database = rusqlite::Connection::open(file).unwrap();
+    let count = "SELECT count(DISTINCT lead_id) FROM delivery";
+    database.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+/// How many webhooks a database holds.
+pub fn stored_on_server(database: &str) -> usize {
+    let database = database.to_owned();
+    // The client waits for the server, which a task must not.
+    let count = move || {
+        let mut client = postgres::Client::connect(&database, postgres::NoTls).unwrap();
+        let row = client
+            .query_one("SELECT count(DISTINCT lead_id) FROM delivery", &[])
+            .unwrap();
+        usize::try_from(row.get::<_, i64>(0)).unwrap()
+    };
+    std::thread::spawn(count).join().unwrap()
 }
 
 /// A server that runs; killed when it is let go of.
