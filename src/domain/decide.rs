@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::lead::{ContactId, Lead, LeadRead};
+use super::lead::{ContactId, FAILED, Lead, LeadRead, SENT};
+use super::lead_link::LeadLink;
 use super::state::{Delivered, Event, Seen, State};
-use super::sync::{LeadLink, SyncJob};
+use super::sync::SyncJob;
 
 /// After this many rounds of edits without a request, the tag no longer waits: a busy conversation must not hold a
 /// lead back for ever.
@@ -208,9 +209,3 @@ fn carries_result(lead: &Lead, state: &State) -> bool {
         _ => false,
     }
 }
-
-/// The value of `crmStatus` that says that the lead is in Bigin and tagged.
-pub const SENT: &str = "SENT";
-
-/// The value of `crmStatus` that says that it could not be sent; `crmError` says why.
-pub const FAILED: &str = "FAILED";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::reject_reason::RejectReason;
+use super::reject_reason::{RejectReason, sentence};
 
 /// The code of a call whose deadline ran out.
 pub const TIMEOUT: &str = "timeout";
@@ -130,16 +130,21 @@ pub struct ServiceError {
     pub retry_after: Option<Duration>,
 }
 
+impl ServiceError {
+    /// Why a lead is rejected whose call alone ended with this error.
+    pub fn reject_reason(&self) -> RejectReason {
+        RejectReason::CallFailed {
+            what: self.what.clone(),
+            service_code: self.code.clone(),
+        }
+    }
+}
+
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", sentence(&self.code, &self.what))?;
         self.action.iter().try_for_each(|action| write!(f, "; {action}"))
     }
-}
-
-/// What happened, with its code.
-pub fn sentence(code: &str, what: &str) -> String {
-    format!("{what} ({code})")
 }
 
 /// Kinds of trouble of a whole service.

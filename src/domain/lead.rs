@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 /// The value of `crmStatus` that asks for a sync.
 pub const REQUESTED: &str = "REQUESTED";
 
+/// The value of `crmStatus` that says that the lead is in Bigin and tagged.
+pub const SENT: &str = "SENT";
+
+/// The value of `crmStatus` that says that it could not be sent; `crmError` says why.
+pub const FAILED: &str = "FAILED";
+
+/// The value of `crmStatus` that an editor sets, and that asks for nothing.
+pub const NOT_SENT: &str = "NOT_SENT";
+
 /// The published id of a lead's document: never that of a draft or of a release's version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

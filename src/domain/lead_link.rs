@@ -1,9 +1,9 @@
-//! What is known of a lead for good.
+//! What is known of a lead for good, and what a sync that reads the lead makes of it.
 
 use jiff::Timestamp;
 
-use super::lead::{ContactId, Revision};
-use super::state::{CancelledBy, Event, State};
+use super::lead::{ContactId, FAILED, Lead, Revision, SENT};
+use super::state::{CancelledBy, Event, Seen, State};
 use super::sync::SyncJob;
 
 /// What the store remembers of a lead after its syncs are forgotten.
@@ -88,5 +88,31 @@ impl LeadLink {
     /// The lead carries the result of all requests up to this one.
     fn answers(&mut self, requested: Option<Revision>) {
         self.seen = Revision::later(self.seen.take(), requested);
+    }
+}
+
+impl SyncJob {
+    /// Whether the lead carries a result that our own write-back has put over a request of this sync.
+    pub fn is_overwritten(&self, lead: &Lead, link: &LeadLink) -> bool {
+        matches!(lead.crm_status.as_deref(), Some(SENT | FAILED)) && self.has_unread_request(link)
+    }
+
+    /// Whether a request was signed for a revision later than any that a sync has read.
+    fn has_unread_request(&self, link: &LeadLink) -> bool {
+        match (&self.requests.revision, &link.seen) {
+            (Some(requested), Some(seen)) => requested.may_follow(seen),
+            _ => false,
+        }
+    }
+
+    /// What a read by a worker that has just claimed the sync sees.
+    ///
+    /// A revision in which our own result has overwritten the request does not count as read: the request would look
+    /// carried out to the next worker, which would take the result for a withdrawal.
+    pub fn seen(&self, lead: &Lead, link: &LeadLink) -> Seen {
+        Seen {
+            requests: self.requests.count,
+            revision: (!self.is_overwritten(lead, link)).then(|| lead.revision()),
+        }
     }
 }

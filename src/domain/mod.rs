@@ -8,7 +8,7 @@ pub mod datetime;
 pub mod decide;
 pub mod failure;
 pub mod lead;
-mod lead_link;
+pub mod lead_link;
 pub mod mapping;
 pub mod phone;
 pub mod problem;

@@ -6,7 +6,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::{ServiceError, sentence};
 use super::lead::ContactId;
 
 /// Why a lead is rejected. `Display` is the sentence for `crmError`, without a full stop.
@@ -77,7 +76,7 @@ pub enum RejectReason {
     },
     /// Calls with this lead alone fail while those with others succeed.
     CallFailed {
-        /// What happened; see [`ServiceError::what`].
+        /// What happened; see [`super::failure::ServiceError::what`].
         what: String,
         /// The service's code.
         service_code: String,
@@ -124,14 +123,6 @@ impl RejectReason {
         "write_conflict",
         "write_contention",
     ];
-
-    /// For a lead whose call alone ended with this error.
-    pub fn call_failed(error: &ServiceError) -> Self {
-        Self::CallFailed {
-            what: error.what.clone(),
-            service_code: error.code.clone(),
-        }
-    }
 
     /// The stable code in the store, JSON and metrics, and the anchor in `docs/ERRORS.md`.
     pub fn code(&self) -> &'static str {
@@ -225,6 +216,11 @@ impl RejectReason {
             }
         }
     }
+}
+
+/// What happened, with its code.
+pub fn sentence(code: &str, what: &str) -> String {
+    format!("{what} ({code})")
 }
 
 impl fmt::Display for RejectReason {

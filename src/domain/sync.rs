@@ -5,13 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::decide::{FAILED, SENT};
-use super::lead::{Lead, LeadId, Revision};
+use super::lead::{LeadId, Revision};
 use super::reject_reason::RejectReason;
 use super::retry::{RetryPolicy, later};
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
-
-pub use super::lead_link::LeadLink;
 
 /// The number of a sync; counts up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,19 +135,6 @@ impl SyncJob {
         self.state
             .seen()
             .is_some_and(|seen| seen.requests < self.requests.count)
-    }
-
-    /// Whether the lead carries a result that our own write-back has put over a request of this sync.
-    pub fn is_overwritten(&self, lead: &Lead, link: &LeadLink) -> bool {
-        matches!(lead.crm_status.as_deref(), Some(SENT | FAILED)) && self.has_unread_request(link)
-    }
-
-    /// Whether a request was signed for a revision later than any that a sync has read.
-    fn has_unread_request(&self, link: &LeadLink) -> bool {
-        match (&self.requests.revision, &link.seen) {
-            (Some(requested), Some(seen)) => requested.may_follow(seen),
-            _ => false,
-        }
     }
 
     /// Opens a sync for a request.
@@ -332,17 +316,6 @@ impl SyncJob {
             _ => later(now, wait),
         };
         wait
-    }
-
-    /// What a read by a worker that has just claimed the sync sees.
-    ///
-    /// A revision in which our own result has overwritten the request does not count as read: the request would look
-    /// carried out to the next worker, which would take the result for a withdrawal.
-    pub fn seen(&self, lead: &Lead, link: &LeadLink) -> Seen {
-        Seen {
-            requests: self.requests.count,
-            revision: (!self.is_overwritten(lead, link)).then(|| lead.revision()),
-        }
     }
 }
 

@@ -12,10 +12,11 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::breaker::{Breaker, Cause};
 use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::lead_link::LeadLink;
 use crate::domain::reject_reason::ReasonKey;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::Event;
-use crate::domain::sync::{Failure, LeadLink, Source, SyncId, SyncJob};
+use crate::domain::sync::{Failure, Source, SyncId, SyncJob};
 
 pub mod inspect;
 pub mod postgres;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::bisect::{Doubt, bisect_limit};
+use super::failed_call::{Doubt, bisect_limit};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{CallError, Remote, ServiceError, TIMEOUT, sentence};
+use crate::domain::failure::{CallError, Remote, ServiceError, TIMEOUT};
 use crate::domain::lead::ContactId;
-use crate::domain::reject_reason::RejectReason;
+use crate::domain::reject_reason::{RejectReason, sentence};
 use crate::domain::state::Event;
 use crate::domain::sync::Failure;
 use crate::random;

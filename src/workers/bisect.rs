@@ -31,12 +31,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch::Batch;
+use super::failed_call::{Doubt, bisect_limit};
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
 use crate::clock::until;
 use crate::domain::breaker::Cause;
-use crate::domain::failure::{CallError, ItemError, Remote, ServiceError};
-use crate::domain::reject_reason::RejectReason;
+use crate::domain::failure::{CallError, ItemError, Remote};
 use crate::store::Claimed;
 
 /// Where this many calls in a row are refused and none has succeeded, the whole group and both of its halves have been: one
@@ -62,17 +62,6 @@ pub(super) enum Sent<R> {
     },
     /// It was not sent, or it went along in a call that was refused for all: nothing is known against it.
     Undecided,
-}
-
-/// A failed call with one lead alone, whose fault or the service's it may be.
-#[derive(Clone)]
-pub(super) struct Doubt {
-    /// The failure, as if it were the whole service's.
-    pub(super) service_error: ServiceError,
-    /// What the lead is rejected for if it is to blame.
-    pub(super) reason: RejectReason,
-    /// Its end is not known; else it was refused, and nothing was done.
-    pub(super) is_ambiguous: bool,
 }
 
 /// What travels in groups: leads to be upserted, contacts to be tagged.
@@ -180,34 +169,4 @@ fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) 
         (item, sent)
     };
     part.into_iter().map(sent).collect()
-}
-
-/// Half of a call that ended ambiguously.
-pub(super) fn bisect_limit(records: usize) -> u32 {
-    u32::try_from(records / 2).unwrap_or(u32::MAX).max(1)
-}
-
-impl Doubt {
-    /// The service refused the record for a reason of its own; nothing was done.
-    pub(super) fn refused(service_error: ServiceError) -> Self {
-        Self {
-            reason: RejectReason::call_failed(&service_error),
-            service_error,
-            is_ambiguous: false,
-        }
-    }
-
-    pub(super) fn of(error: CallError, remote: Remote) -> Self {
-        let is_ambiguous = matches!(error, CallError::Ambiguous { .. });
-        let rejected = match &error {
-            CallError::Rejected { reason, .. } => Some(reason.clone()),
-            _ => None,
-        };
-        let service_error = error.into_service_error(remote);
-        Self {
-            reason: rejected.unwrap_or_else(|| RejectReason::call_failed(&service_error)),
-            service_error,
-            is_ambiguous,
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::org_fields::is_permission;
-use super::upsert::Ready;
+use super::ready::{Ready, is_bare, is_unknown, name};
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
 use crate::domain::failure::{CallError, Remote};
@@ -26,22 +26,6 @@ pub(super) async fn match_contact(
 ) -> Result<Vec<Ready>, StoreError> {
     let ready = by_phone(context, batch, ready).await;
     among_the_latest(context, batch, ready).await
-}
-
-/// Nothing tells whose contact it is.
-pub(super) fn is_unknown(ready: &Ready) -> bool {
-    ready.contact.is_none() && ready.check.is_empty()
-}
-
-/// Not even a phone does.
-pub(super) fn is_bare(ready: &Ready) -> bool {
-    is_unknown(ready) && ready.record.text("Phone").is_none()
-}
-
-/// First and last name, as Bigin keeps them.
-pub(super) fn name(record: &Record) -> (&str, &str) {
-    let text = |field| record.text(field).unwrap_or_default().trim();
-    (text("First_Name"), text("Last_Name"))
 }
 
 /// Spellings that are looked up in one step, which is four calls: they share a deadline. Leads with more wait for the next.

@@ -28,7 +28,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Doubt, Sent, Travels, send};
+use super::bisect::{Sent, Travels, send};
+use super::failed_call::Doubt;
 use super::read::{made, read};
 use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Doubt, Sent, Travels, send};
-use super::match_contact::{is_bare, is_unknown, match_contact, name};
+use super::bisect::{Sent, Travels, send};
+use super::failed_call::Doubt;
+use super::match_contact::match_contact;
 use super::read::{made, missing, read, reject};
+use super::ready::{Ready, is_bare, is_unknown, name};
 use super::tag::with_fields;
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
@@ -22,23 +24,6 @@ use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, Seen};
 use crate::sanity::{RawDocument, Read};
 use crate::store::{Claimed, Stage, StoreError};
-
-/// A lead that is ready to be sent.
-pub(super) struct Ready {
-    pub(super) claimed: Claimed,
-    /// Not known means: Bigin finds it by the fields of `check`, or makes it.
-    pub(super) contact: Option<ContactId>,
-    pub(super) record: Record,
-    /// The unique fields that the record has a value for, in the order of the check.
-    pub(super) check: Vec<String>,
-    /// Keyed hashes of their values.
-    keys: Vec<String>,
-    hash: String,
-    seen: Seen,
-    /// What a contact must have to be the lead's: the number in canonical form. Text that is no possible number may be
-    /// anybody's, so it counts only once an upsert of the lead may have been carried out.
-    pub(super) phone: Option<String>,
-}
 
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let claimed_at = context.clock.now();

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::bisect::Doubt;
+use super::failed_call::Doubt;
 use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::Cause;
-use crate::domain::decide::{BeforeWriteBack, FAILED, SENT, View, before_write_back};
+use crate::domain::decide::{BeforeWriteBack, View, before_write_back};
 use crate::domain::failure::{CallError, Remote, ServiceError};
-use crate::domain::lead::LeadRead;
+use crate::domain::lead::{FAILED, LeadRead, SENT};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, State};
 use crate::sanity::{CommitError, Read, WriteBack};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::domain::lead::NOT_SENT;
 use crate::fake::{bigin, sanity};
 
 /// A lead as it is in Sanity at the start.
@@ -174,7 +175,7 @@ fn lead(id: String, name: (&str, &str), email: &str, phone: &str, case: &'static
         "city": "Exampleton",
         "postcode": "EX1 1EX",
         "contactStatus": "HOT",
-        "crmStatus": "NOT_SENT",
+        "crmStatus": NOT_SENT,
         "conversationHistory": conversation(false),
     });
     if !email.is_empty() {

@@ -20,7 +20,7 @@ use super::interrupt;
 use super::text::count;
 use crate::clock::{SharedClock, SystemClock, until};
 use crate::config::parse_duration;
-use crate::domain::lead::REQUESTED;
+use crate::domain::lead::{NOT_SENT, REQUESTED};
 use crate::fake::bigin::FakeBigin;
 use crate::fake::sanity::FakeSanity;
 use crate::http_client;
@@ -154,7 +154,7 @@ impl Simulation {
     /// Whether all leads are finished, in Sanity and in the service.
     fn is_finished(&self, snapshot: &Snapshot) -> bool {
         let lake = self.sanity.model();
-        let has_result = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | "NOT_SENT"));
+        let has_result = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | NOT_SENT));
         let mut leads = self.leads.all();
         leads.all(|lead| has_result(&lead.id)) && snapshot.is_up && snapshot.syncs.values().all(SyncJob::is_finished)
     }

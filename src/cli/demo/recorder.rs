@@ -9,6 +9,7 @@ use super::child::Log;
 use super::client::Client;
 use super::fixtures::{self, BAD};
 use super::{ADMIN_TOKEN, Simulation};
+use crate::domain::lead::SENT;
 
 /// The service and the simulated services have clocks of their own, started from the machine's. The machine's time is
 /// corrected by less than this during a demo.
@@ -73,7 +74,7 @@ fn requested(simulation: &Simulation) -> Vec<RequestedLead> {
     let requested = simulation.leads.all().map(|lead| RequestedLead {
         id: lead.id.clone(),
         name: lead.name.clone(),
-        status: Some("SENT"),
+        status: Some(SENT),
         may_fail: lead.id == BAD,
     });
     requested.collect()

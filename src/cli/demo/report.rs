@@ -12,7 +12,7 @@ use super::fixtures::Lead;
 use super::{Simulation, fixtures};
 use crate::cli::progress::state_name;
 use crate::cli::text::count;
-use crate::domain::lead::REQUESTED;
+use crate::domain::lead::{FAILED, REQUESTED};
 use crate::fake::bigin::{Action, CallKind, Change};
 use crate::fake::sanity::{By, Document};
 use crate::store::Ledger;
@@ -217,7 +217,7 @@ fn table(rows: &[[String; 5]]) {
 fn calls(simulation: &Simulation, evidence: &Evidence) {
     let number = |kinds: &[CallKind]| evidence.calls.iter().filter(|call| kinds.contains(&call.kind)).count();
     let requests = changes_into(evidence, By::Studio, REQUESTED);
-    let rejected = changes_into(evidence, By::Api, "FAILED");
+    let rejected = changes_into(evidence, By::Api, FAILED);
     let credits: u32 = evidence.calls.iter().map(|call| call.credits).sum();
     let tagged = requests.saturating_sub(rejected);
     let rows = [

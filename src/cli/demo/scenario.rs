@@ -12,7 +12,7 @@ use super::client::Snapshot;
 use super::fixtures::{BAD, DOWN, EDITED, FIXED_EMAIL, LOST, TWICE, conversation};
 use super::progress::Progress;
 use crate::cli::text::count;
-use crate::domain::lead::REQUESTED;
+use crate::domain::lead::{NOT_SENT, REQUESTED};
 
 /// The first upserts take about a second, but longer on a busy machine.
 const UPSERT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -97,7 +97,7 @@ fn edit_leads(simulation: &Simulation, progress: &Progress) -> anyhow::Result<()
     progress.log(&format!("{} is requested, and the webhook is lost", name(LOST)));
     let mut lake = simulation.sanity.model();
     lake.edit(EDITED, json!({ "conversationHistory": conversation(true) }))?;
-    lake.edit(TWICE, json!({ "crmStatus": "NOT_SENT" }))?;
+    lake.edit(TWICE, json!({ "crmStatus": NOT_SENT }))?;
     lake.request(TWICE)?;
     lake.webhooks.lose_next(1);
     lake.request(LOST)?;

@@ -7,9 +7,10 @@ use super::finding::{Check, Finding, Group, Outcome};
 use super::{CALL_TIMEOUT, Installation};
 use crate::bigin::exchange::Organisation;
 use crate::cli::text::plain;
-use crate::domain::failure::{self, CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{OrgFields, Record};
+use crate::domain::reject_reason;
 
 /// The settings that calls to Bigin need.
 const NEEDED: [&str; 7] = [
@@ -104,7 +105,7 @@ pub(super) fn sentence(error: &CallError) -> String {
         CallError::Service(ServiceError { what, code, .. })
         | CallError::Ambiguous {
             message: what, code, ..
-        } => failure::sentence(code, what),
+        } => reject_reason::sentence(code, what),
         CallError::Rejected { reason, .. } => reason.to_string(),
     }
 }

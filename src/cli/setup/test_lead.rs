@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::doctor::{CALL_TIMEOUT, Installation};
 use crate::cli::print;
-use crate::domain::lead::{LeadId, REQUESTED};
+use crate::domain::lead::{LeadId, REQUESTED, SENT};
 
 pub(super) const QUESTION: &str = "Send a test lead now? The service must be running.";
 
@@ -47,7 +47,7 @@ pub(super) async fn send(installation: &Installation) -> anyhow::Result<()> {
         };
         match lead.crm_status.as_deref() {
             Some(REQUESTED) => {}
-            Some("SENT") => {
+            Some(SENT) => {
                 let contact = lead.contact.map(|contact| contact.to_string()).unwrap_or_default();
                 print(&format!(
                     "Sent. Contact {contact} is in Bigin. Check that your automation ran, then delete the test lead and contact.\n"

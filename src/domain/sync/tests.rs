@@ -6,6 +6,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::domain::lead::ContactId;
+use crate::domain::lead_link::LeadLink;
 use crate::domain::record::Action;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{CancelledBy, Delivered};

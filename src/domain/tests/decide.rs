@@ -6,9 +6,9 @@ use crate::domain::decide::{
     known_contact, restores, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
+use crate::domain::lead_link::LeadLink;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::Event;
-use crate::domain::sync::LeadLink;
 
 fn read(lead: Option<Lead>) -> LeadRead {
     LeadRead {

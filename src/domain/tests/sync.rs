@@ -1,10 +1,11 @@
 //! What a sync makes of requests, events and failures, and what the store remembers of its lead.
 
 use super::*;
+use crate::domain::lead_link::LeadLink;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{CancelledBy, Event};
-use crate::domain::sync::{Attempts, Failure, LeadLink};
+use crate::domain::sync::{Attempts, Failure};
 
 const POLICY: RetryPolicy = RetryPolicy {
     base_delay: Duration::from_secs(1),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::labels::{self, BADGES, Badge, Countdown, Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::domain::lead::{ContactId, LeadId};
-use crate::domain::sync::LeadLink;
+use crate::domain::lead_link::LeadLink;
 use crate::http::api::{self, ListQuery, SyncJson};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};

@@ -7,10 +7,11 @@ use super::db::{Db, Result, Row, args, corrupt};
 use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::lead_link::LeadLink;
 use crate::domain::record::Action;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
-use crate::domain::sync::{Attempts, LeadLink, Requests, SyncId, SyncJob};
+use crate::domain::sync::{Attempts, Requests, SyncId, SyncJob};
 
 pub(super) fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
     let text: Option<String> = row.get("contact_id")?;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use bigin_sync::domain::breaker::{Breaker, Cause, FRESH_PROBE_INTERVAL};
 use bigin_sync::domain::failure::{Remote, ServiceError};
 use bigin_sync::domain::lead::{ContactId, LeadId, Revision};
+use bigin_sync::domain::lead_link::LeadLink;
 use bigin_sync::domain::state::{Event, State};
-use bigin_sync::domain::sync::{LeadLink, Source, SyncId, SyncJob};
+use bigin_sync::domain::sync::{Source, SyncId, SyncJob};
 use bigin_sync::store::{
     Accepted, ClaimToken, Delivery, Effect, EventRow, Ledger, Outcome, Prefer, Stage, StepReport, StoreSettings,
 };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Evidence, Verdict, text};
 use crate::cli::text::count;
 use crate::clock::after;
-use crate::domain::lead::{REQUESTED, is_copy};
+use crate::domain::lead::{REQUESTED, SENT, is_copy};
 use crate::domain::phone;
 use crate::fake::bigin::{Action, Change, Contact};
 use crate::fake::sanity::{By, Document};
@@ -151,7 +151,7 @@ pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
     for (place, transaction) in evidence.transactions.iter().enumerate() {
         for change in transaction.documents.iter().filter(|change| !is_copy(&change.id)) {
             let is_sent = |document: &Option<Document>| {
-                document.as_ref().and_then(|document| text(document, "crmStatus")) == Some("SENT")
+                document.as_ref().and_then(|document| text(document, "crmStatus")) == Some(SENT)
             };
             if transaction.by == By::Api && is_sent(&change.after) && !is_sent(&change.before) {
                 results += 1;

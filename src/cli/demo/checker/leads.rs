@@ -2,7 +2,7 @@
 
 use super::{Evidence, RequestedLead, Verdict, text};
 use crate::cli::text::count;
-use crate::domain::lead::{REQUESTED, is_copy};
+use crate::domain::lead::{FAILED, REQUESTED, SENT, is_copy};
 use crate::fake::sanity::{Attempt, By, Change};
 use crate::store::Ledger;
 
@@ -129,7 +129,7 @@ pub(super) fn one_bad_lead(evidence: &Evidence) -> Verdict {
     let fixed = evidence.requested.iter().filter(|lead| {
         let document = evidence.documents.get(&lead.id);
         document
-            .is_some_and(|document| text(document, "crmStatus") == Some("SENT") && text(document, "crmError").is_some())
+            .is_some_and(|document| text(document, "crmStatus") == Some(SENT) && text(document, "crmError").is_some())
     });
     faults.extend(fixed.map(|lead| format!("{} is SENT and still has an error", lead.name)));
     reasons.sort();
@@ -153,7 +153,7 @@ fn failures(evidence: &Evidence) -> impl Iterator<Item = &Change> {
         .filter(|transaction| transaction.by == By::Api);
     by_us.flat_map(|transaction| &transaction.documents).filter(|change| {
         let status =
-            |document: &Option<_>| document.as_ref().and_then(|document| text(document, "crmStatus")) == Some("FAILED");
+            |document: &Option<_>| document.as_ref().and_then(|document| text(document, "crmStatus")) == Some(FAILED);
         !is_copy(&change.id) && status(&change.after) && !status(&change.before)
     })
 }

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 
 use super::world::{Contact, Doc, Hand, History, Job, Late, Row, Status, Worker, World, now, number, number_of};
 use crate::domain::lead::Revision;
+use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Delivered, Event, Seen, State};
-use crate::domain::sync::{Failure, LeadLink, SyncJob};
+use crate::domain::sync::{Failure, SyncJob};
 use crate::store::{Effect, Touched};
 
 pub(super) type Key = Box<[u8]>;

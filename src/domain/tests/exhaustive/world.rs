@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use super::super::at;
 use super::scenario::{AMBIGUITY_DELAY, LEADS, Scenario, TAG_DELAY, WORKERS};
 use crate::domain::lead::{ContactId, Lead, LeadId, LeadRead, REQUESTED, Revision};
+use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{LeadLink, SyncJob};
+use crate::domain::sync::SyncJob;
 use crate::store::{Claimed, Effect, Stage, Touched};
 
 /// The present.
@@ -273,8 +274,8 @@ impl Doc {
         let (status, error) = match self.status {
             Status::None => (None, None),
             Status::Requested => (Some(REQUESTED), None),
-            Status::Sent => (Some(crate::domain::decide::SENT), None),
-            Status::Failed(reason) => (Some(crate::domain::decide::FAILED), Some(reason)),
+            Status::Sent => (Some(crate::domain::lead::SENT), None),
+            Status::Failed(reason) => (Some(crate::domain::lead::FAILED), Some(reason)),
         };
         let revision = revision(self.rev);
         Lead {

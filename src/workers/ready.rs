@@ -1,0 +1,39 @@
+//! A lead that is ready to be sent to Bigin, and how its contact is told.
+
+use crate::domain::lead::ContactId;
+use crate::domain::record::Record;
+use crate::domain::state::Seen;
+use crate::store::Claimed;
+
+/// A lead that is ready to be sent.
+pub(super) struct Ready {
+    pub(super) claimed: Claimed,
+    /// Not known means: Bigin finds it by the fields of `check`, or makes it.
+    pub(super) contact: Option<ContactId>,
+    pub(super) record: Record,
+    /// The unique fields that the record has a value for, in the order of the check.
+    pub(super) check: Vec<String>,
+    /// Keyed hashes of their values.
+    pub(super) keys: Vec<String>,
+    pub(super) hash: String,
+    pub(super) seen: Seen,
+    /// What a contact must have to be the lead's: the number in canonical form. Text that is no possible number may be
+    /// anybody's, so it counts only once an upsert of the lead may have been carried out.
+    pub(super) phone: Option<String>,
+}
+
+/// Nothing tells whose contact it is.
+pub(super) fn is_unknown(ready: &Ready) -> bool {
+    ready.contact.is_none() && ready.check.is_empty()
+}
+
+/// Not even a phone does.
+pub(super) fn is_bare(ready: &Ready) -> bool {
+    is_unknown(ready) && ready.record.text("Phone").is_none()
+}
+
+/// First and last name, as Bigin keeps them.
+pub(super) fn name(record: &Record) -> (&str, &str) {
+    let text = |field| record.text(field).unwrap_or_default().trim();
+    (text("First_Name"), text("Last_Name"))
+}
