@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bigin_sync::clock::until;
+use bigin_sync::domain::lead::{REQUESTED, SENT};
 use bigin_sync::fake::bigin::CallKind;
 use serde_json::json;
 
@@ -106,7 +107,7 @@ fn request(services: &Services, nth: usize, way: Way) -> Vec<u8> {
         "_id": id, "firstName": "Ada", "secondName": format!("Example{nth}"),
         "emailAddress": format!("lead{nth}@example.org"), "phoneNumber": format!("07700 900{:03}", nth % 1000),
         "postcode": "PO16 7GZ", "address": "1 Invented Street", "contactStatus": "HOT",
-        "conversationHistory": (0..10).map(say).collect::<Vec<_>>(), "crmStatus": "REQUESTED",
+        "conversationHistory": (0..10).map(say).collect::<Vec<_>>(), "crmStatus": REQUESTED,
     });
     let rev = services.sanity.model().seed(lead).unwrap();
     load::webhook(&id, &rev, way)
@@ -121,7 +122,7 @@ async fn until_sent(services: &Services, leads: usize) {
             let changes = model.transactions[seen..]
                 .iter()
                 .flat_map(|transaction| &transaction.documents);
-            let says_sent = |text: &serde_json::Value| text == "SENT";
+            let says_sent = |text: &serde_json::Value| text == SENT;
             sent += changes
                 .filter(|change| {
                     change

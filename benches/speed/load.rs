@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bigin_sync::clock::{Clock as _, SharedClock, SystemClock, until};
+use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::signature;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,7 +40,7 @@ impl Way {
 pub fn webhook(lead: &str, rev: &str, way: Way) -> Vec<u8> {
     let now = SystemClock::new().wall();
     let body = json!({
-        "_id": lead, "_type": "dbrLead", "_rev": rev, "_updatedAt": now.to_string(), "crmStatus": "REQUESTED",
+        "_id": lead, "_type": "dbrLead", "_rev": rev, "_updatedAt": now.to_string(), "crmStatus": REQUESTED,
     });
     let body = body.to_string();
     let signed_at = u64::try_from(now.as_millisecond()).unwrap();

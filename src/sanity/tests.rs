@@ -11,6 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind};
+use crate::domain::lead::SENT;
 use crate::testing::stub_server::{Reply, Request, StubServer};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,11 +38,11 @@ pub(super) fn lead(id: &str) -> LeadId {
 
 pub(super) fn document(id: &str, kind: &str) -> Value {
     json!({"_id": id, "_rev": format!("rev-{id}"), "_type": kind, "_updatedAt": "2026-11-22T09:00:00Z",
-        "crmStatus": "REQUESTED", "name": "Ada"})
+        "crmStatus": REQUESTED, "name": "Ada"})
 }
 
 pub(super) fn write<'a>(lead: &'a LeadId, copies: &'a [String]) -> WriteBack<'a> {
-    let set = json!({"crmStatus": "SENT", "biginContactId": "1"});
+    let set = json!({"crmStatus": SENT, "biginContactId": "1"});
     WriteBack {
         lead,
         rev: "r1",
@@ -196,7 +197,7 @@ async fn a_commit_is_conditional_on_the_lead_and_not_on_its_copies() {
     assert_eq!(sent.len(), 3);
     assert_eq!(sent[0].query("visibility").as_deref(), Some("async"));
     assert_eq!(sent[0].query("returnIds").as_deref(), Some("true"));
-    let set = json!({"crmStatus": "SENT", "biginContactId": "1"});
+    let set = json!({"crmStatus": SENT, "biginContactId": "1"});
     let patch = |id: &str| json!({"id": id, "ifRevisionID": "r1", "set": set, "unset": ["crmError"]});
     let body = sent[0].json();
     assert_eq!(

@@ -10,6 +10,7 @@ use self::source::{
     Source, functions, is_attribute, is_group, is_ident, is_punct, of_this_package, sources, texts, walk,
 };
 
+mod cycles;
 mod order;
 mod prose;
 mod source;

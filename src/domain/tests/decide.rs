@@ -68,20 +68,15 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
     let go_on = [None; 3];
     let withdrawn = [Some("withdrawn"); 3];
     let cases = [
-        ("it asks", &webhook, Some("REQUESTED"), go_on),
-        ("it was withdrawn", &webhook, Some("NOT_SENT"), withdrawn),
+        ("it asks", &webhook, Some(REQUESTED), go_on),
+        ("it was withdrawn", &webhook, Some(NOT_SENT), withdrawn),
         ("its status was taken away", &webhook, None, withdrawn),
-        ("its request was overwritten", &webhook, Some("SENT"), go_on),
-        ("a person asks", &person, Some("NOT_SENT"), go_on),
+        ("its request was overwritten", &webhook, Some(SENT), go_on),
+        ("a person asks", &person, Some(NOT_SENT), go_on),
         ("a person asks, and it has no status", &person, None, go_on),
-        (
-            "a retry, and it still carries the result",
-            &retry,
-            Some("FAILED"),
-            go_on,
-        ),
-        ("a retry of what was sent", &retry, Some("SENT"), go_on),
-        ("a retry, and it was withdrawn", &retry, Some("NOT_SENT"), withdrawn),
+        ("a retry, and it still carries the result", &retry, Some(FAILED), go_on),
+        ("a retry of what was sent", &retry, Some(SENT), go_on),
+        ("a retry, and it was withdrawn", &retry, Some(NOT_SENT), withdrawn),
         ("a retry, and its status was taken away", &retry, None, withdrawn),
     ];
     for (label, sync, status, expected) in cases {
@@ -104,7 +99,7 @@ fn who_asked_after_the_read_is_heard_before_anything_is_written() {
 
 /// What the write-back worker does with a lead that carries this.
 fn written(state: State, change: impl FnOnce(&mut Lead)) -> Option<&'static str> {
-    let mut lead = lead(Some("SENT"));
+    let mut lead = lead(Some(SENT));
     lead.contact = Some(contact("7"));
     lead.last_synced_at = Some(at(30));
     lead.crm_error = Some(RejectReason::NameMissing.to_string());
@@ -127,14 +122,14 @@ fn only_this_very_result_is_taken_for_written() {
         "another contact"
     );
     assert_eq!(
-        written(tagged(), |lead| lead.crm_status = status("REQUESTED")),
+        written(tagged(), |lead| lead.crm_status = status(REQUESTED)),
         None,
         "it asks again"
     );
-    assert_eq!(written(tagged(), |lead| lead.crm_status = status("FAILED")), None);
+    assert_eq!(written(tagged(), |lead| lead.crm_status = status(FAILED)), None);
 
     assert_eq!(written(rejected(), |_| {}), None, "SENT is not FAILED");
-    let failed = |lead: &mut Lead| lead.crm_status = status("FAILED");
+    let failed = |lead: &mut Lead| lead.crm_status = status(FAILED);
     assert_eq!(written(rejected(), failed), Some("written_back"));
     let other_reason = |lead: &mut Lead| {
         failed(lead);
@@ -168,7 +163,7 @@ fn is_restored(sync: &SyncJob, lead: &Lead, forget: impl FnOnce(&mut LeadLink)) 
 #[test]
 fn a_result_is_restored_only_to_a_lead_that_asks() {
     let open = sync(Some(revision(10, "r10")));
-    let stale = lead(Some("REQUESTED"));
+    let stale = lead(Some(REQUESTED));
     let with_time = |seconds| Lead {
         last_synced_at: Some(at(seconds)),
         ..stale.clone()
@@ -177,7 +172,7 @@ fn a_result_is_restored_only_to_a_lead_that_asks() {
     assert!(is_restored(&open, &with_time(4), |_| {}), "it carries an older time");
     assert!(!is_restored(&open, &with_time(5), |_| {}), "it asks on purpose");
     assert!(
-        !is_restored(&open, &lead(Some("SENT")), |_| {}),
+        !is_restored(&open, &lead(Some(SENT)), |_| {}),
         "its request was overwritten"
     );
     assert!(
@@ -212,7 +207,7 @@ fn what_is_restored_is_what_was_written_last() {
         ambiguous_until: None,
         created_from: None,
     };
-    let lead = lead(Some("REQUESTED"));
+    let lead = lead(Some(REQUESTED));
     let read = read(Some(lead.clone()));
     let view = View {
         sync: &open,
@@ -246,7 +241,7 @@ fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_fie
         };
         let lead = Lead {
             contact: field.map(contact),
-            ..lead(Some("REQUESTED"))
+            ..lead(Some(REQUESTED))
         };
         let read = read(Some(lead.clone()));
         let view = View {
@@ -299,9 +294,9 @@ fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
 
 #[test]
 fn only_a_lead_at_the_very_revision_that_was_upserted_need_not_be_rendered_again() {
-    let requested = lead(Some("REQUESTED"));
+    let requested = lead(Some(REQUESTED));
     assert_eq!(still_upserted(&by_webhook(upserted()), &requested), Some("hash"));
-    let mut edited = lead(Some("REQUESTED"));
+    let mut edited = lead(Some(REQUESTED));
     edited.rev = "r11".to_owned();
     assert_eq!(
         still_upserted(&by_webhook(upserted()), &edited),

@@ -97,11 +97,11 @@ fn the_id_of_a_contact_is_digits() {
 
 #[test]
 fn a_lead_in_a_log_shows_nothing_of_the_person() {
-    let mut lead = lead(Some("REQUESTED"));
+    let mut lead = lead(Some(REQUESTED));
     lead.crm_error = Some("ada@example.org".to_owned());
     let shown = format!("{lead:?}");
     assert!(
-        shown.contains("lead-1") && shown.contains("REQUESTED") && !shown.contains("ada"),
+        shown.contains("lead-1") && shown.contains(REQUESTED) && !shown.contains("ada"),
         "{shown}"
     );
 }

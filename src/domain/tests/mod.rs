@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::lead::{ContactId, Lead, LeadId, Revision};
+use super::lead::{ContactId, FAILED, Lead, LeadId, NOT_SENT, REQUESTED, Revision, SENT};
 use super::record::Action;
 use super::state::{Delivered, Seen, State};
 use super::sync::{Source, SyncId, SyncJob};

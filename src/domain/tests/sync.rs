@@ -66,15 +66,15 @@ fn only_our_own_result_can_have_overwritten_a_request() {
     let asked = sync(Some(revision(11, "r11")));
     let read = link(Some(revision(10, "r10")));
     for (status, overwritten) in [
-        (Some("SENT"), true),
-        (Some("FAILED"), true),
-        (Some("NOT_SENT"), false),
-        (Some("REQUESTED"), false),
+        (Some(SENT), true),
+        (Some(FAILED), true),
+        (Some(NOT_SENT), false),
+        (Some(REQUESTED), false),
         (None, false),
     ] {
         assert_eq!(asked.is_overwritten(&lead(status), &read), overwritten, "{status:?}");
     }
-    let sent = lead(Some("SENT"));
+    let sent = lead(Some(SENT));
     for (label, sync, link) in [
         ("that revision was read", sync(Some(revision(10, "r10"))), read.clone()),
         ("a later one was read", asked, link(Some(revision(12, "r12")))),
@@ -92,9 +92,9 @@ fn a_revision_that_our_result_overwrote_does_not_count_as_read() {
         seen: Some(revision(9, "r9")),
         ..LeadLink::default()
     };
-    let plain = asked.seen(&lead(Some("REQUESTED")), &link);
+    let plain = asked.seen(&lead(Some(REQUESTED)), &link);
     assert_eq!((plain.requests, plain.revision), (1, Some(revision(10, "r10"))));
-    assert_eq!(asked.seen(&lead(Some("SENT")), &link).revision, None);
+    assert_eq!(asked.seen(&lead(Some(SENT)), &link).revision, None);
 }
 
 #[test]

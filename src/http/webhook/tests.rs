@@ -215,7 +215,7 @@ proptest! {
             let Some([id, kind, crm_status]) = said(body) else {
                 continue;
             };
-            let ours = kind.is_none_or(|kind| kind == "dbrLead") && crm_status.is_none_or(|said| said == "REQUESTED");
+            let ours = kind.is_none_or(|kind| kind == "dbrLead") && crm_status.is_none_or(|said| said == REQUESTED);
             let asks = id.is_some_and(|id| id == "lead-ada" || id == "lead-bob") && ours;
             let shown = String::from_utf8_lossy(body);
             assert!(!asks || (accepted && matches!(status, 200 | 202)), "{status} for {shown}");

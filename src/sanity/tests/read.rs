@@ -296,7 +296,7 @@ const TEXTS: &[&str] = &[
     "2026-11-22T09:00:00Z",
     "permission",
     "existence",
-    "REQUESTED",
+    REQUESTED,
 ];
 
 /// Documents that have most of what a document has, and some that have not.

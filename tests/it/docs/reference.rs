@@ -348,10 +348,12 @@ fn architecture_faults(guide: &str) -> Vec<String> {
         map.difference(&modules)
             .map(|name| format!("there is no module {name}")),
     );
-    let rows = rows(sections(guide).get("To change …").copied().unwrap_or_default()).len();
-    if rows < 10 {
-        faults.push(format!("only {rows} rows say where to change what"));
+    let rows = rows(sections(guide).get("To change …").copied().unwrap_or_default());
+    if rows.len() < 10 {
+        faults.push(format!("only {} rows say where to change what", rows.len()));
     }
+    let without_path = rows.iter().filter(|row| !row[1].contains('`'));
+    faults.extend(without_path.map(|row| format!("the row {:?} names no path", row[0])));
     faults
 }
 
@@ -361,6 +363,11 @@ fn architecture_names_paths_and_modules_that_exist() {
     assert_eq!(architecture_faults(&guide), Vec::<String>::new());
     let wrong = guide.replace("`src/domain/state.rs`", "`src/domain/status.rs`");
     assert!(architecture_faults(&wrong)[0].ends_with("there is no src/domain/status.rs"));
+    let wrong = guide.replace("`src/http/connections.rs`", "the limits");
+    assert_eq!(
+        architecture_faults(&wrong),
+        ["the row \"limits of connections\" names no path"]
+    );
     let wrong = guide.replace("\nworkers ", "\nlabourers ");
     assert_eq!(
         architecture_faults(&wrong),

@@ -55,7 +55,12 @@ impl Source {
     }
 
     pub(super) fn is_test_line(&self, line: usize) -> bool {
-        self.module.is_empty() || self.tests.iter().any(|lines| lines.contains(&line))
+        self.module.is_empty() || self.is_under_test(line)
+    }
+
+    /// Whether the line is in an item under `#[cfg(test)]`.
+    pub(super) fn is_under_test(&self, line: usize) -> bool {
+        self.tests.iter().any(|lines| lines.contains(&line))
     }
 
     /// How many of these lines are neither blank nor a comment.
@@ -96,7 +101,22 @@ impl Source {
         resolved.collect()
     }
 
-    /// Every path in the program's code. Those in modules inside the file are taken as if they stood outside, which is so
+    /// What the code imports, each with the name that it has there.
+    pub(super) fn uses(&self) -> Vec<(String, Vec<String>)> {
+        struct Uses<'a>(&'a Source, Vec<(String, Vec<String>)>);
+        impl<'ast> Visit<'ast> for Uses<'_> {
+            fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+                if !self.0.is_under_test(item.span().start().line) {
+                    imported(&item.tree, &[], &mut self.1);
+                }
+            }
+        }
+        let mut uses = Uses(self, Vec::new());
+        uses.visit_file(&self.file);
+        uses.1
+    }
+
+    /// Every path in the code that is no test. Those in modules inside the file are taken as if they stood outside, which is so
     /// for `crate::` and crates; the house writes no such modules but for tests.
     pub(super) fn paths(&self) -> Vec<Written> {
         let mut paths = Vec::new();
@@ -111,7 +131,7 @@ impl Source {
                 before => !is_punct(before, '>'),
             };
             let is_member = at > 0 && is_punct(tokens.get(at - 1), '.');
-            if !self.is_test_line(line) && !is_member && (!goes_on || begins) {
+            if !self.is_under_test(line) && !is_member && (!goes_on || begins) {
                 let segments = path_at(tokens, at);
                 paths.extend(segments.into_iter().map(|segments| Written { line, segments }));
             }
@@ -184,6 +204,21 @@ fn path_at(tokens: &[TokenTree], mut at: usize) -> Vec<Vec<String>> {
     let parts = inside.split(|token| is_punct(Some(token), ','));
     let parts = parts.filter(|part| !part.is_empty()).flat_map(|part| path_at(part, 0));
     parts.map(|part| [segments.as_slice(), &part].concat()).collect()
+}
+
+/// The names that a `use` brings in, each with its path.
+fn imported(tree: &syn::UseTree, before: &[String], found: &mut Vec<(String, Vec<String>)>) {
+    let with = |name: &Ident| [before, &[name.to_string()]].concat();
+    match tree {
+        syn::UseTree::Path(path) => imported(&path.tree, &with(&path.ident), found),
+        syn::UseTree::Name(name) if name.ident == "self" => {
+            found.extend(before.last().cloned().map(|name| (name, before.to_vec())))
+        }
+        syn::UseTree::Name(name) => found.push((name.ident.to_string(), with(&name.ident))),
+        syn::UseTree::Rename(name) => found.push((name.rename.to_string(), with(&name.ident))),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| imported(tree, before, found)),
+        syn::UseTree::Glob(_) => {}
+    }
 }
 
 fn as_ident(token: Option<&TokenTree>) -> Option<&Ident> {

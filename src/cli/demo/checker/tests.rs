@@ -4,6 +4,7 @@ use serde_json::json;
 
 use self::evidence::{attempt, call, contact, fields, good, lead, object, sent, tagged, transaction, upserted};
 use super::*;
+use crate::domain::lead::{FAILED, NOT_SENT, REQUESTED};
 use crate::fake::bigin::{Action, CallKind};
 use crate::fake::sanity::By;
 
@@ -51,7 +52,7 @@ fn unfinished_lead_is_lost() {
     let stranger = |evidence: &mut Evidence| {
         evidence
             .documents
-            .insert("lead-2".to_owned(), object(json!({"crmStatus": "REQUESTED"})));
+            .insert("lead-2".to_owned(), object(json!({"crmStatus": REQUESTED})));
     };
     check(stranger, "No lead lost", "lead lead-2 is still REQUESTED");
 }
@@ -196,7 +197,7 @@ fn sent_needs_data_of_the_newest_request() {
     let fault = "Ada Example is SENT, but its email was not sent to Bigin";
     check(
         |evidence| {
-            let idle = lead("new@example.org", json!({"crmStatus": "NOT_SENT"}));
+            let idle = lead("new@example.org", json!({"crmStatus": NOT_SENT}));
             let again = lead("new@example.org", json!({}));
             evidence
                 .transactions
@@ -211,7 +212,7 @@ fn sent_needs_data_of_the_newest_request() {
 #[test]
 fn request_without_webhook_does_not_count() {
     let not_received = |evidence: &mut Evidence| {
-        let idle = lead("new@example.org", json!({"crmStatus": "NOT_SENT"}));
+        let idle = lead("new@example.org", json!({"crmStatus": NOT_SENT}));
         let again = lead("new@example.org", json!({}));
         evidence
             .transactions
@@ -273,7 +274,7 @@ fn counts_tokens_calls_and_batches() {
 /// Rejects the lead in second 3, before it is fixed.
 fn reject(evidence: &mut Evidence, reason: &str) {
     let requested = lead("ada@example.org", json!({}));
-    let failed = lead("ada@example.org", json!({"crmStatus": "FAILED", "crmError": reason}));
+    let failed = lead("ada@example.org", json!({"crmStatus": FAILED, "crmError": reason}));
     let rejected = transaction(3, By::Api, Some(requested.clone()), Some(failed.clone()));
     let fixed = transaction(4, By::Studio, Some(failed), Some(requested));
     evidence.transactions.splice(1..1, [rejected, fixed]);

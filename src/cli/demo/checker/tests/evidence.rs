@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::{Evidence, RequestedLead, Rules, Trace};
+use crate::domain::lead::{REQUESTED, SENT};
 use crate::fake::bigin::{Action, Call, CallKind, Change, Contact};
 use crate::fake::sanity::{Attempt, By, Change as LeadChange, Document, Transaction};
 use crate::store::Ledger;
@@ -24,7 +25,7 @@ pub(super) fn object(value: Value) -> Document {
 pub(super) fn lead(email: &str, changes: Value) -> Document {
     let mut lead = object(json!({
         "_id": "lead-1", "firstName": "Ada", "secondName": "Example", "emailAddress": email,
-        "phoneNumber": "07700 900123", "crmStatus": "REQUESTED",
+        "phoneNumber": "07700 900123", "crmStatus": REQUESTED,
         "conversationHistory": [{"from": "ai", "message": "A roof for the greenhouse?"}],
     }));
     lead.extend(object(changes));
@@ -32,7 +33,7 @@ pub(super) fn lead(email: &str, changes: Value) -> Document {
 }
 
 pub(super) fn sent() -> Document {
-    let result = json!({"crmStatus": "SENT", "biginContactId": "7001", "lastSyncedAt": "2026-11-18T08:00:00Z"});
+    let result = json!({"crmStatus": SENT, "biginContactId": "7001", "lastSyncedAt": "2026-11-18T08:00:00Z"});
     lead("ada@example.org", result)
 }
 
@@ -127,7 +128,7 @@ pub(super) fn good() -> Evidence {
         requested: vec![RequestedLead {
             id: "lead-1".to_owned(),
             name: "Ada Example".to_owned(),
-            status: Some("SENT"),
+            status: Some(SENT),
             may_fail: false,
         }],
         documents: BTreeMap::from([("lead-1".to_owned(), sent())]),
