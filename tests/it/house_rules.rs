@@ -90,7 +90,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bigin", &["random", "clock", "domain", "http_client"]),
     ("sanity", &["random", "clock", "domain", "http_client"]),
     ("http_client", &["clock", "domain", "metrics"]),
-    ("fake", &["clock", "domain", "http_client", "signature"]),
+    ("fake", &["clock"]),
     ("random", &[]),
     ("clock", &[]),
     ("config", &["database"]),

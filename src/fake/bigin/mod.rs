@@ -5,8 +5,10 @@
 
 mod accounts;
 mod coql;
+mod fault;
 mod fields;
 mod model;
+mod oauth;
 mod options;
 mod read;
 mod records;
@@ -23,15 +25,16 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::FutureExt as _;
 
+pub use self::fault::Fault;
 pub use self::fields::{FieldMeta, Unique};
 pub use self::model::{Contact, Model};
-pub use self::options::{Fault, Switches, UnknownKeys};
+pub use self::options::{Switches, UnknownKeys};
 pub use self::request_log::{Action, Call, CallKind, Change};
 
 use self::accounts::Accounts;
 use self::reply::Reply;
 use self::request::Request;
-use super::Server;
+use super::server::{Answered, Server};
 use crate::clock::SharedClock;
 
 /// Where one without a socket seems to be.
@@ -72,7 +75,7 @@ impl FakeBigin {
 
     /// Carries out a request at once, whatever the switches say of latency: the answer, or `None` where the connection is
     /// to be cut. The calls that are in flight are not counted.
-    pub fn answer(&self, request: &reqwest::Request) -> Option<super::Answered> {
+    pub fn answer(&self, request: &reqwest::Request) -> Option<Answered> {
         let process = routes::process(Arc::clone(&self.model), Request::of(request));
         process.now_or_never()?.into_answer()
     }

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::accounts::Accounts;
+use super::fault::Fault;
 use super::fields::{self, FieldMeta, Unique};
-use super::options::{Fault, Switches};
+use super::options::Switches;
 use super::request_log::{Call, CallKind, Change};
 use crate::clock::{SharedClock, after};
 
@@ -136,6 +137,18 @@ impl Model {
         if let Some(contact) = self.contacts.get_mut(contact) {
             contact.tags.push(name.to_owned());
         }
+    }
+
+    /// Makes a tag as if a person had, and returns its id.
+    pub fn make_tag(&mut self, name: &str) -> String {
+        let id = self.next_id();
+        self.tags.insert(name.to_owned(), id.clone());
+        id
+    }
+
+    /// The names of all tags of Contacts.
+    pub fn tag_names(&self) -> Vec<String> {
+        self.tags.keys().cloned().collect()
     }
 
     /// Deletes a contact.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::fault::Fault;
 use super::fields::{FieldMeta, Unique};
 use super::model::{Model, SYSTEM_CHECK};
-use super::options::Fault;
-use super::reply::{Item, Reply, bigin_time, error_object};
+use super::reply::{Item, Reply, bigin_time, error_object, invalid_id};
 use super::request::Request;
 use super::request_log::{Action, Change};
 use super::tags::{self, MAX_TAGS_OF_RECORD};
@@ -146,12 +146,6 @@ fn id_of(model: &Model, record: &Map<String, Value>) -> Result<String, Value> {
             .map(str::to_owned)
             .ok_or_else(|| invalid_id(details)),
     }
-}
-
-/// The error for an id that is unknown, deleted or merged away.
-pub(super) fn invalid_id(details: Value) -> Value {
-    let message = "the id given seems to be invalid";
-    json!({"code": "INVALID_DATA", "details": details, "message": message, "status": "error"})
 }
 
 /// The contact an upsert goes to, and the field it was found by. The order is that of the docs' table (Zoho CRM,

@@ -1,13 +1,12 @@
 //! Answers in the shapes Zoho gives them.
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
 
 use super::options::Switches;
-use crate::fake::Answered;
+use crate::fake::server::{Answered, respond};
 
 /// An answer, before it is HTTP.
 pub(super) struct Reply {
@@ -77,18 +76,7 @@ impl Reply {
     }
 
     pub(super) fn into_http(self) -> HttpResponse {
-        let Some(Answered { status, headers, body }) = self.into_answer() else {
-            return crate::fake::cut_connection();
-        };
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = HttpResponse::build(status);
-        for header in headers {
-            response.insert_header(header);
-        }
-        match body.is_empty() {
-            true => response.finish(),
-            false => response.body(body),
-        }
+        respond(self.into_answer())
     }
 
     pub(super) fn into_answer(self) -> Option<Answered> {
@@ -141,6 +129,12 @@ impl Item {
 /// on it).
 pub(super) fn error_object(code: &str, details: Value) -> Value {
     json!({"code": code, "details": details, "message": message_of(code), "status": "error"})
+}
+
+/// The error for an id that is unknown, deleted or merged away.
+pub(super) fn invalid_id(details: Value) -> Value {
+    let message = "the id given seems to be invalid";
+    json!({"code": "INVALID_DATA", "details": details, "message": message, "status": "error"})
 }
 
 fn message_of(code: &str) -> &'static str {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::fault::Fault;
 use super::model::Model;
-use super::options::Fault;
 use super::records::{self, Batch, Mode};
 use super::reply::{Reply, bigin_time};
 use super::request::Request;
 use super::request_log::{Call, CallKind};
 use super::tags::{self, TagOrder};
-use super::{accounts, coql, fields, read};
+use super::{coql, fields, oauth, read};
 
 pub(super) fn lock(model: &Mutex<Model>) -> MutexGuard<'_, Model> {
     model.lock().unwrap_or_else(PoisonError::into_inner)
@@ -287,8 +287,8 @@ impl Work {
 
     fn carry_out(self, model: &mut Model, request: &Request, fault: Option<&Fault>) -> Reply {
         match self {
-            Self::Token => accounts::token(model, request),
-            Self::Revoke => accounts::revoke(model, request),
+            Self::Token => oauth::token(model, request),
+            Self::Revoke => oauth::revoke(model, request),
             Self::Fields => Reply::json(200, fields::list(&model.fields)),
             Self::ListTags => tags::list(model),
             Self::CreateTags => tags::create(model, request),

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::fault::Fault;
 use super::model::Model;
-use super::options::Fault;
-use super::records::invalid_id;
-use super::reply::{Item, Reply, error_object};
+use super::reply::{Item, Reply, error_object, invalid_id};
 use super::request::Request;
 use super::request_log::Change;
 
@@ -181,20 +180,6 @@ fn add_to_one(model: &mut Model, order: &TagOrder, id: &str) -> Result<Item, Val
 /// A tag as records and newer answers show it.
 pub(super) fn object(model: &Model, name: &str) -> Value {
     json!({"name": name, "id": model.tags.get(name), "color_code": null})
-}
-
-impl Model {
-    /// Makes a tag as if a person had, and returns its id.
-    pub fn make_tag(&mut self, name: &str) -> String {
-        let id = self.next_id();
-        self.tags.insert(name.to_owned(), id.clone());
-        id
-    }
-
-    /// The names of all tags of Contacts.
-    pub fn tag_names(&self) -> Vec<String> {
-        self.tags.keys().cloned().collect()
-    }
 }
 
 /// `GET settings/tags`

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::LEAD_TYPE;
-use super::model::{By, Document, Model, Order};
+use super::document::Document;
+use super::ids::draft_of;
+use super::model::{By, Model, Order};
 use super::mutate::{MutateError, Mutation, Patch};
-use crate::domain::lead::REQUESTED;
+use super::project::{LEAD_TYPE, REQUESTED};
 
 /// An edit that Studio could not have made, like one of a document that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,7 @@ impl Model {
 
     /// Edits without publishing: the draft begins as a full copy of the published document (source of sanity 6.19.0).
     pub fn edit_draft(&mut self, id: &str, fields: Value) -> Result<String, Impossible> {
-        let draft = draft_id(id);
+        let draft = draft_of(id);
         let start = match self.document(id) {
             Some(published) => renamed(published, &draft),
             None => Map::from_iter([
@@ -64,7 +65,7 @@ impl Model {
 
     /// Publishes a draft: it replaces the published document wholesale and is gone (source of sanity 6.19.0).
     pub fn publish_draft(&mut self, id: &str) -> Result<String, Impossible> {
-        let draft = draft_id(id);
+        let draft = draft_of(id);
         let published = renamed(self.existing(&draft)?, id);
         self.studio(vec![Mutation::CreateOrReplace(published), Mutation::Delete(draft)])
     }
@@ -72,21 +73,21 @@ impl Model {
     /// Studio's "Duplicate": a draft of a new document with every field of the old one, those of the CRM included (source
     /// of sanity 6.19.0). [`Model::publish_draft`] publishes it.
     pub fn duplicate(&mut self, id: &str, new_id: &str) -> Result<String, Impossible> {
-        let mut copy = renamed(self.existing(id)?, &draft_id(new_id));
+        let mut copy = renamed(self.existing(id)?, &draft_of(new_id));
         copy.remove("_createdAt");
         self.studio(vec![Mutation::Create(copy)])
     }
 
     /// Takes a published document back: it becomes a draft, unless there is one already.
     pub fn unpublish(&mut self, id: &str) -> Result<String, Impossible> {
-        let draft = renamed(self.existing(id)?, &draft_id(id));
+        let draft = renamed(self.existing(id)?, &draft_of(id));
         let delete = Mutation::Delete(id.to_owned());
         self.studio(vec![Mutation::CreateIfNotExists(draft), delete])
     }
 
     /// Deletes a document and its draft.
     pub fn delete(&mut self, id: &str) -> Result<String, Impossible> {
-        let draft = Mutation::Delete(draft_id(id));
+        let draft = Mutation::Delete(draft_of(id));
         self.studio(vec![Mutation::Delete(id.to_owned()), draft])
     }
 
@@ -111,10 +112,6 @@ impl Model {
         };
         Ok(self.transact(order)?.id)
     }
-}
-
-fn draft_id(id: &str) -> String {
-    format!("drafts.{id}")
 }
 
 fn renamed(document: &Document, id: &str) -> Document {

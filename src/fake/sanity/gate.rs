@@ -5,9 +5,9 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::fault::{Fault, Kind};
-use super::model::Model;
+use super::model::{Call, Model, Shared};
+use super::project::{DATASET, MANAGEMENT_TOKEN, TOKEN};
 use super::reply::Reply;
-use super::{DATASET, MANAGEMENT_TOKEN, Shared, TOKEN};
 
 /// Address and headers together: 15 KB (official docs, technical limits), of which the headers want their share.
 const MAX_ADDRESS: usize = 14_800;
@@ -108,7 +108,7 @@ pub(super) fn attend(shared: &Shared, gate: Gate, work: impl FnOnce(&mut Model) 
         }
         (None, None) => work(&mut model),
     };
-    model.calls.push(super::model::Call {
+    model.calls.push(Call {
         kind,
         at,
         status: reply.status,

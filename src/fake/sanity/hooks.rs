@@ -4,11 +4,13 @@ use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
+use super::document::stamp;
 use super::fault::Kind;
 use super::gate::{Caller, Gate, serve};
+use super::model::Shared;
+use super::project::{DATASET, LEAD_TYPE, PROJECT_ID};
 use super::reply::Reply;
 use super::webhook::{Attempt, FILTER, PROJECTION, WEBHOOK_ID, Webhooks};
-use super::{DATASET, LEAD_TYPE, PROJECT_ID, Shared, mutate};
 
 /// What a webhook is made of (working scripts of others: anything else is refused field by field).
 const KEYS: [&str; 13] = [
@@ -191,7 +193,7 @@ impl Attempt {
         };
         json!({
             "id": format!("{}-{}", self.message, self.at.as_millisecond()), "projectId": PROJECT_ID, "hookId": WEBHOOK_ID,
-            "messageId": self.message, "createdAt": mutate::stamp(self.at), "updatedAt": mutate::stamp(self.at),
+            "messageId": self.message, "createdAt": stamp(self.at), "updatedAt": stamp(self.at),
             "inProgress": false, "isFailure": is_failure, "failureReason": reason,
             "resultCode": self.status.unwrap_or(0), "resultBody": self.answer.as_ref().map(Value::to_string), "duration": 12,
         })

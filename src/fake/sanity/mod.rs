@@ -3,43 +3,44 @@
 //! not known is marked as an assumption.
 
 mod doc;
+mod document;
 mod editor;
 mod fault;
 mod gate;
 mod groq;
 mod hooks;
+mod ids;
 mod model;
 mod mutate;
+mod options;
+mod project;
 mod reply;
 mod routes;
+mod signature;
 mod webhook;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use actix_web::web::Data;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use doc::{DocSwitches, WithoutContent};
+pub use document::{Change, Document};
 pub use editor::Impossible;
 pub use fault::{Fault, Faults, Kind, RetryAfter};
-pub use model::{By, Call, Change, Document, Model, Transaction};
+pub use model::{By, Call, Model, Transaction};
+pub use options::{DocSwitches, WithoutContent};
+pub use project::LEAD_TYPE;
 pub use webhook::{Attempt, Delivery, FILTER, Message, MessageState, PROJECTION, WEBHOOK_ID, Webhooks};
 
-use super::Server;
+use self::model::Shared;
+use self::project::{DATASET, MANAGEMENT_TOKEN, PROJECT_ID, TOKEN, WEBHOOK_SECRET};
+use super::server::{Answered, Server};
 use crate::clock::SharedClock;
-use crate::http_client;
 
-/// The type of a lead's document.
-pub const LEAD_TYPE: &str = "dbrLead";
-const PROJECT_ID: &str = "inv3nted";
-const DATASET: &str = "production";
-const TOKEN: &str = "skInventedRobotTokenOfTheFake";
-const MANAGEMENT_TOKEN: &str = "skInventedDeveloperTokenOfTheFake";
 /// Where one without a socket seems to be.
 const NOWHERE: &str = "http://127.0.0.1:2";
-const WEBHOOK_SECRET: &str = "invented webhook secret";
 
 /// A Content Lake with one project and one dataset, at an address of its own.
 pub struct FakeSanity {
@@ -50,28 +51,19 @@ pub struct FakeSanity {
     delivering: tokio::sync::Mutex<()>,
 }
 
-/// What the server's thread shares with us.
-struct Shared(Arc<Mutex<Model>>);
-
-impl Shared {
-    fn model(&self) -> MutexGuard<'_, Model> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl FakeSanity {
     /// Starts an empty one on a free port of this machine. It keeps its time by `clock`.
     ///
     /// # Errors
     /// Where the port cannot be opened or the client for webhooks cannot be built.
     pub async fn start(clock: SharedClock) -> io::Result<Self> {
-        let shared = Data::new(Shared(Arc::new(Mutex::new(Model::new(clock)))));
+        let shared = Data::new(Shared::new(clock));
         let data = shared.clone();
         let server = Server::start(move |config| {
             config.app_data(data.clone());
             routes::configure(config);
         })?;
-        let client = http_client::local_client("Sanity.io webhook delivery").map_err(io::Error::other)?;
+        let client = webhook::client().map_err(io::Error::other)?;
         Ok(Self {
             shared,
             server: Some(server),
@@ -83,7 +75,7 @@ impl FakeSanity {
     /// One without a socket: the owner of a request lets it [answer](Self::answer), and delivers what [is due](Self::due_delivery).
     pub fn without_socket(clock: SharedClock) -> Self {
         Self {
-            shared: Data::new(Shared(Arc::new(Mutex::new(Model::new(clock))))),
+            shared: Data::new(Shared::new(clock)),
             server: None,
             client: None,
             delivering: tokio::sync::Mutex::default(),
@@ -92,7 +84,7 @@ impl FakeSanity {
 
     /// Carries out a request at once, whatever the switches say of latency: the answer, or `None` where the connection is
     /// to be cut.
-    pub fn answer(&self, request: &reqwest::Request) -> Option<super::Answered> {
+    pub fn answer(&self, request: &reqwest::Request) -> Option<Answered> {
         routes::answer(&self.shared, request).into_answer()
     }
 
@@ -195,9 +187,8 @@ impl FakeSanity {
         let (Some(delivery), Some(client)) = (delivery, &self.client) else {
             return false;
         };
-        let answer = delivery.send(client).await.ok();
-        let status = answer.as_ref().map(|answer| answer.status.as_u16());
-        self.delivered(&delivery, status, answer.and_then(|answer| answer.json));
+        let (status, answer) = delivery.send(client).await.ok().unzip();
+        self.delivered(&delivery, status, answer.flatten());
         true
     }
 

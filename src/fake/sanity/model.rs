@@ -2,19 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
-use super::doc::DocSwitches;
+use super::document::{Change, Document};
 use super::fault::{Faults, Kind};
-use super::mutate::{MutateError, Mutation, Operation, Workspace};
+use super::ids::generate;
+use super::mutate::{MutateError, Mutation, MutationResult, Workspace};
+use super::options::DocSwitches;
 use super::webhook::{Attempt, Webhooks};
 use crate::clock::{SharedClock, after};
-
-/// A document: every one has `_id`, `_type`, `_rev`, `_createdAt` and `_updatedAt`.
-pub type Document = Map<String, Value>;
 
 /// One dataset, with the switches that make it misbehave. Documents change through transactions only, so that the
 /// history is complete.
@@ -49,6 +48,19 @@ pub struct Model {
     pub mutation_limit_wait: Duration,
 }
 
+/// The model, shared with the server's thread.
+pub(super) struct Shared(Arc<Mutex<Model>>);
+
+impl Shared {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self(Arc::new(Mutex::new(Model::new(clock))))
+    }
+
+    pub(super) fn model(&self) -> MutexGuard<'_, Model> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Who committed a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -71,17 +83,6 @@ pub struct Transaction {
     pub documents: Vec<Change>,
     /// Whether the query store took it in at once.
     pub indexed: bool,
-}
-
-/// What a transaction did to one document.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The document's id.
-    pub id: String,
-    /// The document before; `None` where it was created.
-    pub before: Option<Document>,
-    /// The document after; `None` where it was deleted.
-    pub after: Option<Document>,
 }
 
 /// A request to the API.
@@ -112,15 +113,8 @@ pub(super) struct Committed {
     pub(super) results: Vec<MutationResult>,
 }
 
-/// What one mutation of a transaction did.
-pub(super) struct MutationResult {
-    pub(super) id: String,
-    pub(super) operation: Operation,
-    pub(super) document: Option<Document>,
-}
-
 impl Model {
-    pub(super) fn new(clock: SharedClock) -> Self {
+    fn new(clock: SharedClock) -> Self {
         Self {
             clock,
             documents: BTreeMap::new(),
@@ -163,7 +157,7 @@ impl Model {
     /// A fresh id of 22 letters and digits, as Sanity's transaction ids are; the same ones in every run.
     pub(super) fn issue(&mut self) -> String {
         self.issued += 1;
-        name(self.issued)
+        generate(self.issued)
     }
 
     /// Applies all mutations of an order or none of them.
@@ -201,7 +195,7 @@ impl Model {
         }
         self.known.insert(id.to_owned());
         for change in &changes {
-            let key = name(self.issued + 1);
+            let key = generate(self.issued + 1);
             if self.webhooks.notice(change, id, at, key) {
                 self.issued += 1;
             }
@@ -246,27 +240,4 @@ impl Model {
         let taken = calls.filter(|call| call.kind == Kind::Mutate && call.status != Some(429));
         taken.count() >= limit
     }
-}
-
-/// The same 22 letters and digits for the same number, and others for every other.
-pub(super) fn name(number: u64) -> String {
-    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut state = scramble(number);
-    let letters = std::iter::repeat_with(|| {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let place = scramble(state) % ALPHABET.len() as u64;
-        usize::try_from(place)
-            .ok()
-            .and_then(|place| ALPHABET.get(place))
-            .copied()
-            .map_or('0', char::from)
-    });
-    letters.take(22).collect()
-}
-
-/// The last step of SplitMix64, which sends every number to another.
-fn scramble(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ (number >> 31)
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::model::{Document, MutationResult, name};
-use crate::domain::lead::LeadId;
+use super::document::{Document, stamp};
+use super::ids::{generate, is_legal};
 
 /// Fields the Content Lake keeps itself.
 const IMMUTABLE: [&str; 4] = ["_id", "_type", "_rev", "_createdAt"];
@@ -50,6 +50,13 @@ impl Operation {
             Self::None => "none",
         }
     }
+}
+
+/// What one mutation of a transaction did.
+pub(super) struct MutationResult {
+    pub(super) id: String,
+    pub(super) operation: Operation,
+    pub(super) document: Option<Document>,
 }
 
 /// Why a transaction was not committed.
@@ -299,7 +306,7 @@ impl<'a> Workspace<'a> {
         let id = id_of(&document);
         if id.is_empty() || id.ends_with('.') {
             *self.issued += 1;
-            let id = format!("{id}{}", name(*self.issued));
+            let id = format!("{id}{}", generate(*self.issued));
             document.insert("_id".to_owned(), id.into());
         } else if self.current(id).is_some() {
             let description = format!("Document by ID \"{id}\" already exists");
@@ -376,19 +383,4 @@ fn result(id: &str, operation: Operation, document: Option<&Document>) -> Mutati
 
 fn id_of(document: &Document) -> &str {
     document.get("_id").and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Ids of drafts and versions are legal where the id behind their prefix is.
-fn is_legal(id: &str) -> bool {
-    let published = match (id.strip_prefix("drafts."), id.strip_prefix("versions.")) {
-        (Some(rest), _) => rest,
-        (_, Some(rest)) => rest.split_once('.').map_or("", |(_, rest)| rest),
-        _ => id,
-    };
-    id.len() <= 128 && LeadId::parse(published).is_ok()
-}
-
-/// A time as `_updatedAt` has it: in whole seconds.
-pub(super) fn stamp(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fault::{RetryAfter, http_date};
 use crate::clock::after;
-use crate::fake::{Answered, cut_connection};
+use crate::fake::server::{Answered, respond};
 
 /// An answer before it is sent.
 pub(super) struct Reply {
@@ -103,15 +103,7 @@ impl Reply {
     }
 
     pub(super) fn into_response(self) -> HttpResponse {
-        let Some(Answered { status, headers, body }) = self.into_answer() else {
-            return cut_connection();
-        };
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = HttpResponse::build(status);
-        for header in headers {
-            response.insert_header(header);
-        }
-        response.body(body)
+        respond(self.into_answer())
     }
 
     pub(super) fn into_answer(self) -> Option<Answered> {

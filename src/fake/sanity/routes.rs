@@ -11,11 +11,11 @@ use super::doc::{Wanted, documents};
 use super::fault::Kind;
 use super::gate::{Caller, Gate, Timed, attend, bearer, send};
 use super::groq::{self, GroqError};
-use super::model::{By, Committed, Order};
-use super::mutate::{MutateError, Mutation};
+use super::hooks;
+use super::ids::is_draft_or_version;
+use super::model::{By, Committed, Order, Shared};
+use super::mutate::{MutateError, Mutation, MutationResult};
 use super::reply::Reply;
-use super::{Shared, hooks};
-use crate::domain::lead::is_copy;
 
 /// 4 MB, and a megabyte is 1,000,000 bytes (official docs, technical limits).
 const MAX_MUTATION: usize = 4_000_000;
@@ -226,7 +226,7 @@ fn read_order(params: &Params, body: &Bytes) -> Result<Order, MutateError> {
 }
 
 fn committed_body(committed: Committed, ids: bool, documents: bool) -> Value {
-    let result = |result: super::model::MutationResult| {
+    let result = |result: MutationResult| {
         let mut shown = json!({"id": result.id, "operation": result.operation.label()});
         if let (true, Value::Object(shown)) = (documents, &mut shown) {
             shown.insert(
@@ -266,7 +266,7 @@ fn find(
         let store = model.indexed();
         let visible = |id: &str| match drafts {
             true => has_versions(version) || !id.starts_with("versions."),
-            false => !is_copy(id),
+            false => !is_draft_or_version(id),
         };
         let readable = |id: &str| !model.doc.denied.contains(id);
         let documents = store

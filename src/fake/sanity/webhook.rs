@@ -5,12 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::model::{Change, Document};
-use super::{DATASET, LEAD_TYPE, PROJECT_ID, WEBHOOK_SECRET, mutate};
+use super::document::{Change, Document, stamp};
+use super::ids::is_draft_or_version;
+use super::project::{DATASET, LEAD_TYPE, PROJECT_ID, REQUESTED, WEBHOOK_SECRET};
+use super::signature::sign;
 use crate::clock::after;
-use crate::domain::lead::{REQUESTED, is_copy};
-use crate::http_client::{self, Answer, NoAnswer};
-use crate::signature;
 
 /// Its id, as `sanity-webhook-id` carries it.
 pub const WEBHOOK_ID: &str = "Hk3vXq1Zt9LmYb2C";
@@ -185,7 +184,7 @@ impl Webhooks {
         let before = change.before.as_ref().map_or(Value::Null, status);
         let active = self.enabled && !self.quiet && self.url.is_some();
         let of_type = after.get("_type").and_then(Value::as_str) == Some(self.lead_type.as_str());
-        active && of_type && !is_copy(&change.id) && status(after) == REQUESTED && before != REQUESTED
+        active && of_type && !is_draft_or_version(&change.id) && status(after) == REQUESTED && before != REQUESTED
     }
 
     /// The places of the messages due at `now`, in the order they are to be sent.
@@ -242,6 +241,19 @@ impl Message {
     }
 }
 
+/// The client that delivers messages, to this machine alone. A redirect is not followed (assumption).
+#[expect(clippy::disallowed_methods, reason = "the fakes share no code with the product")]
+pub(super) fn client() -> reqwest::Result<reqwest::Client> {
+    // A second call finds the provider installed, which is what we want.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent("Sanity.io webhook delivery")
+        .tls_certs_only([])
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
 /// 429 and 5xx are tried again, other statuses are final (official docs, webhooks). That a timeout or a network error is
 /// tried again as well is an assumption, and so is that a redirect is final: neither is documented.
 fn is_retryable(status: Option<u16>) -> bool {
@@ -273,31 +285,33 @@ impl Delivery {
     /// The headers of a real one (official docs, webhooks). Every attempt is signed afresh (assumption).
     pub fn headers(&self) -> [(&'static str, String); 11] {
         let message = &self.message;
-        let signed_at = u64::try_from(self.at.as_millisecond()).unwrap_or(0);
-        let signature = signature::sign(message.body.as_bytes(), signed_at, self.secret.as_bytes());
         let text = str::to_owned;
         [
             ("accept-encoding", text("gzip")),
             ("content-type", text("application/json")),
             ("idempotency-key", message.id.clone()),
             ("sanity-transaction-id", message.transaction.clone()),
-            ("sanity-transaction-time", mutate::stamp(message.transaction_time)),
+            ("sanity-transaction-time", stamp(message.transaction_time)),
             ("sanity-dataset", text(DATASET)),
             ("sanity-document-id", message.document.clone()),
             ("sanity-project-id", text(PROJECT_ID)),
             ("sanity-webhook-id", text(WEBHOOK_ID)),
             ("sanity-operation", text(message.operation)),
-            (signature::HEADER, signature),
+            ("sanity-webhook-signature", sign(&message.body, self.at, &self.secret)),
         ]
     }
 
-    pub(super) async fn send(&self, client: &reqwest::Client) -> Result<Answer, NoAnswer> {
+    /// The status of the answer, and its body where it is JSON.
+    pub(super) async fn send(&self, client: &reqwest::Client) -> reqwest::Result<(u16, Option<Value>)> {
         let request = client.post(&self.url).header("connection", "close");
         let request = self
             .headers()
             .into_iter()
             .fold(request, |request, (name, value)| request.header(name, value));
-        http_client::send(request.body(self.message.body.clone()), self.timeout).await
+        let request = request.body(self.message.body.clone()).timeout(self.timeout);
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok((status, serde_json::from_slice(&response.bytes().await?).ok()))
     }
 
     /// The record of it.

@@ -1,12 +1,17 @@
 //! Answers a query that was read.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::error::GroqError;
 use super::parse::{Comparison, Direction, Expr, Query, Slice};
-use super::{Document, GroqError, Params};
+use crate::fake::sanity::document::Document;
+
+/// Parameters by name, without the dollar.
+pub(super) type Params = BTreeMap<String, Value>;
 
 /// What a query is answered with.
 pub(super) struct Evaluation<'a> {

@@ -1,6 +1,6 @@
 //! Cuts a query into words.
 
-use super::GroqError;
+use super::error::GroqError;
 
 /// A word of a query.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,50 +1,18 @@
 //! A small honest part of GROQ: filters, order, slices and projections of plain fields (GROQ specification). What it does not
 //! know it refuses, as the real one refuses a query that is not GROQ.
 
+mod error;
 mod eval;
 mod lex;
 mod parse;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::model::Document;
+pub(super) use self::error::GroqError;
 
-/// Why a query is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GroqError {
-    why: String,
-    at: usize,
-}
-
-impl GroqError {
-    pub(super) fn new(why: &str) -> Self {
-        Self {
-            why: why.to_owned(),
-            at: 0,
-        }
-    }
-
-    fn at(at: usize, why: &str) -> Self {
-        Self {
-            why: why.to_owned(),
-            at,
-        }
-    }
-
-    /// The body of the HTTP 400 that answers it.
-    pub(super) fn body(&self, query: &str) -> Value {
-        let (start, end) = (self.at, query.len());
-        let error =
-            json!({"type": "queryParseError", "description": self.why, "query": query, "start": start, "end": end});
-        json!({ "error": error })
-    }
-}
-
-/// Parameters by name, without the dollar.
-pub(super) type Params = BTreeMap<String, Value>;
+use self::eval::{Evaluation, Params};
+use super::document::Document;
 
 /// Answers a query over documents, as of `now`.
 pub(super) fn run<'a>(
@@ -54,11 +22,13 @@ pub(super) fn run<'a>(
     now: Timestamp,
 ) -> Result<Value, GroqError> {
     let query = parse::parse(query)?;
-    eval::Evaluation { params, now }.answer(&query, documents)
+    Evaluation { params, now }.answer(&query, documents)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn leads() -> Vec<Document> {

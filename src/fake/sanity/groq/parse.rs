@@ -5,7 +5,7 @@ use std::vec::IntoIter;
 
 use serde_json::Value;
 
-use super::GroqError;
+use super::error::GroqError;
 use super::lex::{Token, lex};
 
 /// A query: `count(*[…])`, or `*[…] | order(…) [slice]{projection}` with every part but the star left out at will.
