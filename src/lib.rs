@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod domain;
+#[cfg(feature = "demo")]
 pub mod fake;
 pub mod http;
 pub mod http_client;

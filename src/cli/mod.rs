@@ -19,6 +19,7 @@ mod api;
 mod auth;
 mod check;
 mod completions;
+#[cfg(feature = "demo")]
 pub mod demo;
 mod doctor;
 mod env_file;
@@ -31,21 +32,28 @@ mod setup;
 mod status;
 mod text;
 
-const EXAMPLES: &str = "\
+fn examples() -> String {
+    let demo = match cfg!(feature = "demo") {
+        true => "  bigin-sync demo                 try it without any account\n",
+        false => "",
+    };
+    format!(
+        "\
 Examples:
-  bigin-sync demo                 try it without any account
-  bigin-sync setup                set up an installation
+{demo}  bigin-sync setup                set up an installation
   bigin-sync serve                run the service
   bigin-sync doctor               check an installation
   bigin-sync send --wait lead-1   send a lead and wait for the result
   bigin-sync status               show the state of a running service
   bigin-sync check bigin          retry an unavailable service now
 
-`bigin-sync help COMMAND` shows examples of each command.";
+`bigin-sync help COMMAND` shows examples of each command."
+    )
+}
 
 /// Syncs leads from Sanity to Zoho Bigin, without losing any.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_long_help = EXAMPLES)]
+#[command(version, arg_required_else_help = true, after_long_help = examples())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,6 +65,7 @@ enum Command {
     #[command(after_long_help = serve::EXAMPLES)]
     Serve(Sources),
     /// Try it on this machine: sample leads, simulated services, and a crash in the middle
+    #[cfg(feature = "demo")]
     Demo(demo::Options),
     /// Set up bigin-sync interactively: settings, webhook, checks
     Setup(setup::Options),
@@ -138,6 +147,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(sources) => serve::serve(&sources).await,
+            #[cfg(feature = "demo")]
             Command::Demo(options) => demo::demo(&options).await,
             Command::Setup(options) => Box::pin(setup::setup(&options)).await,
             Command::Auth(options) => auth::auth(&options).await,

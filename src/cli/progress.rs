@@ -10,8 +10,8 @@ use super::text::plain;
 use crate::domain::state::CancelledBy;
 
 const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
-const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:6.cyan/dim} {wide_msg}";
-const GOOD: &str = "{prefix} {wide_msg:.green}";
+pub(super) const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:6.cyan/dim} {wide_msg}";
+pub(super) const GOOD: &str = "{prefix} {wide_msg:.green}";
 const BAD: &str = "{prefix} {wide_msg:.red}";
 
 /// The states, each with the name that people see.
@@ -36,7 +36,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn new(template: &'static str, text: String) -> Self {
+    pub(super) fn new(template: &'static str, text: String) -> Self {
         let tag = None;
         Self { template, text, tag }
     }
@@ -56,22 +56,6 @@ impl Row {
             },
             _ => Self::plain(text),
         }
-    }
-
-    /// A row for `all` leads, of which the service has `syncs`.
-    pub(super) fn of_many(syncs: &[&SyncJob], all: usize) -> Self {
-        let are_all = |state: &str| syncs.iter().filter(|sync| sync.state == state).count() == all;
-        let text = count_by_state(syncs.iter().copied());
-        if are_all("sent") {
-            return Self::new(GOOD, format!("✓ {text}"));
-        }
-        if are_all("upserted") {
-            return Self {
-                tag: syncs.iter().filter_map(|sync| sync.tag_not_before).max(),
-                ..Self::new(COUNTDOWN, text)
-            };
-        }
-        Self::plain(text)
     }
 
     /// Draws it. `left` is the rest of `whole`, the time until the tag.

@@ -1,4 +1,4 @@
-//! How all commands write counts, lists, durations and times, and text that comes from elsewhere.
+//! How all commands write counts, durations and times, and text that comes from elsewhere.
 
 use std::time::Duration;
 
@@ -9,15 +9,6 @@ pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
     match number.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {noun}"),
         number => format!("{number} {noun}s"),
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(super) fn list(items: &[&str]) -> String {
-    match items {
-        [] => "nothing".to_owned(),
-        [one] => (*one).to_owned(),
-        [others @ .., last] => format!("{} and {last}", others.join(", ")),
     }
 }
 

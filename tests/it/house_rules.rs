@@ -11,6 +11,7 @@ use self::source::{
 };
 
 mod cycles;
+mod fakes;
 mod order;
 mod prose;
 mod source;

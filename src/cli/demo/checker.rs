@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cli::text::{count, list};
+use crate::cli::text::count;
 use crate::fake::bigin::{Call, Change, Contact};
 use crate::fake::sanity::{Attempt, Document, Transaction};
 use crate::store::Ledger;
@@ -170,6 +170,15 @@ fn no_personal_data(evidence: &Evidence) -> Verdict {
         guarantee: "No personal data stored",
         sentence,
         faults,
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn list(items: &[&str]) -> String {
+    match items {
+        [] => "nothing".to_owned(),
+        [one] => (*one).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::client::Snapshot;
 use super::fixtures::{Lead, Leads, OTHERS};
 use crate::cli::api::SyncJob;
-use crate::cli::progress::Row;
+use crate::cli::progress::{COUNTDOWN, GOOD, Row, count_by_state};
 use crate::cli::text::count;
 use crate::clock::{SharedClock, until};
 
@@ -141,7 +141,7 @@ impl LeadRow {
         match (self.leads.as_slice(), syncs.as_slice()) {
             ([_], [sync]) => Row::of(sync),
             (_, []) => Row::plain(self.before),
-            _ => Row::of_many(&syncs, self.leads.len()),
+            _ => row_of_many(&syncs, self.leads.len()),
         }
     }
 
@@ -152,4 +152,20 @@ impl LeadRow {
         let moved = if is_moved { " (delayed)" } else { "" };
         Some(format!("{}: {}{moved}", self.label, now.with_countdown(left)))
     }
+}
+
+/// A row for `all` leads, of which the service has `syncs`.
+fn row_of_many(syncs: &[&SyncJob], all: usize) -> Row {
+    let are_all = |state: &str| syncs.iter().filter(|sync| sync.state == state).count() == all;
+    let text = count_by_state(syncs.iter().copied());
+    if are_all("sent") {
+        return Row::new(GOOD, format!("✓ {text}"));
+    }
+    if are_all("upserted") {
+        return Row {
+            tag: syncs.iter().filter_map(|sync| sync.tag_not_before).max(),
+            ..Row::new(COUNTDOWN, text)
+        };
+    }
+    Row::plain(text)
 }
