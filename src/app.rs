@@ -17,7 +17,6 @@ use crate::bigin::{self, Bigin, TokenVault, VaultError};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::database::Database;
-use crate::domain::mapping::Mapping;
 use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::http_client::{Calls, Network};
@@ -79,14 +78,12 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let commits = (&clock, environment.commits);
         let store: Arc<dyn Store> = Arc::new(open(&settings.database, commits, &metrics, store_settings)?);
-        let mapping = Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region)
-            .map_err(|faults| anyhow::anyhow!("the mapping has {} faults", faults.len()))?;
         let calls = Calls::over(network.clone(), SharedClock::clone(&clock), Arc::clone(&metrics));
         let vault = Arc::new(StoreVault(Arc::clone(&store)));
         let context = Context {
             bigin: bigin_client(settings, &network, &calls, &clock, vault)?,
             sanity: sanity_client(settings, &network, calls, &clock)?,
-            mapping,
+            mapping: Arc::clone(&settings.mapping),
             org: OrgCache::default(),
             hasher: Hasher::new(&settings.bigin.client_secret),
             lead_id_field: settings.bigin.lead_id_field.clone(),

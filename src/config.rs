@@ -1,15 +1,15 @@
 //! Settings: their sources and their formats. The only reader of the environment.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::database::Database;
+use crate::domain::mapping::{Mapping, MappingError};
 
 mod layers;
 mod read;
@@ -92,10 +92,6 @@ pub struct Settings {
     pub bigin: BiginSettings,
     /// Least time between the upsert and the tag.
     pub tag_delay: Duration,
-    /// For times in Description.
-    pub time_zone: TimeZone,
-    /// Two letters, for phone numbers without a country code.
-    pub phone_region: String,
     /// The SQLite file or PostgreSQL database.
     pub database: Database,
     /// How long a worker may claim a sync.
@@ -130,8 +126,8 @@ pub struct Settings {
     pub log_json: Option<bool>,
     /// Filter of log lines, as `tracing-subscriber` has it.
     pub log_filter: String,
-    /// Bigin field → template.
-    pub mapping: BTreeMap<String, String>,
+    /// How a lead becomes a contact.
+    pub mapping: Arc<Mapping>,
 }
 
 /// The source of leads.
@@ -210,54 +206,92 @@ pub struct AlertSettings {
     pub daily_credits: Option<u64>,
 }
 
-/// The problems in the settings, a sentence each.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} in the settings:\n{}", counted(.0.len()), listed(.0))]
-pub struct Faults(pub Vec<String>);
+/// A problem of a setting, or of a settings file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A required setting is not set.
+    #[error("{0} is missing")]
+    Missing(String),
+    /// A value that cannot be used.
+    #[error("{setting} {problem}")]
+    Invalid {
+        /// The setting, or the `NAME_FILE` of a secret.
+        setting: String,
+        /// A clause that follows the name.
+        problem: String,
+    },
+    /// A file that cannot be read, or a line of it.
+    #[error("{place}: {problem}")]
+    File {
+        /// Its path, and the line if it is known.
+        place: String,
+        /// A clause.
+        problem: String,
+    },
+    /// A template.
+    #[error("the mapping of {0}")]
+    Mapping(#[from] MappingError),
+}
 
-fn counted(faults: usize) -> String {
-    match faults {
-        1 => "1 problem".to_owned(),
-        faults => format!("{faults} problems"),
+impl ConfigError {
+    /// An invalid value; `problem` follows the name.
+    pub(crate) fn invalid(setting: &str, problem: impl Into<String>) -> Self {
+        Self::Invalid {
+            setting: setting.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    fn file(place: String, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::File { place, problem }
+    }
+
+    /// Whether it is about a setting, or about the file of a secret.
+    pub fn is_about(&self, name: &str) -> bool {
+        match self {
+            Self::Missing(setting) | Self::Invalid { setting, .. } => {
+                setting == name || setting.strip_suffix("_FILE") == Some(name)
+            }
+            Self::File { .. } | Self::Mapping(_) => false,
+        }
     }
 }
 
-fn listed(faults: &[String]) -> String {
-    faults
-        .iter()
-        .map(|fault| format!("  - {fault}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// All problems in the settings.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{} in the settings:{}", counted(.0.len()), .0.iter().map(|error| format!("\n  - {error}")).collect::<String>())]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// # Errors
+    /// There are some.
+    pub fn check(errors: Vec<ConfigError>) -> Result<(), Self> {
+        errors.is_empty().then_some(()).ok_or(Self(errors))
+    }
+}
+
+fn counted(errors: usize) -> String {
+    match errors {
+        1 => "1 problem".to_owned(),
+        errors => format!("{errors} problems"),
+    }
 }
 
 impl Settings {
-    /// Reads the settings from their layers. `check_rest` returns the problems of the templates, and of what else the caller
-    /// read.
+    /// Reads the settings from their layers.
     ///
     /// # Errors
-    /// [`Faults`] lists all problems at once.
-    pub fn load(
-        layers: &Layers,
-        check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
-    ) -> Result<Self, Faults> {
-        let (settings, faults) = Self::read(layers, check_rest);
-        if faults.is_empty() {
-            Ok(settings)
-        } else {
-            Err(Faults(faults))
-        }
+    /// [`ConfigErrors`] lists all problems at once.
+    pub fn load(layers: &Layers) -> Result<Self, ConfigErrors> {
+        let (settings, errors) = Self::read(layers);
+        ConfigErrors::check(errors).map(|()| settings)
     }
 
     /// The same for diagnosis: the settings that can be read, and the problems. A setting with a problem is empty or has its
     /// default, and must not be used.
-    pub fn read(
-        layers: &Layers,
-        check_rest: impl FnOnce(&BTreeMap<String, String>, &TimeZone, &str) -> Vec<String>,
-    ) -> (Self, Vec<String>) {
-        let mut read = Reader {
-            layers,
-            faults: layers.faults().to_vec(),
-        };
+    pub fn read(layers: &Layers) -> (Self, Vec<ConfigError>) {
+        let mut read = Reader::new(layers);
         let sanity = read.sanity();
         let bigin = read.bigin();
         let listen = read.listen();
@@ -266,8 +300,6 @@ impl Settings {
             sanity,
             bigin,
             tag_delay: read.duration("TAG_DELAY", Duration::ZERO),
-            time_zone: read.time_zone(),
-            phone_region: read.text("PHONE_REGION"),
             database: read.database(),
             lease_duration: read.duration("LEASE_DURATION", Duration::from_secs(3)),
             retention: read.duration("RETENTION", Duration::from_secs(1)),
@@ -285,25 +317,17 @@ impl Settings {
             cors_origin: read.maybe_url("CORS_ORIGIN"),
             log_json: read.log_json(),
             log_filter: read.text("RUST_LOG"),
-            mapping: layers.mapping(),
+            mapping: Arc::new(read.mapping()),
         };
         // For the commands that call a running service.
         read.maybe_url("BIGIN_SYNC_URL");
-        read.faults.extend(check_rest(
-            &settings.mapping,
-            &settings.time_zone,
-            &settings.phone_region,
-        ));
-        (settings, read.faults)
+        (settings, read.errors)
     }
 }
 
 /// The settings of the log, read first so that problems of the others can be logged.
 pub fn log_settings(layers: &Layers) -> (Option<bool>, String) {
-    let mut read = Reader {
-        layers,
-        faults: Vec::new(),
-    };
+    let mut read = Reader::new(layers);
     (read.log_json(), read.text("RUST_LOG"))
 }
 

@@ -35,25 +35,22 @@ impl Database {
     /// Reads a `DATABASE_URL`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong, and names nothing of the address, which may hold a password.
-    pub fn parse(url: &SecretString) -> Result<Self, String> {
+    /// [`DatabaseUrlError`].
+    pub fn parse(url: &SecretString) -> Result<Self, DatabaseUrlError> {
         let text = url.expose_secret();
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let address = Address::parse(url).map_err(|error| format!("DATABASE_URL {error}"))?;
-            return Ok(Self::Postgres(Box::new(address)));
+            return Ok(Self::Postgres(Box::new(Address::parse(url)?)));
         }
         let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) else {
-            return Err("DATABASE_URL must be sqlite:// and a path, or postgres:// and where the server is".into());
+            return Err(DatabaseUrlError::Scheme);
         };
         if path.is_empty() {
-            return Err(
-                "DATABASE_URL names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db".into(),
-            );
+            return Err(DatabaseUrlError::NoFile);
         }
         // SQLite would keep the first in memory, where a restart loses what was acknowledged, and take the second for
         // the beginning of a name.
         if path == ":memory:" || path.contains('?') {
-            return Err("DATABASE_URL must be sqlite:// and the path of a file, without parameters".into());
+            return Err(DatabaseUrlError::NotAFile);
         }
         Ok(Self::Sqlite(PathBuf::from(path)))
     }
@@ -75,9 +72,18 @@ pub struct Address {
     tls: Option<MakeRustlsConnect>,
 }
 
-/// What is wrong with a `DATABASE_URL`. Names nothing of it.
+/// A problem of `DATABASE_URL`, whose name stands before it. Nothing of the URL is in it, which may have a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
+pub enum DatabaseUrlError {
+    /// Neither `sqlite:` nor `postgres:`.
+    #[error("must be sqlite:// and a path, or postgres:// and where the server is")]
+    Scheme,
+    /// SQLite without a path.
+    #[error("names no file: sqlite://bigin-sync.db, or sqlite:///var/lib/bigin-sync.db")]
+    NoFile,
+    /// SQLite in memory or with parameters.
+    #[error("must be sqlite:// and the path of a file, without parameters")]
+    NotAFile,
     /// It is not an address.
     #[error("is not a PostgreSQL address like postgres://user:password@host/database: {0}")]
     Malformed(String),
@@ -92,14 +98,14 @@ impl Address {
     /// Of several hosts the first one is taken that accepts writes, whatever `target_session_attrs` says.
     ///
     /// # Errors
-    /// [`AddressError`] says what is wrong with it.
-    pub fn parse(url: &SecretString) -> Result<Self, AddressError> {
+    /// [`DatabaseUrlError`] says what is wrong with it.
+    pub fn parse(url: &SecretString) -> Result<Self, DatabaseUrlError> {
         let (url, certificates) = without_foreign_options(url.expose_secret());
         let mut config: Config = url
             .parse()
-            .map_err(|error: postgres::Error| AddressError::Malformed(error.to_string()))?;
+            .map_err(|error: postgres::Error| DatabaseUrlError::Malformed(error.to_string()))?;
         if config.get_hosts().is_empty() {
-            return Err(AddressError::Malformed("it names no host".into()));
+            return Err(DatabaseUrlError::Malformed("it names no host".into()));
         }
         config
             .application_name("bigin-sync")
@@ -167,8 +173,8 @@ fn without_foreign_options(url: &str) -> (String, Option<PathBuf>) {
     (format!("{address}?{}", rest.join("&")), certificates)
 }
 
-fn tls(certificates: Option<&PathBuf>) -> Result<MakeRustlsConnect, AddressError> {
-    let unreadable = |error: String| AddressError::Certificates(error);
+fn tls(certificates: Option<&PathBuf>) -> Result<MakeRustlsConnect, DatabaseUrlError> {
+    let unreadable = |error: String| DatabaseUrlError::Certificates(error);
     let mut roots = rustls::RootCertStore::empty();
     match certificates {
         None => {
@@ -196,7 +202,7 @@ fn tls(certificates: Option<&PathBuf>) -> Result<MakeRustlsConnect, AddressError
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Address, AddressError> {
+    fn parse(url: &str) -> Result<Address, DatabaseUrlError> {
         Address::parse(&SecretString::from(url))
     }
 
@@ -214,7 +220,7 @@ mod tests {
             "postgres://bob:secret@db.example.org/leads?sslmod=1",
         ] {
             let error = parse(url).unwrap_err();
-            assert!(matches!(error, AddressError::Malformed(_)), "{error}");
+            assert!(matches!(error, DatabaseUrlError::Malformed(_)), "{error}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
@@ -235,6 +241,6 @@ mod tests {
         assert!(tls("postgres://db.example.org/leads?sslmode=verify-full"));
         assert!(!tls("postgres://db.example.org/leads?sslmode=disable"));
         let missing = parse("postgres://db.example.org/leads?sslmode=require&sslrootcert=/nowhere/ca.pem");
-        assert!(matches!(missing, Err(AddressError::Certificates(_))), "{missing:?}");
+        assert!(matches!(missing, Err(DatabaseUrlError::Certificates(_))), "{missing:?}");
     }
 }

@@ -267,19 +267,10 @@ pub fn base_text(url: &Url) -> &str {
     url.as_str().trim_end_matches('/')
 }
 
-/// Parses the base address of a service, without a trailing slash.
-///
-/// # Errors
-/// A sentence where it is not an `http` or `https` address.
-pub fn base_url(text: &str) -> Result<Url, String> {
-    let url: Url = text
-        .trim_end_matches('/')
-        .parse()
-        .map_err(|_| format!("{text:?} is not an address"))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err(format!("{text:?} is not an http or https address")),
-    }
+/// Parses the base address of a service, without a trailing slash: an `http` or `https` URL.
+pub fn base_url(text: &str) -> Option<Url> {
+    let url: Url = text.trim_end_matches('/').parse().ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -21,12 +21,10 @@ const QUIET: &str = "actix_http=off,actix_server=warn,opentelemetry=warn";
 /// Starts logging. `json`: `None` is text on a terminal and JSON elsewhere.
 ///
 /// # Errors
-/// A sentence where the filter is not one.
-pub fn start(json: Option<bool>, filter: &str) -> Result<(), String> {
+/// The filter is not one.
+pub fn start(json: Option<bool>, filter: &str) -> Result<(), ParseError> {
     // The later of two directives for one target wins, so that RUST_LOG has the last word.
-    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| {
-        format!("RUST_LOG is {filter:?}, which is not a filter such as info or bigin_sync=debug: {error}")
-    })?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))?;
     let json = json.unwrap_or_else(|| !std::io::stderr().is_terminal());
     let logs = fmt::layer()
         // It would be told on standard error with a macro that panics where that cannot be written to: a full disk, or a

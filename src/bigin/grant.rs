@@ -206,7 +206,7 @@ fn lasts(body: &Value) -> Duration {
 
 /// An API address that a token may be sent to.
 pub(super) fn api_domain(text: &str) -> Option<Url> {
-    let url = http_client::base_url(text).ok()?;
+    let url = http_client::base_url(text)?;
     (url.scheme() == "https" || is_loopback(&url)).then_some(url)
 }
 

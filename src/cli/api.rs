@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::text::plain;
 use super::{Sources, Usage};
-use crate::config::{Layers, ServiceSettings, environment};
+use crate::config::{ConfigError, ConfigErrors, Layers, ServiceSettings, environment};
 use crate::domain::problem::Problem;
 use crate::http_client::{self, Answer, NoAnswer, base_text, is_loopback};
 use crate::store::FailureGroup;
@@ -48,7 +48,7 @@ impl Target {
     /// # Errors
     /// The URL or the admin token is missing or invalid.
     pub(super) fn api(&self) -> anyhow::Result<Api> {
-        let service = ServiceSettings::load(&self.layers()).map_err(|faults| self.usage(&faults))?;
+        let service = ServiceSettings::load(&self.layers()).map_err(|errors| self.named(errors))?;
         let Some(token) = service.admin_token else {
             let message = "ADMIN_TOKEN is missing: set it to the service's token in the environment or .env, or name a file with ADMIN_TOKEN_FILE";
             return Err(Usage(message.to_owned()).into());
@@ -66,16 +66,21 @@ impl Target {
     /// # Errors
     /// The URL is invalid.
     pub(super) fn api_without_token(&self) -> anyhow::Result<Api> {
-        let url = ServiceSettings::address(&self.layers()).map_err(|faults| self.usage(&faults))?;
+        let url = ServiceSettings::address(&self.layers()).map_err(|errors| self.named(errors))?;
         Api::new(&url, None)
     }
 
-    fn usage(&self, faults: &impl ToString) -> Usage {
-        let faults = faults.to_string();
-        Usage(match self.url {
-            Some(_) => faults.replace("BIGIN_SYNC_URL", "--url"),
-            None => faults,
-        })
+    /// With the option's name where the option was used.
+    fn named(&self, mut errors: ConfigErrors) -> ConfigErrors {
+        for error in &mut errors.0 {
+            match error {
+                ConfigError::Invalid { setting, .. } if self.url.is_some() && setting == "BIGIN_SYNC_URL" => {
+                    "--url".clone_into(setting);
+                }
+                _ => {}
+            }
+        }
+        errors
     }
 }
 

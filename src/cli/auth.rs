@@ -76,7 +76,7 @@ pub(super) async fn auth(options: &Options) -> anyhow::Result<()> {
 }
 
 fn access(sources: &Sources) -> anyhow::Result<BiginAccess> {
-    Ok(BiginAccess::load(&sources.layers(environment())).map_err(|faults| Usage(faults.to_string()))?)
+    Ok(BiginAccess::load(&sources.layers(environment()))?)
 }
 
 /// Exchanges a code and writes the refresh token into the env file.
@@ -207,8 +207,7 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
         )));
     }
     if let Some(own) = &known.accounts_url {
-        let url = http_client::base_url(own).map_err(|error| Usage(format!("BIGIN_ACCOUNTS_URL {error}")))?;
-        return Ok(vec![(None, url)]);
+        return Ok(vec![(None, own.clone())]);
     }
     let wanted = wanted.or(known.data_center.as_deref());
     let fitting = data_centers().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
@@ -269,12 +268,10 @@ fn explain(refused: &Refused, accounts: &Url) -> anyhow::Error {
 }
 
 async fn print_organisation(known: &BiginAccess, granted: &Granted, quiet: bool) -> anyhow::Result<()> {
-    let own = known.api_domain.as_deref().map(http_client::base_url).transpose();
-    let own = own.map_err(|error| Usage(format!("BIGIN_API_DOMAIN {error}")))?;
-    let Some(api_domain) = own.or_else(|| granted.api_domain.clone()) else {
+    let Some(api_domain) = known.api_domain.as_ref().or(granted.api_domain.as_ref()) else {
         bail!("Zoho's answer has no API domain: set BIGIN_API_DOMAIN");
     };
-    match exchange::organisation(&http(&api_domain)?, &api_domain, &granted.access_token).await {
+    match exchange::organisation(&http(api_domain)?, api_domain, &granted.access_token).await {
         Ok(_) if quiet => Ok(()),
         Ok(organisation) => Ok(print(&format!(
             "Organisation: \"{}\" ({}). Wrong one? Generate a code for the right one and run this again.\n",

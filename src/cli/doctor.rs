@@ -20,13 +20,12 @@ pub(super) use self::token_cache::SharedToken;
 use self::finding::{Check, Group};
 use self::token_cache::TokenCache;
 use super::prompt::{self, secret_from_file};
-use super::{AlreadyReported, Sources, Usage, mapping_faults, print_result};
+use super::{AlreadyReported, Sources, Usage, print_result};
 use crate::app::{bigin_client, sanity_client};
 use crate::bigin::Bigin;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Layers, SanitySettings, Settings, environment};
+use crate::config::{ConfigError, Layers, SanitySettings, Settings, environment};
 use crate::domain::lead::LeadId;
-use crate::domain::mapping::Mapping;
 use crate::http_client::{self, Calls, Network};
 use crate::sanity::Sanity;
 
@@ -96,11 +95,9 @@ pub(super) struct Options {
 
 /// The installation to check.
 pub(super) struct Installation {
-    /// Empty or default where they have faults.
+    /// Empty or default where they have errors.
     settings: Settings,
-    faults: Vec<String>,
-    /// `None` if a template has a fault.
-    mapping: Option<Mapping>,
+    errors: Vec<ConfigError>,
     bigin: Bigin,
     sanity: Sanity,
     http: Client,
@@ -159,7 +156,7 @@ impl Installation {
         management_token: Option<SecretString>,
         shared_token: SharedToken,
     ) -> anyhow::Result<Self> {
-        let (settings, faults) = Settings::read(layers, mapping_faults);
+        let (settings, errors) = Settings::read(layers);
         let clock: SharedClock = Arc::new(SystemClock::new());
         let calls = Calls::new(SharedClock::clone(&clock), Arc::default());
         let (database, own_clock) = (settings.database.clone(), SharedClock::clone(&clock));
@@ -170,27 +167,26 @@ impl Installation {
         Ok(Self {
             bigin: bigin_client(&settings, &network, &calls, &clock, Arc::clone(&token_cache) as _)?,
             sanity: sanity_client(&settings, &network, calls, &clock)?,
-            mapping: Mapping::new(&settings.mapping, settings.time_zone.clone(), &settings.phone_region).ok(),
             http: http_client::client(super::api::USER_AGENT, &urls).context("cannot create an HTTP client")?,
             clock,
             token_cache,
             settings,
-            faults,
+            errors,
             management_token,
         })
     }
 
-    pub(super) fn fault_of(&self, setting: &str) -> Option<String> {
-        self.faults.iter().find(|fault| mentions(fault, setting)).cloned()
+    pub(super) fn error_of(&self, setting: &str) -> Option<ConfigError> {
+        self.errors.iter().find(|error| error.is_about(setting)).cloned()
     }
 
     /// Whether leads in Sanity can be read and written.
     pub(super) async fn check_sanity(&self) -> Vec<Finding> {
-        let faults = sanity::NEEDED.iter().filter_map(|setting| self.fault_of(setting));
-        let faults: Vec<String> = faults.collect();
-        match faults.is_empty() {
+        let errors = sanity::NEEDED.iter().filter_map(|setting| self.error_of(setting));
+        let errors: Vec<ConfigError> = errors.collect();
+        match errors.is_empty() {
             true => sanity::check(self).await.0,
-            false => settings(&faults),
+            false => settings(&errors),
         }
     }
 
@@ -222,22 +218,16 @@ impl Installation {
         self.clock.wall()
     }
 
-    /// The finding in place of a check that needs these settings, where one of them has a fault.
+    /// The finding in place of a check that needs these settings, where one of them has an error.
     fn skipped(&self, check: Check, settings: &[&str]) -> Option<Finding> {
-        let setting = settings.iter().find(|setting| self.fault_of(setting).is_some())?;
+        let setting = settings.iter().find(|setting| self.error_of(setting).is_some())?;
         let what = format!("{setting} is missing or invalid");
         Some(check.skipped(what, "fix the settings first"))
     }
 }
 
-/// Whether a fault is about a setting, or about the file of a secret.
-fn mentions(fault: &str, setting: &str) -> bool {
-    let mut words = fault.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.any(|word| word == setting || word.strip_suffix("_FILE") == Some(setting))
-}
-
 pub(super) async fn run_checks(installation: &Installation, actions: &Actions) -> Report {
-    let mut findings = settings(&installation.faults);
+    let mut findings = settings(&installation.errors);
     findings.extend(clock::check(installation).await);
     findings.extend(database::check(installation).await);
     let (of_bigin, fields) = bigin::check(installation).await;
@@ -257,25 +247,28 @@ pub(super) async fn run_checks(installation: &Installation, actions: &Actions) -
     Report { findings, lead }
 }
 
-/// A finding for each fault.
-fn settings(faults: &[String]) -> Vec<Finding> {
+/// A finding for each error.
+fn settings(errors: &[ConfigError]) -> Vec<Finding> {
     let check = Check(Group::Settings, "settings");
-    if faults.is_empty() {
+    if errors.is_empty() {
         return vec![check.ok("complete and valid")];
     }
-    let todo = |fault: &str| match fault {
-        "BIGIN_REFRESH_TOKEN is missing" => "`bigin-sync auth` gets one with a Zoho API console code",
-        "BIGIN_CLIENT_ID is missing" | "BIGIN_CLIENT_SECRET is missing" => {
+    let missing = |error: &ConfigError| match error {
+        ConfigError::Missing(setting) => setting.clone(),
+        _ => String::new(),
+    };
+    let todo = |error: &ConfigError| match missing(error).as_str() {
+        "BIGIN_REFRESH_TOKEN" => "`bigin-sync auth` gets one with a Zoho API console code",
+        "BIGIN_CLIENT_ID" | "BIGIN_CLIENT_SECRET" => {
             "create a Self Client at api-console.zoho.com, and copy its ID and secret"
         }
-        "SANITY_API_WRITE_TOKEN is missing" => "create a token of the role Editor: sanity.io/manage, API, Tokens",
-        "SANITY_WEBHOOK_SECRET is missing" => {
-            "create one with `openssl rand -hex 24`, and enter it in the webhook's form too"
-        }
+        "SANITY_API_WRITE_TOKEN" => "create a token of the role Editor: sanity.io/manage, API, Tokens",
+        "SANITY_WEBHOOK_SECRET" => "create one with `openssl rand -hex 24`, and enter it in the webhook's form too",
         _ => "correct it; config/default.toml describes every setting",
     };
-    let finding = |fault: &String| check.failed(fault, "`serve` does not start with invalid settings", todo(fault));
-    faults.iter().map(finding).collect()
+    let why = "`serve` does not start with invalid settings";
+    let finding = |error: &ConfigError| check.failed(error.to_string(), why, todo(error));
+    errors.iter().map(finding).collect()
 }
 
 /// # Errors
@@ -305,7 +298,7 @@ pub(super) async fn doctor(options: &Options) -> anyhow::Result<()> {
     }
     let report = run_checks(&installation, &actions).await;
     print_result(options.json, &render::document(&report), &table(&report, colours))?;
-    match (installation.faults.as_slice(), report.is_ok()) {
+    match (installation.errors.as_slice(), report.is_ok()) {
         ([], true) => Ok(()),
         ([], false) => Err(AlreadyReported.into()),
         _ => Err(Usage("the settings are invalid, see above".to_owned()).into()),

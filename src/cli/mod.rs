@@ -9,11 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::config::Layers;
-use crate::domain::mapping::Mapping;
+use crate::config::{ConfigErrors, Layers};
 
 mod api;
 mod auth;
@@ -102,15 +100,6 @@ impl Sources {
     }
 }
 
-/// What is wrong with the mapping's templates, as settings report it.
-fn mapping_faults(templates: &BTreeMap<String, String>, zone: &TimeZone, region: &str) -> Vec<String> {
-    let faults = Mapping::new(templates, zone.clone(), region).err().unwrap_or_default();
-    faults
-        .into_iter()
-        .map(|fault| format!("the mapping of {fault}"))
-        .collect()
-}
-
 /// The user can correct the command or the settings: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -177,7 +166,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     // Not `eprintln!`, which panics where standard error is closed: the exit code must still be right.
     let _ = writeln!(std::io::stderr(), "bigin-sync: {error:#}");
-    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    ExitCode::from(if error.is::<Usage>() || error.is::<ConfigErrors>() {
+        2
+    } else {
+        1
+    })
 }
 
 /// Writes to standard output. A reader that closes the pipe early is no error.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::Sources;
 use super::interrupt::stop_signal;
-use super::{Sources, Usage, mapping_faults};
 use crate::app::App;
 use crate::clock::SystemClock;
-use crate::config::{Settings, environment, log_settings};
+use crate::config::{ConfigError, ConfigErrors, Settings, environment, log_settings};
 use crate::telemetry;
 
 pub(super) const EXAMPLES: &str = "\
@@ -22,12 +22,13 @@ config/default.toml in the repository describes every setting.";
 pub(super) async fn serve(sources: &Sources) -> anyhow::Result<()> {
     let layers = sources.layers(environment());
     let (json, filter) = log_settings(&layers);
-    let log_fault = telemetry::start(json, &filter).err();
-    let settings = Settings::load(&layers, |templates, zone, region| {
-        let faults = mapping_faults(templates, zone, region);
-        log_fault.into_iter().chain(faults).collect()
-    })
-    .map_err(|faults| Usage(faults.to_string()))?;
+    let log_error = telemetry::start(json, &filter).err();
+    let (settings, mut errors) = Settings::read(&layers);
+    errors.extend(log_error.map(|error| {
+        let problem = format!("is {filter:?}, and must be a filter such as info or bigin_sync=debug: {error}");
+        ConfigError::invalid("RUST_LOG", problem)
+    }));
+    ConfigErrors::check(errors)?;
 
     // Before the listener: a host that sees the port open sends webhooks, which can be stored from then on.
     let app = App::build(&settings, Arc::new(SystemClock::new()))?;

@@ -121,11 +121,11 @@ fn ask_until_valid(session: &mut Session, question: &Question, asked: bool) -> a
     if asked {
         session.ask(question, false)?;
     }
-    while let Some(fault) = session.installation(None)?.fault_of(question.setting) {
+    while let Some(error) = session.installation(None)?.error_of(question.setting) {
         if !session.interactive {
-            bail!(Usage(fault));
+            bail!(Usage(error.to_string()));
         }
-        print(&format!("{fault}\n"))?;
+        print(&format!("{error}\n"))?;
         session.discard(question.setting);
         session.ask(question, true)?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{DEFAULTS, PLAIN, SECRETS, read_secret};
+use super::{ConfigError, DEFAULTS, PLAIN, SECRETS, read_secret};
 
 /// The default settings file.
 const CONFIG_FILE: &str = "bigin-sync.toml";
@@ -14,7 +14,7 @@ pub struct Layers {
     /// The first overrides the others: environment, `.env`, file, defaults.
     layers: Vec<BTreeMap<String, String>>,
     mapping: BTreeMap<String, String>,
-    faults: Vec<String>,
+    errors: Vec<ConfigError>,
 }
 
 /// The environment of this process, without values that are not UTF-8.
@@ -29,7 +29,7 @@ impl Layers {
     /// The built-in defaults only; reads nothing of this machine.
     pub fn defaults() -> Self {
         let mut layers = Self::default();
-        let defaults = layers.table("the built-in defaults", DEFAULTS);
+        let defaults = layers.table(Path::new("config/default.toml"), DEFAULTS);
         layers.layers = vec![defaults];
         layers
     }
@@ -42,7 +42,8 @@ impl Layers {
         let dotenv = env_file.map_or(beside, Path::to_owned);
 
         let dotenv = layers.dotenv(&dotenv, env_file.is_some());
-        let file = layers.file(&file, config.is_some());
+        let text = layers.text_of(&file, config.is_some());
+        let file = layers.table(&file, &text);
         layers.layers.splice(0..0, [environment, dotenv, file]);
         for layer in &mut layers.layers {
             // Containers set an empty value for "not set".
@@ -51,13 +52,13 @@ impl Layers {
         layers
     }
 
-    /// The problems, a sentence each.
-    pub fn faults(&self) -> &[String] {
-        &self.faults
+    /// The problems of the files.
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
     }
 
     /// Bigin field → template: the defaults, overridden by the file. An empty template removes a field.
-    pub fn mapping(&self) -> BTreeMap<String, String> {
+    pub(super) fn mapping(&self) -> BTreeMap<String, String> {
         self.mapping
             .iter()
             .filter(|(_, template)| !template.is_empty())
@@ -68,8 +69,8 @@ impl Layers {
     /// A setting, from the first layer that has it or its `NAME_FILE`.
     ///
     /// # Errors
-    /// A sentence: the file cannot be read, or both are set.
-    pub fn get(&self, name: &str) -> Result<Option<String>, String> {
+    /// The file cannot be read, or both are set.
+    pub fn get(&self, name: &str) -> Result<Option<String>, ConfigError> {
         if !SECRETS.contains(&name) {
             return Ok(self.layers.iter().find_map(|layer| layer.get(name)).cloned());
         }
@@ -77,14 +78,17 @@ impl Layers {
         for layer in &self.layers {
             match (layer.get(name), layer.get(&file_name)) {
                 (Some(_), Some(_)) => {
-                    return Err(format!("{name} and {file_name} are both set: remove one"));
+                    return Err(ConfigError::invalid(
+                        name,
+                        format!("and {file_name} are both set: remove one"),
+                    ));
                 }
                 (Some(value), None) => return Ok(Some(value.clone())),
                 (None, Some(path)) => {
                     let value = read_secret(Path::new(path));
                     return value
                         .map(Some)
-                        .map_err(|error| format!("{file_name} is {path:?}: {error}"));
+                        .map_err(|error| ConfigError::invalid(&file_name, format!("is {path:?}: {error}")));
                 }
                 (None, None) => {}
             }
@@ -105,16 +109,7 @@ impl Layers {
     }
 
     fn dotenv(&mut self, path: &Path, named: bool) -> BTreeMap<String, String> {
-        if !named && !path.exists() {
-            return BTreeMap::new();
-        }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => {
-                self.faults.push(format!("cannot read {}: {error}", path.display()));
-                return BTreeMap::new();
-            }
-        };
+        let text = self.text_of(path, named);
         // Some editors add a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut settings = BTreeMap::new();
@@ -123,82 +118,76 @@ impl Layers {
                 Ok((name, value)) => {
                     settings.insert(name, value);
                 }
-                Err(error) => self.faults.push(bad_line(path, text, &error)),
+                Err(error) => self.errors.push(bad_line(path, text, &error)),
             }
         }
-        for (number, name) in substituted(text) {
-            self.faults.push(format!(
-                "{}, line {number}: {name} contains a '$', which starts a variable; put the value in single quotes",
-                path.display()
-            ));
-        }
+        self.errors.extend(substituted(text).map(|(line, name)| {
+            let place = place(path, Some(line));
+            let problem = format!("contains a '$', which starts a variable: put the value in single quotes ({place})");
+            ConfigError::invalid(name, problem)
+        }));
         settings
     }
 
-    fn file(&mut self, path: &Path, named: bool) -> BTreeMap<String, String> {
+    /// The text of a file; empty where there is none.
+    fn text_of(&mut self, path: &Path, named: bool) -> String {
         if !named && !path.exists() {
-            return BTreeMap::new();
+            return String::new();
         }
-        match std::fs::read_to_string(path) {
-            Ok(text) => self.table(&path.display().to_string(), &text),
-            Err(error) => {
-                self.faults.push(format!("cannot read {}: {error}", path.display()));
-                BTreeMap::new()
-            }
-        }
+        std::fs::read_to_string(path).unwrap_or_else(|error| {
+            self.errors
+                .push(ConfigError::file(place(path, None), format!("cannot be read: {error}")));
+            String::new()
+        })
     }
 
-    fn table(&mut self, origin: &str, text: &str) -> BTreeMap<String, String> {
-        let table: toml::Table = match text.parse() {
-            Ok(table) => table,
-            Err(error) => {
-                // The error itself quotes the line, which may contain a secret.
-                let line = error
-                    .span()
-                    .map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
-                self.faults
-                    .push(format!("{origin}, line {line}: invalid TOML: {}", error.message()));
-                return BTreeMap::new();
-            }
-        };
+    fn table(&mut self, path: &Path, text: &str) -> BTreeMap<String, String> {
+        let mut error = |line, problem| self.errors.push(ConfigError::file(place(path, line), problem));
+        let table: toml::Table = text.parse().unwrap_or_else(|fault: toml::de::Error| {
+            // The error itself quotes the line, which may contain a secret.
+            let line = fault
+                .span()
+                .map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+            error(line, format!("invalid TOML: {}", fault.message()));
+            toml::Table::new()
+        });
         let mut settings = BTreeMap::new();
         for (key, value) in table {
-            if key == "mapping" {
-                self.mapping_table(origin, value);
-            } else if !is_known(&key) {
-                self.faults.push(unknown_key(origin, text, &key));
-            } else if let Some(text) = as_text(&value) {
-                settings.insert(key.to_uppercase(), text);
-            } else {
-                self.faults
-                    .push(format!("{origin}: {key} must be a text, a number or a list of texts"));
+            match value {
+                toml::Value::Table(templates) if key == "mapping" => {
+                    for (field, template) in templates {
+                        match template {
+                            toml::Value::String(template) => drop(self.mapping.insert(field, template)),
+                            _ => error(None, format!("the mapping of {field:?} must be a text")),
+                        }
+                    }
+                }
+                _ if key == "mapping" => error(None, "mapping must be a table: [mapping]".to_owned()),
+                _ if !is_known(&key) => error(line_of(text, &key), unknown_key(&key)),
+                _ => match as_text(&value) {
+                    Some(text) => drop(settings.insert(key.to_uppercase(), text)),
+                    None => error(None, format!("{key} must be a text, a number or a list of texts")),
+                },
             }
         }
         settings
-    }
-
-    fn mapping_table(&mut self, origin: &str, value: toml::Value) {
-        let toml::Value::Table(table) = value else {
-            self.faults
-                .push(format!("{origin}: mapping must be a table: [mapping]"));
-            return;
-        };
-        for (field, template) in table {
-            if let Some(template) = template.as_str() {
-                self.mapping.insert(field, template.to_owned());
-            } else {
-                self.faults
-                    .push(format!("{origin}: the mapping of {field:?} must be a text"));
-            }
-        }
     }
 }
 
-/// An unknown key of the settings file, with its line and the setting that it resembles.
-fn unknown_key(origin: &str, text: &str, key: &str) -> String {
+/// A file, and a line of it.
+fn place(path: &Path, line: Option<usize>) -> String {
+    let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
+    format!("{}{line}", path.display())
+}
+
+/// The line of a key.
+fn line_of(text: &str, key: &str) -> Option<usize> {
     let is_key = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
-    let line = text.lines().position(is_key);
-    let line = line.map(|at| format!(", line {}", at + 1)).unwrap_or_default();
+    text.lines().position(is_key).map(|at| at + 1)
+}
+
+/// An unknown key of the settings file, with the setting that it resembles.
+fn unknown_key(key: &str) -> String {
     let lower = key.to_lowercase();
     let known = super::names().map(str::to_lowercase);
     let similar = known.map(|name| (distance(&lower, &name), name)).min();
@@ -206,7 +195,7 @@ fn unknown_key(origin: &str, text: &str, key: &str) -> String {
         Some((0..=2, name)) => format!(". Did you mean {name}?"),
         _ => String::new(),
     };
-    format!("{origin}{line}: unknown setting {key:?}{hint}")
+    format!("unknown setting {key:?}{hint}")
 }
 
 /// The number of inserted, deleted, replaced or swapped characters between two texts.
@@ -229,21 +218,16 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// The number of a line of `.env` that cannot be parsed, without its text, which may contain a secret.
-fn bad_line(path: &Path, text: &str, error: &dotenvy::Error) -> String {
+fn bad_line(path: &Path, text: &str, error: &dotenvy::Error) -> ConfigError {
     let dotenvy::Error::LineParse(bad, _) = error else {
-        return format!("cannot read {}", path.display());
+        return ConfigError::file(place(path, None), "cannot be read");
     };
     // The parser's text may be the value only, and continue over the next lines if a quote is not closed.
     let first = bad.lines().next().unwrap_or_default().trim_end();
     let found = text.lines().position(|line| line.trim_end().ends_with(first));
-    let place = match found.filter(|_| !first.is_empty()) {
-        Some(at) => format!(", line {}", at + 1),
-        None => String::new(),
-    };
-    format!(
-        "{}{place}: not a NAME=value line; put a value with spaces, quotes or '#' in single quotes",
-        path.display()
-    )
+    let line = found.filter(|_| !first.is_empty()).map(|at| at + 1);
+    let problem = "not a NAME=value line; put a value with spaces, quotes or '#' in single quotes";
+    ConfigError::file(place(path, line), problem)
 }
 
 /// Lines in which `.env` would replace `$` and a name by the variable's value: a secret with a `$` would silently change.

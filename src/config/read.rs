@@ -8,8 +8,12 @@ use jiff::tz::TimeZone;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::{AlertSettings, BiginSettings, Layers, SanityAccess, SanitySettings, parse_duration};
+use super::{
+    AlertSettings, BiginSettings, ConfigError, ConfigErrors, Layers, SanityAccess, SanitySettings, parse_duration,
+};
 use crate::database::Database;
+use crate::domain::mapping::Mapping;
+use crate::domain::phone::is_region;
 
 /// Zoho's data centers for Bigin: name, accounts server, API domain (official docs, multi-dc).
 const DATA_CENTERS: [(&str, &str, &str); 8] = [
@@ -31,30 +35,40 @@ pub fn data_centers() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Reads settings one by one, and collects all problems.
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
-    pub(super) faults: Vec<String>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
-impl Reader<'_> {
-    fn fault(&mut self, fault: String) {
-        self.faults.push(fault);
+impl<'a> Reader<'a> {
+    /// Begins with the problems of the files.
+    pub(super) fn new(layers: &'a Layers) -> Self {
+        Self {
+            layers,
+            errors: layers.errors().to_vec(),
+        }
     }
 
-    fn maybe(&mut self, name: &str) -> Option<String> {
-        match self.layers.get(name) {
-            Ok(value) => value,
-            Err(fault) => {
-                self.fault(fault);
-                None
-            }
-        }
+    /// What was read, if there is no problem.
+    pub(super) fn finish<T>(self, read: T) -> Result<T, ConfigErrors> {
+        ConfigErrors::check(self.errors).map(|()| read)
+    }
+
+    fn invalid(&mut self, name: &str, problem: impl Into<String>) {
+        self.errors.push(ConfigError::invalid(name, problem));
+    }
+
+    pub(super) fn maybe(&mut self, name: &str) -> Option<String> {
+        self.layers.get(name).unwrap_or_else(|error| {
+            self.errors.push(error);
+            None
+        })
     }
 
     /// A required setting. One with a default is never missing.
     pub(super) fn text(&mut self, name: &str) -> String {
-        let faults = self.faults.len();
+        let errors = self.errors.len();
         let value = self.maybe(name);
-        if value.is_none() && self.faults.len() == faults {
-            self.fault(format!("{name} is missing"));
+        if value.is_none() && self.errors.len() == errors {
+            self.errors.push(ConfigError::Missing(name.to_owned()));
         }
         value.unwrap_or_default()
     }
@@ -70,28 +84,41 @@ impl Reader<'_> {
     /// be reached.
     fn check_token(&mut self, name: &str, token: &str) {
         if !token.bytes().all(|c| c.is_ascii_graphic()) {
-            self.fault(format!(
-                "{name} contains a space, a line break or a character beyond ASCII, which no token does"
-            ));
+            self.invalid(
+                name,
+                "contains a space, a line break or a character beyond ASCII, which no token does",
+            );
         }
     }
 
-    pub(super) fn duration(&mut self, name: &str, least: Duration) -> Duration {
+    fn is_not(&mut self, name: &str, value: &str, wanted: &str) {
+        self.invalid(name, format!("is {value:?}, and must be {wanted}"));
+    }
+
+    /// A required setting of a format that `parse` reads.
+    fn parsed<T>(&mut self, name: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let text = self.text(name);
-        match parse_duration(&text) {
-            Some(duration) if duration >= least => duration,
-            Some(_) => {
-                self.fault(format!("{name} is {text:?}, and must be at least {least:?}"));
-                least
-            }
-            None if text.is_empty() => least,
-            None => {
-                self.fault(format!(
-                    "{name} is {text:?}, which is not a duration such as 500ms, 15s, 2m or 24h"
-                ));
-                least
-            }
+        let parsed = parse(&text);
+        if parsed.is_none() && !text.is_empty() {
+            self.is_not(name, &text, wanted);
         }
+        parsed
+    }
+
+    /// A required name of letters, digits and some `more`.
+    fn name(&mut self, name: &str, more: &str, wanted: &str) -> String {
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        let parse = |text: &str| text.chars().all(is_legal).then(|| text.to_owned());
+        self.parsed(name, wanted, parse).unwrap_or_default()
+    }
+
+    pub(super) fn duration(&mut self, name: &str, least: Duration) -> Duration {
+        let wanted = "a duration such as 500ms, 15s, 2m or 24h";
+        let duration = self.parsed(name, wanted, parse_duration).unwrap_or(least);
+        if duration < least {
+            self.invalid(name, format!("is {duration:?}, and must be at least {least:?}"));
+        }
+        duration.max(least)
     }
 
     pub(super) fn maybe_url(&mut self, name: &str) -> Option<Url> {
@@ -99,20 +126,20 @@ impl Reader<'_> {
         // Paths are appended to it, and logs show it. It is not quoted here, since the text before an '@' may be a password.
         match address_url(&text) {
             Some(url) if url.query().is_some() || url.fragment().is_some() => {
-                self.fault(format!("{name} must not contain '?' or '#'"));
+                self.invalid(name, "must not contain '?' or '#'");
                 None
             }
             Some(url) if !url.username().is_empty() || url.password().is_some() => {
-                self.fault(format!("{name} must not contain a user name or password"));
+                self.invalid(name, "must not contain a user name or password");
                 None
             }
             Some(url) => Some(url),
             None if text.contains('@') => {
-                self.fault(format!("{name} is not an http or https URL"));
+                self.invalid(name, "must be an http or https URL");
                 None
             }
             None => {
-                self.fault(format!("{name} is {text:?}, which is not an http or https URL"));
+                self.is_not(name, &text, "an http or https URL");
                 None
             }
         }
@@ -122,7 +149,7 @@ impl Reader<'_> {
     fn secret_url(&mut self, name: &str) -> Option<SecretString> {
         let text = self.maybe(name)?;
         if address_url(&text).is_none() {
-            self.fault(format!("{name} is not an http or https URL"));
+            self.invalid(name, "must be an http or https URL");
             return None;
         }
         Some(text.into())
@@ -137,14 +164,11 @@ impl Reader<'_> {
     }
 
     fn daily_credits(&mut self) -> Option<u64> {
-        let text = self.maybe("BIGIN_DAILY_CREDITS")?;
-        let credits = text.parse().ok().filter(|credits| *credits > 0);
-        if credits.is_none() {
-            self.fault(format!(
-                "BIGIN_DAILY_CREDITS is {text:?}, and must be a whole number such as 5000"
-            ));
-        }
-        credits
+        self.maybe("BIGIN_DAILY_CREDITS")?;
+        let wanted = "a whole number such as 5000";
+        self.parsed("BIGIN_DAILY_CREDITS", wanted, |text| {
+            text.parse().ok().filter(|credits| *credits > 0)
+        })
     }
 
     fn url_or(&mut self, name: &str, default: &str) -> Url {
@@ -167,7 +191,7 @@ impl Reader<'_> {
             ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
         ] {
             if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
-                self.fault(format!("{name} contains a line break, which no webhook's secret does"));
+                self.invalid(name, "contains a line break, which no webhook's secret does");
             }
         }
         SanitySettings {
@@ -185,25 +209,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn sanity_access(&mut self) -> SanityAccess {
-        let project = self.text("SANITY_PROJECT_ID");
-        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        if !project.chars().all(legal) {
-            self.fault(format!(
-                "SANITY_PROJECT_ID is {project:?}, and may contain only letters, digits and '-'"
-            ));
-        }
-        let dataset = self.text("SANITY_DATASET");
-        if !dataset.chars().all(|c| legal(c) || c == '_') {
-            self.fault(format!(
-                "SANITY_DATASET is {dataset:?}, and may contain only letters, digits, '-' and '_'"
-            ));
-        }
-        let lead_type = self.text("SANITY_LEAD_TYPE");
-        if !lead_type.chars().all(|c| legal(c) || matches!(c, '_' | '.')) {
-            self.fault(format!(
-                "SANITY_LEAD_TYPE is {lead_type:?}, and may contain only letters, digits, '_', '.' and '-': it is the name in the schema"
-            ));
-        }
+        let project = self.name("SANITY_PROJECT_ID", "-", "letters, digits and '-'");
+        let dataset = self.name("SANITY_DATASET", "-_", "letters, digits, '-' and '_'");
+        let wanted = "the name in the schema: letters, digits, '_', '.' and '-'";
+        let lead_type = self.name("SANITY_LEAD_TYPE", "-_.", wanted);
         SanityAccess {
             token: self.token("SANITY_API_WRITE_TOKEN"),
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
@@ -217,11 +226,8 @@ impl Reader<'_> {
         let name = self.text("BIGIN_DATA_CENTER").to_lowercase();
         let found = DATA_CENTERS.iter().find(|(center, _, _)| *center == name);
         if found.is_none() {
-            let names: Vec<_> = DATA_CENTERS.iter().map(|(center, _, _)| *center).collect();
-            self.fault(format!(
-                "BIGIN_DATA_CENTER is {name:?}, and must be one of {}",
-                names.join(" ")
-            ));
+            let names: Vec<_> = data_centers().map(|(center, _)| center).collect();
+            self.is_not("BIGIN_DATA_CENTER", &name, &format!("one of {}", names.join(" ")));
         }
         let (_, accounts, api) = found.unwrap_or(&DATA_CENTERS[0]);
         let api_domain = self.maybe_url("BIGIN_API_DOMAIN");
@@ -251,54 +257,43 @@ impl Reader<'_> {
             .collect();
         for tag in &tags {
             if tag.chars().count() > 25 || tag.contains(['<', '>']) {
-                self.fault(format!(
-                    "BIGIN_TAGS contains {tag:?}: a tag has at most 25 characters, and no '<' or '>'"
-                ));
+                let problem = format!("contains {tag:?}: a tag has at most 25 characters, and no '<' or '>'");
+                self.invalid("BIGIN_TAGS", problem);
             }
         }
         if tags.is_empty() && !text.is_empty() {
-            self.fault("BIGIN_TAGS contains no tag".into());
+            self.invalid("BIGIN_TAGS", "contains no tag");
         }
         tags
     }
 
     fn lead_id_field(&mut self) -> Option<String> {
-        let field = self.maybe("BIGIN_LEAD_ID_FIELD")?;
-        if !field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            self.fault(format!(
-                "BIGIN_LEAD_ID_FIELD is {field:?}, which is not a field's API name such as Lead_ID"
-            ));
-        }
-        Some(field)
+        self.maybe("BIGIN_LEAD_ID_FIELD")?;
+        Some(self.name("BIGIN_LEAD_ID_FIELD", "_", "a field's API name such as Lead_ID"))
     }
 
     fn max_concurrency(&mut self) -> usize {
-        let text = self.text("BIGIN_MAX_CONCURRENCY");
-        match text.parse() {
-            Ok(calls @ 1..=100) => calls,
-            _ => {
-                self.fault(format!(
-                    "BIGIN_MAX_CONCURRENCY is {text:?}, and must be a number from 1 to 100"
-                ));
-                1
-            }
-        }
+        let calls = |text: &str| text.parse().ok().filter(|calls| (1..=100).contains(calls));
+        self.parsed("BIGIN_MAX_CONCURRENCY", "a number from 1 to 100", calls)
+            .unwrap_or(1)
     }
 
-    pub(super) fn time_zone(&mut self) -> TimeZone {
-        let name = self.text("TIME_ZONE");
-        TimeZone::get(&name).unwrap_or_else(|_| {
-            self.fault(format!(
-                "TIME_ZONE is {name:?}, which is not a time zone such as Europe/London"
-            ));
-            TimeZone::UTC
-        })
+    pub(super) fn mapping(&mut self) -> Mapping {
+        let zone = |name: &str| TimeZone::get(name).ok();
+        let zone = self.parsed("TIME_ZONE", "a time zone such as Europe/London", zone);
+        let region = |text: &str| is_region(text).then(|| text.to_owned());
+        let region = self.parsed("PHONE_REGION", "the two letters of a country such as GB", region);
+        // The defaults, so that the templates that use an invalid one have no problem of their own.
+        let (zone, region) = (zone.unwrap_or(TimeZone::UTC), region.unwrap_or_else(|| "GB".to_owned()));
+        let (mapping, errors) = Mapping::new(&self.layers.mapping(), zone, &region);
+        self.errors.extend(errors.into_iter().map(ConfigError::from));
+        mapping
     }
 
     pub(super) fn database(&mut self) -> Database {
         let url = SecretString::from(self.text("DATABASE_URL"));
-        Database::parse(&url).unwrap_or_else(|fault| {
-            self.fault(fault);
+        Database::parse(&url).unwrap_or_else(|error| {
+            self.invalid("DATABASE_URL", error.to_string());
             Database::Sqlite(PathBuf::new())
         })
     }
@@ -310,21 +305,21 @@ impl Reader<'_> {
             _ => self.text("LISTEN_ADDR"),
         };
         text.parse().unwrap_or_else(|_| {
-            self.fault(match port {
+            match port {
                 Some(port) if !self.layers.is_set("LISTEN_ADDR") => {
-                    format!("PORT is {port:?}, and must be a number up to 65535")
+                    self.is_not("PORT", port, "a number up to 65535");
                 }
-                _ => format!("LISTEN_ADDR is {text:?}, which is not an address and port such as 127.0.0.1:8080"),
-            });
+                _ => self.is_not("LISTEN_ADDR", &text, "an address and port such as 127.0.0.1:8080"),
+            }
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
 
     /// The URL of a running service; by default the one that these settings listen on.
-    pub(super) fn service_url(&mut self) -> Option<Url> {
+    pub(super) fn service_url(&mut self) -> Url {
         let listens = self.layers.is_set("LISTEN_ADDR") || self.layers.port().is_some();
         if self.layers.is_set("BIGIN_SYNC_URL") || !listens {
-            return self.maybe_url("BIGIN_SYNC_URL");
+            return self.url_or("BIGIN_SYNC_URL", "");
         }
         let mut address = self.listen();
         // The address of all interfaces cannot be called.
@@ -333,7 +328,7 @@ impl Reader<'_> {
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             IpAddr::V4(_) | IpAddr::V6(_) => {}
         }
-        address_url(&format!("http://{address}"))
+        self.url_or("", &format!("http://{address}"))
     }
 
     /// A caller's admin token; only the service checks its length.
@@ -350,24 +345,20 @@ impl Reader<'_> {
         // A proxy on this machine may be reachable from others.
         let is_open = !listen.ip().is_loopback() || public_url.is_some_and(|url| !is_of_this_machine(url));
         if token.chars().count() < 32 && is_open {
-            self.fault(
-                "ADMIN_TOKEN is shorter than 32 characters, and other machines can reach the service: create one with `openssl rand -hex 24`"
-                    .into(),
-            );
+            let problem = "is shorter than 32 characters, and other machines can reach the service: create one with `openssl rand -hex 24`";
+            self.invalid("ADMIN_TOKEN", problem);
         }
         Some(token.into())
     }
 
     pub(super) fn log_json(&mut self) -> Option<bool> {
-        match self.text("LOG_FORMAT").as_str() {
-            "auto" => None,
-            "json" => Some(true),
-            "text" => Some(false),
-            other => {
-                self.fault(format!("LOG_FORMAT is {other:?}, and must be auto, text or json"));
-                None
-            }
-        }
+        let parse = |text: &str| match text {
+            "auto" => Some(None),
+            "json" => Some(Some(true)),
+            "text" => Some(Some(false)),
+            _ => None,
+        };
+        self.parsed("LOG_FORMAT", "auto, text or json", parse).flatten()
     }
 }
 

@@ -4,7 +4,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::read::Reader;
-use super::{Faults, Layers, SanityAccess};
+use super::{ConfigErrors, Layers, SanityAccess};
 
 /// How to call a running service.
 #[derive(Debug, Clone)]
@@ -19,9 +19,9 @@ pub struct ServiceSettings {
 #[derive(Debug, Clone)]
 pub struct BiginAccess {
     /// The accounts server, if it is set itself.
-    pub accounts_url: Option<String>,
+    pub accounts_url: Option<Url>,
     /// The URL of the API, if it is set itself.
-    pub api_domain: Option<String>,
+    pub api_domain: Option<Url>,
     /// The data center, if it is set.
     pub data_center: Option<String>,
     /// The self client's ID.
@@ -34,29 +34,20 @@ pub struct BiginAccess {
 
 impl BiginAccess {
     /// # Errors
-    /// [`Faults`] lists the problems of the files.
-    pub fn load(layers: &Layers) -> Result<Self, Faults> {
-        let mut faults = layers.faults().to_vec();
-        let mut get = |name: &str| {
-            let value = layers.get(name);
-            value.unwrap_or_else(|fault| {
-                faults.push(fault);
-                None
-            })
-        };
+    /// [`ConfigErrors`] lists all problems.
+    pub fn load(layers: &Layers) -> Result<Self, ConfigErrors> {
+        let mut read = Reader::new(layers);
         let access = Self {
-            accounts_url: get("BIGIN_ACCOUNTS_URL"),
-            api_domain: get("BIGIN_API_DOMAIN"),
-            data_center: get("BIGIN_DATA_CENTER").filter(|_| layers.is_set("BIGIN_DATA_CENTER")),
-            client_id: get("BIGIN_CLIENT_ID"),
-            client_secret: get("BIGIN_CLIENT_SECRET").map(SecretString::from),
-            refresh_token: get("BIGIN_REFRESH_TOKEN").map(SecretString::from),
+            accounts_url: read.maybe_url("BIGIN_ACCOUNTS_URL"),
+            api_domain: read.maybe_url("BIGIN_API_DOMAIN"),
+            data_center: read
+                .maybe("BIGIN_DATA_CENTER")
+                .filter(|_| layers.is_set("BIGIN_DATA_CENTER")),
+            client_id: read.maybe("BIGIN_CLIENT_ID"),
+            client_secret: read.maybe("BIGIN_CLIENT_SECRET").map(SecretString::from),
+            refresh_token: read.maybe("BIGIN_REFRESH_TOKEN").map(SecretString::from),
         };
-        if faults.is_empty() {
-            Ok(access)
-        } else {
-            Err(Faults(faults))
-        }
+        read.finish(access)
     }
 }
 
@@ -64,45 +55,31 @@ impl ServiceSettings {
     /// Reads `BIGIN_SYNC_URL` and `ADMIN_TOKEN`. Without the URL, `LISTEN_ADDR` or `PORT` is used.
     ///
     /// # Errors
-    /// [`Faults`] lists their problems, and those of the files.
-    pub fn load(layers: &Layers) -> Result<Self, Faults> {
-        let mut read = reader(layers, layers.faults());
+    /// [`ConfigErrors`] lists their problems, and those of the files.
+    pub fn load(layers: &Layers) -> Result<Self, ConfigErrors> {
+        let mut read = Reader::new(layers);
         let (url, admin_token) = (read.service_url(), read.admin_token_of_caller());
-        match url {
-            Some(url) if read.faults.is_empty() => Ok(Self { url, admin_token }),
-            _ => Err(Faults(read.faults)),
-        }
+        read.finish(Self { url, admin_token })
     }
 
     /// Reads the URL only, whatever other problems there are.
     ///
     /// # Errors
-    /// [`Faults`] has its problem.
-    pub fn address(layers: &Layers) -> Result<Url, Faults> {
-        let mut read = reader(layers, &[]);
+    /// [`ConfigErrors`] has its problem.
+    pub fn address(layers: &Layers) -> Result<Url, ConfigErrors> {
+        let mut read = Reader::new(layers);
+        read.errors.clear();
         let url = read.service_url();
-        url.filter(|_| read.faults.is_empty())
-            .ok_or_else(|| Faults(std::mem::take(&mut read.faults)))
+        read.finish(url)
     }
 }
 
 impl SanityAccess {
     /// # Errors
-    /// [`Faults`] lists all problems.
-    pub fn load(layers: &Layers) -> Result<Self, Faults> {
-        let mut read = reader(layers, layers.faults());
+    /// [`ConfigErrors`] lists all problems.
+    pub fn load(layers: &Layers) -> Result<Self, ConfigErrors> {
+        let mut read = Reader::new(layers);
         let access = read.sanity_access();
-        if read.faults.is_empty() {
-            Ok(access)
-        } else {
-            Err(Faults(read.faults))
-        }
-    }
-}
-
-fn reader<'a>(layers: &'a Layers, faults: &[String]) -> Reader<'a> {
-    Reader {
-        layers,
-        faults: faults.to_vec(),
+        read.finish(access)
     }
 }

@@ -25,20 +25,20 @@ fn environment(extra: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn load_in(folder: &Path, env: BTreeMap<String, String>) -> Result<Settings, Faults> {
+fn load_in(folder: &Path, env: BTreeMap<String, String>) -> Result<Settings, ConfigErrors> {
     let file = folder.join("bigin-sync.toml");
     // A named file must exist.
     if !file.exists() {
         std::fs::write(&file, "").unwrap();
     }
-    Settings::load(&Layers::read(Some(&file), None, env), |_, _, _| Vec::new())
+    Settings::load(&Layers::read(Some(&file), None, env))
 }
 
-fn load(extra: &[(&str, &str)]) -> Result<Settings, Faults> {
+fn load(extra: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
     load_in(tempfile::tempdir().unwrap().path(), environment(extra))
 }
 
-fn faults(extra: &[(&str, &str)]) -> String {
+fn errors(extra: &[(&str, &str)]) -> String {
     load(extra).unwrap_err().to_string()
 }
 
@@ -177,7 +177,7 @@ fn port_listens_on_all_interfaces() {
 #[test]
 fn short_admin_token_is_for_this_machine_only() {
     assert!(load(&[("ADMIN_TOKEN", "short")]).is_ok());
-    assert!(faults(&[("ADMIN_TOKEN", "short"), ("PORT", "9000")]).contains("ADMIN_TOKEN is shorter than 32"));
+    assert!(errors(&[("ADMIN_TOKEN", "short"), ("PORT", "9000")]).contains("ADMIN_TOKEN is shorter than 32"));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn alert_url_is_a_secret() {
     let none = load(&[]).unwrap().alerts;
     assert!(none.alert_url.is_none() && none.heartbeat_url.is_none() && none.daily_credits.is_none());
     for number in ["0", "-1", "many", "5,000"] {
-        assert!(faults(&[("BIGIN_DAILY_CREDITS", number)]).contains("BIGIN_DAILY_CREDITS is"));
+        assert!(errors(&[("BIGIN_DAILY_CREDITS", number)]).contains("BIGIN_DAILY_CREDITS is"));
     }
 }
 
@@ -236,9 +236,43 @@ fn mapping_of_the_file_overrides_the_default() {
         "[mapping]\nTitle = \"{{ jobTitle }}\"\nPhone = \"\"\n",
     )
     .unwrap();
-    let mapping = load_in(folder.path(), environment(&[])).unwrap().mapping;
+    let file = folder.path().join("bigin-sync.toml");
+    let mapping = Layers::read(Some(&file), None, environment(&[])).mapping();
     assert_eq!(mapping.get("Title").map(String::as_str), Some("{{ jobTitle }}"));
     assert!(mapping.contains_key("Last_Name") && !mapping.contains_key("Phone"));
+}
+
+#[test]
+fn errors_name_their_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "BIGIN_CLIENT_SECRET=a$b\n").unwrap();
+    std::fs::write(
+        folder.path().join("bigin-sync.toml"),
+        "[mapping]\nEmail = \"{{ emailAddress\"\n",
+    )
+    .unwrap();
+    let mut env = environment(&[
+        ("PHONE_REGION", "UK"),
+        ("TAG_DELAY", "soon"),
+        ("SANITY_WEBHOOK_SECRET", ""),
+        ("SANITY_WEBHOOK_SECRET_FILE", "/nowhere"),
+    ]);
+    env.remove("SANITY_PROJECT_ID");
+    env.remove("BIGIN_CLIENT_SECRET");
+    let ConfigErrors(errors) = load_in(folder.path(), env).unwrap_err();
+    let about = |name: &str| errors.iter().filter(|error| error.is_about(name)).count();
+    let named = [
+        "PHONE_REGION",
+        "TAG_DELAY",
+        "SANITY_WEBHOOK_SECRET",
+        "SANITY_PROJECT_ID",
+        "BIGIN_CLIENT_SECRET",
+    ];
+    assert_eq!(named.map(about), [1; 5], "{errors:?}");
+    assert!(errors.contains(&ConfigError::Missing("SANITY_PROJECT_ID".to_owned())));
+    let of_mapping = |error: &&ConfigError| matches!(error, ConfigError::Mapping(error) if error.field == "Email");
+    assert_eq!(errors.iter().filter(of_mapping).count(), 1);
+    assert_eq!(errors.len(), 6, "{errors:?}");
 }
 
 proptest! {

@@ -32,27 +32,46 @@ impl fmt::Debug for Mapping {
     }
 }
 
-/// Something wrong with the configured mapping.
+/// A problem of the configured mapping.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
-pub struct MappingFault {
+pub struct MappingError {
     /// The field, as it is spelled in the configuration.
     pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
+    /// The problem.
+    pub problem: MappingProblem,
 }
 
-impl MappingFault {
-    fn new(field: &str, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.to_owned(),
-            problem: problem.into(),
-        }
-    }
+/// The kinds of problems of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MappingProblem {
+    /// The required field has no template.
+    #[error("not mapped, and Bigin takes no contact without it")]
+    Required,
+    /// No field can have this name.
+    #[error("not the API name of a field: a letter, then letters, digits and '_'")]
+    FieldName,
+    /// The template uses what does not exist.
+    #[error("there is no {kind} {name:?}")]
+    Unknown {
+        /// `filter`, `test`, `function` or `method`.
+        kind: &'static str,
+        /// As the template spells it.
+        name: String,
+    },
+    /// The template cannot be parsed, or fails on every lead.
+    #[error("{message}{}", .line.map(|line| format!(" (line {line})")).unwrap_or_default())]
+    Template {
+        /// The line of the template.
+        line: Option<usize>,
+        /// The template engine's own words.
+        message: String,
+    },
 }
 
 impl Mapping {
-    /// Takes the templates by the API name of their Bigin field, or says everything that is wrong with them.
+    /// Takes the templates by the API name of their Bigin field, and returns all their problems. A mapping with a problem is
+    /// for diagnosis only.
     ///
     /// A template sees the lead's fields as variables, and the whole lead as `lead`. What a lead lacks is empty, at any
     /// depth. Besides minijinja's own filters there are `e164` (optionally the region of numbers without a country
@@ -62,41 +81,30 @@ impl Mapping {
         templates: &BTreeMap<String, String>,
         time_zone: TimeZone,
         phone_region: &str,
-    ) -> Result<Self, Vec<MappingFault>> {
-        let mut faults = Vec::new();
-        if !phone::is_region(phone_region) {
-            faults.push(MappingFault::new(
-                "phone_region",
-                "not the two letters of a region, like \"GB\"",
-            ));
-        }
+    ) -> (Self, Vec<MappingError>) {
+        let mut errors = Vec::new();
+        let mut add = |field: &str, problems: Vec<MappingProblem>| {
+            let field = field.to_owned();
+            errors.extend(problems.into_iter().map(|problem| MappingError {
+                field: field.clone(),
+                problem,
+            }));
+        };
         if !templates.contains_key(LAST_NAME) {
-            faults.push(MappingFault::new(
-                LAST_NAME,
-                "not mapped, and Bigin takes no contact without it",
-            ));
+            add(LAST_NAME, vec![MappingProblem::Required]);
         }
-        // A wrong region is one fault, not one more of every template that uses it.
-        let region = if faults.is_empty() { phone_region } else { "GB" };
-        let mut ready = Templates::new(time_zone, region);
+        let mut ready = Templates::new(time_zone, phone_region);
         for (field, template) in templates {
-            if is_api_name(field) {
-                faults.extend(ready.add(field, template).err().unwrap_or_default());
-            } else {
-                faults.push(MappingFault::new(
-                    field,
-                    "not the API name of a field: a letter, then letters, digits and '_'",
-                ));
+            match is_api_name(field) {
+                true => add(field, ready.add(field, template).err().unwrap_or_default()),
+                false => add(field, vec![MappingProblem::FieldName]),
             }
         }
-        if faults.is_empty() {
-            Ok(Self {
-                templates: ready,
-                region: region.to_owned(),
-            })
-        } else {
-            Err(faults)
-        }
+        let mapping = Self {
+            templates: ready,
+            region: phone_region.to_owned(),
+        };
+        (mapping, errors)
     }
 
     /// The names of the mapped fields, in their order.

@@ -58,7 +58,7 @@ pub struct Context {
     /// Where they come from.
     pub sanity: Sanity,
     /// How a lead becomes a record.
-    pub mapping: Mapping,
+    pub mapping: Arc<Mapping>,
     /// What the organisation's fields look like.
     pub org: OrgCache,
     /// Turns records into keyed hashes.

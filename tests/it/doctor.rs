@@ -258,7 +258,7 @@ async fn faults_of_the_settings_are_listed_and_the_rest_is_looked_at_all_the_sam
       FAILED   settings         BIGIN_REFRESH_TOKEN is missing
                                 Why: `serve` does not start with invalid settings
                                 Fix: `bigin-sync auth` gets one with a Zoho API console code
-      FAILED   settings         TAG_DELAY is "soon", which is not a duration such as 500ms, 15s, 2m or 24h
+      FAILED   settings         TAG_DELAY is "soon", and must be a duration such as 500ms, 15s, 2m or 24h
                                 Why: `serve` does not start with invalid settings
                                 Fix: correct it; config/default.toml describes every setting
 

@@ -70,8 +70,8 @@ fn settings_that_cannot_work_stop_the_start_and_are_not_quoted_where_they_are_se
         (&[("PORT", "abc"), ("LISTEN_ADDR", "")], "PORT is \"abc\""),
         (&[("DATABASE_URL", "sqlite::memory:")], "DATABASE_URL"),
         (&[("DATABASE_URL", "sqlite://x.db?mode=rwc")], "DATABASE_URL"),
-        (&[("ALERT_URL", "hush-hush")], "ALERT_URL is not an http"),
-        (&[("HEARTBEAT_URL", "ftp://hush-hush")], "HEARTBEAT_URL is not an http"),
+        (&[("ALERT_URL", "hush-hush")], "ALERT_URL must be an http"),
+        (&[("HEARTBEAT_URL", "ftp://hush-hush")], "HEARTBEAT_URL must be an http"),
         (
             &[("SANITY_API_URL", "ftp://me:hush-hush@example.org")],
             "SANITY_API_URL",
@@ -132,7 +132,7 @@ fn a_dotenv_file_says_which_of_its_lines_are_wrong_and_changes_no_secret() {
         "4 problems in the settings",
         "TAG_DELAY is \"soon\"",
         "line 2: not a NAME=value line",
-        "line 4: SANITY_WEBHOOK_SECRET contains a '$'",
+        "SANITY_WEBHOOK_SECRET contains a '$', which starts a variable: put the value in single quotes (.env, line 4)",
         "line 7: not a NAME=value line",
     ] {
         assert!(err.contains(words), "{words:?} is not in {err}");

@@ -94,7 +94,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fake", &["clock"]),
     ("random", &[]),
     ("clock", &[]),
-    ("config", &["database"]),
+    ("config", &["database", "domain"]),
     ("database", &[]),
     ("domain", &[]),
     ("metrics", &[]),

@@ -244,7 +244,7 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         .into_iter()
         .collect();
     std::fs::write(&file, table.to_string()).unwrap();
-    Settings::load(&Layers::read(Some(&file), None, BTreeMap::new()), |_, _, _| Vec::new()).unwrap()
+    Settings::load(&Layers::read(Some(&file), None, BTreeMap::new())).unwrap()
 }
 
 /// Where `tests/peers/install` puts the clients.

@@ -247,7 +247,7 @@ async fn somebody_at_a_terminal_is_asked_told_what_is_wrong_and_asked_again() {
             "Public URL (leave empty if there is none yet)",
             "crm.example.org".to_owned(),
         ),
-        ("which is not an http or https URL", public.clone()),
+        ("and must be an http or https URL", public.clone()),
         (
             "Developer token (hidden; leave empty to create the webhook yourself)",
             sanity.token().to_owned(),
@@ -484,7 +484,7 @@ async fn what_sanity_refuses_is_told_before_anything_is_changed() {
     insta::assert_snapshot!(err, @"bigin-sync: the management token may not see or change webhooks");
     let (code, _, err) = desk.run(&desk.flags_but("--public-url", Some("crm.example.org"))).await;
     assert_eq!(code, 2);
-    insta::assert_snapshot!(err, @r#"bigin-sync: PUBLIC_URL is "crm.example.org", which is not an http or https URL"#);
+    insta::assert_snapshot!(err, @r#"bigin-sync: PUBLIC_URL is "crm.example.org", and must be an http or https URL"#);
     let (code, _, err) = desk.run(&desk.flags_but("--sanity-token-file", Some("nowhere"))).await;
     assert_eq!(code, 2);
     insta::assert_snapshot!(err, @"bigin-sync: --sanity-token-file is nowhere: No such file or directory (os error 2)");

@@ -486,8 +486,6 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
             max_concurrency: 4,
         },
         tag_delay: secs(15),
-        time_zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
-        phone_region: "GB".into(),
         database: cluster::database(folder),
         lease_duration: secs(60),
         retention: secs(30 * 86_400),
@@ -505,6 +503,6 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         send_wait: Duration::from_millis(200),
         log_json: None,
         log_filter: "info".into(),
-        mapping: Layers::defaults().mapping(),
+        mapping: Settings::read(&Layers::defaults()).0.mapping,
     }
 }

@@ -222,8 +222,6 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
             max_concurrency: 4,
         },
         tag_delay: TAG_DELAY,
-        time_zone: jiff::tz::TimeZone::get("Europe/London").unwrap(),
-        phone_region: "GB".into(),
         database: Database::Sqlite(folder.join("bigin-sync.db")),
         lease_duration: Duration::from_secs(60),
         retention: Duration::from_secs(30 * 86_400),
@@ -247,7 +245,7 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
         send_wait: Duration::from_secs(60),
         log_json: None,
         log_filter: "info".into(),
-        mapping: Layers::defaults().mapping(),
+        mapping: Settings::read(&Layers::defaults()).0.mapping,
     }
 }
 

@@ -23,7 +23,7 @@ const MISSING: Check = Check(Group::Bigin, "field missing");
 
 pub(super) fn check(installation: &Installation, fields: &OrgFields) -> Vec<Finding> {
     let own = installation.settings.bigin.lead_id_field.as_deref();
-    let mapped: Vec<&str> = installation.settings.mapping.keys().map(String::as_str).collect();
+    let mapped: Vec<&str> = installation.settings.mapping.fields().collect();
     let mut findings = mapping(&mapped, fields);
     findings.extend(own.map(|own| lead_id(own, fields)));
     findings.extend(unique(&mapped, own, fields));

@@ -26,7 +26,7 @@ pub(super) fn offer() -> Finding {
 /// Invalid settings, no confirmation, or Bigin rejected a call.
 pub(super) async fn run(installation: &Installation, agreed: bool, interactive: bool) -> anyhow::Result<()> {
     let tags = installation.settings.bigin.tags.join(", ");
-    if !installation.faults.is_empty() {
+    if !installation.errors.is_empty() {
         bail!(Usage(
             "the settings are invalid: `bigin-sync doctor` lists the problems".to_owned()
         ));

@@ -9,6 +9,7 @@ use super::finding::{Check, Finding, Group};
 use super::sanity::NEEDED;
 use super::{Actions, CALL_TIMEOUT, Installation, ShownField, ShownLead};
 use crate::cli::text::count;
+use crate::config::ConfigError;
 use crate::domain::conversation::length;
 use crate::domain::lead::{Document, LeadId, LeadRead};
 use crate::domain::mapping::Mapping;
@@ -29,10 +30,15 @@ pub(super) async fn check(
     if let Some(skipped) = installation.skipped(SAMPLES, &NEEDED) {
         return (vec![skipped], None);
     }
-    let Some(mapping) = &installation.mapping else {
+    if installation
+        .errors
+        .iter()
+        .any(|error| matches!(error, ConfigError::Mapping(_)))
+    {
         let skipped = SAMPLES.skipped("the mapping is invalid", "fix the settings first");
         return (vec![skipped], None);
-    };
+    }
+    let mapping = &installation.settings.mapping;
     let own = installation.settings.bigin.lead_id_field.as_deref();
     let record_of = |id: &LeadId, document: Document| render(mapping, own, id, document, fields);
     let rendered = |id: &LeadId, _: LeadRead, document: Option<RawDocument<'_>>| {

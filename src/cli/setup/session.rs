@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::bail;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
 use crate::cli::doctor::{Installation, SharedToken};
 use crate::cli::{Sources, Usage, env_file, print, prompt};
-use crate::config::Layers;
+use crate::config::{ConfigErrors, Layers};
 use crate::random;
 
 pub(super) struct Question {
@@ -56,10 +55,8 @@ impl Session {
             token: SharedToken::default(),
             interactive: prompt::is_interactive(),
         };
-        match session.layers().faults() {
-            [] => Ok(session),
-            faults => bail!(Usage(faults.join("; "))),
-        }
+        ConfigErrors::check(session.layers().errors().to_vec())?;
+        Ok(session)
     }
 
     /// The settings with the answers.
@@ -208,7 +205,7 @@ fn get(layers: &Layers, setting: &str) -> anyhow::Result<Option<String>> {
     if !layers.is_set(setting) {
         return Ok(None);
     }
-    Ok(layers.get(setting).map_err(Usage)?)
+    Ok(layers.get(setting).map_err(|error| ConfigErrors(vec![error]))?)
 }
 
 /// The message for a script.

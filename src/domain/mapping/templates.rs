@@ -9,7 +9,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Template, UndefinedBehavior, Value};
 use serde_json::{Map, Value as Json};
 
-use super::MappingFault;
+use super::MappingProblem;
 use crate::domain::conversation::{self, conversation};
 use crate::domain::datetime::moment;
 use crate::domain::phone;
@@ -73,17 +73,8 @@ impl Templates {
     }
 
     /// Takes in a field's template.
-    pub(super) fn add(&mut self, field: &str, source: &str) -> Result<(), Vec<MappingFault>> {
+    pub(super) fn add(&mut self, field: &str, source: &str) -> Result<(), Vec<MappingProblem>> {
         self.fields.push(field.to_owned());
-        self.check(field, source).map_err(|problems| {
-            problems
-                .into_iter()
-                .map(|problem| MappingFault::new(field, problem))
-                .collect()
-        })
-    }
-
-    fn check(&mut self, field: &str, source: &str) -> Result<(), Vec<String>> {
         let broken = |error: Error| vec![described(&error)];
         self.env
             .add_template_owned(field.to_owned(), source.to_owned())
@@ -214,7 +205,7 @@ fn as_misuse(error: &Error) -> Option<&Misuse> {
 }
 
 /// Filters, tests, functions and methods that a template names and that do not exist.
-fn unknown_names(env: &Environment<'_>, template: &Template<'_, '_>) -> Vec<String> {
+fn unknown_names(env: &Environment<'_>, template: &Template<'_, '_>) -> Vec<MappingProblem> {
     let mut state = env.empty_state();
     let mut knows = |kind: &str, name: &str| state.perform_test(kind, &[name.into()]).unwrap_or(false);
     let is_global = |name: &str| env.globals().any(|(global, _)| global == name);
@@ -228,7 +219,10 @@ fn unknown_names(env: &Environment<'_>, template: &Template<'_, '_>) -> Vec<Stri
             Instruction::CallMethod(name, _) if !matches!(name, "cycle" | "changed") => ("method", name),
             _ => continue,
         };
-        let problem = format!("there is no {kind} {name:?}");
+        let problem = MappingProblem::Unknown {
+            kind,
+            name: name.to_owned(),
+        };
         if !unknown.contains(&problem) {
             unknown.push(problem);
         }
@@ -251,10 +245,12 @@ fn is_fault(error: &Error) -> bool {
 }
 
 /// The error of a template, for the operator.
-fn described(error: &Error) -> String {
+fn described(error: &Error) -> MappingProblem {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-    format!("{}{detail}{line}", error.kind())
+    MappingProblem::Template {
+        line: error.line(),
+        message: format!("{}{detail}", error.kind()),
+    }
 }
 
 /// The error of a template on a lead. Only its kind: minijinja's details quote values.

@@ -3,8 +3,9 @@
 //! `json fields` before it are the types of the custom fields that the organisation has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use bigin_sync::config::{Layers, Settings};
+use bigin_sync::config::{ConfigError, Layers, Settings};
 use bigin_sync::domain::mapping::Mapping;
 use bigin_sync::domain::record::{Field, OrgFields, Record};
 use bigin_sync::domain::reject_reason::RejectReason;
@@ -88,20 +89,18 @@ fn find<'a>(section: &[&'a Block], role: &str) -> Option<&'a Block> {
 }
 
 /// The mapping that comes of a `bigin-sync.toml`, and the fields that it speaks of.
-fn mapping(toml: &str) -> (Mapping, BTreeSet<String>) {
+fn mapping(toml: &str) -> (Arc<Mapping>, BTreeSet<String>) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bigin-sync.toml");
     std::fs::write(&file, toml).unwrap();
     let layers = Layers::read(Some(&file), None, BTreeMap::new());
-    let mut made = None;
-    Settings::read(&layers, |templates, zone, region| {
-        made = Some(Mapping::new(templates, zone.clone(), region).unwrap());
-        Vec::new()
-    });
+    let (settings, errors) = Settings::read(&layers);
+    let of_mapping = |error: &ConfigError| matches!(error, ConfigError::Mapping(_));
+    assert!(!errors.iter().any(of_mapping), "{errors:?}");
     let table: toml::Table = toml.parse().unwrap();
     let named = table.get("mapping").and_then(toml::Value::as_table);
     let named = named.into_iter().flat_map(toml::Table::keys).cloned().collect();
-    (made.unwrap(), named)
+    (settings.mapping, named)
 }
 
 fn organisation(custom: &str) -> OrgFields {

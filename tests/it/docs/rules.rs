@@ -5,11 +5,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use bigin_sync::cli;
-use bigin_sync::config::{DEFAULTS, Layers};
-use bigin_sync::domain::mapping::Mapping;
+use bigin_sync::config::{ConfigError, DEFAULTS, Layers, Settings};
 use bigin_sync::http::{API, OPEN, PAGES};
 use clap::error::ErrorKind;
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::page::{Block, Page, pages, root};
@@ -254,16 +252,16 @@ fn variables(page: &Page, faults: &mut Vec<String>) {
     }
 }
 
-/// A sample of `bigin-sync.toml` has no unknown name, and templates that can be rendered.
+/// A sample of `bigin-sync.toml` is valid, but for what it leaves out.
 fn settings(page: &Page, faults: &mut Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     for (at, block) in blocks(page, "toml") {
         let file = folder.path().join("bigin-sync.toml");
         std::fs::write(&file, &block.text).unwrap();
         let layers = Layers::read(Some(&file), None, std::collections::BTreeMap::new());
-        faults.extend(layers.faults().iter().map(|fault| format!("{at}: {fault}")));
-        let of_templates = Mapping::new(&layers.mapping(), TimeZone::UTC, "GB").err();
-        faults.extend(of_templates.into_iter().flatten().map(|fault| format!("{at}: {fault}")));
+        let (_, errors) = Settings::read(&layers);
+        let errors = errors.iter().filter(|error| !matches!(error, ConfigError::Missing(_)));
+        faults.extend(errors.map(|error| format!("{at}: {error}")));
     }
 }
 
