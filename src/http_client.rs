@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clock::{SharedClock, after, until};
-use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind, TIMEOUT};
+use crate::domain::failure::TransportError;
 
 pub use calls::{CONFLICT, Call, Calls, OK, Operation, TOKEN_REFUSED};
 pub use date::date_of;
@@ -50,66 +50,6 @@ impl From<RawAnswer> for Answer {
             status: raw.status,
             retry_after: raw.retry_after,
             json: json(&raw.body),
-        }
-    }
-}
-
-/// Why there is no answer. Unless [`NoAnswer::never_sent`], the request may have been carried out all the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}")]
-pub struct NoAnswer {
-    /// `connect`, `not sent`, `timeout`, `answer too large`, `connection lost`.
-    pub code: &'static str,
-}
-
-impl NoAnswer {
-    /// No connection was made.
-    pub const CONNECT: Self = Self { code: "connect" };
-    /// The request was not sent.
-    pub const NOT_SENT: Self = Self { code: "not sent" };
-    /// No answer came within the deadline.
-    pub const TIMEOUT: Self = Self { code: TIMEOUT };
-    /// The answer exceeded its limit.
-    pub const TOO_LARGE: Self = Self {
-        code: "answer too large",
-    };
-    /// The connection ended before the answer did.
-    pub const LOST: Self = Self {
-        code: "connection lost",
-    };
-
-    /// Whether it is certain that the service saw nothing of the request.
-    pub fn never_sent(&self) -> bool {
-        *self == Self::CONNECT || *self == Self::NOT_SENT
-    }
-
-    /// Whether the answer exceeded its limit.
-    pub fn is_too_large(&self) -> bool {
-        *self == Self::TOO_LARGE
-    }
-
-    /// What a caller of `remote` does about it: pauses where nothing was sent, and is in doubt otherwise.
-    pub fn into_call_error(self, remote: Remote) -> CallError {
-        let service = remote.name();
-        if self.never_sent() {
-            return CallError::Service(ServiceError {
-                remote,
-                kind: ServiceErrorKind::Unavailable,
-                code: self.code.to_owned(),
-                what: format!("{service} cannot be reached"),
-                action: None,
-                retry_after: None,
-            });
-        }
-        let message = match self.code {
-            TIMEOUT => format!("{service} did not answer in time"),
-            "answer too large" => format!("{service} sent a larger answer than this call allows"),
-            _ => format!("the connection to {service} was lost before its answer was complete"),
-        };
-        CallError::Ambiguous {
-            code: self.code.to_owned(),
-            message,
-            retry_after: None,
         }
     }
 }
@@ -182,8 +122,8 @@ pub fn is_loopback(url: &Url) -> bool {
 /// Sends a request and reads the whole answer, within `deadline` and [`MAX_ANSWER`].
 ///
 /// # Errors
-/// [`NoAnswer`] for everything short of a complete HTTP answer.
-pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
+/// [`TransportError`] for everything short of a complete HTTP answer.
+pub async fn send(request: reqwest::RequestBuilder, deadline: Duration) -> Result<Answer, TransportError> {
     Network::default().send(request, deadline).await
 }
 
@@ -232,17 +172,19 @@ fn escaped(text: &[u8]) -> Option<u16> {
     are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
-pub(crate) fn no_answer(error: reqwest::Error) -> NoAnswer {
-    // The order matters: a connection that could not be made in time is both a timeout and a failed connect, and only
-    // the latter says that nothing was sent.
-    if error.is_connect() {
-        NoAnswer::CONNECT
-    } else if error.is_builder() {
-        NoAnswer::NOT_SENT
-    } else if error.is_timeout() {
-        NoAnswer::TIMEOUT
-    } else {
-        NoAnswer::LOST
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        // The order matters: a connection that could not be made in time is both a timeout and a failed connect, and only
+        // the latter says that nothing was sent.
+        if error.is_connect() {
+            Self::Connect
+        } else if error.is_builder() {
+            Self::NotSent
+        } else if error.is_timeout() {
+            Self::Timeout
+        } else {
+            Self::Lost
+        }
     }
 }
 
@@ -320,31 +262,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_what_was_never_sent_is_no_doubt() {
-        for none in [NoAnswer::CONNECT, NoAnswer::NOT_SENT] {
-            let error = none.into_call_error(Remote::Bigin);
-            assert!(
-                matches!(error, CallError::Service(service_error) if service_error.kind == ServiceErrorKind::Unavailable)
-            );
-        }
-        for none in [NoAnswer::TIMEOUT, NoAnswer::TOO_LARGE, NoAnswer::LOST] {
-            let code = none.code;
-            let error = none.into_call_error(Remote::Sanity);
-            assert!(
-                matches!(&error, CallError::Ambiguous { code: said, .. } if said == code),
-                "{error}"
-            );
-        }
-    }
-
     #[tokio::test]
     async fn an_answer_without_end_is_not_read_to_its_end() {
         let endless: &str = "x".repeat(MAX_ANSWER + 1).leak();
         let server = StubServer::start(move |_| Reply::Text(200, endless)).await;
         let client = client("a test", &[&server.url]).unwrap();
         let answer = send(client.get(server.url.clone()), Duration::from_secs(60)).await;
-        assert_eq!(answer.err(), Some(NoAnswer::TOO_LARGE));
+        assert_eq!(answer.err(), Some(TransportError::TooLarge));
     }
 
     #[test]

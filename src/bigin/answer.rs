@@ -118,16 +118,14 @@ fn judge_status<'a>(answer: &'a Answer, body: &'a Value, code: String, scope: &s
 pub(super) fn items<'a>(answer: &'a Answer, scope: &str, asked: usize) -> Result<&'a [Value], CallError> {
     match judge(answer, scope) {
         Verdict::Items(items) if items.len() == asked => Ok(items),
-        Verdict::Items(_) => Err(CallError::Ambiguous {
-            code: "WRONG_COUNT".to_owned(),
-            message: "Bigin's answer does not have one result for each record".to_owned(),
-            retry_after: None,
-        }),
-        Verdict::Body(_) | Verdict::Nothing => Err(CallError::Ambiguous {
-            code: "NO_RESULTS".to_owned(),
-            message: "Bigin's answer has no results".to_owned(),
-            retry_after: None,
-        }),
+        Verdict::Items(_) => {
+            let message = "Bigin's answer does not have one result for each record";
+            Err(CallError::ambiguous("WRONG_COUNT", message, None))
+        }
+        Verdict::Body(_) | Verdict::Nothing => {
+            let message = "Bigin's answer has no results";
+            Err(CallError::ambiguous("NO_RESULTS", message, None))
+        }
         // A call about one record may be refused without `data[]`; then the body is the item.
         Verdict::Refused(body) if asked == 1 && item::is_gone(body) => Ok(std::slice::from_ref(body)),
         verdict => Err(failure(answer, verdict)),
@@ -232,14 +230,10 @@ fn unauthorized(code: String, what: String, action: String) -> CallError {
 
 fn ambiguous(answer: &Answer, code: String) -> CallError {
     let message = match answer.json {
-        Some(_) => "Bigin returned an error".to_owned(),
-        None => "Bigin's answer could not be read".to_owned(),
+        Some(_) => "Bigin returned an error",
+        None => "Bigin's answer could not be read",
     };
-    CallError::Ambiguous {
-        code,
-        message,
-        retry_after: answer.retry_after,
-    }
+    CallError::ambiguous(code, message, answer.retry_after)
 }
 
 /// Rejected for what was in the call, of which the answer does not say more.

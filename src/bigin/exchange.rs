@@ -117,7 +117,7 @@ async fn ask(
     };
     let url = format!("{}/oauth/v2/token", http_client::base_text(accounts));
     let answer = http_client::send(http.post(url).form(&form), DEADLINE).await;
-    judge(&answer.map_err(|none| no_answer(accounts, none.code))?, accounts)
+    judge(&answer.map_err(|error| no_answer(accounts, error.code()))?, accounts)
 }
 
 fn judge(answer: &Answer, accounts: &Url) -> Result<Granted, Refused> {
@@ -157,7 +157,7 @@ pub async fn revoke(http: &Client, accounts: &Url, refresh_token: &SecretString)
     // In the address, as it is documented; whether the body would do is not known.
     let query = [("token", refresh_token.expose_secret())];
     let answer = http_client::send(http.post(url).query(&query), DEADLINE).await;
-    let answer = answer.map_err(|none| no_answer(accounts, none.code))?;
+    let answer = answer.map_err(|error| no_answer(accounts, error.code()))?;
     let said = |key: &str| answer.json.as_ref()?.get(key)?.as_str();
     match (said("status"), said("error")) {
         (Some("success"), _) => Ok(()),
@@ -219,9 +219,9 @@ pub async fn organisation(
     let token = format!("Zoho-oauthtoken {}", access_token.expose_secret());
     let request = http.get(url).header("authorization", token);
     let answer = http_client::send(request, DEADLINE).await;
-    let answer = answer.map_err(|none| NoOrganisation::NoAnswer {
+    let answer = answer.map_err(|error| NoOrganisation::NoAnswer {
         host: host(),
-        code: none.code.to_owned(),
+        code: error.code().to_owned(),
     })?;
     let body = answer.json.as_ref();
     if let Some(organisation) = body.and_then(named) {

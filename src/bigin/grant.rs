@@ -78,7 +78,7 @@ async fn post(
         service_error: ServiceError {
             remote: Remote::ZohoAccounts,
             kind: ServiceErrorKind::Unavailable,
-            code: none.code.to_owned(),
+            code: none.code().to_owned(),
             what: format!("{} did not answer", host(accounts_url)),
             action: None,
             retry_after: None,

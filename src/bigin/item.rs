@@ -191,11 +191,8 @@ pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Re
             .zip(&mut places)
             .find(|(contact, place)| ***contact == named && place.is_none());
         let Some((_, place)) = free else {
-            return Err(CallError::Ambiguous {
-                code: "WRONG_RECORDS".to_owned(),
-                message: "Bigin's answer is about other contacts than those it was asked for".to_owned(),
-                retry_after: None,
-            });
+            let message = "Bigin's answer is about other contacts than those it was asked for";
+            return Err(CallError::ambiguous("WRONG_RECORDS", message, None));
         };
         *place = Some(item);
     }

@@ -391,9 +391,5 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
 }
 
 fn unreadable(message: &str) -> CallError {
-    CallError::Ambiguous {
-        code: "UNREADABLE_ANSWER".to_owned(),
-        message: message.to_owned(),
-        retry_after: None,
-    }
+    CallError::ambiguous("UNREADABLE_ANSWER", message, None)
 }

@@ -14,8 +14,9 @@ use serde_json::Value;
 use super::text::plain;
 use super::{Sources, Usage};
 use crate::config::{ConfigError, ConfigErrors, Layers, ServiceSettings, environment};
+use crate::domain::failure::TransportError;
 use crate::domain::problem::Problem;
-use crate::http_client::{self, Answer, NoAnswer, base_text, is_loopback};
+use crate::http_client::{self, Answer, base_text, is_loopback};
 use crate::store::FailureGroup;
 
 pub(super) use self::events::Event;
@@ -151,7 +152,7 @@ impl Api {
     /// As for [`Api::get`].
     pub(super) async fn readiness(&self, timeout: Duration) -> Result<Readiness, ApiError> {
         let answer = http_client::send(self.request(Method::GET, "/readyz"), timeout).await;
-        let answer = answer.map_err(|none| self.no_answer(&none, timeout))?;
+        let answer = answer.map_err(|error| self.no_answer(error, timeout))?;
         // 503 means unavailable here, not that the call failed.
         let readiness = answer.json.as_ref().and_then(|body| Readiness::deserialize(body).ok());
         let has_readiness = answer.status.is_success() || answer.status == StatusCode::SERVICE_UNAVAILABLE;
@@ -163,21 +164,23 @@ impl Api {
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder, timeout: Duration) -> Result<T, ApiError> {
         let answer = http_client::send(request, timeout).await;
-        let answer = answer.map_err(|none| self.no_answer(&none, timeout))?;
+        let answer = answer.map_err(|error| self.no_answer(error, timeout))?;
         let status = answer.status;
         let body = self.body(answer)?;
         serde_json::from_value(body).map_err(|_| self.not_bigin_sync(Some(status)))
     }
 
-    fn no_answer(&self, none: &NoAnswer, timeout: Duration) -> ApiError {
+    fn no_answer(&self, error: TransportError, timeout: Duration) -> ApiError {
         let url = &self.url;
         ApiError {
             is_temporary: true,
-            sentence: match none.code {
-                "connect" => format!(
+            sentence: match error {
+                TransportError::Connect => format!(
                     "no service answers at {url}: start it (`bigin-sync serve`), or set --url or BIGIN_SYNC_URL to its URL"
                 ),
-                "timeout" => format!("{url} did not answer within {timeout:?}: see the service's log"),
+                TransportError::Timeout => {
+                    format!("{url} did not answer within {timeout:?}: see the service's log")
+                }
                 _ => format!("{url} closed the connection before its answer was complete: is the service restarting?"),
             },
         }

@@ -5,8 +5,67 @@ use std::time::Duration;
 
 use super::reject_reason::{RejectReason, sentence};
 
-/// The code of a call whose deadline ran out.
-pub const TIMEOUT: &str = "timeout";
+/// Why a call has no answer. Unless [`TransportError::never_sent`], the request may have been carried out all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.code())]
+pub enum TransportError {
+    /// No connection was made: address lookup, TCP or TLS failed.
+    Connect,
+    /// The request was not sent.
+    NotSent,
+    /// No answer came within the deadline.
+    Timeout,
+    /// The answer exceeded its limit.
+    TooLarge,
+    /// The connection ended before the answer did.
+    Lost,
+}
+
+impl TransportError {
+    /// The short stable word for logs and history.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::NotSent => "not sent",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "answer too large",
+            Self::Lost => "connection lost",
+        }
+    }
+
+    /// Whether it is certain that the service received nothing of the request.
+    pub fn never_sent(self) -> bool {
+        matches!(self, Self::Connect | Self::NotSent)
+    }
+
+    /// For a caller of `remote`: the service is unavailable if nothing was sent, else the call ended ambiguously.
+    pub fn into_call_error(self, remote: Remote) -> CallError {
+        let service = remote.name();
+        let what = match self {
+            Self::Connect | Self::NotSent => format!("{service} cannot be reached"),
+            Self::Timeout => format!("{service} did not answer in time"),
+            Self::TooLarge => format!("{service} sent a larger answer than this call allows"),
+            Self::Lost => format!("the connection to {service} was lost before its answer was complete"),
+        };
+        let code = self.code().to_owned();
+        if self.never_sent() {
+            return CallError::Service(ServiceError {
+                remote,
+                kind: ServiceErrorKind::Unavailable,
+                code,
+                what,
+                action: None,
+                retry_after: None,
+            });
+        }
+        CallError::Ambiguous {
+            code,
+            message: what,
+            retry_after: None,
+            transport: Some(self),
+        }
+    }
+}
 
 /// A call that failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +82,8 @@ pub enum CallError {
         message: String,
         /// The least time the service asks us to wait.
         retry_after: Option<Duration>,
+        /// Why there is no answer; `None` if there is one.
+        transport: Option<TransportError>,
     },
     /// The request was refused as a whole, for what was in it, and nothing was done.
     #[error("{reason}")]
@@ -35,6 +96,16 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// An answer that does not say whether the work was done.
+    pub fn ambiguous(code: impl Into<String>, message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self::Ambiguous {
+            code: code.into(),
+            message: message.into(),
+            retry_after,
+            transport: None,
+        }
+    }
+
     /// The same failure as the whole service's.
     pub fn into_service_error(self, remote: Remote) -> ServiceError {
         let (code, message, retry_after) = match self {
@@ -43,6 +114,7 @@ impl CallError {
                 code,
                 message,
                 retry_after,
+                ..
             } => (code, message, retry_after),
             Self::Rejected { code, reason } => (code, reason.to_string(), None),
         };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use tracing::Instrument as _;
 
-use super::{Answer, Deadline, MAX_ANSWER, Network, NoAnswer, RawAnswer};
+use super::{Answer, Deadline, MAX_ANSWER, Network, RawAnswer};
 use crate::clock::{SharedClock, until};
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::{CallError, Remote, TransportError};
 use crate::metrics::Metrics;
 
 /// What is asked of the services.
@@ -123,10 +123,10 @@ impl Operation {
         }
     }
 
-    fn unanswered(self, none: &NoAnswer) -> &'static str {
+    fn unanswered(self, error: TransportError) -> &'static str {
         match self.remote() {
             Remote::ZohoAccounts => "unavailable",
-            remote => none.clone().into_call_error(remote).label(),
+            remote => error.into_call_error(remote).label(),
         }
     }
 }
@@ -188,7 +188,7 @@ impl Calls {
         request: reqwest::RequestBuilder,
         within: Duration,
         judge: impl FnOnce(&Answer) -> &'static str,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Answer, TransportError> {
         let exchange = async {
             let max_answer = call.operation.max_answer();
             let raw = self.network.exchange(request, within, max_answer).await?;
@@ -211,11 +211,11 @@ impl Calls {
     ) -> Result<Answer, CallError> {
         let left = deadline.left();
         let sent = if left.is_zero() {
-            Err(NoAnswer::NOT_SENT)
+            Err(TransportError::NotSent)
         } else {
             self.send(call, request, left, judge).await
         };
-        sent.map_err(|none| none.into_call_error(call.operation.remote()))
+        sent.map_err(|error| error.into_call_error(call.operation.remote()))
     }
 
     /// Like [`Calls::send_by`], for an answer of at most `max_answer` bytes that the caller parses by itself.
@@ -229,10 +229,10 @@ impl Calls {
         deadline: &Deadline,
         max_answer: usize,
         judge: impl FnOnce(&RawAnswer) -> &'static str,
-    ) -> Result<RawAnswer, NoAnswer> {
+    ) -> Result<RawAnswer, TransportError> {
         let left = deadline.left();
         if left.is_zero() {
-            return Err(NoAnswer::NOT_SENT);
+            return Err(TransportError::NotSent);
         }
         let exchange = self.network.exchange(request, left, max_answer);
         self.observe(call, exchange, |answer| (answer.status, judge(answer)))
@@ -243,9 +243,9 @@ impl Calls {
     async fn observe<A>(
         &self,
         call: Call,
-        exchange: impl Future<Output = Result<A, NoAnswer>>,
+        exchange: impl Future<Output = Result<A, TransportError>>,
         judge: impl FnOnce(&A) -> (StatusCode, &'static str),
-    ) -> Result<A, NoAnswer> {
+    ) -> Result<A, TransportError> {
         let Call { operation, of } = call;
         let (remote, name) = (operation.remote().label(), operation.label());
         let span = tracing::info_span!(
@@ -268,7 +268,7 @@ impl Calls {
                 span.record("http.response.status_code", status.as_u16());
                 result
             }
-            Err(none) => operation.unanswered(none),
+            Err(error) => operation.unanswered(*error),
         };
         span.record("result", result);
         if result != OK {

@@ -7,12 +7,13 @@ use futures_util::future::BoxFuture;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Request, RequestBuilder, Response, StatusCode, Url};
 
-use super::{Answer, MAX_ANSWER, NoAnswer, RawAnswer, build, no_answer, parse_retry_after};
+use super::{Answer, MAX_ANSWER, RawAnswer, build, parse_retry_after};
+use crate::domain::failure::TransportError;
 
 /// What answers requests in place of the network.
 pub trait Transport: Send + Sync {
     /// Answers a request, at any time or never: the caller stops waiting at its deadline.
-    fn send(&self, request: Request) -> BoxFuture<'static, Result<Delivered, NoAnswer>>;
+    fn send(&self, request: Request) -> BoxFuture<'static, Result<Delivered, TransportError>>;
 }
 
 /// An answer of a [`Transport`].
@@ -53,8 +54,8 @@ impl Network {
     /// Sends a request and reads the whole answer, within `deadline` and [`MAX_ANSWER`].
     ///
     /// # Errors
-    /// [`NoAnswer`] for everything short of a complete HTTP answer.
-    pub async fn send(&self, request: RequestBuilder, deadline: Duration) -> Result<Answer, NoAnswer> {
+    /// [`TransportError`] for everything short of a complete HTTP answer.
+    pub async fn send(&self, request: RequestBuilder, deadline: Duration) -> Result<Answer, TransportError> {
         self.exchange(request, deadline, MAX_ANSWER).await.map(Answer::from)
     }
 
@@ -64,9 +65,9 @@ impl Network {
         request: RequestBuilder,
         deadline: Duration,
         max_answer: usize,
-    ) -> Result<RawAnswer, NoAnswer> {
+    ) -> Result<RawAnswer, TransportError> {
         let Some(transport) = &self.0 else {
-            let response = request.timeout(deadline).send().await.map_err(no_answer)?;
+            let response = request.timeout(deadline).send().await?;
             let (status, retry_after) = (response.status(), retry_after(response.headers()));
             let body = read(response, max_answer).await?;
             return Ok(RawAnswer {
@@ -75,12 +76,12 @@ impl Network {
                 body,
             });
         };
-        let sent = transport.send(request.build().map_err(no_answer)?);
+        let sent = transport.send(request.build()?);
         let Delivered { status, headers, body } = tokio::time::timeout(deadline, sent)
             .await
-            .map_err(|_| NoAnswer::TIMEOUT)??;
+            .map_err(|_| TransportError::Timeout)??;
         if body.len() > max_answer {
-            return Err(NoAnswer::TOO_LARGE);
+            return Err(TransportError::TooLarge);
         }
         Ok(RawAnswer {
             status,
@@ -94,19 +95,19 @@ fn client_of_none(user_agent: &str) -> Client {
     build(user_agent, false).unwrap_or_default()
 }
 
-async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, NoAnswer> {
+async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, TransportError> {
     // A vector that doubles would take up to half as much again.
     let announced = response
         .content_length()
         .and_then(|length| usize::try_from(length).ok());
     // An announced size is believed at once: a large answer that is read slowly would end as a timeout.
     if announced.is_some_and(|length| length > most) {
-        return Err(NoAnswer::TOO_LARGE);
+        return Err(TransportError::TooLarge);
     }
     let mut body = Vec::with_capacity(announced.unwrap_or_default());
-    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > most {
-            return Err(NoAnswer::TOO_LARGE);
+            return Err(TransportError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }

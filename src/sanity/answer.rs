@@ -204,14 +204,14 @@ fn failure(answer: &Answer, dataset: &str) -> CallError {
                 code,
             }
         }
-        _ => CallError::Ambiguous {
-            message: match answer.json {
-                Some(_) => "Sanity returned an error".to_owned(),
-                None => "Sanity's answer could not be read".to_owned(),
-            },
-            code: if status.is_server_error() { http } else { code },
-            retry_after: answer.retry_after,
-        },
+        _ => {
+            let message = match answer.json {
+                Some(_) => "Sanity returned an error",
+                None => "Sanity's answer could not be read",
+            };
+            let code = if status.is_server_error() { http } else { code };
+            CallError::ambiguous(code, message, answer.retry_after)
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Sanity;
 use super::answer::{self, CommitError, Owner};
-use crate::domain::failure::{CallError, Remote};
+use crate::domain::failure::{CallError, Remote, TransportError};
 use crate::domain::lead::LeadId;
-use crate::http_client::{Answer, Deadline, NoAnswer, Operation};
+use crate::http_client::{Answer, Deadline, Operation};
 
 /// Sanity takes 25 mutation requests a second from one address (Sanity's docs, technical limits); this makes 20.
 const PACE: Duration = Duration::from_millis(50);
@@ -96,7 +96,7 @@ impl Sanity {
             pace.tick().await;
         };
         let waited = timeout(deadline.left(), turn).await;
-        waited.map_err(|_| NoAnswer::NOT_SENT.into_call_error(Remote::Sanity))
+        waited.map_err(|_| TransportError::NotSent.into_call_error(Remote::Sanity))
     }
 }
 

@@ -178,7 +178,7 @@ impl Hooks<'_> {
             request = request.json(body);
         }
         let answer = http_client::send(request, within).await;
-        let answer = answer.map_err(|none| HooksError::NoAnswer(none.code.to_owned()))?;
+        let answer = answer.map_err(|error| HooksError::NoAnswer(error.code().to_owned()))?;
         let message = answer.json.as_ref().and_then(|json| json.get("message")?.as_str());
         match (answer.status, message) {
             (status, _) if status.is_success() => Ok(answer.json),

@@ -168,9 +168,5 @@ impl Sanity {
 }
 
 fn unreadable(message: &str) -> CallError {
-    CallError::Ambiguous {
-        code: "UNREADABLE_ANSWER".to_owned(),
-        message: message.to_owned(),
-        retry_after: None,
-    }
+    CallError::ambiguous("UNREADABLE_ANSWER", message, None)
 }

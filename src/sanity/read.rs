@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use super::documents::{DocAnswer, RawDocument, Read, RevisionRead};
 use super::{Sanity, answer, unreadable};
-use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind, TransportError};
 use crate::domain::lead::{LeadId, LeadRead};
-use crate::http_client::{self, Call, Deadline, NoAnswer, Operation, RawAnswer};
+use crate::http_client::{self, Call, Deadline, Operation, RawAnswer};
 
 /// Maximum size of an answer with leads, in bytes, unless the client has another. A lead that exceeds it by itself, with its
 /// drafts and versions, cannot be read.
@@ -52,11 +52,7 @@ impl ReadError {
     pub fn into_error(self) -> CallError {
         match self {
             Self::Failed { error, .. } => error,
-            Self::Busy => CallError::Ambiguous {
-                code: "busy".to_owned(),
-                message: "other reads took too long".to_owned(),
-                retry_after: None,
-            },
+            Self::Busy => CallError::ambiguous("busy", "other reads took too long", None),
         }
     }
 }
@@ -142,19 +138,19 @@ impl Sanity {
             let failed = |error| ReadError::Failed { ids: part.len(), error };
             let raw = match self.ask(part, &[("includeAllVersions", "true")], &deadline).await {
                 Ok(raw) => raw,
-                Err(none) if none.is_too_large() => {
+                Err(TransportError::TooLarge) => {
                     self.reading.shrink(part.len());
                     match part {
                         [lead] => return Ok(vec![(lead.clone(), Read::TooLarge)]),
                         _ => continue,
                     }
                 }
-                Err(none) => {
+                Err(error) => {
                     // A service that is slow for each lead answers for fewer.
-                    if !none.never_sent() {
+                    if !error.never_sent() {
                         self.reading.shrink(part.len());
                     }
-                    return Err(failed(none.into_call_error(Remote::Sanity)));
+                    return Err(failed(error.into_call_error(Remote::Sanity)));
                 }
             };
             let answer = self.judged(&raw).map_err(failed)?;
@@ -223,8 +219,8 @@ impl Sanity {
             let found = match self.ask(part, &options, &deadline).await {
                 Ok(raw) => self.judged(&raw).map_err(failed)?.revisions(part),
                 // Then it has the content.
-                Err(none) if none.is_too_large() => None,
-                Err(none) => return Err(failed(none.into_call_error(Remote::Sanity))),
+                Err(TransportError::TooLarge) => None,
+                Err(error) => return Err(failed(error.into_call_error(Remote::Sanity))),
             };
             match found {
                 Some(found) => revisions.extend(found),
@@ -241,7 +237,12 @@ impl Sanity {
     }
 
     /// One call for these leads.
-    async fn ask(&self, ids: &[LeadId], options: &[(&str, &str)], deadline: &Deadline) -> Result<RawAnswer, NoAnswer> {
+    async fn ask(
+        &self,
+        ids: &[LeadId],
+        options: &[(&str, &str)],
+        deadline: &Deadline,
+    ) -> Result<RawAnswer, TransportError> {
         let names: Vec<&str> = ids.iter().map(LeadId::as_str).collect();
         let url = format!("{}/doc/{}/{}", self.base, self.dataset, names.join(","));
         let request = self.http.get(url).query(options);
@@ -264,8 +265,8 @@ impl Sanity {
         let _permit = self.reading.room(deadline).await.map_err(ReadError::into_error)?;
         let raw = match self.ask(ids, &[], deadline).await {
             Ok(raw) => raw,
-            Err(none) if none.is_too_large() => return Ok(false),
-            Err(none) => return Err(none.into_call_error(Remote::Sanity)),
+            Err(TransportError::TooLarge) => return Ok(false),
+            Err(error) => return Err(error.into_call_error(Remote::Sanity)),
         };
         let is_gone = |_: &LeadId, lead: LeadRead, _: Option<RawDocument<'_>>| lead.published.is_none();
         let read = self.judged(&raw)?.sort(ids, &self.lead_type, &mut { is_gone })?;
@@ -289,7 +290,7 @@ impl Sanity {
         };
         match self.ask(std::slice::from_ref(other), &[], deadline).await {
             Ok(raw) => self.judged(&raw).is_ok_and(|answer| answer.has_documents()),
-            Err(none) => none.is_too_large(),
+            Err(error) => error == TransportError::TooLarge,
         }
     }
 }

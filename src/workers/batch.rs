@@ -10,7 +10,7 @@ use super::failed_call::{Doubt, bisect_limit};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{CallError, Remote, ServiceError, TIMEOUT};
+use crate::domain::failure::{CallError, Remote, ServiceError, TransportError};
 use crate::domain::lead::ContactId;
 use crate::domain::reject_reason::{RejectReason, sentence};
 use crate::domain::state::Event;
@@ -197,7 +197,7 @@ impl<'a> Batch<'a> {
     pub(super) fn carried_in_vain(&mut self, carried: Vec<Claimed>, remote: Remote, error: CallError) -> Cause {
         // An answer that comes at once and says nothing of the one lead it was asked for is the service's.
         let may_be_theirs = match &error {
-            CallError::Ambiguous { code, .. } => carried.len() > 1 || code == TIMEOUT,
+            CallError::Ambiguous { transport, .. } => carried.len() > 1 || *transport == Some(TransportError::Timeout),
             CallError::Service(_) | CallError::Rejected { .. } => false,
         };
         if !may_be_theirs && remote == Remote::Sanity {

@@ -60,7 +60,7 @@ impl Notifier {
                 retry_after: answer.retry_after,
             }),
             Err(none) => Err(NotSent {
-                code: none.code.to_owned(),
+                code: none.code().to_owned(),
                 retry_after: None,
             }),
         }

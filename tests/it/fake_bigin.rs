@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bigin_sync::clock::ManualClock;
+use bigin_sync::domain::failure::TransportError;
 use bigin_sync::fake::bigin::{Action, CallKind, Change, FakeBigin, Fault, UnknownKeys};
 use bigin_sync::http_client;
 use jiff::Timestamp;
@@ -109,7 +110,7 @@ async fn try_got(request: RequestBuilder) -> Result<Got, &'static str> {
     let answer = http_client::send(request, Duration::from_secs(20)).await;
     answer
         .map(|answer| (answer.status.as_u16(), answer.json.unwrap_or_default()))
-        .map_err(|error| error.code)
+        .map_err(TransportError::code)
 }
 
 fn text(value: &Value) -> String {
@@ -895,7 +896,7 @@ async fn the_work_goes_on_when_the_caller_hangs_up() {
         let body = json!({"data": [{"Last_Name": "Ada"}]});
         let request = world.with_token(world.client.post(world.url(UPSERT)).json(&body));
         let answer = http_client::send(request, Duration::from_millis(400)).await;
-        assert_eq!(answer.err().map(|error| error.code), Some("timeout"), "{fault:?}");
+        assert_eq!(answer.err(), Some(TransportError::Timeout), "{fault:?}");
         let early = usize::from(matches!(fault, Fault::Hang(_)));
         assert_eq!(world.number(), early, "{fault:?}");
         while world.fake.model().in_flight() > 0 {

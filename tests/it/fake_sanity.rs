@@ -7,8 +7,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bigin_sync::clock::{Clock, ManualClock};
+use bigin_sync::domain::failure::TransportError;
 use bigin_sync::fake::sanity::{By, FakeSanity, Fault, Kind, MessageState, RetryAfter, WEBHOOK_ID};
-use bigin_sync::http_client::{self, Answer, NoAnswer};
+use bigin_sync::http_client::{self, Answer};
 use bigin_sync::signature::{self, Secrets};
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ impl Lake {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    async fn try_get(&self, path: &str) -> Result<Answer, NoAnswer> {
+    async fn try_get(&self, path: &str) -> Result<Answer, TransportError> {
         let request = self
             .client
             .get(format!("{}{path}", self.fake.url()))
@@ -52,7 +53,7 @@ impl Lake {
         body
     }
 
-    async fn try_mutate(&self, params: &str, body: &Value) -> Result<Answer, NoAnswer> {
+    async fn try_mutate(&self, params: &str, body: &Value) -> Result<Answer, TransportError> {
         let address = format!("{}/{VERSION}/data/mutate/production{params}", self.fake.url());
         let request = self.client.post(address).bearer_auth(self.fake.token()).json(body);
         http_client::send(request, Duration::from_secs(5)).await
@@ -818,12 +819,7 @@ async fn a_lost_reply_leaves_the_work_done() {
     lake.fake.model().publish(lead("a")).unwrap();
     lake.fake.model().faults.fail_next(Kind::Mutate, Fault::LostReply, 1);
     let order = set("a", json!({"crmStatus": "SENT"}));
-    assert_eq!(
-        lake.try_mutate("", &order).await.err(),
-        Some(NoAnswer {
-            code: "connection lost"
-        })
-    );
+    assert_eq!(lake.try_mutate("", &order).await.err(), Some(TransportError::Lost));
     let model = lake.fake.model();
     assert_eq!(model.text("a", "crmStatus"), Some("SENT"));
     assert_eq!((model.calls_of(Kind::Mutate), model.calls[0].status), (1, None));
@@ -891,7 +887,7 @@ async fn a_call_that_hangs_is_done_all_the_same() {
         .bearer_auth(lake.fake.token())
         .json(&set("a", json!({"crmStatus": "SENT"})));
     let answer = http_client::send(request, Duration::from_millis(200)).await;
-    assert_eq!(answer.err(), Some(NoAnswer { code: "timeout" }));
+    assert_eq!(answer.err(), Some(TransportError::Timeout));
     assert_eq!(lake.fake.model().text("a", "crmStatus"), Some("SENT"));
 }
 
@@ -987,5 +983,5 @@ async fn a_stopped_fake_refuses_connections() {
     let address = format!("{}/v1/data/doc/production/a", lake.fake.url());
     lake.fake.stop().await;
     let answer = http_client::send(lake.client.get(address), Duration::from_secs(5)).await;
-    assert_eq!(answer.err(), Some(NoAnswer { code: "connect" }));
+    assert_eq!(answer.err(), Some(TransportError::Connect));
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bigin_sync::clock::{Clock, SharedClock, after, until};
+use bigin_sync::domain::failure::TransportError;
 use bigin_sync::domain::lead::REQUESTED;
 use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
 use bigin_sync::fake::sanity::{FakeSanity, Kind};
 use bigin_sync::fake::{bigin, sanity};
-use bigin_sync::http_client::{Delivered, NoAnswer, Transport};
+use bigin_sync::http_client::{Delivered, Transport};
 use bigin_sync::store::Step;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ impl Clock for VirtualClock {
     }
 }
 
-type Reply = Result<Delivered, NoAnswer>;
+type Reply = Result<Delivered, TransportError>;
 
 enum Effect {
     /// A service does the work of a request.
@@ -372,10 +373,10 @@ impl World {
                 return;
             }
             Some(Fault::Unreachable) => {
-                return self.schedule(latency, Effect::Reply(number, op, answer, Err(NoAnswer::CONNECT)));
+                return self.schedule(latency, Effect::Reply(number, op, answer, Err(TransportError::Connect)));
             }
             Some(Fault::LostBefore) => {
-                return self.schedule(latency, Effect::Reply(number, op, answer, Err(NoAnswer::LOST)));
+                return self.schedule(latency, Effect::Reply(number, op, answer, Err(TransportError::Lost)));
             }
             _ => {}
         }
@@ -443,7 +444,7 @@ impl World {
             return;
         };
         let reply = match (&fault, done) {
-            (Some(Fault::LostAfter), _) | (_, None) => Err(NoAnswer::LOST),
+            (Some(Fault::LostAfter), _) | (_, None) => Err(TransportError::Lost),
             (_, Some(done)) => Ok(delivered(spoilt(done, fault.as_ref()))),
         };
         let is_too_large = |reply: &Delivered| op == Op::Doc && reply.body.len() > MAX_ANSWER;
@@ -667,7 +668,7 @@ impl Transport for Wire {
             let _under_way = UnderWay::begin(&shared, is_write(op(&request)));
             shared.lock().arrive(request, answer);
             shared.1.notify_one();
-            reply.await.unwrap_or(Err(NoAnswer::LOST))
+            reply.await.unwrap_or(Err(TransportError::Lost))
         })
     }
 }

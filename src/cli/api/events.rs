@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Api, ApiError, REQUEST_TIMEOUT};
-use crate::http_client::{self, NoAnswer};
+use crate::domain::failure::TransportError;
 
 /// The service writes at least every 15 seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(40);
@@ -43,8 +43,8 @@ impl Api {
         // The timeout covers the head only: the body does not end by itself.
         let response = match tokio::time::timeout(REQUEST_TIMEOUT, request().send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.no_answer(&http_client::no_answer(error), REQUEST_TIMEOUT)),
-            Err(_) => return Err(self.no_answer(&NoAnswer::TIMEOUT, REQUEST_TIMEOUT)),
+            Ok(Err(error)) => return Err(self.no_answer(error.into(), REQUEST_TIMEOUT)),
+            Err(_) => return Err(self.no_answer(TransportError::Timeout, REQUEST_TIMEOUT)),
         };
         let content = response.headers().get("content-type");
         let is_stream = content.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
@@ -52,7 +52,7 @@ impl Api {
             // Requested again as an ordinary call, to read the error.
             return Err(match self.call::<Value>(request(), REQUEST_TIMEOUT).await {
                 Err(error) => error,
-                Ok(_) => self.no_answer(&NoAnswer::LOST, REQUEST_TIMEOUT),
+                Ok(_) => self.no_answer(TransportError::Lost, REQUEST_TIMEOUT),
             });
         }
         if !is_stream {
@@ -72,7 +72,7 @@ impl Api {
         let mut events = self.events(None).await?;
         let block = events.block().await;
         let id = block.and_then(|block| block.id);
-        id.ok_or_else(|| self.no_answer(&NoAnswer::LOST, REQUEST_TIMEOUT))
+        id.ok_or_else(|| self.no_answer(TransportError::Lost, REQUEST_TIMEOUT))
     }
 }
 

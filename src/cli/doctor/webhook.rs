@@ -111,7 +111,7 @@ async fn address(installation: &Installation) -> Finding {
             return check.failed(format!("the server at {host} is not bigin-sync"), why, todo);
         }
         Ok(answer) => format!("HTTP {}", answer.status.as_u16()),
-        Err(none) => none.code.to_owned(),
+        Err(error) => error.code().to_owned(),
     };
     let what = format!("the service does not answer at {host}, as seen from this machine ({problem})");
     check.warning(what, why, format!("start the service; then {todo}"))

@@ -11,7 +11,7 @@ use super::{Options, usage};
 use crate::cli::api::USER_AGENT;
 use crate::clock::SharedClock;
 use crate::config::{Layers, SanityAccess};
-use crate::domain::failure::CallError;
+use crate::domain::failure::{CallError, TransportError};
 use crate::domain::lead::LeadId;
 use crate::http_client::{self, Calls};
 use crate::sanity::{self, Sanity};
@@ -105,9 +105,10 @@ async fn query_ids(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow:
         Err(CallError::Rejected { .. }) => Err(usage(
             "Sanity rejected the query: test it in the Studio's Vision tool".to_owned(),
         )),
-        Err(CallError::Ambiguous { code, .. }) if code == "answer too large" => {
-            Err(usage("the answer is too large: end the query with {_id}".to_owned()))
-        }
+        Err(CallError::Ambiguous {
+            transport: Some(TransportError::TooLarge),
+            ..
+        }) => Err(usage("the answer is too large: end the query with {_id}".to_owned())),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
+use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind, TransportError};
 use crate::domain::reject_reason::RejectReason;
 
 fn service_error(code: &str) -> ServiceError {
@@ -38,11 +38,7 @@ fn every_kind_of_pause_is_found_by_its_label() {
 #[test]
 fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
     let unavailable = CallError::Service(service_error("invalid_code"));
-    let unknown = CallError::Ambiguous {
-        code: "HTTP 502".to_owned(),
-        message: "Bigin did not answer properly".to_owned(),
-        retry_after: None,
-    };
+    let unknown = CallError::ambiguous("HTTP 502", "Bigin did not answer properly", None);
     let refused = CallError::Rejected {
         code: "INVALID_DATA".to_owned(),
         reason: RejectReason::ApprovalPending,
@@ -63,11 +59,7 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
 #[test]
 fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_for() {
     let wait = Some(Duration::from_secs(9));
-    let unknown = CallError::Ambiguous {
-        code: "HTTP 502".to_owned(),
-        message: "a page".to_owned(),
-        retry_after: wait,
-    };
+    let unknown = CallError::ambiguous("HTTP 502", "a page", wait);
     let expected = ServiceError {
         remote: Remote::Bigin,
         kind: ServiceErrorKind::Unavailable,
@@ -83,4 +75,17 @@ fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_fo
         service_error("invalid_code"),
         "it knows better which service"
     );
+}
+
+#[test]
+fn only_what_was_never_sent_is_unambiguous() {
+    for error in [TransportError::Connect, TransportError::NotSent] {
+        let error = error.into_call_error(Remote::Bigin);
+        assert!(matches!(error, CallError::Service(error) if error.kind == ServiceErrorKind::Unavailable));
+    }
+    for error in [TransportError::Timeout, TransportError::TooLarge, TransportError::Lost] {
+        let call = error.into_call_error(Remote::Sanity);
+        assert_eq!(call.code(), error.code());
+        assert!(matches!(call, CallError::Ambiguous { transport: Some(of), .. } if of == error));
+    }
 }
