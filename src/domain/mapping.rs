@@ -136,7 +136,7 @@ impl Mapping {
                         org_fields::convert(fields.and_then(|fields| fields.writable(field)), text),
                     );
                 }
-                _ => extras.push(org_fields::extra(field, &text)),
+                _ => extras.push((field, org_fields::extra(field, &text))),
             }
         }
         if record.text(LAST_NAME).is_none() {

@@ -56,7 +56,11 @@ fn double(text: &str) -> Option<Value> {
 /// The line that says what a field would have said: `Lead Source: DBR Dashboard`.
 pub(super) fn extra(field: &str, text: &str) -> String {
     let one_line: Vec<_> = text.split_whitespace().collect();
-    format!("{}: {}", field.replace('_', " "), one_line.join(" "))
+    format!("{}: {}", label(field), one_line.join(" "))
+}
+
+fn label(field: &str) -> String {
+    field.replace('_', " ")
 }
 
 /// The room of a Description and the extras that go to its end.
@@ -69,17 +73,14 @@ pub(super) struct Description {
 impl Description {
     /// # Errors
     /// The first extra that there is no room for: leaving it out would say less of the lead than it says itself.
-    pub(super) fn new(fields: Option<&OrgFields>, lines: &[String]) -> Result<Self, RejectReason> {
+    pub(super) fn new(fields: Option<&OrgFields>, lines: &[(&str, String)]) -> Result<Self, RejectReason> {
         let field = fields.and_then(|fields| fields.writable(DESCRIPTION));
         let limit = field.and_then(|field| field.length).unwrap_or(DESCRIPTION_LENGTH);
         let mut extras = String::new();
-        for line in lines {
+        for (name, line) in lines {
             let gap = if extras.is_empty() { "" } else { "\n" };
             if length(&extras) + gap.len() + length(line) > limit {
-                let label = line.split(':').next().unwrap_or_default();
-                return Err(RejectReason::NoRoom {
-                    field: label.to_owned(),
-                });
+                return Err(RejectReason::NoRoom { field: label(name) });
             }
             extras.extend([gap, line]);
         }
