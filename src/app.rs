@@ -13,16 +13,15 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-use crate::bigin::{self, Bigin, TokenVault, VaultError};
+use crate::bigin::{Bigin, TokenVault, VaultError};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::database::Database;
-use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::http_client::{Calls, Network};
 use crate::metrics::Metrics;
 use crate::random;
-use crate::sanity::{self, Sanity};
+use crate::sanity::Sanity;
 use crate::signature::Secrets;
 use crate::store::{Commits, SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
@@ -89,7 +88,7 @@ impl App {
             lead_id_field: settings.bigin.lead_id_field.clone(),
             tag_delay: settings.tag_delay,
             lease: settings.lease_duration,
-            retry: store_settings.retry,
+            retry: settings.retry,
             paces: Paces::default(),
             contacts: tokio::sync::Mutex::new(false),
             last_reads: LastReads::default(),
@@ -100,8 +99,8 @@ impl App {
         };
         let started_at = clock.wall();
         let secrets = Secrets::new(
-            settings.sanity.webhook_secret.clone(),
-            settings.sanity.webhook_secret_previous.clone(),
+            settings.webhook.secret.clone(),
+            settings.webhook.secret_previous.clone(),
         )?;
         let token = settings.admin_token.clone();
         let admin = token.map(|token| http::Admin::new(token, clock.now()));
@@ -109,11 +108,11 @@ impl App {
             store,
             clock,
             secrets,
-            max_age: settings.sanity.webhook_max_age,
+            max_age: settings.webhook.max_age,
             lead_type: settings.sanity.lead_type.clone(),
             links: links(settings),
             tag_delay: settings.tag_delay,
-            give_up_after: settings.give_up_after,
+            give_up_after: settings.retry.give_up_after,
             daily_credits: settings.alerts.daily_credits,
             admin,
             cors_origin: settings
@@ -189,11 +188,7 @@ fn store_settings(settings: &Settings) -> StoreSettings {
     StoreSettings {
         lease: settings.lease_duration,
         tag_delay: settings.tag_delay,
-        retry: RetryPolicy {
-            base_delay: settings.retry_base_delay,
-            max_delay: settings.retry_max_delay,
-            give_up_after: settings.give_up_after,
-        },
+        retry: settings.retry,
         ambiguity_delay: settings.ambiguity_delay,
     }
 }
@@ -219,7 +214,7 @@ fn open(
 
 /// The URLs that pages link to.
 fn links(settings: &Settings) -> http::Links {
-    let studio = settings.sanity.studio_url.as_ref();
+    let studio = settings.studio_url.as_ref();
     http::Links {
         by_https: settings.public_url.as_ref().is_some_and(|url| url.scheme() == "https"),
         studio: studio.map(|url| url.as_str().trim_end_matches('/').to_owned()),
@@ -236,17 +231,9 @@ pub(crate) fn bigin_client(
     clock: &SharedClock,
     vault: Arc<dyn TokenVault>,
 ) -> anyhow::Result<Bigin> {
-    let own = &settings.bigin;
-    let http = network.client(USER_AGENT, &[&own.accounts_url, &own.api_domain])?;
-    let settings = bigin::Settings {
-        accounts_url: own.accounts_url.clone(),
-        api_domain: own.api_domain_is_set.then(|| own.api_domain.clone()),
-        client_id: own.client_id.clone(),
-        client_secret: own.client_secret.clone(),
-        refresh_token: own.refresh_token.clone(),
-        tags: own.tags.clone(),
-        max_concurrency: own.max_concurrency,
-    };
+    let settings = settings.bigin.clone();
+    let bases = [Some(&settings.accounts_url), settings.api_domain.as_ref()];
+    let http = network.client(USER_AGENT, &bases.into_iter().flatten().collect::<Vec<_>>())?;
     Ok(Bigin::new(
         settings,
         http,
@@ -264,15 +251,8 @@ pub(crate) fn sanity_client(
     calls: Calls,
     clock: &SharedClock,
 ) -> anyhow::Result<Sanity> {
-    let own = &settings.sanity;
-    let http = network.client(USER_AGENT, &[&own.api_url])?;
-    let settings = sanity::Settings {
-        api_url: own.api_url.clone(),
-        dataset: own.dataset.clone(),
-        token: own.token.clone(),
-        lead_type: own.lead_type.clone(),
-        max_answer: own.max_answer.unwrap_or(sanity::MAX_ANSWER),
-    };
+    let settings = settings.sanity.clone();
+    let http = network.client(USER_AGENT, &[&settings.api_url])?;
     Ok(Sanity::new(settings, http, calls, SharedClock::clone(clock)))
 }
 

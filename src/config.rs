@@ -10,13 +10,14 @@ use secrecy::SecretString;
 
 use crate::database::Database;
 use crate::domain::mapping::{Mapping, MappingError};
+use crate::domain::retry::RetryPolicy;
 
 mod layers;
 mod read;
 mod service;
 
 pub use layers::{Layers, environment};
-pub use read::data_centers;
+pub use read::DATA_CENTERS;
 pub use service::{BiginAccess, ServiceSettings};
 
 use read::Reader;
@@ -88,6 +89,10 @@ pub fn is_secret(name: &str) -> bool {
 pub struct Settings {
     /// The source of leads.
     pub sanity: SanitySettings,
+    /// How webhooks are verified.
+    pub webhook: WebhookSettings,
+    /// The URL of the editors' Studio.
+    pub studio_url: Option<Url>,
     /// Their target.
     pub bigin: BiginSettings,
     /// Least time between the upsert and the tag.
@@ -102,14 +107,10 @@ pub struct Settings {
     pub reconcile_interval: Option<Duration>,
     /// How long a lead must be requested before its webhook counts as missed.
     pub reconcile_min_age: Duration,
-    /// First delay after a failed attempt.
-    pub retry_base_delay: Duration,
+    /// When failed attempts are retried, and for how long.
+    pub retry: RetryPolicy,
     /// The origin of other pages that may call the API.
     pub cors_origin: Option<Url>,
-    /// Longest delay after a failed attempt.
-    pub retry_max_delay: Duration,
-    /// How long a lead's own failures are retried.
-    pub give_up_after: Duration,
     /// How late Bigin may apply an ambiguous insert; a lead without a unique value is looked up afterwards.
     pub ambiguity_delay: Duration,
     /// The address to listen on.
@@ -141,33 +142,21 @@ pub struct SanitySettings {
     pub dataset: String,
     /// A token of the role Editor.
     pub token: SecretString,
-    /// The webhook's secret.
-    pub webhook_secret: SecretString,
-    /// The former one, while it is being replaced.
-    pub webhook_secret_previous: Option<SecretString>,
-    /// Older signatures are rejected.
-    pub webhook_max_age: Option<Duration>,
     /// The document type of a lead.
     pub lead_type: String,
-    /// The URL of the editors' Studio.
-    pub studio_url: Option<Url>,
     /// Maximum size of an answer with leads, in bytes; `None` is the client's own limit. Tests set a small one.
     pub max_answer: Option<usize>,
 }
 
-/// How to read leads.
+/// How webhooks are verified.
 #[derive(Debug, Clone)]
-pub struct SanityAccess {
-    /// The project's ID.
-    pub project_id: String,
-    /// Base URL of the API.
-    pub api_url: Url,
-    /// The dataset.
-    pub dataset: String,
-    /// A token of the role Editor.
-    pub token: SecretString,
-    /// The document type of a lead.
-    pub lead_type: String,
+pub struct WebhookSettings {
+    /// The webhook's secret.
+    pub secret: SecretString,
+    /// The former one, while it is being replaced.
+    pub secret_previous: Option<SecretString>,
+    /// Older signatures are rejected.
+    pub max_age: Option<Duration>,
 }
 
 /// The target of leads.
@@ -175,19 +164,17 @@ pub struct SanityAccess {
 pub struct BiginSettings {
     /// Base URL of the accounts server.
     pub accounts_url: Url,
-    /// Base URL of the API, unless the token's answer has another.
-    pub api_domain: Url,
-    /// `BIGIN_API_DOMAIN` is set, and overrides the token's answer.
-    pub api_domain_is_set: bool,
+    /// Base URL of the API; `None` is the one that comes with each access token.
+    pub api_domain: Option<Url>,
     /// Bigin's URL in a browser.
     pub web_url: String,
     /// Of the self client.
     pub client_id: String,
-    /// Of the self client.
+    /// Of the self client; also the key under which tokens are stored.
     pub client_secret: SecretString,
-    /// Of the organisation.
+    /// Lasts until it is revoked, or until the user's 21st refresh token pushes it out.
     pub refresh_token: SecretString,
-    /// The tags that start the automation.
+    /// The tags that start the automation, by name; no name has a comma.
     pub tags: Vec<String>,
     /// A unique custom text field for the lead's id.
     pub lead_id_field: Option<String>,
@@ -292,22 +279,24 @@ impl Settings {
     /// default, and must not be used.
     pub fn read(layers: &Layers) -> (Self, Vec<ConfigError>) {
         let mut read = Reader::new(layers);
-        let sanity = read.sanity();
-        let bigin = read.bigin();
         let listen = read.listen();
         let public_url = read.maybe_url("PUBLIC_URL");
         let settings = Self {
-            sanity,
-            bigin,
+            sanity: read.sanity(),
+            webhook: read.webhook(),
+            studio_url: read.maybe_url("SANITY_STUDIO_URL"),
+            bigin: read.bigin(),
             tag_delay: read.duration("TAG_DELAY", Duration::ZERO),
             database: read.database(),
             lease_duration: read.duration("LEASE_DURATION", Duration::from_secs(3)),
             retention: read.duration("RETENTION", Duration::from_secs(1)),
             reconcile_interval: Some(read.duration("RECONCILE_INTERVAL", Duration::ZERO)).filter(|d| !d.is_zero()),
             reconcile_min_age: read.duration("RECONCILE_MIN_AGE", Duration::ZERO),
-            retry_base_delay: read.duration("RETRY_BASE_DELAY", Duration::from_millis(1)),
-            retry_max_delay: read.duration("RETRY_MAX_DELAY", Duration::from_millis(1)),
-            give_up_after: read.duration("GIVE_UP_AFTER", Duration::ZERO),
+            retry: RetryPolicy {
+                base_delay: read.duration("RETRY_BASE_DELAY", Duration::from_millis(1)),
+                max_delay: read.duration("RETRY_MAX_DELAY", Duration::from_millis(1)),
+                give_up_after: read.duration("GIVE_UP_AFTER", Duration::ZERO),
+            },
             ambiguity_delay: read.duration("AMBIGUITY_DELAY", Duration::ZERO),
             admin_token: read.admin_token(&listen, public_url.as_ref()),
             listen,

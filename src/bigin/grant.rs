@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Settings;
+use crate::config::BiginSettings;
 use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use crate::http_client::{self, Answer, Call, Calls, Operation, is_loopback, word};
 
@@ -44,7 +44,7 @@ struct Form<'a> {
 pub(super) async fn refresh(
     http: &Client,
     calls: &Calls,
-    settings: &Settings,
+    settings: &BiginSettings,
     deadline: Duration,
 ) -> Result<Grant, NoGrant> {
     let form = Form {

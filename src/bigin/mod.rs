@@ -1,6 +1,6 @@
 //! The client of Zoho Bigin: what bigin-sync asks of it, and nothing more.
 //!
-//! Every call holds one of [`Settings::max_concurrency`] permits, carries the shared access token, and is over by its
+//! Every call holds one of [`BiginSettings::max_concurrency`] permits, carries the shared access token, and is over by its
 //! deadline: the deadline covers the wait for a permit and for a token as well, and the HTTP request gets what is left.
 //! Nothing is sent once nothing is left. A call dropped half way may still be carried out by Bigin.
 
@@ -21,12 +21,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Url};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::SharedClock;
+use crate::config::BiginSettings;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
@@ -45,25 +46,6 @@ pub const BATCH: usize = 100;
 /// Covers upsert, update and add_tags (official docs, upsert-records and add-tags-records).
 const CONTACTS_SCOPE: &str = "ZohoBigin.modules.contacts.ALL";
 const FIELDS_SCOPE: &str = "ZohoBigin.settings.fields.READ";
-
-/// What the client is made of.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Zoho's accounts server of the data centre, like `https://accounts.zoho.eu`.
-    pub accounts_url: Url,
-    /// The API's address. `None`: the `api_domain` that comes with each access token.
-    pub api_domain: Option<Url>,
-    /// The self client's id.
-    pub client_id: String,
-    /// The self client's secret; also the key under which tokens are stored.
-    pub client_secret: SecretString,
-    /// Lasts until it is revoked, or until the user's 21st refresh token pushes it out.
-    pub refresh_token: SecretString,
-    /// Added to each contact, by name; no name may have a comma.
-    pub tags: Vec<String>,
-    /// Calls awaited at once by this process; at least one.
-    pub max_concurrency: usize,
-}
 
 /// A contact that took a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +102,13 @@ struct ContactUpdate<'a> {
 
 impl Bigin {
     /// `http` comes from [`crate::http_client::client`]; `vault` is the second level of the token cache.
-    pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock, vault: Arc<dyn TokenVault>) -> Self {
+    pub fn new(
+        settings: BiginSettings,
+        http: Client,
+        calls: Calls,
+        clock: SharedClock,
+        vault: Arc<dyn TokenVault>,
+    ) -> Self {
         Self {
             api_domain: settings.api_domain.clone(),
             tags: settings.tags.join(","),

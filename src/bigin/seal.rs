@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Settings;
+use crate::config::BiginSettings;
 use crate::random;
 
 const PURPOSE: &[u8] = b"bigin-sync token v1";
@@ -36,7 +36,7 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &BiginSettings) -> Self {
         let key = hmac_sha256(settings.client_secret.expose_secret().as_bytes(), PURPOSE);
         let refresh_token = Sha256::digest(settings.refresh_token.expose_secret().as_bytes());
         let bound_to = [

@@ -16,9 +16,10 @@ use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{Instrument as _, warn};
 
+use super::grant;
 use super::seal::{Kept, Seal};
-use super::{Settings, grant};
 use crate::clock::{SharedClock, after, until};
+use crate::config::BiginSettings;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::http_client::Calls;
 use crate::random;
@@ -94,7 +95,7 @@ impl Token {
 pub(super) struct Tokens(Arc<Inner>);
 
 struct Inner {
-    settings: Settings,
+    settings: BiginSettings,
     http: Client,
     calls: Calls,
     clock: SharedClock,
@@ -110,7 +111,7 @@ struct Inner {
 
 impl Tokens {
     pub(super) fn new(
-        settings: Settings,
+        settings: BiginSettings,
         http: Client,
         calls: Calls,
         clock: SharedClock,

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::prompt::{self, secret_from_file};
 use super::{Sources, Usage, env_file, interrupt, print};
 use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
-use crate::config::{BiginAccess, data_centers, environment};
+use crate::config::{BiginAccess, DATA_CENTERS, environment};
 use crate::http_client;
 
 mod code;
@@ -199,8 +199,8 @@ fn settings<'a>(
 
 /// The accounts servers to try, each with its data center's name.
 fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result<Vec<(Option<&'static str>, Url)>> {
-    if let Some(name) = wanted.filter(|wanted| !data_centers().any(|(name, _)| name == *wanted)) {
-        let names: Vec<_> = data_centers().map(|(name, _)| name).collect();
+    if let Some(name) = wanted.filter(|wanted| !DATA_CENTERS.into_iter().any(|(name, _)| name == *wanted)) {
+        let names: Vec<_> = DATA_CENTERS.into_iter().map(|(name, _)| name).collect();
         bail!(Usage(format!(
             "unknown data center {name:?}; use one of {}",
             names.join(", ")
@@ -210,7 +210,9 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
         return Ok(vec![(None, own.clone())]);
     }
     let wanted = wanted.or(known.data_center.as_deref());
-    let fitting = data_centers().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
+    let fitting = DATA_CENTERS
+        .into_iter()
+        .filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name));
     let mut servers = Vec::new();
     for (name, url) in fitting {
         servers.push((Some(name), url.parse().context("invalid URL of a data center")?));

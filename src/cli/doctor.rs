@@ -24,7 +24,7 @@ use super::{AlreadyReported, Sources, Usage, print_result};
 use crate::app::{bigin_client, sanity_client};
 use crate::bigin::Bigin;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{ConfigError, Layers, SanitySettings, Settings, environment};
+use crate::config::{ConfigError, Layers, Settings, environment};
 use crate::domain::lead::LeadId;
 use crate::http_client::{self, Calls, Network};
 use crate::sanity::Sanity;
@@ -195,8 +195,8 @@ impl Installation {
         bigin::check(self).await.0
     }
 
-    pub(super) fn sanity_settings(&self) -> &SanitySettings {
-        &self.settings.sanity
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(super) fn sanity_client(&self) -> &Sanity {

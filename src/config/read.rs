@@ -9,28 +9,23 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::{
-    AlertSettings, BiginSettings, ConfigError, ConfigErrors, Layers, SanityAccess, SanitySettings, parse_duration,
+    AlertSettings, BiginSettings, ConfigError, ConfigErrors, Layers, SanitySettings, WebhookSettings, parse_duration,
 };
 use crate::database::Database;
 use crate::domain::mapping::Mapping;
 use crate::domain::phone::is_region;
 
-/// Zoho's data centers for Bigin: name, accounts server, API domain (official docs, multi-dc).
-const DATA_CENTERS: [(&str, &str, &str); 8] = [
-    ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
-    ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
-    ("in", "https://accounts.zoho.in", "https://www.zohoapis.in"),
-    ("au", "https://accounts.zoho.com.au", "https://www.zohoapis.com.au"),
-    ("cn", "https://accounts.zoho.com.cn", "https://www.zohoapis.com.cn"),
-    ("jp", "https://accounts.zoho.jp", "https://www.zohoapis.jp"),
-    ("sa", "https://accounts.zoho.sa", "https://www.zohoapis.sa"),
-    ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
+/// Zoho's data centers for Bigin and their accounts servers, the most likely first (official docs, multi-dc).
+pub const DATA_CENTERS: [(&str, &str); 8] = [
+    ("us", "https://accounts.zoho.com"),
+    ("eu", "https://accounts.zoho.eu"),
+    ("in", "https://accounts.zoho.in"),
+    ("au", "https://accounts.zoho.com.au"),
+    ("cn", "https://accounts.zoho.com.cn"),
+    ("jp", "https://accounts.zoho.jp"),
+    ("sa", "https://accounts.zoho.sa"),
+    ("ca", "https://accounts.zohocloud.ca"),
 ];
-
-/// Bigin's data centers and their accounts servers, the most likely first.
-pub fn data_centers() -> impl Iterator<Item = (&'static str, &'static str)> {
-    DATA_CENTERS.iter().map(|(name, accounts, _)| (*name, *accounts))
-}
 
 /// Reads settings one by one, and collects all problems.
 pub(super) struct Reader<'a> {
@@ -179,64 +174,55 @@ impl<'a> Reader<'a> {
             .unwrap_or_else(|| default.parse().unwrap_or_else(|_| placeholder()))
     }
 
-    pub(super) fn sanity(&mut self) -> SanitySettings {
-        let access = self.sanity_access();
+    pub(super) fn webhook(&mut self) -> WebhookSettings {
         let max_age = self.maybe("SANITY_WEBHOOK_MAX_AGE");
         let max_age = max_age.map(|_| self.duration("SANITY_WEBHOOK_MAX_AGE", Duration::from_secs(1)));
-        let webhook_secret = self.text("SANITY_WEBHOOK_SECRET");
+        let secret = self.text("SANITY_WEBHOOK_SECRET");
         let previous = self.maybe("SANITY_WEBHOOK_SECRET_PREVIOUS");
         // Spaces are valid, since this may be a passphrase; Sanity's form accepts no line break.
         for (name, secret) in [
-            ("SANITY_WEBHOOK_SECRET", Some(&webhook_secret)),
+            ("SANITY_WEBHOOK_SECRET", Some(&secret)),
             ("SANITY_WEBHOOK_SECRET_PREVIOUS", previous.as_ref()),
         ] {
             if secret.is_some_and(|secret| secret.contains(['\r', '\n'])) {
                 self.invalid(name, "contains a line break, which no webhook's secret does");
             }
         }
-        SanitySettings {
-            project_id: access.project_id,
-            api_url: access.api_url,
-            dataset: access.dataset,
-            token: access.token,
-            webhook_secret: webhook_secret.into(),
-            webhook_secret_previous: previous.map(SecretString::from),
-            webhook_max_age: max_age,
-            lead_type: access.lead_type,
-            studio_url: self.maybe_url("SANITY_STUDIO_URL"),
-            max_answer: None,
+        WebhookSettings {
+            secret: secret.into(),
+            secret_previous: previous.map(SecretString::from),
+            max_age,
         }
     }
 
-    pub(super) fn sanity_access(&mut self) -> SanityAccess {
+    pub(super) fn sanity(&mut self) -> SanitySettings {
         let project = self.name("SANITY_PROJECT_ID", "-", "letters, digits and '-'");
         let dataset = self.name("SANITY_DATASET", "-_", "letters, digits, '-' and '_'");
         let wanted = "the name in the schema: letters, digits, '_', '.' and '-'";
         let lead_type = self.name("SANITY_LEAD_TYPE", "-_.", wanted);
-        SanityAccess {
+        SanitySettings {
             token: self.token("SANITY_API_WRITE_TOKEN"),
             api_url: self.url_or("SANITY_API_URL", &format!("https://{project}.api.sanity.io")),
             project_id: project,
             dataset,
             lead_type,
+            max_answer: None,
         }
     }
 
     pub(super) fn bigin(&mut self) -> BiginSettings {
         let name = self.text("BIGIN_DATA_CENTER").to_lowercase();
-        let found = DATA_CENTERS.iter().find(|(center, _, _)| *center == name);
+        let found = DATA_CENTERS.iter().find(|(center, _)| *center == name);
         if found.is_none() {
-            let names: Vec<_> = data_centers().map(|(center, _)| center).collect();
+            let names: Vec<_> = DATA_CENTERS.iter().map(|(center, _)| *center).collect();
             self.is_not("BIGIN_DATA_CENTER", &name, &format!("one of {}", names.join(" ")));
         }
-        let (_, accounts, api) = found.unwrap_or(&DATA_CENTERS[0]);
-        let api_domain = self.maybe_url("BIGIN_API_DOMAIN");
+        let (_, accounts) = found.unwrap_or(&DATA_CENTERS[0]);
         BiginSettings {
             accounts_url: self.url_or("BIGIN_ACCOUNTS_URL", accounts),
-            api_domain_is_set: api_domain.is_some(),
+            api_domain: self.maybe_url("BIGIN_API_DOMAIN"),
             // The host differs in its first part only: accounts.zoho.eu, bigin.zoho.eu.
             web_url: accounts.replace("//accounts.", "//bigin."),
-            api_domain: api_domain.unwrap_or_else(|| self.url_or("", api)),
             client_id: self.text("BIGIN_CLIENT_ID"),
             client_secret: self.token("BIGIN_CLIENT_SECRET"),
             refresh_token: self.token("BIGIN_REFRESH_TOKEN"),

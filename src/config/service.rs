@@ -4,7 +4,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::read::Reader;
-use super::{ConfigErrors, Layers, SanityAccess};
+use super::{ConfigErrors, Layers, SanitySettings};
 
 /// How to call a running service.
 #[derive(Debug, Clone)]
@@ -74,12 +74,12 @@ impl ServiceSettings {
     }
 }
 
-impl SanityAccess {
+impl SanitySettings {
     /// # Errors
     /// [`ConfigErrors`] lists all problems.
     pub fn load(layers: &Layers) -> Result<Self, ConfigErrors> {
         let mut read = Reader::new(layers);
-        let access = read.sanity_access();
-        read.finish(access)
+        let settings = read.sanity();
+        read.finish(settings)
     }
 }

@@ -49,15 +49,14 @@ fn defaults_match_the_contract() {
     assert_eq!(settings.sanity.dataset, "production");
     assert_eq!(settings.sanity.lead_type, "dbrLead");
     assert_eq!(settings.bigin.accounts_url.as_str(), "https://accounts.zoho.com/");
-    assert_eq!(settings.bigin.api_domain.as_str(), "https://www.zohoapis.com/");
-    assert!(!settings.bigin.api_domain_is_set);
+    assert!(settings.bigin.api_domain.is_none());
     assert_eq!(settings.bigin.tags, ["DBR_Dashboard_Import"]);
     assert_eq!(settings.bigin.max_concurrency, 4);
     assert_eq!(settings.tag_delay, Duration::from_secs(15));
     assert_eq!(settings.lease_duration, Duration::from_secs(60));
     assert_eq!(settings.retention, Duration::from_secs(30 * 86_400));
     assert_eq!(settings.reconcile_interval, Some(Duration::from_secs(60)));
-    assert_eq!(settings.give_up_after, Duration::from_secs(86_400));
+    assert_eq!(settings.retry.give_up_after, Duration::from_secs(86_400));
     assert_eq!(settings.ambiguity_delay, Duration::from_secs(120));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.database.to_string(), "bigin-sync.db");

@@ -17,13 +17,14 @@ mod tests;
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use crate::clock::SharedClock;
+use crate::config::SanitySettings;
 use crate::domain::failure::CallError;
 use crate::domain::lead::{LeadId, REQUESTED};
 use crate::http_client::{Answer, Call, Calls, Deadline, Operation, base_text};
@@ -35,21 +36,6 @@ pub use read::{MAX_ANSWER, ReadError};
 
 /// Since this version queries see published documents by default, and `versions.` documents exist (Sanity's changelog).
 const API_VERSION: &str = "v2025-02-19";
-
-/// What the client is made of.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `https://{project}.api.sanity.io`, or a stand-in.
-    pub api_url: Url,
-    /// The dataset's name.
-    pub dataset: String,
-    /// A robot token that may read and write the leads.
-    pub token: SecretString,
-    /// `_type` of a lead; documents of other types are none.
-    pub lead_type: String,
-    /// Maximum size of an answer with leads, in bytes: [`MAX_ANSWER`].
-    pub max_answer: usize,
-}
 
 /// The client. Cheap to share behind an `Arc`.
 pub struct Sanity {
@@ -73,7 +59,7 @@ pub const REQUESTED_LEADS: &str = "*[_type == $type && crmStatus == $status && _
 
 impl Sanity {
     /// `http` comes from [`crate::http_client::client`].
-    pub fn new(settings: Settings, http: Client, calls: Calls, clock: SharedClock) -> Self {
+    pub fn new(settings: SanitySettings, http: Client, calls: Calls, clock: SharedClock) -> Self {
         Self {
             http,
             calls,
@@ -82,7 +68,7 @@ impl Sanity {
             dataset: settings.dataset,
             token: settings.token,
             lead_type: settings.lead_type,
-            reading: read::Reading::new(settings.max_answer),
+            reading: read::Reading::new(settings.max_answer.unwrap_or(MAX_ANSWER)),
             pace: Mutex::new(None),
         }
     }

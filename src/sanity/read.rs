@@ -2,7 +2,7 @@
 //! through any caching/indexing" (Sanity's docs, HTTP doc).
 //!
 //! Leads have no limit of their own in bytes (Sanity's documents have: 32 MB), so an answer has: leads are read in parts,
-//! each within [`Settings::max_answer`](super::Settings), and how many ids make a part is remembered. All readers of the
+//! each within [`SanitySettings::max_answer`](crate::config::SanitySettings), and how many ids make a part is remembered. All readers of the
 //! process share a budget of two such answers, and one at a time parses its part.
 
 use std::collections::{BTreeMap, BTreeSet};

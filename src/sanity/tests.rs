@@ -18,12 +18,13 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> (StubServer, Sanity) {
     let server = StubServer::start(answer).await;
-    let settings = Settings {
+    let settings = SanitySettings {
+        project_id: "abc123".to_owned(),
         api_url: server.url.clone(),
         dataset: "production".to_owned(),
         token: SecretString::from("hush".to_owned()),
         lead_type: "dbrLead".to_owned(),
-        max_answer: 50_000,
+        max_answer: Some(50_000),
     };
     assert!(!format!("{settings:?}").contains("hush"));
     let http = crate::http_client::client("test", &[&server.url]).unwrap();

@@ -19,7 +19,7 @@ async fn webhook(world: &World, lead: &str, signed_at: jiff::Timestamp) -> u16 {
 
 #[actix_web::test]
 async fn signatures_are_not_old_because_the_store_has_seen_a_later_time() {
-    let world = World::with(|settings| settings.sanity.webhook_max_age = Some(secs(300))).await;
+    let world = World::with(|settings| settings.webhook.max_age = Some(secs(300))).await;
     let wall = world.clock.wall();
     // As after a life whose wall clock was an hour ahead.
     world.clock.not_before(after(wall, secs(3600)));

@@ -88,8 +88,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workers::notifier", &["http_client"]),
     ("store", &["random", "clock", "database", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
-    ("bigin", &["random", "clock", "domain", "http_client"]),
-    ("sanity", &["random", "clock", "domain", "http_client"]),
+    ("bigin", &["random", "clock", "config", "domain", "http_client"]),
+    ("sanity", &["random", "clock", "config", "domain", "http_client"]),
     ("http_client", &["clock", "domain", "metrics"]),
     ("fake", &["clock"]),
     ("random", &[]),

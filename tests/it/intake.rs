@@ -273,8 +273,7 @@ async fn a_bad_signature_is_refused_before_anything_is_parsed() {
 #[actix_web::test]
 async fn both_secrets_are_good_while_they_are_rotated() {
     let world =
-        World::with(|settings| settings.sanity.webhook_secret_previous = Some("the one before".to_owned().into()))
-            .await;
+        World::with(|settings| settings.webhook.secret_previous = Some("the one before".to_owned().into())).await;
     let body = payload("r1");
     let timestamp = u64::try_from(world.clock.now().as_millisecond()).unwrap();
     let previous = sign(body.as_bytes(), timestamp, b"the one before");
@@ -292,7 +291,7 @@ async fn both_secrets_are_good_while_they_are_rotated() {
 #[actix_web::test]
 async fn an_old_signature_is_good_unless_an_age_is_set() {
     for (max_age, expected) in [(None, 202), (Some(secs(3600)), 401)] {
-        let world = World::with(|settings| settings.sanity.webhook_max_age = max_age).await;
+        let world = World::with(|settings| settings.webhook.max_age = max_age).await;
         let body = payload("r1");
         let yesterday = u64::try_from(world.clock.now().as_millisecond()).unwrap() - 86_400_000;
         let old = sign(body.as_bytes(), yesterday, world.sanity.webhook_secret().as_bytes());

@@ -144,7 +144,7 @@ async fn a_lead_that_answers_leave_out_is_not_deleted() {
 
 #[actix_web::test]
 async fn a_lead_that_answers_always_leave_out_is_given_up() {
-    let world = World::with(|settings| settings.give_up_after = secs(600)).await;
+    let world = World::with(|settings| settings.retry.give_up_after = secs(600)).await;
     world.request(lead("Grace")).await;
     world.run_to_the_end().await;
     world.sanity.model().doc.unmentioned.insert(id("Ada"));
@@ -381,7 +381,7 @@ async fn lead_whose_read_hangs_holds_no_other_back() {
     let world = World::with(|settings| {
         settings.lease_duration = secs(3);
         settings.tag_delay = secs(1);
-        settings.retry_max_delay = secs(1);
+        settings.retry.max_delay = secs(1);
     })
     .await;
     let hang = std::time::Duration::from_millis(2_300);

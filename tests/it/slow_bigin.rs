@@ -17,8 +17,8 @@ async fn fast() -> World {
     World::with(|settings| {
         settings.lease_duration = secs(3);
         settings.tag_delay = secs(1);
-        settings.retry_max_delay = secs(1);
-        settings.give_up_after = secs(4);
+        settings.retry.max_delay = secs(1);
+        settings.retry.give_up_after = secs(4);
         settings.ambiguity_delay = secs(3);
     })
     .await
@@ -283,7 +283,7 @@ async fn insert_is_not_sent_again_before_it_settled_after_a_crash() {
 
 #[actix_web::test]
 async fn ambiguous_insert_is_looked_up_before_it_is_given_up() {
-    let world = World::with(|settings| settings.give_up_after = Duration::ZERO).await;
+    let world = World::with(|settings| settings.retry.give_up_after = Duration::ZERO).await;
     world.bigin.model().fail_next(CallKind::Upsert, Fault::NoReply, 1);
     world.request(without_email("Ada")).await;
     world.run_due().await;

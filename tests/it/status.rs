@@ -251,7 +251,7 @@ async fn a_health_check_fails_where_nobody_answers_where_nobody_speaks_and_where
 #[actix_web::test]
 async fn a_lead_has_its_story() {
     // So short that the next attempt is in the same second with any jitter.
-    let world = World::with(|settings| settings.retry_base_delay = Duration::from_millis(1)).await;
+    let world = World::with(|settings| settings.retry.base_delay = Duration::from_millis(1)).await;
     world.bigin.model().fail_next(CallKind::Upsert, Fault::RecordLocked, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;

@@ -227,7 +227,7 @@ async fn a_retry_during_the_delay_brings_no_tag_forward() {
 
 #[actix_web::test]
 async fn a_weekend_paused_by_a_person_costs_no_lead_anything_and_nothing_goes_out() {
-    let mut world = World::with(|settings| settings.give_up_after = secs(3600)).await;
+    let mut world = World::with(|settings| settings.retry.give_up_after = secs(3600)).await;
     world.request(lead("Upserted")).await;
     world.run_due().await;
     world.store().set_paused(true).await.unwrap();

@@ -9,9 +9,10 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use bigin_sync::app::App;
 use bigin_sync::clock::{ManualClock, SharedClock};
-use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
+use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings, WebhookSettings};
 use bigin_sync::database::Database;
 use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::sync::SyncId;
 use bigin_sync::fake::bigin::{Change, FakeBigin};
 use bigin_sync::fake::sanity::FakeSanity;
@@ -466,17 +467,18 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
             api_url: sanity.url().parse().unwrap(),
             dataset: sanity.dataset().to_owned(),
             token: sanity.token().to_owned().into(),
-            webhook_secret: sanity.webhook_secret().to_owned().into(),
-            webhook_secret_previous: None,
-            webhook_max_age: None,
             lead_type: "dbrLead".into(),
-            studio_url: Some("https://example.org/studio".parse().unwrap()),
             max_answer: None,
         },
+        webhook: WebhookSettings {
+            secret: sanity.webhook_secret().to_owned().into(),
+            secret_previous: None,
+            max_age: None,
+        },
+        studio_url: Some("https://example.org/studio".parse().unwrap()),
         bigin: BiginSettings {
             accounts_url: bigin.url().parse().unwrap(),
-            api_domain: bigin.url().parse().unwrap(),
-            api_domain_is_set: false,
+            api_domain: None,
             web_url: "https://bigin.zoho.eu".into(),
             client_id: bigin.client_id(),
             client_secret: bigin.client_secret().into(),
@@ -491,9 +493,11 @@ fn settings(folder: &Path, bigin: &FakeBigin, sanity: &FakeSanity) -> Settings {
         retention: secs(30 * 86_400),
         reconcile_interval: None,
         reconcile_min_age: secs(30),
-        retry_base_delay: secs(1),
-        retry_max_delay: secs(300),
-        give_up_after: secs(86_400),
+        retry: RetryPolicy {
+            base_delay: secs(1),
+            max_delay: secs(300),
+            give_up_after: secs(86_400),
+        },
         ambiguity_delay: secs(120),
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: None,

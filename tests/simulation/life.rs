@@ -11,7 +11,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App as HttpApp, body};
 use bigin_sync::app::{App, Environment};
 use bigin_sync::clock::{ManualClock, SharedClock, until};
-use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings};
+use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings, WebhookSettings};
 use bigin_sync::database::Database;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::http;
@@ -202,17 +202,18 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
             api_url: world.sanity.url().parse().unwrap(),
             dataset: world.sanity.dataset().to_owned(),
             token: world.sanity.token().to_owned().into(),
-            webhook_secret: world.sanity.webhook_secret().to_owned().into(),
-            webhook_secret_previous: None,
-            webhook_max_age: None,
             lead_type: "dbrLead".into(),
-            studio_url: None,
             max_answer: Some(MAX_ANSWER),
         },
+        webhook: WebhookSettings {
+            secret: world.sanity.webhook_secret().to_owned().into(),
+            secret_previous: None,
+            max_age: None,
+        },
+        studio_url: None,
         bigin: BiginSettings {
             accounts_url: world.bigin.url().parse().unwrap(),
-            api_domain: world.bigin.url().parse().unwrap(),
-            api_domain_is_set: false,
+            api_domain: None,
             web_url: "https://bigin.zoho.eu".into(),
             client_id: world.bigin.client_id(),
             client_secret: world.bigin.client_secret().into(),
@@ -227,9 +228,11 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
         retention: Duration::from_secs(30 * 86_400),
         reconcile_interval: Some(Duration::from_secs(120)),
         reconcile_min_age: Duration::from_secs(30),
-        retry_base_delay: Duration::from_secs(1),
-        retry_max_delay: Duration::from_secs(60),
-        give_up_after: GIVE_UP_AFTER,
+        retry: RetryPolicy {
+            base_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(60),
+            give_up_after: GIVE_UP_AFTER,
+        },
         ambiguity_delay: AMBIGUITY_DELAY,
         listen: "127.0.0.1:0".parse().unwrap(),
         public_url: None,

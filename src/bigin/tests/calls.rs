@@ -220,7 +220,7 @@ async fn trouble_on_the_way_is_told_apart() {
     }
 
     // No server listens there.
-    let settings = Settings {
+    let settings = BiginSettings {
         api_domain: Some("http://127.0.0.1:1".parse().unwrap()),
         ..world.settings()
     };
@@ -257,14 +257,16 @@ async fn no_call_is_made_for_nothing_or_for_too_much() {
 
 #[test]
 fn no_secret_shows_in_the_settings_debug_form() {
-    let settings = Settings {
+    let settings = BiginSettings {
         accounts_url: "https://accounts.zoho.eu".parse().unwrap(),
         api_domain: None,
         client_id: "1000.ID".to_owned(),
         client_secret: SecretString::from("hush-1".to_owned()),
         refresh_token: SecretString::from("hush-2".to_owned()),
         tags: Vec::new(),
+        lead_id_field: None,
         max_concurrency: 1,
+        web_url: String::new(),
     };
     assert!(!format!("{settings:?}").contains("hush"));
 }

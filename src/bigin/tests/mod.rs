@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Bigin, Settings, TokenVault, VaultError};
+use super::{Bigin, BiginSettings, TokenVault, VaultError};
 use crate::clock::{ManualClock, SharedClock};
 use crate::http_client::Calls;
 use crate::testing::stub_server::{Reply, Request, StubServer};
@@ -144,15 +144,17 @@ impl World {
         Self::new(|_| Reply::Text(204, "")).await
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> BiginSettings {
+        BiginSettings {
             accounts_url: self.server.url.clone(),
             api_domain: Some(self.server.url.clone()),
             client_id: "client".to_owned(),
             client_secret: SecretString::from("client-secret".to_owned()),
             refresh_token: SecretString::from("refresh-token".to_owned()),
             tags: vec!["DBR_Dashboard_Import".to_owned(), "Two words".to_owned()],
+            lead_id_field: None,
             max_concurrency: 4,
+            web_url: String::new(),
         }
     }
 
@@ -160,7 +162,7 @@ impl World {
         self.bigin_with(self.settings())
     }
 
-    fn bigin_with(&self, settings: Settings) -> Bigin {
+    fn bigin_with(&self, settings: BiginSettings) -> Bigin {
         let http = crate::http_client::client("test", &[&self.server.url]).unwrap();
         let clock: SharedClock = self.clock.clone();
         let calls = Calls::new(clock.clone(), Arc::default());

@@ -90,7 +90,7 @@ async fn a_restart_uses_the_stored_token_until_a_credential_changes() {
     call(&world.bigin()).await.unwrap();
     assert_eq!(world.grants(), 1);
 
-    let changes: [fn(&mut Settings); 4] = [
+    let changes: [fn(&mut BiginSettings); 4] = [
         |settings| settings.refresh_token = SecretString::from("another".to_owned()),
         |settings| settings.client_id = "another".to_owned(),
         |settings| settings.client_secret = SecretString::from("another".to_owned()),
@@ -253,7 +253,7 @@ async fn the_api_address_comes_with_the_token_and_must_be_safe() {
             server,
             ..World::of_tokens().await
         };
-        let settings = Settings {
+        let settings = BiginSettings {
             api_domain: None,
             ..world.settings()
         };
@@ -274,7 +274,7 @@ async fn the_token_knows_where_it_is_to_be_used() {
         server: StubServer::start(move |_| Reply::Json(200, body.clone())).await,
         ..World::of_tokens().await
     };
-    let settings = || Settings {
+    let settings = || BiginSettings {
         api_domain: None,
         ..world.settings()
     };
@@ -316,7 +316,7 @@ async fn a_caller_that_gives_up_does_not_stop_the_refresh() {
 #[tokio::test]
 async fn calls_beyond_the_permits_wait_their_turn() {
     let world = World::of_tokens().await;
-    let settings = Settings {
+    let settings = BiginSettings {
         max_concurrency: 0,
         ..world.settings()
     };

@@ -7,7 +7,7 @@ use crate::testing::stub_server::{Reply, StubServer};
 
 async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usize) {
     let (mut servers, mut accounts) = (Vec::new(), Vec::new());
-    for (answer, (name, _)) in answers.iter().cloned().zip(data_centers()) {
+    for (answer, (name, _)) in answers.iter().cloned().zip(DATA_CENTERS) {
         let server = StubServer::start(move |_| Reply::Json(200, answer.clone())).await;
         accounts.push((Some(name), server.url.clone()));
         servers.push(server);

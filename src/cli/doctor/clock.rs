@@ -22,9 +22,9 @@ pub(super) async fn check(installation: &Installation) -> Option<Finding> {
     if let Some(skipped) = installation.skipped(CLOCK, &["SANITY_PROJECT_ID", "SANITY_API_URL"]) {
         return Some(skipped);
     }
-    let settings = &installation.settings.sanity;
-    let theirs = date_of(&installation.http, &settings.api_url, CALL_TIMEOUT).await;
-    Some(judge(installation.now(), theirs, settings.webhook_max_age))
+    let settings = &installation.settings;
+    let theirs = date_of(&installation.http, &settings.sanity.api_url, CALL_TIMEOUT).await;
+    Some(judge(installation.now(), theirs, settings.webhook.max_age))
 }
 
 /// `max_age` is the setting for webhook signatures.

@@ -82,9 +82,13 @@ impl Installation {
         })
     }
 
+    fn check_rule(&self, hook: &Webhook) -> Vec<Finding> {
+        webhook_rule::check(hook, &self.settings.sanity.lead_type, &self.settings.webhook)
+    }
+
     /// The names of the checks of a webhook's rule that did not pass.
     pub(in crate::cli) fn faults_of_webhook(&self, hook: &Webhook) -> Vec<&'static str> {
-        let findings = webhook_rule::check(hook, &self.settings.sanity).into_iter();
+        let findings = self.check_rule(hook).into_iter();
         let bad = findings.filter(|finding| finding.outcome != Outcome::Ok);
         let disabled = hook.is_disabled.then_some("disabled");
         bad.map(|finding| finding.check).chain(disabled).collect()
@@ -140,7 +144,7 @@ async fn judge(installation: &Installation, actions: &Actions, hooks: &Hooks<'_>
         return vec![absent(installation, all)];
     };
     let mut findings = vec![found(hook, installation.own_webhooks(all).count())];
-    findings.extend(webhook_rule::check(hook, &installation.settings.sanity));
+    findings.extend(installation.check_rule(hook));
     findings.push(match hooks.attempts(&hook.id, CALL_TIMEOUT).await {
         Ok(attempts) if actions.webhook_changed && !attempts.is_empty() => DELIVERIES.ok("none yet since the change"),
         Ok(attempts) => deliveries(&attempts),

@@ -4,7 +4,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::finding::{Check, Finding, Group};
-use crate::config::SanitySettings;
+use crate::config::WebhookSettings;
 use crate::domain::lead::REQUESTED;
 use crate::sanity::hooks::{self, PROJECTION, Webhook};
 
@@ -15,10 +15,10 @@ const NOT_ACCEPTED: &str = "the service rejects every call with 401, and Sanity 
 
 const WHOLE_LEAD: &str = "the whole lead with its conversation is sent, and stored in Sanity's log of deliveries";
 
-pub(super) fn check(hook: &Webhook, settings: &SanitySettings) -> Vec<Finding> {
+pub(super) fn check(hook: &Webhook, lead_type: &str, settings: &WebhookSettings) -> Vec<Finding> {
     let mut findings = vec![
         changes(hook),
-        filter(hook.filter.as_deref(), &settings.lead_type),
+        filter(hook.filter.as_deref(), lead_type),
         projection(hook.projection.as_deref()),
         secret(hook, settings),
     ];
@@ -136,15 +136,15 @@ fn projection(projection: Option<&str>) -> Finding {
 }
 
 /// Sanity lists the secret for a token that may list webhooks. The secrets are compared and never shown.
-fn secret(hook: &Webhook, settings: &SanitySettings) -> Finding {
+fn secret(hook: &Webhook, settings: &WebhookSettings) -> Finding {
     let check = Check(Group::Webhook, "secret");
     let todo = "enter SANITY_WEBHOOK_SECRET in the webhook's form, or set it to the secret in the form";
     let Some(secret) = &hook.secret else {
         return check.failed("the webhook has no secret", NOT_ACCEPTED, todo);
     };
     let secret = secret.expose_secret();
-    let own = settings.webhook_secret.expose_secret();
-    let previous = settings.webhook_secret_previous.as_ref();
+    let own = settings.secret.expose_secret();
+    let previous = settings.secret_previous.as_ref();
     match () {
         () if own.is_empty() => check.skipped("SANITY_WEBHOOK_SECRET is missing or invalid", "fix the settings first"),
         () if secret == own => check.ok("it uses SANITY_WEBHOOK_SECRET"),
@@ -193,18 +193,11 @@ mod tests {
         }
     }
 
-    fn settings() -> SanitySettings {
-        SanitySettings {
-            project_id: "inv3nted".to_owned(),
-            api_url: "https://inv3nted.api.sanity.io".parse().unwrap(),
-            dataset: "production".to_owned(),
-            token: SecretString::from("sk"),
-            webhook_secret: SecretString::from("the secret"),
-            webhook_secret_previous: Some(SecretString::from("the one before")),
-            webhook_max_age: None,
-            lead_type: "dbrLead".to_owned(),
-            studio_url: None,
-            max_answer: None,
+    fn settings() -> WebhookSettings {
+        WebhookSettings {
+            secret: SecretString::from("the secret"),
+            secret_previous: Some(SecretString::from("the one before")),
+            max_age: None,
         }
     }
 
@@ -212,7 +205,7 @@ mod tests {
     fn findings(change: impl FnOnce(&mut Webhook)) -> Vec<(Outcome, String)> {
         let mut hook = good();
         change(&mut hook);
-        let all = check(&hook, &settings());
+        let all = check(&hook, "dbrLead", &settings());
         let bad = all.into_iter().filter(|finding| finding.outcome != Outcome::Ok);
         bad.map(|finding| (finding.outcome, finding.what)).collect()
     }

@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use super::{Options, usage};
 use crate::cli::api::USER_AGENT;
 use crate::clock::SharedClock;
-use crate::config::{Layers, SanityAccess};
+use crate::config::{Layers, SanitySettings};
 use crate::domain::failure::{CallError, TransportError};
 use crate::domain::lead::LeadId;
 use crate::http_client::{self, Calls};
-use crate::sanity::{self, Sanity};
+use crate::sanity::Sanity;
 
 /// A query may run for a minute (Sanity's docs, technical limits).
 const QUERY_TIMEOUT: Duration = Duration::from_secs(70);
@@ -85,16 +85,9 @@ fn parse(ids: &[String]) -> anyhow::Result<Vec<LeadId>> {
 }
 
 async fn query_ids(query: &str, layers: &Layers, clock: &SharedClock) -> anyhow::Result<Vec<String>> {
-    let access =
-        SanityAccess::load(layers).map_err(|faults| usage(format!("--query needs access to Sanity. {faults}")))?;
-    let http = http_client::client(USER_AGENT, &[&access.api_url])?;
-    let settings = sanity::Settings {
-        api_url: access.api_url,
-        dataset: access.dataset,
-        token: access.token,
-        lead_type: access.lead_type,
-        max_answer: sanity::MAX_ANSWER,
-    };
+    let settings = SanitySettings::load(layers);
+    let settings = settings.map_err(|errors| usage(format!("--query needs access to Sanity. {errors}")))?;
+    let http = http_client::client(USER_AGENT, &[&settings.api_url])?;
     let calls = Calls::new(SharedClock::clone(clock), Arc::default());
     let sanity = Sanity::new(settings, http, calls, SharedClock::clone(clock));
     match sanity.ids(query, QUERY_TIMEOUT).await {

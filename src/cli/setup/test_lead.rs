@@ -24,7 +24,7 @@ pub(super) async fn send(installation: &Installation) -> anyhow::Result<()> {
     // The address cannot exist (RFC 2606).
     let lead = json!({
         "_id": text,
-        "_type": installation.sanity_settings().lead_type,
+        "_type": installation.settings().sanity.lead_type,
         "firstName": "Test",
         "secondName": "Bigin-Sync",
         "emailAddress": format!("{text}@example.org"),

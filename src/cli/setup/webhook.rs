@@ -124,8 +124,8 @@ fn describe(fault: &str, hook: &Webhook, wanted: &Value) -> String {
 }
 
 fn definition(installation: &Installation, url: &str) -> Value {
-    let settings = installation.sanity_settings();
-    hooks::definition(url, &settings.dataset, &settings.lead_type, &settings.webhook_secret)
+    let (sanity, webhook) = (&installation.settings().sanity, &installation.settings().webhook);
+    hooks::definition(url, &sanity.dataset, &sanity.lead_type, &webhook.secret)
 }
 
 /// # Errors
@@ -144,7 +144,7 @@ pub(super) async fn apply(installation: &Installation, plan: &WebhookPlan) -> an
 
 /// The values for Sanity's form.
 pub(super) fn instructions(installation: &Installation, why: Manual) -> String {
-    let settings = installation.sanity_settings();
+    let settings = &installation.settings().sanity;
     let rule = hooks::filter(&settings.lead_type);
     let (why, url) = match (why, installation.webhook_url()) {
         (Manual::NoToken, Some(url)) => (
