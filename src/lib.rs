@@ -10,6 +10,7 @@ pub mod bigin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crypto;
 pub mod database;
 pub mod domain;
 #[cfg(feature = "demo")]

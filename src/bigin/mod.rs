@@ -11,7 +11,6 @@ mod fields;
 mod grant;
 mod item;
 mod organisation;
-mod seal;
 #[cfg(test)]
 mod tests;
 mod token;

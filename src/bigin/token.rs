@@ -14,12 +14,13 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, warn};
 
 use super::grant;
-use super::seal::{Kept, Seal};
 use crate::clock::{SharedClock, after, until};
 use crate::config::BiginSettings;
+use crate::crypto::{Cipher, self};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::http_client::Calls;
 use crate::random;
@@ -91,6 +92,26 @@ impl Token {
     }
 }
 
+/// What is sealed of a token.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    access_token: String,
+    api_domain: Option<String>,
+    expires_at: Timestamp,
+}
+
+/// Bound to the accounts server, the client and the refresh token: after a change of any of them an older token does not open,
+/// and counts as absent.
+fn cipher(settings: &Settings) -> Cipher {
+    let refresh_token = crypto::sha256(settings.refresh_token.expose_secret().as_bytes());
+    let bound_to = [
+        settings.accounts_url.as_str().as_bytes(),
+        settings.client_id.as_bytes(),
+        &refresh_token,
+    ];
+    Cipher::new(&settings.client_secret, "bigin-sync token v1", bound_to.join(&b'\n'))
+}
+
 /// The token cache.
 pub(super) struct Tokens(Arc<Inner>);
 
@@ -100,7 +121,7 @@ struct Inner {
     calls: Calls,
     clock: SharedClock,
     vault: Arc<dyn TokenVault>,
-    seal: Seal,
+    cipher: Cipher,
     cache: Cache<(), Arc<Token>>,
     /// The token that Bigin rejected last: not taken from the vault again, even if the vault could not forget it.
     refused: Mutex<Option<SecretString>>,
@@ -118,7 +139,7 @@ impl Tokens {
         vault: Arc<dyn TokenVault>,
     ) -> Self {
         Self(Arc::new(Inner {
-            seal: Seal::new(&settings),
+            cipher: cipher(&settings),
             settings,
             http,
             calls,
@@ -224,7 +245,7 @@ impl Inner {
     /// The token in the store, if it is sealed under our credentials, not expired, and not one that was refused.
     async fn stored(&self) -> Option<Arc<Token>> {
         let sealed = heed("load the token", self.vault.load().await)??;
-        let kept = self.seal.open(&sealed)?;
+        let kept: Kept = self.cipher.open(&sealed)?;
         let access_token = SecretString::from(kept.access_token);
         let refused = lock(&self.refused)
             .as_ref()
@@ -276,7 +297,7 @@ impl Inner {
         let Some(api_domain) = self.address(grant.api_domain) else {
             return Err(no_api_domain());
         };
-        let sealed = self.seal.seal(&kept);
+        let sealed = self.cipher.seal(&kept);
         if let Some(sealed) = &sealed {
             heed("save the token", self.vault.save(sealed).await);
         }

@@ -14,17 +14,12 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
 
 use super::{State, connections, problem};
 use crate::clock::{after, until};
-use crate::random;
+use crate::crypto::{self, MacKey};
 
 /// The cookie that a login sets.
 const COOKIE: &str = "bigin_sync_session";
@@ -39,7 +34,7 @@ const FAILURE_EVERY: Duration = Duration::from_secs(6);
 /// The admin token, and what depends on it.
 pub struct Admin {
     token: SecretString,
-    key: Hmac<Sha256>,
+    key: MacKey,
     failures: Mutex<Failures>,
 }
 
@@ -72,9 +67,7 @@ pub(super) enum LoginError {
 impl Admin {
     /// Derives the sessions' key from the token.
     pub fn new(token: SecretString, now: Timestamp) -> Self {
-        let mut derive = keyed(token.expose_secret().as_bytes());
-        derive.update(b"bigin-sync session v1");
-        let key = keyed(&derive.finalize().into_bytes());
+        let key = MacKey::derive(&token, "bigin-sync session v1");
         let failures = Mutex::new(Failures {
             left: FAILURES,
             at: now,
@@ -84,12 +77,8 @@ impl Admin {
 
     /// Compares hashes, which are as long as each other: the time tells nothing of the token, nor of its length.
     fn is_token(&self, given: &[u8]) -> bool {
-        let hash = |text: &[u8]| {
-            let mut mac = self.key.clone();
-            mac.update(text);
-            mac.finalize().into_bytes()
-        };
-        bool::from(hash(given).ct_eq(&hash(self.token.expose_secret().as_bytes())))
+        let hash = |text: &[u8]| self.key.mac(&[text]);
+        crypto::is_equal(&hash(given), &hash(self.token.expose_secret().as_bytes()))
     }
 
     /// Begins a session where the token is right, however many logins have failed: a stranger must not be able to lock the
@@ -101,7 +90,7 @@ impl Admin {
         }
         Ok(Session {
             ends: after(now, SESSION),
-            nonce: URL_SAFE_NO_PAD.encode(random::bytes::<16>()),
+            nonce: crypto::random_token::<16>(),
         })
     }
 
@@ -124,13 +113,13 @@ impl Admin {
         let cookie = request.cookie(COOKIE)?;
         let (value, signature) = cookie.value().rsplit_once('.')?;
         let (ends, nonce) = value.split_once('.')?;
-        let good = self.sign("session", value).as_bytes().ct_eq(signature.as_bytes());
+        let good = crypto::is_equal(self.sign("session", value).as_bytes(), signature.as_bytes());
         let ends = Timestamp::from_second(ends.parse().ok()?).ok()?;
         let session = Session {
             ends,
             nonce: nonce.to_owned(),
         };
-        (bool::from(good) && ends > now).then_some(session)
+        (good && ends > now).then_some(session)
     }
 
     /// What every form of a session's pages carries, so that another site's form is worth nothing.
@@ -140,15 +129,11 @@ impl Admin {
 
     /// Whether a form is of this session's pages.
     pub(super) fn is_own_form(&self, session: &Session, given: &str) -> bool {
-        bool::from(self.form_token(session).as_bytes().ct_eq(given.as_bytes()))
+        crypto::is_equal(self.form_token(session).as_bytes(), given.as_bytes())
     }
 
     fn sign(&self, what: &str, text: &str) -> String {
-        let mut mac = self.key.clone();
-        mac.update(what.as_bytes());
-        mac.update(b"\0");
-        mac.update(text.as_bytes());
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        crypto::base64url(&self.key.mac(&[what.as_bytes(), b"\0", text.as_bytes()]))
     }
 }
 
@@ -173,11 +158,6 @@ impl Failures {
             self.at = now;
         }
     }
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes keys of every length.
-    <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| KeyInit::new(&Default::default()))
 }
 
 /// The cookie that ends a session in the browser.

@@ -1,17 +1,16 @@
 //! Writing results back: many leads and all their copies in one transaction, `POST /data/mutate/{dataset}` (Sanity's docs,
 //! HTTP mutations).
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Sanity;
-use super::answer::{self, CommitError, Owner};
+use super::answer::{CommitError, Owner, self};
 use crate::domain::failure::{CallError, Remote, TransportError};
+use crate::crypto;
 use crate::domain::lead::LeadId;
 use crate::http_client::{Answer, Deadline, Operation};
 
@@ -123,10 +122,5 @@ fn mutations<'a>(writes: &'a [WriteBack<'a>]) -> impl Iterator<Item = (Owner<'a>
 fn transaction_id(mutations: &[Mutation<'_>]) -> String {
     // Text and JSON values always serialise.
     let content = serde_json::to_vec(mutations).unwrap_or_default();
-    let mut id = "bigin-sync-".to_owned();
-    for byte in Sha256::digest(&content) {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    format!("bigin-sync-{}", crypto::hex(&crypto::sha256(&content)))
 }

@@ -5,14 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use secrecy::SecretString;
 use tokio::sync::{Mutex, watch};
 
 use crate::bigin::Bigin;
 use crate::clock::{SharedClock, until};
+use crate::crypto::{self, MacKey};
 use crate::domain::failure::Remote;
 use crate::domain::mapping::Mapping;
 use crate::domain::record::Record;
@@ -167,18 +166,12 @@ pub async fn sleep_or_forever(wait: Option<Duration>) {
 
 /// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store do not tell
 /// else anything.
-pub struct Hasher(Hmac<Sha256>);
+pub struct Hasher(MacKey);
 
 impl Hasher {
     /// Derives the key.
     pub fn new(client_secret: &SecretString) -> Self {
-        let keyed = |key: &[u8]| {
-            // HMAC takes keys of every length.
-            <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap_or_else(|_| KeyInit::new(&Default::default()))
-        };
-        let mut derive = keyed(client_secret.expose_secret().as_bytes());
-        derive.update(b"bigin-sync record hash v1");
-        Self(keyed(&derive.finalize().into_bytes()))
+        Self(MacKey::derive(client_secret, "bigin-sync record hash v1"))
     }
 
     /// 32 hex digits, the same for the same record.
@@ -194,18 +187,7 @@ impl Hasher {
     }
 
     fn hex(&self, text: &[u8], bytes: usize) -> String {
-        use std::fmt::Write as _;
-        let mut mac = self.0.clone();
-        mac.update(text);
-        let digest = mac.finalize().into_bytes();
-        digest
-            .iter()
-            .take(bytes)
-            .fold(String::with_capacity(2 * bytes), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        crypto::hex(&self.0.mac(&[text])[..bytes])
     }
 }
 

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "random",
             "clock",
             "config",
+            "crypto",
             "database",
             "domain",
             "metrics",
@@ -79,26 +80,29 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // Talks to the store alone: no request of anybody waits for a remote service.
-    ("http", &["random", "clock", "domain", "metrics", "signature", "store"]),
+    ("http", &["clock", "crypto", "domain", "metrics", "signature", "store"]),
     (
         "workers",
-        &["bigin", "random", "clock", "domain", "metrics", "sanity", "store"],
+        &[
+            "bigin", "random", "clock", "crypto", "domain", "metrics", "sanity", "store",
+        ],
     ),
     // Tells people, and knows no remote service.
     ("workers::notifier", &["http_client"]),
     ("store", &["random", "clock", "database", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
-    ("bigin", &["random", "clock", "config", "domain", "http_client"]),
-    ("sanity", &["random", "clock", "config", "domain", "http_client"]),
+    ("bigin", &["random", "clock", "config", "crypto", "domain", "http_client"]),
+    ("sanity", &["random", "clock", "config", "crypto", "domain", "http_client"]),
     ("http_client", &["clock", "domain", "metrics"]),
     ("fake", &["clock"]),
     ("random", &[]),
+    ("crypto", &["random"]),
     ("clock", &[]),
     ("config", &["database", "domain"]),
     ("database", &[]),
     ("domain", &[]),
     ("metrics", &[]),
-    ("signature", &[]),
+    ("signature", &["crypto"]),
     ("telemetry", &[]),
 ];
 

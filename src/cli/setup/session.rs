@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 
 use crate::cli::doctor::{Installation, SharedToken};
 use crate::cli::{Sources, Usage, env_file, print, prompt};
 use crate::config::{ConfigErrors, Layers};
-use crate::random;
+use crate::crypto;
 
 pub(super) struct Question {
     pub(super) setting: &'static str,
@@ -114,7 +112,7 @@ impl Session {
     /// Generates a secret if there is none: 32 random bytes as 43 characters.
     pub(super) fn generate_secret(&mut self, setting: &'static str) -> anyhow::Result<()> {
         if self.get(setting)?.is_none() {
-            let secret = BASE64_URL_SAFE_NO_PAD.encode(random::bytes::<32>());
+            let secret = crypto::random_token::<32>();
             self.answer(setting, &secret)?;
             self.generated.push(setting);
         }

@@ -5,10 +5,8 @@ use std::sync::LazyLock;
 
 use actix_web::http::header::{CACHE_CONTROL, ETAG};
 use actix_web::{HttpResponse, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
+use crate::crypto;
 use crate::http::problem;
 
 /// Name, media type, content.
@@ -44,7 +42,7 @@ pub(super) fn addresses() -> &'static Addresses {
 }
 
 fn address((name, _, content): Asset) -> String {
-    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(content));
+    let hash = crypto::base64url(&crypto::sha256(content.as_bytes()));
     format!("/assets/{name}?v={}", hash.get(..12).unwrap_or_default())
 }
 
