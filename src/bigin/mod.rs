@@ -6,10 +6,9 @@
 
 mod answer;
 mod coql;
-pub mod exchange;
 mod fields;
-mod grant;
 mod item;
+pub mod oauth;
 mod organisation;
 #[cfg(test)]
 mod tests;
@@ -33,7 +32,7 @@ use crate::domain::record::{Action, OrgFields, Record};
 use crate::http_client::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
-pub use organisation::NewTag;
+pub use organisation::{NewTag, Organisation, organisation};
 pub use token::{TokenVault, VaultError};
 
 use token::{Token, Tokens};

@@ -2,16 +2,55 @@
 
 use std::time::Duration;
 
+use reqwest::{Client, Url};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::exchange::{Organisation, named};
 use super::{Bigin, answer, call, item, unreadable};
-use crate::domain::failure::CallError;
-use crate::http_client::Operation;
+use crate::domain::failure::{CallError, Remote};
+use crate::http_client::{self, Answer, Operation};
 
 const ORGANISATION_SCOPE: &str = "ZohoBigin.org.READ";
 const LIST_TAGS_SCOPE: &str = "ZohoBigin.settings.tags.READ";
 const MAKE_TAGS_SCOPE: &str = "ZohoBigin.settings.tags.CREATE";
+
+/// The organisation a token belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organisation {
+    /// What it calls itself.
+    pub name: String,
+    /// Zoho's id of it.
+    pub id: String,
+}
+
+impl Organisation {
+    fn read(answer: &Answer) -> Result<Self, CallError> {
+        let body = answer::body(answer, ORGANISATION_SCOPE)?;
+        let org = body.and_then(|body| body.get("org")?.as_array()?.first());
+        let org = org.ok_or_else(|| unreadable("Bigin's answer names no organisation"))?;
+        let text = |key: &str| org.get(key).and_then(Value::as_str).unwrap_or("unnamed").to_owned();
+        Ok(Self {
+            name: text("company_name"),
+            id: text("zgid"),
+        })
+    }
+}
+
+/// [`Bigin::organisation`] of an access token that is not the service's.
+///
+/// # Errors
+/// As for [`Bigin::organisation`].
+pub async fn organisation(
+    http: &Client,
+    api_domain: &Url,
+    access_token: &SecretString,
+    timeout: Duration,
+) -> Result<Organisation, CallError> {
+    let url = format!("{}/bigin/v2/org", http_client::base_text(api_domain));
+    let token = format!("Zoho-oauthtoken {}", access_token.expose_secret());
+    let answer = http_client::send(http.get(url).header("authorization", token), timeout).await;
+    Organisation::read(&answer.map_err(|none| none.into_call_error(Remote::Bigin))?)
+}
 
 /// What became of the wish for a new tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +73,7 @@ impl Bigin {
                 self.http.get(format!("{base}/bigin/v2/org"))
             })
             .await?;
-        let organisation = answer::body(&answer, ORGANISATION_SCOPE)?.and_then(named);
-        organisation.ok_or_else(|| unreadable("Bigin's answer names no organisation"))
+        Organisation::read(&answer)
     }
 
     /// The names of the tags of Contacts: `GET /bigin/v2/settings/tags?module=Contacts` (official docs, get-tags).

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, warn};
 
-use super::grant;
+use super::oauth::{SelfClient, self};
 use crate::clock::{SharedClock, after, until};
 use crate::config::BiginSettings;
 use crate::crypto::{Cipher, self};
@@ -255,7 +255,7 @@ impl Inner {
         if refused || left.is_zero() {
             return None;
         }
-        let api_domain = kept.api_domain.as_deref().and_then(grant::api_domain);
+        let api_domain = kept.api_domain.as_deref().and_then(oauth::api_domain);
         Some(Arc::new(Token {
             access_token,
             api_domain: self.address(api_domain)?,
@@ -278,7 +278,14 @@ impl Inner {
     async fn granted(&self) -> Result<Arc<Token>, CallError> {
         let (asked_here, asked_at) = (self.clock.now(), self.shared_now().await);
         self.check_budget(asked_at).await.map_err(CallError::Service)?;
-        let grant = match grant::refresh(&self.http, &self.calls, &self.settings, GRANT_DEADLINE).await {
+        let settings = &self.settings;
+        let client = SelfClient {
+            accounts_url: &settings.accounts_url,
+            id: &settings.client_id,
+            secret: &settings.client_secret,
+        };
+        let refreshed = client.refresh(&self.http, &self.calls, &settings.refresh_token, GRANT_DEADLINE);
+        let grant = match refreshed.await {
             Ok(grant) => grant,
             Err(none) => {
                 if none.may_be_granted {

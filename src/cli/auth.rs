@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use reqwest::{Client, Url};
@@ -9,11 +10,16 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::prompt::{self, secret_from_file};
 use super::{Sources, Usage, env_file, interrupt, print};
-use crate::bigin::exchange::{self, Granted, NoOrganisation, Refused, SCOPES, SelfClient};
 use crate::config::{BiginAccess, DATA_CENTERS, environment};
+use crate::bigin::oauth::{Credential, Granted, SCOPES, SelfClient, self};
+use crate::bigin::organisation;
+use crate::domain::failure::{CallError, ServiceError, ServiceErrorKind};
 use crate::http_client;
 
 mod code;
+
+/// An operator waits for the answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,12 +106,8 @@ pub(super) async fn exchange(options: &Options) -> anyhow::Result<()> {
             code
         }
     };
-    let client = SelfClient {
-        id: &id,
-        secret: &secret,
-    };
     let accounts = accounts_servers(&known, options.data_center.as_deref())?;
-    let (data_center, granted) = exchange_at_any(&accounts, &client, &code).await?;
+    let (data_center, granted) = exchange_at_any(&accounts, &id, &secret, &code).await?;
     let Some(refresh_token) = &granted.refresh_token else {
         bail!(
             "Zoho returned no refresh token, so this is not a self client's code. Generate one in the API console: Self Client, tab \
@@ -224,24 +226,30 @@ fn accounts_servers(known: &BiginAccess, wanted: Option<&str>) -> anyhow::Result
 /// other answer comes from the client's own data center and is final.
 async fn exchange_at_any(
     accounts: &[(Option<&'static str>, Url)],
-    client: &SelfClient<'_>,
+    id: &str,
+    secret: &SecretString,
     code: &str,
 ) -> anyhow::Result<(Option<&'static str>, Granted)> {
     let mut unreachable = Vec::new();
     for (name, url) in accounts {
-        match exchange::code(&http(url)?, url, client, code).await {
+        let client = SelfClient {
+            accounts_url: url,
+            id,
+            secret,
+        };
+        match client.exchange(&http(url)?, Credential::Code(code)).await {
             Ok(granted) => return Ok((*name, granted)),
-            Err(Refused::Client) if accounts.len() > 1 => {}
-            Err(Refused::NoAnswer { .. }) if accounts.len() > 1 => unreachable.extend(url.host_str()),
-            Err(refused) => return Err(explain(&refused, url)),
+            Err(error) if accounts.len() == 1 => return Err(explain(&error, url)),
+            Err(error) if error.code == "invalid_client" => {}
+            Err(error) if error.kind == ServiceErrorKind::Unavailable => unreachable.extend(url.host_str()),
+            Err(error) => return Err(explain(&error, url)),
         }
     }
-    match (accounts, unreachable.as_slice()) {
-        ([(_, url)], _) => Err(explain(&Refused::Client, url)),
-        (_, []) => Err(anyhow!(
+    match unreachable.as_slice() {
+        [] => Err(anyhow!(
             "no data center knows this client ID (invalid_client): compare it with the API console, where it begins with 1000."
         )),
-        (_, unreachable) => Err(anyhow!(
+        unreachable => Err(anyhow!(
             "no data center that answered knows this client ID, and {} did not answer: check the network, generate a new code, and \
              use --data-center",
             unreachable.join(", ")
@@ -250,45 +258,61 @@ async fn exchange_at_any(
 }
 
 /// What the error means, and how to fix it.
-fn explain(refused: &Refused, accounts: &Url) -> anyhow::Error {
+fn explain(error: &ServiceError, accounts: &Url) -> anyhow::Error {
     let host = accounts.host_str().unwrap_or("Zoho");
-    let meaning = match refused {
-        Refused::Code => {
-            "a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at \
-             once"
-                .to_owned()
-        }
-        Refused::Client => format!(
-            "{host} does not know this client; check the client ID, and the data center that you log in to (--data-center)"
+    match (error.code.as_str(), error.kind) {
+        ("invalid_code", _) => anyhow!(
+            "the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; \
+             generate a new one and use it at once"
         ),
-        Refused::Secret => "it is not this client's secret in this data center; copy it again from the API console".to_owned(),
-        Refused::TooManyCodes => "Zoho accepts 10 codes per 10 minutes; wait ten minutes, then generate a new code".to_owned(),
-        Refused::Throttled => "wait ten minutes without a try, since each try restarts them; then generate a new code".to_owned(),
-        Refused::NoAnswer { .. } => "retry; if it fails again, check the network and BIGIN_ACCOUNTS_URL".to_owned(),
-    };
-    anyhow!("{refused}: {meaning}")
+        ("invalid_client", _) => anyhow!(
+            "the client id is refused (invalid_client): {host} does not know this client; check the client ID, and the data center \
+             that you log in to (--data-center)"
+        ),
+        ("invalid_client_secret", _) => anyhow!(
+            "the client secret is refused (invalid_client_secret): it is not this client's secret in this data center; copy it again \
+             from the API console"
+        ),
+        ("access_denied", _) => anyhow!(
+            "too many codes were generated (access_denied): Zoho accepts 10 codes per 10 minutes; wait ten minutes, then generate a \
+             new code"
+        ),
+        (_, ServiceErrorKind::TokenRateLimited) => anyhow!(
+            "Zoho grants no more tokens for now: wait ten minutes without a try, since each try restarts them; then generate a new code"
+        ),
+        (code, ServiceErrorKind::Unavailable) => anyhow!(
+            "{host} did not answer properly ({code}): retry; if it fails again, check the network and BIGIN_ACCOUNTS_URL"
+        ),
+        _ => anyhow!("{error}"),
+    }
 }
 
 async fn print_organisation(known: &BiginAccess, granted: &Granted, quiet: bool) -> anyhow::Result<()> {
     let Some(api_domain) = known.api_domain.as_ref().or(granted.api_domain.as_ref()) else {
         bail!("Zoho's answer has no API domain: set BIGIN_API_DOMAIN");
     };
-    match exchange::organisation(&http(api_domain)?, api_domain, &granted.access_token).await {
-        Ok(_) if quiet => Ok(()),
-        Ok(organisation) => Ok(print(&format!(
-            "Organisation: \"{}\" ({}). Wrong one? Generate a code for the right one and run this again.\n",
-            organisation.name.escape_debug(),
-            organisation.id.escape_debug()
-        ))?),
-        Err(NoOrganisation::Scope) => bail!(
+    let error = match organisation(&http(api_domain)?, api_domain, &granted.access_token, TIMEOUT).await {
+        Ok(_) if quiet => return Ok(()),
+        Ok(organisation) => {
+            return Ok(print(&format!(
+                "Organisation: \"{}\" ({}). Wrong one? Generate a code for the right one and run this again.\n",
+                organisation.name.escape_debug(),
+                organisation.id.escape_debug()
+            ))?);
+        }
+        Err(error) => error,
+    };
+    let host = api_domain.host_str().unwrap_or("the server");
+    match (error.code(), &error) {
+        ("OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION", _) => bail!(
             "the token works but lacks the scope ZohoBigin.org.READ, and may lack others. Generate a code with all scopes:\n  {SCOPES}"
         ),
-        Err(NoOrganisation::Token(host)) => bail!(
+        (_, CallError::Service(service_error)) if service_error.kind == ServiceErrorKind::Unauthorized => bail!(
             "Bigin at {host} rejected the token: the code was generated without \"Portal: Bigin\", or BIGIN_API_DOMAIN is in another data center"
         ),
-        Err(error @ NoOrganisation::NoAnswer { .. }) => {
-            bail!("the token was granted, but {error}; `bigin-sync auth status` retries")
-        }
+        (code, _) => bail!(
+            "the token was granted, but Bigin at {host} did not answer properly ({code}); `bigin-sync auth status` retries"
+        ),
     }
 }
 
@@ -300,20 +324,25 @@ async fn status(sources: &Sources) -> anyhow::Result<()> {
         ));
     };
     let refresh_token = refresh_token(&known)?;
-    let client = SelfClient { id, secret };
     let (name, url) = accounts_server(&known)?;
+    let client = SelfClient {
+        accounts_url: &url,
+        id,
+        secret,
+    };
     let place = name.map_or_else(
         || url.host_str().unwrap_or_default().to_owned(),
         |name| format!("data center {name}"),
     );
     print(&format!("Client {}, {place}.\n", id.escape_debug()))?;
-    let granted = match exchange::refresh(&http(&url)?, &url, &client, refresh_token).await {
+    let http = http(&url)?;
+    let granted = match client.exchange(&http, Credential::RefreshToken(refresh_token)).await {
         Ok(granted) => granted,
-        Err(Refused::Code) => bail!(
+        Err(error) if error.code == "invalid_code" => bail!(
             "the refresh token is invalid (invalid_code): it was revoked, mistyped, replaced by the user's newer tokens, or belongs to \
              another data center. `bigin-sync auth` gets a new one"
         ),
-        Err(refused) => return Err(explain(&refused, &url)),
+        Err(error) => return Err(explain(&error, &url)),
     };
     print("The refresh token works.\n")?;
     print_organisation(&known, &granted, false).await
@@ -334,12 +363,14 @@ async fn revoke(sources: &Sources, yes: bool) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    match exchange::revoke(&http(&url)?, &url, refresh_token).await {
+    match oauth::revoke(&http(&url)?, &url, refresh_token).await {
         Ok(()) => Ok(print(
             "The refresh token is revoked. `bigin-sync auth` gets a new one.\n",
         )?),
-        Err(Refused::Code) => bail!("the refresh token is not valid any more: there is nothing to revoke"),
-        Err(refused) => Err(explain(&refused, &url)),
+        Err(error) if error.code == "invalid_code" => {
+            bail!("the refresh token is not valid any more: there is nothing to revoke")
+        }
+        Err(error) => Err(explain(&error, &url)),
     }
 }
 

@@ -203,6 +203,31 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
+    /// Without an action, and without a time to wait.
+    pub fn new(remote: Remote, kind: ServiceErrorKind, code: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            remote,
+            kind,
+            code: code.into(),
+            what: what.into(),
+            action: None,
+            retry_after: None,
+        }
+    }
+
+    /// The same with what the operator can do.
+    #[must_use]
+    pub fn with_action(self, action: impl Into<String>) -> Self {
+        let action = Some(action.into());
+        Self { action, ..self }
+    }
+
+    /// The same with the least time to wait.
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
     /// Why a lead is rejected whose call alone ended with this error.
     pub fn reject_reason(&self) -> RejectReason {
         RejectReason::CallFailed {

@@ -502,7 +502,7 @@ fn an_import_against_the_arrows_is_found_however_it_is_written() {
     let cases = [
         (
             "use crate::bigin::Bigin;",
-            "src/http/api.rs:1: http imports bigin::Bigin, and may import only itself, random",
+            "src/http/api.rs:1: http imports bigin::Bigin, and may import only itself, clock",
         ),
         (
             "fn f() {\n    let x: crate::bigin::Bigin;\n}",

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use anyhow::bail;
 
 use super::hint;
-use crate::bigin::exchange::SCOPES;
+use crate::bigin::oauth::SCOPES;
 use crate::cli::{Usage, prompt};
 
 /// From the terminal, or else from standard input.

@@ -13,11 +13,7 @@ async fn tries(answers: &[Value]) -> (anyhow::Result<Option<&'static str>>, usiz
         servers.push(server);
     }
     let secret = SecretString::from("secret");
-    let client = SelfClient {
-        id: "1000.A",
-        secret: &secret,
-    };
-    let found = exchange_at_any(&accounts, &client, "1000.code").await;
+    let found = exchange_at_any(&accounts, "1000.A", &secret, "1000.code").await;
     let asked = servers
         .iter()
         .map(|server| server.requests("/oauth/v2/token").len())

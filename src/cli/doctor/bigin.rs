@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::finding::{Check, Finding, Group, Outcome};
 use super::{CALL_TIMEOUT, Installation};
-use crate::bigin::exchange::Organisation;
+use crate::bigin::Organisation;
 use crate::cli::text::plain;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;

@@ -155,7 +155,7 @@ fn every_alert_has_its_heading_in_the_guide_and_none_is_there_that_does_not_exis
 #[test]
 fn every_scope_that_is_asked_for_is_explained() {
     let security = read("docs/SECURITY.md");
-    let unexplained: Vec<&str> = bigin_sync::bigin::exchange::SCOPES
+    let unexplained: Vec<&str> = bigin_sync::bigin::oauth::SCOPES
         .split(',')
         .filter(|scope| !security.contains(&format!("`{scope}`")))
         .collect();

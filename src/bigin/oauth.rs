@@ -1,26 +1,55 @@
-//! Zoho's token endpoint. It answers errors with HTTP 200, so that only the body says what happened.
+//! Zoho's token endpoint (official docs, self-client-get-access-token, self-client-refresh-token-usage, revoke-tokens). It
+//! answers errors with HTTP 200, so that only the body says what happened.
 
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::BiginSettings;
-use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind};
+use crate::domain::failure::{Remote, ServiceError, ServiceErrorKind, TransportError};
 use crate::http_client::{self, Answer, Call, Calls, Operation, is_loopback, word};
+
+/// An operator waits for the answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
 /// units that others have met.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// An access token that was just granted.
-pub(super) struct Grant {
-    pub(super) access_token: SecretString,
+/// The scopes that the program needs (official docs, scopes; endpoint pages): contacts are upserted, tagged and looked up,
+/// the organisation's fields and tags are read, a missing tag is made, and the organisation's name is shown.
+pub const SCOPES: &str = "ZohoBigin.modules.contacts.ALL,ZohoBigin.settings.fields.READ,ZohoBigin.settings.tags.READ,ZohoBigin.settings.tags.CREATE,ZohoBigin.org.READ,ZohoBigin.coql.READ";
+
+/// A self client, at the accounts server of its data center.
+#[derive(Clone, Copy)]
+pub struct SelfClient<'a> {
+    /// Like `https://accounts.zoho.eu`.
+    pub accounts_url: &'a Url,
+    /// `1000.…`
+    pub id: &'a str,
+    /// Its secret.
+    pub secret: &'a SecretString,
+}
+
+/// What an access token is requested with.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// From the API console: valid once and for a few minutes.
+    Code(&'a str),
+    /// Counts as one of ten in ten minutes.
+    RefreshToken(&'a SecretString),
+}
+
+/// What a code or a refresh token was exchanged for.
+pub struct Granted {
+    /// Lasts an hour.
+    pub access_token: SecretString,
+    /// Lasts until it is revoked; only a code brings one, and not every code.
+    pub refresh_token: Option<SecretString>,
     /// `https`, or `http` on this machine; anything else in the answer counts as absent, for the token must not travel there.
-    pub(super) api_domain: Option<Url>,
-    /// How long it lasts, counted from when it was asked for.
+    pub api_domain: Option<Url>,
+    /// How long the access token lasts, counted from the request.
     pub(super) lasts: Duration,
 }
 
@@ -32,65 +61,85 @@ pub(super) struct NoGrant {
     pub(super) may_be_granted: bool,
 }
 
-#[derive(Serialize)]
-struct Form<'a> {
-    grant_type: &'static str,
-    client_id: &'a str,
-    client_secret: &'a str,
-    refresh_token: &'a str,
-}
-
-/// Asks for an access token: `POST {accounts}/oauth/v2/token` with a form (official docs, self-client-refresh-token-usage).
-pub(super) async fn refresh(
-    http: &Client,
-    calls: &Calls,
-    settings: &BiginSettings,
-    deadline: Duration,
-) -> Result<Grant, NoGrant> {
-    let form = Form {
-        grant_type: "refresh_token",
-        client_id: &settings.client_id,
-        client_secret: settings.client_secret.expose_secret(),
-        refresh_token: settings.refresh_token.expose_secret(),
-    };
-    let url = format!("{}/oauth/v2/token", http_client::base_text(&settings.accounts_url));
-    let answer = post(calls, http.post(url).form(&form), &settings.accounts_url, deadline).await?;
-    judge(&answer, &settings.accounts_url).map_err(sure)
-}
-
-async fn post(
-    calls: &Calls,
-    request: RequestBuilder,
-    accounts_url: &Url,
-    deadline: Duration,
-) -> Result<Answer, NoGrant> {
-    let call = Call {
-        operation: Operation::Grant,
-        of: 0,
-    };
-    let label = |answer: &Answer| match judge(answer, accounts_url) {
-        Ok(_) => http_client::OK,
-        Err(service_error) => service_error.kind.label(),
-    };
-    let sent = calls.send(call, request, deadline, label).await;
-    sent.map_err(|none| NoGrant {
-        may_be_granted: !none.never_sent(),
-        service_error: ServiceError {
-            remote: Remote::ZohoAccounts,
-            kind: ServiceErrorKind::Unavailable,
-            code: none.code().to_owned(),
-            what: format!("{} did not answer", host(accounts_url)),
-            action: None,
-            retry_after: None,
-        },
-    })
-}
-
-fn sure(service_error: ServiceError) -> NoGrant {
-    NoGrant {
-        service_error,
-        may_be_granted: false,
+impl SelfClient<'_> {
+    /// Requests an access token for an operator: `POST {accounts}/oauth/v2/token`.
+    ///
+    /// # Errors
+    /// A [`ServiceError`] whose code is `invalid_code` (used, expired, mistyped, revoked, or of another client),
+    /// `invalid_client` (not of this data center), `invalid_client_secret`, or `access_denied` (ten codes in ten minutes:
+    /// docs of Zoho CRM, token-validity).
+    pub async fn exchange(&self, http: &Client, credential: Credential<'_>) -> Result<Granted, ServiceError> {
+        let answer = http_client::send(self.request(http, credential), TIMEOUT).await;
+        judge(
+            &answer.map_err(|none| no_answer(&none, self.accounts_url))?,
+            self.accounts_url,
+        )
     }
+
+    /// Requests an access token for the service.
+    pub(super) async fn refresh(
+        &self,
+        http: &Client,
+        calls: &Calls,
+        refresh_token: &SecretString,
+        deadline: Duration,
+    ) -> Result<Granted, NoGrant> {
+        let call = Call {
+            operation: Operation::Grant,
+            of: 0,
+        };
+        let label = |answer: &Answer| match judge(answer, self.accounts_url) {
+            Ok(_) => http_client::OK,
+            Err(service_error) => service_error.kind.label(),
+        };
+        let request = self.request(http, Credential::RefreshToken(refresh_token));
+        let answer = calls.send(call, request, deadline, label).await;
+        let answer = answer.map_err(|none| NoGrant {
+            may_be_granted: !none.never_sent(),
+            service_error: no_answer(&none, self.accounts_url),
+        })?;
+        judge(&answer, self.accounts_url).map_err(|service_error| NoGrant {
+            service_error,
+            may_be_granted: false,
+        })
+    }
+
+    fn request(&self, http: &Client, credential: Credential<'_>) -> RequestBuilder {
+        let (grant_type, name, value) = match credential {
+            Credential::Code(code) => ("authorization_code", "code", code),
+            Credential::RefreshToken(token) => ("refresh_token", "refresh_token", token.expose_secret()),
+        };
+        let url = format!("{}/oauth/v2/token", http_client::base_text(self.accounts_url));
+        http.post(url).form(&[
+            ("grant_type", grant_type),
+            ("client_id", self.id),
+            ("client_secret", self.secret.expose_secret()),
+            (name, value),
+        ])
+    }
+}
+
+/// Revokes a refresh token, and with it its access tokens: `POST {accounts}/oauth/v2/token/revoke`.
+///
+/// # Errors
+/// A [`ServiceError`] with the code `invalid_code` where it is no token any more.
+pub async fn revoke(http: &Client, accounts_url: &Url, refresh_token: &SecretString) -> Result<(), ServiceError> {
+    let url = format!("{}/oauth/v2/token/revoke", http_client::base_text(accounts_url));
+    // In the address, as it is documented; whether the body would do is not known.
+    let query = [("token", refresh_token.expose_secret())];
+    let answer = http_client::send(http.post(url).query(&query), TIMEOUT).await;
+    let answer = answer.map_err(|none| no_answer(&none, accounts_url))?;
+    let said = |key: &str| answer.json.as_ref()?.get(key)?.as_str();
+    match (said("status"), said("error")) {
+        (Some("success"), _) => Ok(()),
+        (_, Some(_)) => Err(unauthorized("invalid_code", &host(accounts_url))),
+        _ => Err(down(&answer, accounts_url)),
+    }
+}
+
+fn no_answer(none: &TransportError, accounts_url: &Url) -> ServiceError {
+    let what = format!("{} did not answer", host(accounts_url));
+    ServiceError::new(Remote::ZohoAccounts, ServiceErrorKind::Unavailable, none.code(), what)
 }
 
 /// Judges an answer of the token endpoint: an `access_token` in the body is success, whatever the status.
@@ -98,13 +147,14 @@ fn sure(service_error: ServiceError) -> NoGrant {
 /// `invalid_*` means that the credentials are refused. Any other JSON is a throttle: its text is localised ("Access
 /// Denied", or the like in Chinese) and its status is 200 or 400 (docs of Zoho CRM, token-validity; integrators' reports).
 /// What is not JSON, or comes with 5xx, is no answer of the endpoint.
-fn judge(answer: &Answer, accounts_url: &Url) -> Result<Grant, ServiceError> {
+fn judge(answer: &Answer, accounts_url: &Url) -> Result<Granted, ServiceError> {
     let body = answer.json.as_ref().filter(|body| body.is_object());
     if let Some(body) = body
-        && let Some(token) = token(body, "access_token")
+        && let Some(access_token) = token(body, "access_token")
     {
-        return Ok(Grant {
-            access_token: SecretString::from(token.to_owned()),
+        return Ok(Granted {
+            access_token,
+            refresh_token: token(body, "refresh_token"),
             api_domain: body.get("api_domain").and_then(Value::as_str).and_then(api_domain),
             lasts: lasts(body),
         });
@@ -122,8 +172,9 @@ fn is_throttle(status: StatusCode, body: Option<&Value>) -> bool {
 }
 
 /// A token that fits into a header; anything else is none.
-pub(super) fn token<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
-    word(body.get(key)?.as_str()?, 2000, |c| c.is_ascii_graphic())
+fn token(body: &Value, key: &str) -> Option<SecretString> {
+    let token = word(body.get(key)?.as_str()?, 2000, |c| c.is_ascii_graphic())?;
+    Some(SecretString::from(token.to_owned()))
 }
 
 fn invalid(error: &str) -> Option<&str> {
@@ -151,38 +202,26 @@ fn unauthorized(code: &str, host: &str) -> ServiceError {
             "check BIGIN_CLIENT_ID, BIGIN_CLIENT_SECRET and BIGIN_REFRESH_TOKEN",
         ),
     };
-    ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unauthorized,
-        code: code.to_owned(),
-        what,
-        action: Some(action.to_owned()),
-        retry_after: None,
-    }
+    ServiceError::new(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, code, what).with_action(action)
 }
 
 fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
     let code = error.and_then(|error| word(error, 40, |c| c.is_ascii_alphabetic() || matches!(c, b'_' | b' ')));
-    ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::TokenRateLimited,
-        code: code.unwrap_or("rate_limited").to_owned(),
-        what: "Zoho Accounts grants no more access tokens for now".to_owned(),
-        action: Some("request no token for ten minutes; the service recovers by itself".to_owned()),
-        retry_after: answer.retry_after,
-    }
+    ServiceError::new(
+        Remote::ZohoAccounts,
+        ServiceErrorKind::TokenRateLimited,
+        code.unwrap_or("rate_limited"),
+        "Zoho Accounts grants no more access tokens for now",
+    )
+    .with_action("request no token for ten minutes; the service recovers by itself")
+    .with_retry_after(answer.retry_after)
 }
 
 fn down(answer: &Answer, accounts_url: &Url) -> ServiceError {
     let code = format!("HTTP {}", answer.status.as_u16());
-    ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unavailable,
-        what: format!("{} did not answer as a token endpoint", host(accounts_url)),
-        action: None,
-        code,
-        retry_after: answer.retry_after,
-    }
+    let what = format!("{} did not answer as a token endpoint", host(accounts_url));
+    ServiceError::new(Remote::ZohoAccounts, ServiceErrorKind::Unavailable, code, what)
+        .with_retry_after(answer.retry_after)
 }
 
 fn host(url: &Url) -> String {
