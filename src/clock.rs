@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+pub use crate::domain::datetime::{after, before, until};
+
 /// Where the time comes from. Everything that waits, leases or stamps asks this.
 pub trait Clock: Send + Sync {
     /// The time now, to the nanosecond. Never earlier than an answer given before.
@@ -130,17 +132,6 @@ impl Clock for ManualClock {
     fn stands_still(&self) -> bool {
         true
     }
-}
-
-/// `at` and `by` later, or the end of time where there is no such moment.
-pub fn after(at: Timestamp, by: Duration) -> Timestamp {
-    let by = jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX);
-    at.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// How long from `now` until `then`; zero if that is past.
-pub fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]

@@ -168,15 +168,12 @@ pub(super) fn token_refused() -> CallError {
 
 /// The grant of an access token has left too little time for the call that it was for.
 pub(super) fn slow_grant() -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unavailable,
-        code: "slow".to_owned(),
-        what: "Zoho Accounts took so long to grant an access token that too little time was left for the call"
-            .to_owned(),
-        action: None,
-        retry_after: None,
-    })
+    CallError::Service(ServiceError::new(
+        Remote::ZohoAccounts,
+        ServiceErrorKind::Unavailable,
+        "slow",
+        "Zoho Accounts took so long to grant an access token that too little time was left for the call",
+    ))
 }
 
 /// Whether the answer says that the API credits of the last 24 hours are used up.
@@ -196,36 +193,32 @@ fn credits_used_up(said: &str, status: StatusCode, body: &Value) -> bool {
 }
 
 fn credits(answer: &Answer, code: String) -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::Bigin,
-        kind: ServiceErrorKind::CreditsUsedUp,
-        code,
-        what: "Bigin's API credits for 24 hours are used up".to_owned(),
-        action: Some("check what else uses the API, or buy more credits; they come back by the hour".to_owned()),
-        retry_after: answer.retry_after,
-    })
+    CallError::Service(
+        ServiceError::new(
+            Remote::Bigin,
+            ServiceErrorKind::CreditsUsedUp,
+            code,
+            "Bigin's API credits for 24 hours are used up",
+        )
+        .with_action("check what else uses the API, or buy more credits; they come back by the hour")
+        .with_retry_after(answer.retry_after),
+    )
 }
 
 fn rate_limited(answer: &Answer, code: String) -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::Bigin,
-        kind: ServiceErrorKind::RateLimited,
-        code,
-        what: "Bigin is rate limiting us".to_owned(),
-        action: None,
-        retry_after: answer.retry_after,
-    })
+    CallError::Service(
+        ServiceError::new(
+            Remote::Bigin,
+            ServiceErrorKind::RateLimited,
+            code,
+            "Bigin is rate limiting us",
+        )
+        .with_retry_after(answer.retry_after),
+    )
 }
 
 fn unauthorized(code: String, what: String, action: String) -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::Bigin,
-        kind: ServiceErrorKind::Unauthorized,
-        code,
-        what,
-        action: Some(action),
-        retry_after: None,
-    })
+    CallError::Service(ServiceError::new(Remote::Bigin, ServiceErrorKind::Unauthorized, code, what).with_action(action))
 }
 
 fn ambiguous(answer: &Answer, code: String) -> CallError {

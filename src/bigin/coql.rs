@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Bigin, answer, call, item, unreadable};
+use super::{Bigin, answer, call, item};
 use crate::clock::until;
 use crate::domain::failure::CallError;
 use crate::domain::lead::ContactId;
@@ -132,12 +132,12 @@ impl Bigin {
         };
         let rows = body.get("data").and_then(Value::as_array);
         rows.cloned()
-            .ok_or_else(|| unreadable("Bigin's answer to a query has no rows"))
+            .ok_or_else(|| CallError::unreadable("Bigin's answer to a query has no rows"))
     }
 }
 
 fn contact_of(row: &Value) -> Result<ContactId, CallError> {
-    item::contact_id(row).ok_or_else(|| unreadable("a row of Bigin's answer has no id"))
+    item::contact_id(row).ok_or_else(|| CallError::unreadable("a row of Bigin's answer has no id"))
 }
 
 /// `is null` and times like this one are in the docs of Zoho CRM (COQL overview); more than two criteria want brackets.

@@ -142,7 +142,7 @@ impl Bigin {
             })
             .await?;
         let fields = answer::body(&answer, FIELDS_SCOPE)?.and_then(fields::parse);
-        fields.ok_or_else(|| unreadable("Bigin's answer names no fields of Contacts"))
+        fields.ok_or_else(|| CallError::unreadable("Bigin's answer names no fields of Contacts"))
     }
 
     /// Makes or updates one contact per record: `POST /bigin/v2/Contacts/upsert` (official docs, upsert-records).
@@ -324,14 +324,12 @@ impl Bigin {
         match tokio::time::timeout(deadline.left(), self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             // All permits were held for a whole deadline by calls that Bigin did not answer.
-            _ => Err(CallError::Service(ServiceError {
-                remote: Remote::Bigin,
-                kind: ServiceErrorKind::Unavailable,
-                code: "busy".to_owned(),
-                what: "Bigin has answered none of the calls that may run at once".to_owned(),
-                action: None,
-                retry_after: None,
-            })),
+            _ => Err(CallError::Service(ServiceError::new(
+                Remote::Bigin,
+                ServiceErrorKind::Unavailable,
+                "busy",
+                "Bigin has answered none of the calls that may run at once",
+            ))),
         }
     }
 }
@@ -361,7 +359,9 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
         Err(error) => return Ok(Err(error)),
     };
     let Some(contact) = item::contact_id(details) else {
-        return Err(unreadable("Bigin accepted a record and did not name its contact"));
+        return Err(CallError::unreadable(
+            "Bigin accepted a record and did not name its contact",
+        ));
     };
     let said = item
         .get("action")
@@ -374,8 +374,4 @@ fn upserted(item: &Value, judged: Result<&Value, ItemError>) -> Result<Result<Up
         None => Action::Update,
     };
     Ok(Ok(Upserted { contact, action }))
-}
-
-fn unreadable(message: &str) -> CallError {
-    CallError::ambiguous("UNREADABLE_ANSWER", message, None)
 }

@@ -6,7 +6,7 @@ use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{Bigin, answer, call, item, unreadable};
+use super::{Bigin, answer, call, item};
 use crate::domain::failure::{CallError, Remote};
 use crate::http_client::{self, Answer, Operation};
 
@@ -27,7 +27,7 @@ impl Organisation {
     fn read(answer: &Answer) -> Result<Self, CallError> {
         let body = answer::body(answer, ORGANISATION_SCOPE)?;
         let org = body.and_then(|body| body.get("org")?.as_array()?.first());
-        let org = org.ok_or_else(|| unreadable("Bigin's answer names no organisation"))?;
+        let org = org.ok_or_else(|| CallError::unreadable("Bigin's answer names no organisation"))?;
         let text = |key: &str| org.get(key).and_then(Value::as_str).unwrap_or("unnamed").to_owned();
         Ok(Self {
             name: text("company_name"),
@@ -92,7 +92,7 @@ impl Bigin {
             return Ok(Vec::new());
         };
         let tags = body.get("tags").and_then(Value::as_array);
-        let tags = tags.ok_or_else(|| unreadable("Bigin's answer has no list of tags"))?;
+        let tags = tags.ok_or_else(|| CallError::unreadable("Bigin's answer has no list of tags"))?;
         let name = |tag: &Value| tag.get("name").and_then(Value::as_str).map(str::to_owned);
         Ok(tags.iter().filter_map(name).collect())
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, warn};
 
 use super::oauth::{SelfClient, self};
-use crate::clock::{SharedClock, after, until};
+use crate::clock::{SharedClock, after, before, until};
 use crate::config::BiginSettings;
 use crate::crypto::{Cipher, self};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
@@ -323,7 +323,7 @@ impl Inner {
 
     /// Holds back while [`MOST_GRANTS`] were granted in the last [`GRANT_WINDOW`].
     async fn check_budget(&self, now: Timestamp) -> Result<(), ServiceError> {
-        let since = now.saturating_sub(GRANT_WINDOW).unwrap_or(Timestamp::MIN);
+        let since = before(now, GRANT_WINDOW);
         let mut grants = {
             let mut own = lock(&self.grants);
             own.retain(|at| *at > since);
@@ -338,14 +338,13 @@ impl Inner {
         let Some(first_to_fall_out) = grants.len().checked_sub(MOST_GRANTS).map(|place| grants[place]) else {
             return Ok(());
         };
-        Err(ServiceError {
-            remote: Remote::ZohoAccounts,
-            kind: ServiceErrorKind::TokenRateLimited,
-            code: "own_limit".to_owned(),
-            what: "nine access tokens were granted within ten minutes, and Zoho's limit is ten".to_owned(),
-            action: None,
-            retry_after: Some(until(now, after(first_to_fall_out, GRANT_WINDOW))),
-        })
+        Err(ServiceError::new(
+            Remote::ZohoAccounts,
+            ServiceErrorKind::TokenRateLimited,
+            "own_limit",
+            "nine access tokens were granted within ten minutes, and Zoho's limit is ten",
+        )
+        .with_retry_after(Some(until(now, after(first_to_fall_out, GRANT_WINDOW)))))
     }
 }
 
@@ -361,24 +360,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn down(code: &str, message: &str) -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unavailable,
-        code: code.to_owned(),
-        what: message.to_owned(),
-        action: None,
-        retry_after: None,
-    })
+    CallError::Service(ServiceError::new(
+        Remote::ZohoAccounts,
+        ServiceErrorKind::Unavailable,
+        code,
+        message,
+    ))
 }
 
 /// A person is needed: asking again gives the same answer.
 fn no_api_domain() -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unauthorized,
-        code: "no_api_domain".to_owned(),
-        what: "Zoho's token answer names no https address of the API".to_owned(),
-        action: Some("set BIGIN_API_DOMAIN".to_owned()),
-        retry_after: None,
-    })
+    CallError::Service(
+        ServiceError::new(
+            Remote::ZohoAccounts,
+            ServiceErrorKind::Unauthorized,
+            "no_api_domain",
+            "Zoho's token answer names no https address of the API",
+        )
+        .with_action("set BIGIN_API_DOMAIN"),
+    )
 }

@@ -4,13 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// `1 lead`, `2 leads`.
-pub(super) fn count(number: impl TryInto<u64>, noun: &str) -> String {
-    match number.try_into().unwrap_or(u64::MAX) {
-        1 => format!("1 {noun}"),
-        number => format!("{number} {noun}s"),
-    }
-}
+pub(super) use crate::domain::text::count;
 
 /// `12 s`, `3 min`, `5 h`, `2 days`, rounded down.
 pub(super) fn duration(duration: Duration) -> String {

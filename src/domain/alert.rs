@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use self::rules::{Signal, signals};
 use super::breaker::Breaker;
+use super::datetime::{after, until};
 use super::failure::Remote;
-use super::retry::later;
 use super::sync::SyncJob;
 
 mod rules;
@@ -243,14 +243,13 @@ impl AlertLog {
                 .any(|kind| self.alerts.get(kind).is_some_and(|known| known.is_firing))
         };
         let oldest = observation.oldest.as_ref();
-        oldest
-            .is_none_or(|oldest| elapsed(observation.at, later(oldest.created_at, observation.tag_delay)) < INHIBIT_FOR)
+        oldest.is_none_or(|oldest| until(after(oldest.created_at, observation.tag_delay), observation.at) < INHIBIT_FOR)
             || Remote::ALL.into_iter().any(is_told)
     }
 
     /// The message that is due, if any; `dashboard` is the URL it names.
     pub fn message(&self, at: Timestamp, dashboard: Option<&str>) -> Option<Message> {
-        let too_soon = self.last_message.is_some_and(|then| elapsed(at, then) < GROUP_INTERVAL);
+        let too_soon = self.last_message.is_some_and(|then| until(then, at) < GROUP_INTERVAL);
         let is_news = |(kind, known): (&AlertKind, &AlertState)| known.is_due(*kind, at) || known.is_resolved(at);
         if too_soon || !self.alerts.iter().any(is_news) {
             return None;
@@ -295,7 +294,7 @@ impl AlertState {
         } else if (!self.is_firing || kind.grows())
             && self
                 .fired_at
-                .is_none_or(|then| elapsed(at, then) >= kind.repeat_interval())
+                .is_none_or(|then| until(then, at) >= kind.repeat_interval())
         {
             self.due = Some((at, text));
         }
@@ -310,18 +309,18 @@ impl AlertState {
     fn is_due(&self, kind: AlertKind, at: Timestamp) -> bool {
         self.due
             .as_ref()
-            .is_some_and(|(since, _)| elapsed(at, *since) >= kind.group_wait())
+            .is_some_and(|(since, _)| until(*since, at) >= kind.group_wait())
     }
 
     fn is_resolved(&self, at: Timestamp) -> bool {
         self.resolving_since
-            .is_some_and(|since| elapsed(at, since) >= RESOLVE_AFTER)
+            .is_some_and(|since| until(since, at) >= RESOLVE_AFTER)
     }
 
     fn matters(&self, kind: AlertKind, at: Timestamp) -> bool {
         let is_quiet = self
             .fired_at
-            .is_some_and(|then| elapsed(at, then) < kind.repeat_interval());
+            .is_some_and(|then| until(then, at) < kind.repeat_interval());
         self.is_firing || self.due.is_some() || is_quiet
     }
 }
@@ -344,18 +343,14 @@ fn when(at: Timestamp, since: Timestamp, over: Option<Timestamp>) -> String {
     let clock = |at: Timestamp| at.strftime("%-d %b %H:%M UTC").to_string();
     match over {
         Some(over) => format!(" Since {}; resolved at {}.", clock(since), clock(over)),
-        None if elapsed(at, since) >= GROUP_INTERVAL => format!(" Since {}.", clock(since)),
+        None if until(since, at) >= GROUP_INTERVAL => format!(" Since {}.", clock(since)),
         None => String::new(),
     }
 }
 
-fn elapsed(at: Timestamp, since: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(since)).unwrap_or_default()
-}
-
 /// Adds a count, and drops those that have left the window.
 fn note(marks: &mut Vec<(Timestamp, u64)>, at: Timestamp, count: u64, within: Duration) {
-    marks.retain(|(then, _)| later(*then, within) > at);
+    marks.retain(|(then, _)| after(*then, within) > at);
     if count > 0 {
         marks.push((at, count));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::retry::later;
+use super::datetime::after;
 
 /// Most records of one call: what one upsert takes (official docs, api-limits).
 pub const MAX_BATCH: usize = 100;
@@ -84,7 +84,7 @@ impl BatchSize {
     pub fn ended_ambiguously(&mut self, records: usize, now: Timestamp) {
         if records > 1 {
             self.size = records / 2;
-            self.cap = Some((self.size, later(now, CAP_DURATION)));
+            self.cap = Some((self.size, after(now, CAP_DURATION)));
         }
     }
 }

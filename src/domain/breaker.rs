@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::datetime::{after, until};
 use super::failure::{Remote, ServiceError, ServiceErrorKind};
-use super::retry::{RetryPolicy, later};
+use super::retry::RetryPolicy;
 
 /// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
 pub const FRESH_PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -90,12 +91,12 @@ impl Breaker {
         let mut wait = policy.breaker_delay(service_error.kind, self.failures, jitter, service_error.retry_after);
         if cause == Cause::Suspects {
             // In an outage in which all leads have become suspects, their probes get rarer all the same.
-            let open_for = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            let open_for = until(since, now);
             wait = wait.max((open_for / 10).min(MAX_SUSPECT_PAUSE));
         }
         self.open = Some(Open {
             since,
-            until: later(now, wait),
+            until: after(now, wait),
             fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
             kind: service_error.kind,
             code: service_error.code.clone(),
@@ -137,14 +138,7 @@ mod tests {
     };
 
     fn down() -> ServiceError {
-        ServiceError {
-            remote: Remote::Bigin,
-            kind: ServiceErrorKind::Unavailable,
-            code: "HTTP 503".into(),
-            what: "no answer".into(),
-            action: None,
-            retry_after: None,
-        }
+        ServiceError::new(Remote::Bigin, ServiceErrorKind::Unavailable, "HTTP 503", "no answer")
     }
 
     #[test]

@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::datetime::moment;
+use super::text::count;
 
 /// Longest conversation that is sent, of the 32,000 characters Description takes: the rest is for what a mapping writes
 /// around it.
@@ -43,12 +44,7 @@ pub fn end(text: &str, limit: usize) -> String {
     if length(text) <= limit {
         return text.to_owned();
     }
-    let notice = |left_out: usize| {
-        format!(
-            "[… {left_out} older {} left out]{BLANK_LINE}",
-            noun("character", left_out)
-        )
-    };
+    let notice = |left_out: usize| format!("[… {} left out]{BLANK_LINE}", count(left_out, "older character"));
     let total = text.chars().count();
     // The notice of the whole text is at least as long as that of a part.
     let room = limit.saturating_sub(length(&notice(total)));
@@ -155,10 +151,7 @@ fn total(paragraphs: &[String]) -> usize {
 fn older(left_out: usize) -> String {
     match left_out {
         0 => String::new(),
-        _ => format!(
-            "[… {left_out} older {} left out]{BLANK_LINE}",
-            noun("message", left_out)
-        ),
+        _ => format!("[… {} left out]{BLANK_LINE}", count(left_out, "older message")),
     }
 }
 
@@ -168,14 +161,6 @@ fn beginning(message: &str, notice: &str, limit: usize) -> String {
     match limit.checked_sub(length(notice) + length(CUT)) {
         Some(room) if room > 0 => format!("{notice}{}{CUT}", prefix(message, room).trim_end()),
         _ => prefix(message, limit).to_owned(),
-    }
-}
-
-fn noun(word: &str, count: usize) -> String {
-    if count == 1 {
-        word.to_owned()
-    } else {
-        format!("{word}s")
     }
 }
 

@@ -1,9 +1,28 @@
-//! Points in time as leads spell them.
+//! Arithmetic with points in time, and times as leads spell them.
+
+use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde_json::Value;
+
+/// `at` and `by` later, or the end of time where there is no such moment.
+pub fn after(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// `at` and `by` earlier, or the beginning of time where there is no such moment.
+pub fn before(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+/// How long from `now` until `then`; zero if that is past.
+pub fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
+}
 
 /// Reads ISO text (with or without an offset or a time) or milliseconds since 1970, as JavaScript writes them, into the
 /// local time of `zone`. Text without an offset is taken to be local time already.

@@ -106,6 +106,11 @@ impl CallError {
         }
     }
 
+    /// The answer was read and does not say what it should.
+    pub fn unreadable(message: &str) -> Self {
+        Self::ambiguous("UNREADABLE_ANSWER", message, None)
+    }
+
     /// The same failure as the whole service's.
     pub fn into_service_error(self, remote: Remote) -> ServiceError {
         let (code, message, retry_after) = match self {
@@ -118,14 +123,7 @@ impl CallError {
             } => (code, message, retry_after),
             Self::Rejected { code, reason } => (code, reason.to_string(), None),
         };
-        ServiceError {
-            remote,
-            kind: ServiceErrorKind::Unavailable,
-            code,
-            what: message,
-            action: None,
-            retry_after,
-        }
+        ServiceError::new(remote, ServiceErrorKind::Unavailable, code, message).with_retry_after(retry_after)
     }
 
     /// The name of its kind in metrics and spans.

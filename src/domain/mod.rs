@@ -17,6 +17,7 @@ pub mod reject_reason;
 pub mod retry;
 pub mod state;
 pub mod sync;
+pub mod text;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::failure::ServiceErrorKind;
 
 /// The token endpoint wants this much silence once it throttles; asking within it prolongs it (Zoho, Kaizen 43).
@@ -55,12 +53,6 @@ impl RetryPolicy {
             | ServiceErrorKind::Unavailable => delay,
         }
     }
-}
-
-/// `now` and `wait` later, or the end of time where there is no such moment.
-pub(super) fn later(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::lead::{LeadId, Revision};
+use super::datetime::after;
 use super::reject_reason::RejectReason;
-use super::retry::{RetryPolicy, later};
+use super::retry::RetryPolicy;
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};
 
 /// The number of a sync; counts up.
@@ -312,8 +313,8 @@ impl SyncJob {
         let wait = policy.delay(self.attempts.count, failure.jitter, failure.retry_after);
         // Another lead's upsert may have moved the tag since this sync was claimed.
         self.next_attempt_at = match &self.state {
-            State::Upserted { tag_not_before, .. } => later(now, wait).max(*tag_not_before),
-            _ => later(now, wait),
+            State::Upserted { tag_not_before, .. } => after(now, wait).max(*tag_not_before),
+            _ => after(now, wait),
         };
         wait
     }

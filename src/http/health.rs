@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
-use crate::clock::until;
+use crate::clock::{before, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::LeadId;
@@ -244,12 +244,12 @@ pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), Http
     let unavailable = |error| problem::unavailable(&error);
     let overview = state.store.overview().await.map_err(unavailable)?;
     let flow = async |span: Duration, step: Duration| {
-        let since = overview.at.checked_sub(span).unwrap_or(Timestamp::MIN);
+        let since = before(overview.at, span);
         state.store.flow(since, step).await
     };
     let hour = flow(HOUR, HOUR / 60).await.map_err(unavailable)?;
     let day = flow(DAY, HOUR).await.map_err(unavailable)?;
-    let day_ago = overview.at.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+    let day_ago = before(overview.at, DAY);
     let grants = state.store.grants(day_ago).await.map_err(unavailable)?.len();
     let observed = Observed::of(&state.metrics);
     let mut health = Health::new(overview, &observed, Ended::of(&hour), Ended::of(&day));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::State;
 use super::health::DAY;
 use super::webhook::ANSWERS;
-use crate::clock::until;
+use crate::clock::{before, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
 use crate::metrics::{Kind, Metrics, Text, process};
@@ -57,7 +57,7 @@ pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
 /// How things stand, and how many access tokens were granted in the last 24 hours.
 async fn read(store: &dyn Store) -> Result<(Overview, usize), StoreError> {
     let overview = store.overview().await?;
-    let since = overview.at.saturating_sub(DAY).unwrap_or(Timestamp::MIN);
+    let since = before(overview.at, DAY);
     let grants = store.grants(since).await?;
     Ok((overview, grants.len()))
 }

@@ -6,7 +6,6 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::unreadable;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::reject_reason::RejectReason;
 use crate::http_client::{self, Answer, RawAnswer, json, word};
@@ -89,7 +88,7 @@ pub(super) fn judge_commit(answer: &Answer, dataset: &str, mutations: &[Owner<'_
         let is_receipt = body["transactionId"].is_string() || body["results"].is_array();
         return match is_receipt {
             true => Ok(()),
-            false => Err(CommitError::Call(unreadable(
+            false => Err(CommitError::Call(CallError::unreadable(
                 "Sanity's answer does not say that it committed",
             ))),
         };

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::unreadable;
 use crate::domain::failure::CallError;
 use crate::domain::lead::{Document, Lead, LeadId, LeadRead};
 use crate::http_client::{BYTE_ORDER_MARK, json, with_whole_characters};
@@ -153,7 +152,7 @@ impl<'a> DocAnswer<'a> {
         mut visit: impl FnMut(&LeadId, LeadRead, Option<RawDocument<'_>>) -> T,
     ) -> Result<Vec<(LeadId, Read<T>)>, CallError> {
         let Some(documents) = &self.documents else {
-            return Err(unreadable("Sanity's answer has no documents"));
+            return Err(CallError::unreadable("Sanity's answer has no documents"));
         };
         let mut published: BTreeMap<&str, Published<'_>> = BTreeMap::new();
         let mut copies: BTreeMap<&str, Vec<String>> = BTreeMap::new();

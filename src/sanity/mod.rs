@@ -104,7 +104,7 @@ impl Sanity {
         let answer = self.send(Operation::Query, 0, request, &deadline, label).await?;
         let body = answer::judge(&answer, &self.dataset)?;
         let ids = body.get("result").and_then(Value::as_array);
-        let ids = ids.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
+        let ids = ids.ok_or_else(|| CallError::unreadable("Sanity's answer to a query has no result"))?;
         let ids = ids.iter().filter_map(|lead| lead.get("_id")?.as_str());
         Ok(ids.filter_map(|id| LeadId::parse(id).ok()).collect())
     }
@@ -124,7 +124,7 @@ impl Sanity {
         let label = |answer: &Answer| answer::label(answer, &self.dataset);
         let answer = self.send(Operation::Query, 0, request, &deadline, label).await?;
         let found = answer::judge(&answer, &self.dataset)?.get("result");
-        let found = found.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
+        let found = found.ok_or_else(|| CallError::unreadable("Sanity's answer to a query has no result"))?;
         let found = match found {
             Value::Null => &[],
             Value::Array(items) => items.as_slice(),
@@ -151,8 +151,4 @@ impl Sanity {
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
         request.bearer_auth(self.token.expose_secret())
     }
-}
-
-fn unreadable(message: &str) -> CallError {
-    CallError::ambiguous("UNREADABLE_ANSWER", message, None)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Sanity, answer, unreadable};
+use super::{Sanity, answer};
 use crate::domain::failure::CallError;
 use crate::domain::lead::{Lead, LeadId, LeadRead};
 use crate::http_client::{Answer, Deadline, Operation};
@@ -31,7 +31,7 @@ impl Sanity {
         let answer = self.send(Operation::Query, 1, request, &deadline, label).await?;
         let found = answer::judge(&answer, &self.dataset)?.get("result");
         let found = found.and_then(Value::as_array);
-        let found = found.ok_or_else(|| unreadable("Sanity's answer to a query has no result"))?;
+        let found = found.ok_or_else(|| CallError::unreadable("Sanity's answer to a query has no result"))?;
         let lead = found.first().and_then(Value::as_object).and_then(Lead::from_document);
         let Some(lead) = lead.filter(|lead| lead.id == *id && lead.document_type == self.lead_type) else {
             let is_deleted = self.is_deleted(id, &deadline).await?;

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::documents::{DocAnswer, RawDocument, Read, RevisionRead};
-use super::{Sanity, answer, unreadable};
+use super::{Sanity, answer};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind, TransportError};
 use crate::domain::lead::{LeadId, LeadRead};
 use crate::http_client::{self, Call, Deadline, Operation, RawAnswer};
@@ -169,7 +169,9 @@ impl Sanity {
         let denied = read.iter().any(|(_, read)| matches!(read, Read::Denied));
         let error = match denied {
             true => token_refused(),
-            false => unreadable("Sanity's answer has none of the leads, and does not say that they do not exist"),
+            false => {
+                CallError::unreadable("Sanity's answer has none of the leads, and does not say that they do not exist")
+            }
         };
         Err(ReadError::Failed { ids: part.len(), error })
     }
@@ -296,14 +298,15 @@ impl Sanity {
 }
 
 fn token_refused() -> CallError {
-    CallError::Service(ServiceError {
-        remote: Remote::Sanity,
-        kind: ServiceErrorKind::Unauthorized,
-        code: "permission".to_owned(),
-        what: "SANITY_API_WRITE_TOKEN may not read the leads".to_owned(),
-        action: Some("give it the Editor role".to_owned()),
-        retry_after: None,
-    })
+    CallError::Service(
+        ServiceError::new(
+            Remote::Sanity,
+            ServiceErrorKind::Unauthorized,
+            "permission",
+            "SANITY_API_WRITE_TOKEN may not read the leads",
+        )
+        .with_action("give it the Editor role"),
+    )
 }
 
 /// How many of the first ids one URL has room for. Ids need no escaping.

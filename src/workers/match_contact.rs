@@ -8,6 +8,7 @@ use super::org_fields::is_permission;
 use super::ready::{Ready, is_bare, is_unknown, name};
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::{Bare, Found};
+use crate::clock::before;
 use crate::domain::failure::{CallError, Remote};
 use crate::domain::phone;
 use crate::domain::record::Record;
@@ -96,7 +97,7 @@ async fn among_the_latest(
     };
     let found = match batch.deadline().await {
         Some(deadline) => {
-            let since = since.saturating_sub(SKEW).unwrap_or(since);
+            let since = before(since, SKEW);
             context.bigin.find_bare(since, deadline).await
         }
         None => return Ok(put_back(batch, ready)),

@@ -44,15 +44,12 @@ impl Context {
     /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
     pub(super) async fn org_fields(&self, deadline: Duration) -> Result<OrgRead, CallError> {
         let Ok(mut cached) = tokio::time::timeout(deadline, self.org.0.lock()).await else {
-            return Err(CallError::Service(ServiceError {
-                remote: Remote::Bigin,
-                kind: ServiceErrorKind::Unavailable,
-                code: "busy".to_owned(),
-                what: "another worker has been waiting for Bigin's field metadata for as long as a call may take"
-                    .to_owned(),
-                action: None,
-                retry_after: None,
-            }));
+            return Err(CallError::Service(ServiceError::new(
+                Remote::Bigin,
+                ServiceErrorKind::Unavailable,
+                "busy",
+                "another worker has been waiting for Bigin's field metadata for as long as a call may take",
+            )));
         };
         let now = self.clock.now();
         if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {

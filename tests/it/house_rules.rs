@@ -97,7 +97,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fake", &["clock"]),
     ("random", &[]),
     ("crypto", &["random"]),
-    ("clock", &[]),
+    ("clock", &["domain"]),
     ("config", &["database", "domain"]),
     ("database", &[]),
     ("domain", &[]),

@@ -8,6 +8,7 @@ use super::{CALL_TIMEOUT, Installation};
 use crate::bigin::Organisation;
 use crate::cli::text::plain;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
+use crate::clock::before;
 use crate::domain::lead::ContactId;
 use crate::domain::record::{OrgFields, Record};
 use crate::domain::reject_reason;
@@ -113,7 +114,7 @@ pub(super) fn sentence(error: &CallError) -> String {
 /// The finding while the service is rate limited by Zoho: a call would prolong that.
 async fn recorded_rate_limit(installation: &Installation) -> Option<Finding> {
     let now = installation.clock.now();
-    let since = now.saturating_sub(GRANT_WINDOW).ok()?;
+    let since = before(now, GRANT_WINDOW);
     let tokens = installation.token_cache.tokens(since).await.ok()??;
     let open = tokens.breaker.open?;
     let is_limited = open.kind == ServiceErrorKind::TokenRateLimited && open.until > now;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AlertKind, AlertLog, Observation, elapsed};
+use super::{AlertKind, AlertLog, Observation};
 use crate::domain::breaker::Open;
+use crate::domain::datetime::{after, until};
 use crate::domain::failure::{Remote, ServiceErrorKind};
-use crate::domain::retry::later;
 use crate::domain::state::State;
+use crate::domain::text::count;
 
 /// A shorter outage ends by itself, and needs no operator.
 pub(super) const UNAVAILABLE_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -131,7 +132,7 @@ fn down(now: &Observation, remote: Remote) -> Signal {
         ServiceErrorKind::Unauthorized | ServiceErrorKind::CreditsUsedUp
     );
     // Without a sync in progress the service is not called, so its state is not known.
-    if is_told_otherwise || now.in_progress == 0 || elapsed(now.at, open.since) < UNAVAILABLE_AFTER {
+    if is_told_otherwise || now.in_progress == 0 || until(open.since, now.at) < UNAVAILABLE_AFTER {
         return Signal::Unknown;
     }
     // If only leads that failed before have met the error, the leads may be the cause.
@@ -145,7 +146,7 @@ fn down(now: &Observation, remote: Remote) -> Signal {
     Signal::Firing(format!(
         "{} has been unavailable for {}: {} ({}). {} Sending resumes by itself. Check the service's status page.{suspect}",
         remote.name(),
-        time(elapsed(now.at, open.since)),
+        time(until(open.since, now.at)),
         plain(&open.what),
         plain(&open.code),
         effect(remote)
@@ -196,7 +197,7 @@ fn failed(log: &AlertLog, now: &Observation) -> Signal {
         .iter()
         .filter(|(_, _, latest)| is_new(latest))
         .take(MAX_REASONS)
-        .map(|(reason, leads, _)| format!("“{}” ({})", plain(reason), many(*leads, "lead")))
+        .map(|(reason, leads, _)| format!("“{}” ({})", plain(reason), count(*leads, "lead")))
         .collect();
     let why = match &reasons[..] {
         [] => String::new(),
@@ -204,7 +205,7 @@ fn failed(log: &AlertLog, now: &Observation) -> Signal {
     };
     Signal::Firing(format!(
         "{} failed.{why} Each lead has its reason in crmError. Fix the cause and send the lead again.",
-        many(new, "lead")
+        count(new, "lead")
     ))
 }
 
@@ -217,12 +218,12 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
         return Signal::Unknown;
     }
     // Leads that waited out a pause need some time to be sent.
-    let since = later(oldest.created_at, now.tag_delay).max(log.inhibited_at.unwrap_or(Timestamp::MIN));
-    if elapsed(now.at, since) < STUCK_AFTER {
+    let since = after(oldest.created_at, now.tag_delay).max(log.inhibited_at.unwrap_or(Timestamp::MIN));
+    if until(since, now.at) < STUCK_AFTER {
         return Signal::Ok;
     }
     let last = oldest.attempts.last_error.as_ref().map_or(String::new(), |last| {
-        let times = many(u64::from(oldest.attempts.count), "failed attempt");
+        let times = count(u64::from(oldest.attempts.count), "failed attempt");
         format!(" {times}, the last error: {}.", plain(&last.to_string()))
     });
     let part = now
@@ -237,7 +238,7 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
         "The lead {} (sync {}) has been in progress for {} and is {}, {but}; {}.{last} See the timeline of the sync. A restart is safe.",
         oldest.lead,
         oldest.id,
-        time(elapsed(now.at, oldest.created_at)),
+        time(until(oldest.created_at, now.at)),
         oldest.state,
         waits(now.in_progress),
     ))
@@ -268,10 +269,10 @@ fn missed(log: &AlertLog) -> Signal {
 fn paused(now: &Observation) -> Signal {
     match now.paused_since {
         None => Signal::Ok,
-        Some(since) if elapsed(now.at, since) < PAUSED_AFTER => Signal::Unknown,
+        Some(since) if until(since, now.at) < PAUSED_AFTER => Signal::Unknown,
         Some(since) => Signal::Firing(format!(
             "Sending was paused by the operator {} ago, and {}. Resume it on the dashboard.",
-            time(elapsed(now.at, since)),
+            time(until(since, now.at)),
             waits(now.in_progress)
         )),
     }
@@ -281,22 +282,18 @@ fn sum(marks: &[(Timestamp, u64)]) -> u64 {
     marks.iter().map(|(_, count)| count).sum()
 }
 
-fn many(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 fn waits(leads: u64) -> String {
     format!(
         "{} {} waiting",
-        many(leads, "lead"),
+        count(leads, "lead"),
         if leads == 1 { "is" } else { "are" }
     )
 }
 
 fn time(time: Duration) -> String {
     match time.as_secs() / 60 {
-        minutes if minutes < 120 => many(minutes, "minute"),
-        minutes => many(minutes / 60, "hour"),
+        minutes if minutes < 120 => count(minutes, "minute"),
+        minutes => count(minutes / 60, "hour"),
     }
 }
 

@@ -6,14 +6,12 @@ use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind, 
 use crate::domain::reject_reason::RejectReason;
 
 fn service_error(code: &str) -> ServiceError {
-    ServiceError {
-        remote: Remote::ZohoAccounts,
-        kind: ServiceErrorKind::Unauthorized,
-        code: code.to_owned(),
-        what: "refresh token rejected".to_owned(),
-        action: None,
-        retry_after: None,
-    }
+    ServiceError::new(
+        Remote::ZohoAccounts,
+        ServiceErrorKind::Unauthorized,
+        code,
+        "refresh token rejected",
+    )
 }
 
 #[test]
@@ -60,14 +58,8 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
 fn a_failure_of_the_whole_service_keeps_its_words_and_the_wait_that_was_asked_for() {
     let wait = Some(Duration::from_secs(9));
     let unknown = CallError::ambiguous("HTTP 502", "a page", wait);
-    let expected = ServiceError {
-        remote: Remote::Bigin,
-        kind: ServiceErrorKind::Unavailable,
-        code: "HTTP 502".to_owned(),
-        what: "a page".to_owned(),
-        action: None,
-        retry_after: wait,
-    };
+    let expected =
+        ServiceError::new(Remote::Bigin, ServiceErrorKind::Unavailable, "HTTP 502", "a page").with_retry_after(wait);
     assert_eq!(unknown.into_service_error(Remote::Bigin), expected);
     let paused = CallError::Service(service_error("invalid_code"));
     assert_eq!(

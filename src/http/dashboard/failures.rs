@@ -4,8 +4,9 @@ use actix_web::web;
 use askama::Template;
 
 use super::flash::Done;
-use super::labels::{self, Moment, Standstill};
+use super::labels::{Moment, Standstill};
 use super::{Answer, Frame, page};
+use crate::domain::text::count;
 use crate::http::auth::Session;
 use crate::http::operator::MOST_REASONS;
 use crate::http::{State, problem};
@@ -49,14 +50,14 @@ pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>,
             .map(|group| Group {
                 key: group.key().to_string(),
                 advice: group.advice.clone(),
-                count: labels::leads(group.leads),
+                count: count(group.leads, "lead"),
                 reason: group.reason,
                 leads: group.leads,
                 latest: Moment(group.latest),
             })
             .collect(),
         leads,
-        total: labels::leads(leads),
+        total: count(leads, "lead"),
     };
     Ok(page(200, &template))
 }

@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use super::labels::{self, HeldUp};
+use super::labels::HeldUp;
+use crate::domain::text;
 
 /// The end of the address of the page that is shown afterwards.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -87,7 +88,7 @@ impl Done {
             (Did::Withdrawn, _) => "Nothing was sent: the lead was withdrawn in Sanity.".to_owned(),
             (Did::RetryAll, Some(0)) => "There was nothing left to retry.".to_owned(),
             (Did::RetryAll, count) => {
-                let leads = count.map_or_else(|| "The failed leads".to_owned(), labels::leads);
+                let leads = count.map_or_else(|| "The failed leads".to_owned(), |count| text::count(count, "lead"));
                 let when = when.map_or_else(String::new, |when| format!(" Sent {when}."));
                 format!(
                     "{leads} queued for retry.{when}{unavailable} Leads that were withdrawn in Sanity are skipped; those that fail again \

@@ -290,14 +290,6 @@ pub(super) fn capital(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// `1 lead`, `5 leads`.
-pub(super) fn leads(count: u64) -> String {
-    match count {
-        1 => "1 lead".to_owned(),
-        _ => format!("{count} leads"),
-    }
-}
-
 /// What a status is called on a page.
 pub(super) fn status(status: u16) -> &'static str {
     match status {

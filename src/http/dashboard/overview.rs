@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use actix_web::web;
 use askama::Template;
-use jiff::Timestamp;
 
 use super::chart::{Chart, chart};
 use super::flash::Done;
-use super::labels::{BADGES, Badge, Moment, Standstill, badge, capital, lasting, leads};
+use super::labels::{BADGES, Badge, Moment, Standstill, badge, capital, lasting};
 use super::services::{self, Service, WebhooksLine};
 use super::{Answer, Frame, page};
+use crate::clock::before;
 use crate::domain::failure::Remote;
 use crate::domain::problem::Problem;
+use crate::domain::text::count;
 use crate::http::State;
 use crate::http::auth::Session;
 use crate::http::health::{DAY, Ended, HOUR, Health, OpenBreaker, read};
@@ -151,10 +152,6 @@ impl OverviewPage {
     }
 }
 
-fn before(at: Timestamp, span: Duration) -> Timestamp {
-    at.checked_sub(span).unwrap_or(Timestamp::MIN)
-}
-
 fn headline(health: &Health) -> Headline {
     let in_progress = match health.ledger.in_progress {
         0 => "No leads are waiting.".to_owned(),
@@ -184,7 +181,7 @@ fn headline(health: &Health) -> Headline {
         let words = format!("Webhooks are not getting through, so leads arrive late. {in_progress}");
         ("wait", "alert", words)
     } else if health.failed_leads > 0 {
-        let failed = leads(health.failed_leads);
+        let failed = count(health.failed_leads, "lead");
         ("wait", "alert", format!("{failed} failed. {in_progress}"))
     } else {
         ("good", "tick", format!("Everything is working. {in_progress}"))

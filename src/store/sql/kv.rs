@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::views::before;
 use super::writer::Txn;
-use crate::clock::after;
+use crate::clock::{after, before};
 use crate::random;
 
 /// Bytes of a mark.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::db::{Arg, Db, Result, Row, args};
 use super::rows;
+use crate::clock::before;
 use crate::domain::breaker::Breaker;
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::sync::SyncId;
@@ -170,9 +171,4 @@ pub(super) fn forget(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) ->
         DELETE FROM delivery WHERE received_at < ?1 AND id IN (SELECT id FROM delivery ORDER BY id LIMIT ?2)";
     let deliveries = db.execute(sql, args![before, limit])?;
     Ok(syncs.max(deliveries))
-}
-
-/// So long before a moment, or the beginning of time.
-pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
-    now.saturating_sub(age).unwrap_or(Timestamp::MIN)
 }
