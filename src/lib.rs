@@ -5,6 +5,7 @@
 // Here and not in Cargo.toml: the crate of the tests exports nothing, so that there every `pub` would be one too many.
 #![warn(unreachable_pub)]
 
+mod api_types;
 pub mod app;
 pub mod bigin;
 pub mod cli;

@@ -4,22 +4,18 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::text::plain;
 use super::{Sources, Usage};
+use crate::api_types::Readiness;
 use crate::config::{ConfigError, ConfigErrors, Layers, ServiceSettings, environment};
 use crate::domain::failure::TransportError;
-use crate::domain::problem::Problem;
 use crate::http_client::{self, Answer, base_text, is_loopback};
-use crate::store::FailureGroup;
-
-pub(super) use self::events::Event;
 
 mod events;
 
@@ -237,55 +233,4 @@ impl Api {
 fn problem_detail(body: &Value) -> Option<String> {
     let is_own = body["type"] == "about:blank" && body["error"] == body["detail"];
     body["detail"].as_str().filter(|_| is_own).map(plain)
-}
-
-/// The answer of `/readyz`: `ready`, `degraded` or `unavailable`, and a sentence for each problem.
-#[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Readiness {
-    pub(super) status: String,
-    pub(super) degraded: Vec<Problem>,
-}
-
-/// The part of a sync that commands show.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct SyncJob {
-    pub(super) id: i64,
-    pub(super) lead_id: String,
-    pub(super) state: String,
-    pub(super) contact_id: Option<String>,
-    pub(super) action: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) cancelled_by: Option<String>,
-    pub(super) tag_not_before: Option<Timestamp>,
-    pub(super) is_manual: bool,
-    pub(super) attempts: u32,
-    pub(super) last_error: Option<String>,
-    pub(super) next_attempt_at: Option<Timestamp>,
-    pub(super) created_at: Timestamp,
-    pub(super) changed_at: Timestamp,
-    pub(super) finished_at: Option<Timestamp>,
-}
-
-impl SyncJob {
-    /// Whether the service has read the lead from Sanity.
-    pub(super) fn is_read(&self) -> bool {
-        self.state != "requested"
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        matches!(self.state.as_str(), "sent" | "failed" | "lead_deleted" | "cancelled")
-    }
-}
-
-/// A page of syncs, newest first.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    pub(super) syncs: Vec<SyncJob>,
-    pub(super) next: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Failures {
-    pub(super) failures: Vec<FailureGroup>,
 }

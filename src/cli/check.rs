@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::api::Target;
 use super::print_result;
 use super::text::plain;
+use crate::api_types::{Checked, OpenBreaker};
 
 /// Longer than the service waits for the call.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -41,20 +41,6 @@ pub(super) struct Options {
     target: Target,
 }
 
-#[derive(Deserialize)]
-struct Checked {
-    state: String,
-    unavailable: Option<Unavailable>,
-}
-
-#[derive(Deserialize)]
-struct Unavailable {
-    until: Timestamp,
-    code: String,
-    what: String,
-    action: String,
-}
-
 /// # Errors
 /// The remote service is not reachable, or the running service cannot be called.
 pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
@@ -63,7 +49,7 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
     let path = format!("/api/services/{}/check{query}", options.service);
     let answer: Value = api.post(&path, &json!({}), CHECK_TIMEOUT).await?;
     let checked = Checked::deserialize(&answer).map_err(|_| api.not_bigin_sync(None))?;
-    let (service, state) = (&options.service, checked.state.as_str());
+    let (service, state) = (&options.service, &*checked.state);
     if options.json || state == "reachable" {
         print_result(options.json, &answer, &format!("{service} is reachable.\n"))?;
     }
@@ -74,11 +60,12 @@ pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
         }
         (
             _,
-            Some(Unavailable {
+            Some(OpenBreaker {
                 until,
                 code,
                 what,
                 action,
+                ..
             }),
         ) => anyhow::bail!(
             "{service} is still unavailable: {} ({}); {}; next attempt at {}",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
-use super::api::SyncJob;
 use super::text::plain;
+use crate::api_types::SyncJson;
 use crate::domain::state::CancelledBy;
 
 const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
@@ -45,9 +45,9 @@ impl Row {
         Self::new(PLAIN, text.into())
     }
 
-    pub(super) fn of(sync: &SyncJob) -> Self {
+    pub(super) fn of(sync: &SyncJson) -> Self {
         let text = state_text(sync);
-        match sync.state.as_str() {
+        match &*sync.state {
             "sent" => Self::new(GOOD, format!("✓ {text}")),
             "failed" | "lead_deleted" | "cancelled" => Self::new(BAD, format!("✗ {text}")),
             "upserted" => Self {
@@ -87,9 +87,9 @@ pub(super) fn state_name(state: &str) -> String {
 }
 
 /// The state of a sync, with the reason for it.
-pub(super) fn state_text(sync: &SyncJob) -> String {
+pub(super) fn state_text(sync: &SyncJson) -> String {
     let name = state_name(&sync.state);
-    match (sync.state.as_str(), sync.cancelled_by.as_deref()) {
+    match (&*sync.state, sync.cancelled_by.as_deref()) {
         ("rejected" | "failed", _) => {
             format!("{name}: {}", plain(sync.reason.as_deref().unwrap_or("no reason given")))
         }
@@ -103,8 +103,8 @@ pub(super) fn state_text(sync: &SyncJob) -> String {
 }
 
 /// `3 Queued, 2 Waiting to tag, 1 Sent`.
-pub(super) fn count_by_state<'a>(syncs: impl Iterator<Item = &'a SyncJob>) -> String {
-    let states: Vec<&str> = syncs.map(|sync| sync.state.as_str()).collect();
+pub(super) fn count_by_state<'a>(syncs: impl Iterator<Item = &'a SyncJson>) -> String {
+    let states: Vec<&str> = syncs.map(|sync| &*sync.state).collect();
     let count = |state: &str| states.iter().filter(|other| **other == state).count();
     counts_text(|state| u64::try_from(count(state)).unwrap_or(u64::MAX))
 }

@@ -9,12 +9,14 @@ use clap::ArgGroup;
 use serde_json::{Value, json};
 
 use self::show::Show;
-use super::api::{Api, SyncJob, Target};
+use super::api::{Api, Target};
 use super::progress::count_by_state;
 use super::{Usage, print_result, prompt, text};
+use crate::api_types::SyncJson;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::parse_duration;
 use crate::domain::lead::LeadId;
+use crate::domain::sync::SyncId;
 
 mod follow;
 mod ids;
@@ -162,11 +164,11 @@ async fn last_event(options: &Options, api: &Api) -> anyhow::Result<Option<i64>>
 
 /// The accepted syncs.
 struct Sending {
-    syncs: BTreeMap<i64, SyncJob>,
+    syncs: BTreeMap<SyncId, SyncJson>,
 }
 
 impl Sending {
-    fn new(syncs: Vec<SyncJob>) -> Self {
+    fn new(syncs: Vec<SyncJson>) -> Self {
         Self {
             syncs: syncs.into_iter().map(|sync| (sync.id, sync)).collect(),
         }
@@ -176,13 +178,13 @@ impl Sending {
         let Some((Wait(limit), after)) = options.wait.zip(after) else {
             if let Some(after) = after {
                 // The syncs are accepted even if they cannot be followed.
-                let reading = follow::follow(api, after, &mut self.syncs, &mut show, SyncJob::is_read);
+                let reading = follow::follow(api, after, &mut self.syncs, &mut show, SyncJson::is_read);
                 let _ = tokio::time::timeout(READ_TIMEOUT, reading).await;
             }
             self.report(options, &mut show)?;
             return self.check_found();
         };
-        let following = follow::follow(api, after, &mut self.syncs, &mut show, SyncJob::is_finished);
+        let following = follow::follow(api, after, &mut self.syncs, &mut show, SyncJson::is_finished);
         let followed = match limit {
             Some(limit) => tokio::time::timeout(limit, following).await.unwrap_or(Ok(())),
             None => following.await,
@@ -211,13 +213,13 @@ impl Sending {
         }
     }
 
-    fn count(&self, matches: impl Fn(&SyncJob) -> bool) -> usize {
+    fn count(&self, matches: impl Fn(&SyncJson) -> bool) -> usize {
         self.syncs.values().filter(|sync| matches(sync)).count()
     }
 
     fn report(&self, options: &Options, show: &mut Show) -> anyhow::Result<()> {
         show.finish();
-        let syncs: Vec<&SyncJob> = self.syncs.values().collect();
+        let syncs: Vec<&SyncJson> = self.syncs.values().collect();
         let all = text::count(syncs.len(), "lead");
         let line = match (options.wait, self.count(|sync| sync.state == "cancelled")) {
             (Some(_), _) => format!("{all}: {}", count_by_state(syncs.iter().copied())),

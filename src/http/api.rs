@@ -1,13 +1,12 @@
 //! The API for people and programs with the admin token: syncs are listed, looked at and opened.
 
 use actix_web::{HttpResponse, web};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::health::OpenBreaker;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
+use crate::api_types::{Page, SyncJson};
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::reject_reason::{ReasonKey, RejectReason};
 use crate::domain::state::State as SyncState;
@@ -17,71 +16,6 @@ use crate::store::{Accepted, Filter, SyncEvent, SyncView};
 /// Syncs of a page, where the request does not say.
 const PAGE: u32 = 50;
 const LARGEST_PAGE: usize = 200;
-
-/// A sync.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Sync)]
-pub(super) struct SyncJson {
-    #[schema(value_type = i64)]
-    pub(super) id: SyncId,
-    /// Sanity's id of the lead.
-    #[schema(value_type = String)]
-    pub(super) lead_id: LeadId,
-    /// requested, upserted, tagged, rejected; or its end: sent, failed, lead_deleted, cancelled.
-    #[schema(value_type = String)]
-    pub(super) state: &'static str,
-    /// Bigin's id of the contact, where one is known.
-    pub(super) contact_id: Option<String>,
-    /// Whether this sync made the contact (insert) or found it (update).
-    #[schema(value_type = Option<String>)]
-    pub(super) action: Option<&'static str>,
-    /// Why it was rejected or cancelled. Names fields, never values.
-    pub(super) reason: Option<String>,
-    /// The stable code of the reason; see docs/ERRORS.md.
-    #[schema(value_type = Option<String>)]
-    pub(super) reason_code: Option<&'static str>,
-    /// The field that the reason is about.
-    pub(super) reason_field: Option<String>,
-    /// What to do about it.
-    #[serde(skip)]
-    pub(super) advice: Option<&'static str>,
-    /// Who cancelled it, where it was: lead, whose own crmStatus no longer asks; or person.
-    #[schema(value_type = Option<String>)]
-    pub(super) cancelled_by: Option<&'static str>,
-    /// No tag is added before this.
-    pub(super) tag_not_before: Option<Timestamp>,
-    /// What the lead's lastSyncedAt says, or will.
-    pub(super) last_synced_at: Option<Timestamp>,
-    /// How many requests it has had, the first included.
-    pub(super) requests: u32,
-    /// One of them came from an operator.
-    pub(super) is_manual: bool,
-    /// How often edits without a request have sent it back.
-    pub(super) edits: u32,
-    /// Failures in a row of the present round.
-    pub(super) attempts: u32,
-    /// What the last of them was.
-    pub(super) last_error: Option<String>,
-    /// When a worker takes it up next; none where it has ended.
-    pub(super) next_attempt_at: Option<Timestamp>,
-    pub(super) created_at: Timestamp,
-    /// When its state last changed.
-    pub(super) changed_at: Timestamp,
-    pub(super) finished_at: Option<Timestamp>,
-    /// The next sync of the lead, where this one has ended and the lead was asked for again.
-    #[schema(value_type = Option<i64>)]
-    pub(super) next_sync: Option<SyncId>,
-    /// When an operator dismissed the failure, if so.
-    pub(super) dismissed_at: Option<Timestamp>,
-    /// The services that it waits for, which are unavailable; only in the answer to a retry.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    pub(super) unavailable: Vec<OpenBreaker>,
-    /// Everything that has happened to it, oldest first; only where one sync is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) events: Option<Vec<SyncEvent>>,
-}
 
 impl SyncJson {
     pub(super) fn new(view: SyncView, events: Option<Vec<SyncEvent>>) -> Self {
@@ -94,18 +28,18 @@ impl SyncJson {
         } = view;
         let state = &sync.state;
         let (action, last_synced_at) = match state {
-            SyncState::Upserted { delivered, .. } => (Some(delivered.action.label()), None),
+            SyncState::Upserted { delivered, .. } => (Some(delivered.action.label().into()), None),
             SyncState::Tagged {
                 delivered, synced_at, ..
             }
-            | SyncState::Sent { delivered, synced_at } => (Some(delivered.action.label()), Some(*synced_at)),
+            | SyncState::Sent { delivered, synced_at } => (Some(delivered.action.label().into()), Some(*synced_at)),
             _ => (None, None),
         };
         let rejected = state.reason();
         Self {
             id: sync.id,
-            state: state.label(),
-            reason_code: rejected.map(RejectReason::code),
+            state: state.label().into(),
+            reason_code: rejected.map(|reason| reason.code().into()),
             reason_field: rejected.and_then(RejectReason::field).map(str::to_owned),
             advice: rejected.map(RejectReason::advice),
             contact_id: contact.map(|contact| contact.to_string()),
@@ -119,7 +53,7 @@ impl SyncJson {
                 _ => None,
             },
             cancelled_by: match state {
-                SyncState::Cancelled { by } => Some(by.label()),
+                SyncState::Cancelled { by } => Some(by.label().into()),
                 _ => None,
             },
             tag_not_before: match state {
@@ -146,7 +80,7 @@ impl SyncJson {
     /// What it is filtered and retried by, where it was rejected.
     pub(super) fn reason_key(&self) -> Option<ReasonKey> {
         Some(ReasonKey {
-            code: self.reason_code?.to_owned(),
+            code: self.reason_code.as_deref()?.to_owned(),
             field: self.reason_field.clone(),
         })
     }
@@ -177,15 +111,6 @@ pub(super) struct ListQuery {
     /// How many, at most 200; 50 where nothing is said.
     #[param(minimum = 1, maximum = 200)]
     pub(super) limit: Option<u32>,
-}
-
-/// A page of syncs.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct Page {
-    pub(super) syncs: Vec<SyncJson>,
-    /// The `before` of the next page, where there may be one. It stays good while syncs are opened.
-    #[schema(value_type = Option<i64>)]
-    pub(super) next: Option<SyncId>,
 }
 
 impl ListQuery {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::health::{OpenBreaker, open};
+use super::health::open;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
+use crate::api_types::Checked;
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
 use crate::store::CheckResult;
@@ -26,19 +27,6 @@ pub(super) struct CheckQuery {
     /// Check it also where Zoho has asked for silence, which an early call prolongs.
     #[serde(default)]
     pub(super) insist: bool,
-}
-
-/// What a check has shown.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Checked {
-    /// zoho_accounts, bigin or sanity.
-    #[schema(value_type = String)]
-    pub(super) remote: &'static str,
-    /// reachable; unavailable; or checking, where the call has not ended yet.
-    #[schema(value_type = String)]
-    pub(super) state: &'static str,
-    /// What is still wrong, where something is.
-    pub(super) unavailable: Option<OpenBreaker>,
 }
 
 /// Checks an unavailable service now: one call goes out, and if it succeeds, the work goes on.
@@ -101,14 +89,14 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
         Ok(breaker) => Ok(match self::open(breaker?) {
             None => reachable(remote),
             still => Checked {
-                remote: remote.label(),
-                state: "unavailable",
+                remote: remote.label().into(),
+                state: "unavailable".into(),
                 unavailable: still,
             },
         }),
         Err(_) => Ok(Checked {
-            remote: remote.label(),
-            state: "checking",
+            remote: remote.label().into(),
+            state: "checking".into(),
             unavailable: Some(open),
         }),
     }
@@ -128,8 +116,8 @@ async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, Htt
 
 fn reachable(remote: Remote) -> Checked {
     Checked {
-        remote: remote.label(),
-        state: "reachable",
+        remote: remote.label().into(),
+        state: "reachable".into(),
         unavailable: None,
     }
 }

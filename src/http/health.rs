@@ -1,94 +1,25 @@
 //! How things stand, in numbers and in sentences: for programs at `/api/health`, and for the dashboard.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
+use crate::api_types::{Ended, Health, OpenBreaker, Service, Token, Waiting, Webhooks};
 use crate::clock::{before, until};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::{Remote, ServiceErrorKind};
-use crate::domain::lead::LeadId;
 use crate::domain::problem::Problem;
-use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
-use crate::store::{Flow, Ledger, Overview, SyncView, WebhookLog};
+use crate::store::{Flow, Overview, SyncView, WebhookLog};
 
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// So many webhooks in a row that were missed are a rule.
 const MISSED: u64 = 3;
-
-/// How things stand.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Health {
-    /// The service's time.
-    pub(super) at: Timestamp,
-    /// What is wrong and what to do about it.
-    pub(super) problems: Vec<Problem>,
-    /// Since when the operator has paused sending, if so.
-    pub(super) paused_since: Option<Timestamp>,
-    /// The services that take no work now.
-    pub(super) breakers: Vec<OpenBreaker>,
-    /// Each service, as the last calls to it have shown.
-    pub(super) services: Vec<Service>,
-    /// Whether webhooks arrive.
-    pub(super) webhooks: Webhooks,
-    /// Syncs in progress, by state.
-    pub(super) in_progress: BTreeMap<String, u64>,
-    /// The sync in progress that was opened first.
-    pub(super) oldest_waiting: Option<Waiting>,
-    /// Leads whose last sync failed, without a request since.
-    pub(super) failed_leads: u64,
-    /// Syncs that ended in the last hour.
-    pub(super) last_hour: Ended,
-    /// Syncs that ended in the last 24 hours.
-    pub(super) last_day: Ended,
-    /// Credits of Bigin used in the last 24 hours: an estimate by its documentation.
-    pub(super) credits_used: u64,
-    /// How many Bigin gives in 24 hours, where BIGIN_DAILY_CREDITS says so.
-    pub(super) daily_credits: Option<u64>,
-    /// The access token to Bigin.
-    pub(super) token: Token,
-    /// Everything that ever came in, and what became of it.
-    pub(super) ledger: Ledger,
-    /// Whether the ledger's sums hold, as they do at every moment.
-    pub(super) balances: bool,
-}
-
-/// A service.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Service {
-    /// zoho_accounts, bigin or sanity.
-    #[schema(value_type = String)]
-    pub(super) remote: &'static str,
-    /// reachable, unavailable, or not_called_yet: since this process was started.
-    #[schema(value_type = String)]
-    pub(super) state: &'static str,
-}
-
-/// Whether webhooks arrive.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Webhooks {
-    /// When the last one was stored; none within RETENTION where this is empty.
-    pub(super) last_received_at: Option<Timestamp>,
-    /// How many were refused for their signature since one was good; since this process was started, at most.
-    pub(super) rejected: u64,
-    pub(super) last_rejected_at: Option<Timestamp>,
-    /// How many were missed in a row: their leads were found by reconciliation, and no webhook has come in since.
-    pub(super) missed: u64,
-    pub(super) last_missed_at: Option<Timestamp>,
-    /// Where webhooks are rejected or missed as a rule.
-    pub(super) problem: Option<Problem>,
-}
 
 impl Webhooks {
     fn new(log: WebhookLog, (rejected, last_rejected_at): (u64, Option<Timestamp>), at: Timestamp) -> Self {
@@ -158,52 +89,6 @@ impl Observed {
     }
 }
 
-/// A service that takes no work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct OpenBreaker {
-    /// token, bigin or sanity.
-    #[schema(value_type = String)]
-    pub(super) remote: &'static str,
-    pub(super) since: Timestamp,
-    /// When the next single call may try.
-    pub(super) until: Timestamp,
-    /// Short stable word.
-    pub(super) code: String,
-    /// What happened.
-    pub(super) what: String,
-    /// What to do.
-    pub(super) action: String,
-    /// A POST to this address has the service checked now.
-    pub(super) check: String,
-    /// To check it early prolongs the trouble: see the address above.
-    #[serde(skip)]
-    pub(super) is_throttled: bool,
-}
-
-/// A sync that has not ended.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Waiting {
-    #[schema(value_type = i64)]
-    pub(super) sync_id: SyncId,
-    #[schema(value_type = String)]
-    pub(super) lead_id: LeadId,
-    #[schema(value_type = String)]
-    pub(super) state: &'static str,
-    pub(super) created_at: Timestamp,
-    /// How long ago that was.
-    pub(super) seconds: u64,
-}
-
-/// How many syncs ended in a time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Ended {
-    /// `SENT`.
-    pub(super) sent: u64,
-    /// `FAILED`.
-    pub(super) failed: u64,
-}
-
 impl Ended {
     fn of(flow: &[Flow]) -> Self {
         flow.iter().fold(Self::default(), |sum, step| Self {
@@ -216,18 +101,6 @@ impl Ended {
     pub(super) fn success_rate(self) -> Option<u64> {
         (100 * self.sent).checked_div(self.sent + self.failed)
     }
-}
-
-/// The access token.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Token {
-    /// When the last one was granted; none in the last day where this is empty.
-    pub(super) granted_at: Option<Timestamp>,
-    /// How long ago that was.
-    pub(super) age_seconds: Option<u64>,
-    /// How many were granted in the last 24 hours.
-    pub(super) grants: usize,
 }
 
 /// Shows how things stand.
@@ -277,7 +150,7 @@ impl Health {
             oldest_waiting: overview.oldest.map(|SyncView { sync, .. }| Waiting {
                 sync_id: sync.id,
                 lead_id: sync.lead,
-                state: sync.state.label(),
+                state: sync.state.label().into(),
                 created_at: sync.created_at,
                 seconds: seconds(sync.created_at),
             }),
@@ -314,11 +187,11 @@ fn service(remote: Remote, overview: &Overview, called: &[Remote]) -> Service {
     // A token lasts for an hour, and a restart does not ask for another.
     let is_known = called.contains(&remote) || remote == Remote::ZohoAccounts && overview.token_granted_at.is_some();
     Service {
-        remote: remote.label(),
+        remote: remote.label().into(),
         state: match (is_open, is_known) {
-            (true, _) => "unavailable",
-            (false, true) => "reachable",
-            (false, false) => "not_called_yet",
+            (true, _) => "unavailable".into(),
+            (false, true) => "reachable".into(),
+            (false, false) => "not_called_yet".into(),
         },
     }
 }
@@ -332,7 +205,7 @@ pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
     let Problem { what, action, .. } = Problem::of(&breaker)?;
     let open = breaker.open?;
     Some(OpenBreaker {
-        remote: breaker.remote.label(),
+        remote: breaker.remote.label().into(),
         since: open.since,
         until: open.until,
         code: open.code,

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::api::{SyncJson, find, missing};
-use super::health::{OpenBreaker, open_breakers};
+use super::api::{find, missing};
+use super::health::open_breakers;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
+use crate::api_types::{Failures, OpenBreaker, Retried, SyncJson};
 use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::{CancelledBy, State as SyncState};
 use crate::domain::sync::SyncId;
-use crate::store::{Accepted, CancelResult, DismissResult, FailureGroup};
+use crate::store::{Accepted, CancelResult, DismissResult};
 
 /// Failed leads that one transaction asks for again: the webhooks wait meanwhile.
 const RETRIED_AT_ONCE: usize = 200;
@@ -176,16 +177,6 @@ pub(super) struct RetryBody {
     pub(super) reason: Option<String>,
 }
 
-/// How many leads are tried again.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Retried {
-    pub(super) retried: usize,
-    /// The services that they wait for, which are unavailable; left out where none is.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
-    pub(super) unavailable: Vec<OpenBreaker>,
-}
-
 /// Tries every lead again whose last sync failed, or those that failed for one reason.
 ///
 /// A lead that no longer asks when its turn comes, because an editor has changed its crmStatus since, is not sent: its sync
@@ -266,13 +257,6 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
             "The sync is being sent at this very moment: try again.",
         ))
     })
-}
-
-/// The reasons for which most leads have failed.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Failures {
-    /// The most frequent first.
-    pub(super) failures: Vec<FailureGroup>,
 }
 
 /// Lists the reasons for which leads have failed and stayed so, with how many leads each concerns.

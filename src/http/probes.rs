@@ -2,23 +2,12 @@
 //! without any id, person or secret.
 
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
 use serde_json::json;
-use utoipa::ToSchema;
 
 use super::{State, health};
+use crate::api_types::Readiness;
 use crate::domain::problem::Problem;
 use crate::store::StoreError;
-
-/// Whether webhooks can be stored, and what is in trouble.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Readiness {
-    /// ready; degraded, where a part is in trouble; or unavailable, where webhooks cannot be stored.
-    #[schema(value_type = String)]
-    status: &'static str,
-    /// What is wrong with each part, and what to do.
-    degraded: Vec<Problem>,
-}
 
 /// Says that the process lives.
 #[utoipa::path(get, path = "/livez", tag = "service", security(()), responses(
@@ -58,9 +47,9 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
         });
     }
     let status = match (&stored, degraded.is_empty()) {
-        (Err(_), _) => "unavailable",
-        (Ok(()), false) => "degraded",
-        (Ok(()), true) => "ready",
+        (Err(_), _) => "unavailable".into(),
+        (Ok(()), false) => "degraded".into(),
+        (Ok(()), true) => "ready".into(),
     };
     let body = Readiness { status, degraded };
     if stored.is_ok() {

@@ -28,7 +28,7 @@ pub struct SyncView {
 }
 
 /// One line of a sync's history.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SyncEvent {
     /// When.
     pub at: Timestamp,
@@ -41,7 +41,7 @@ pub struct SyncEvent {
 }
 
 /// A line of some sync's history, for those who watch all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRow {
     /// Counts up over all syncs.

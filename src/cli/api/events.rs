@@ -3,24 +3,17 @@
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::domain::failure::TransportError;
+use crate::store::EventRow;
 
 /// The service writes at least every 15 seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// In bytes; blocks are far smaller.
 const MAX_BLOCK: usize = 64 * 1024;
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::cli) struct Event {
-    pub(in crate::cli) sync_id: i64,
-    pub(in crate::cli) state: String,
-}
 
 pub(in crate::cli) struct Events {
     response: Response,
@@ -78,7 +71,7 @@ impl Api {
 
 impl Events {
     /// The next event with its id; `None` once the stream ends or the connection is lost.
-    pub(in crate::cli) async fn next(&mut self) -> Option<(i64, Event)> {
+    pub(in crate::cli) async fn next(&mut self) -> Option<(i64, EventRow)> {
         loop {
             let block = self.block().await?;
             if let (Some(id), Some(data)) = (block.id, block.data)

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
-use crate::cli::api::{Page, SyncJob};
+use crate::api_types::{Health, Page, SyncJson};
 use crate::http_client;
 use crate::store::Ledger;
 
@@ -18,13 +18,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Snapshot {
     pub(super) is_up: bool,
     /// The newest sync of each lead; while the service is down, of the time before.
-    pub(super) syncs: BTreeMap<String, SyncJob>,
+    pub(super) syncs: BTreeMap<String, SyncJson>,
 }
 
 impl Snapshot {
     /// The state of a lead's newest sync.
     pub(super) fn state(&self, lead: &str) -> Option<&str> {
-        self.syncs.get(lead).map(|sync| sync.state.as_str())
+        self.syncs.get(lead).map(|sync| &*sync.state)
     }
 
     /// The number of syncs whose tag is due after `now`.
@@ -43,25 +43,24 @@ pub(super) struct Client {
 
 impl Client {
     /// The body of a successful answer.
-    pub(super) async fn get(&self, path: &str) -> Option<Value> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
         let answer = http_client::send(request, CALL_TIMEOUT).await.ok()?;
-        answer.status.is_success().then_some(answer.json).flatten()
+        serde_json::from_value(answer.json.filter(|_| answer.status.is_success())?).ok()
     }
 
     pub(super) async fn ledger(&self) -> Option<Ledger> {
-        let health = self.get("/api/health").await?;
-        serde_json::from_value(health.get("ledger")?.clone()).ok()
+        Some(self.get::<Health>("/api/health").await?.ledger)
     }
 
     /// The newest sync of each lead.
-    pub(super) async fn syncs(&self) -> Option<BTreeMap<String, SyncJob>> {
+    pub(super) async fn syncs(&self) -> Option<BTreeMap<String, SyncJson>> {
         let mut newest = BTreeMap::new();
         let mut path = "/api/syncs?limit=200".to_owned();
         loop {
-            let page: Page = serde_json::from_value(self.get(&path).await?).ok()?;
+            let page: Page = self.get(&path).await?;
             for sync in page.syncs {
-                newest.entry(sync.lead_id.clone()).or_insert(sync);
+                newest.entry(sync.lead_id.to_string()).or_insert(sync);
             }
             match page.next {
                 Some(before) => path = format!("/api/syncs?limit=200&before={before}"),

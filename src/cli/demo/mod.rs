@@ -15,9 +15,9 @@ use self::child::{Log, Service};
 use self::client::{Client, Snapshot};
 use self::fixtures::Leads;
 use self::progress::Progress;
-use super::api::SyncJob;
 use super::interrupt;
 use super::text::count;
+use crate::api_types::SyncJson;
 use crate::clock::{SharedClock, SystemClock, until};
 use crate::config::parse_duration;
 use crate::domain::lead::{NOT_SENT, REQUESTED};
@@ -156,7 +156,7 @@ impl Simulation {
         let lake = self.sanity.model();
         let has_result = |id: &str| !matches!(lake.text(id, "crmStatus"), Some(REQUESTED | NOT_SENT));
         let mut leads = self.leads.all();
-        leads.all(|lead| has_result(&lead.id)) && snapshot.is_up && snapshot.syncs.values().all(SyncJob::is_finished)
+        leads.all(|lead| has_result(&lead.id)) && snapshot.is_up && snapshot.syncs.values().all(SyncJson::is_finished)
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::client::Snapshot;
 use super::fixtures::{Lead, Leads, OTHERS};
-use crate::cli::api::SyncJob;
+use crate::api_types::SyncJson;
 use crate::cli::progress::{COUNTDOWN, GOOD, Row, count_by_state};
 use crate::cli::text::count;
 use crate::clock::{SharedClock, until};
@@ -134,7 +134,7 @@ impl LeadRow {
     }
 
     fn content(&self, snapshot: &Snapshot) -> Row {
-        let syncs: Vec<&SyncJob> = self.leads.iter().filter_map(|lead| snapshot.syncs.get(lead)).collect();
+        let syncs: Vec<&SyncJson> = self.leads.iter().filter_map(|lead| snapshot.syncs.get(lead)).collect();
         if !snapshot.is_up && !syncs.iter().all(|sync| sync.is_finished()) {
             return Row::plain(DOWN);
         }

@@ -99,7 +99,10 @@ fn private(simulation: &Simulation) -> Vec<String> {
 async fn traces(client: &Client, folder: &Path, log: &Log) -> Vec<Trace> {
     let mut answers = String::new();
     for path in ["/livez", "/readyz", "/api/health", "/api/syncs?limit=200"] {
-        let answer = client.get(path).await.map(|answer| answer.to_string());
+        let answer = client
+            .get::<serde_json::Value>(path)
+            .await
+            .map(|answer| answer.to_string());
         answers.push_str(&answer.unwrap_or_default());
     }
     let mut files = Vec::new();

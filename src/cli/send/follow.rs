@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::show::Show;
-use crate::cli::api::{Api, ApiError, Event, SyncJob};
+use crate::api_types::SyncJson;
+use crate::cli::api::{Api, ApiError};
+use crate::domain::sync::SyncId;
+use crate::store::EventRow;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,9 +24,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) async fn follow(
     api: &Api,
     mut after: i64,
-    syncs: &mut BTreeMap<i64, SyncJob>,
+    syncs: &mut BTreeMap<SyncId, SyncJson>,
     show: &mut Show,
-    done: impl Fn(&SyncJob) -> bool,
+    done: impl Fn(&SyncJson) -> bool,
 ) -> Result<(), ApiError> {
     let mut reported = BTreeSet::new();
     let mut frames = tokio::time::interval(FRAME_INTERVAL);
@@ -60,10 +63,10 @@ pub(super) async fn follow(
 }
 
 /// The event has the state only; the sync is read where more of it is shown.
-async fn update(api: &Api, sync: &mut SyncJob, event: &Event, show: &mut Show) -> Result<(), ApiError> {
+async fn update(api: &Api, sync: &mut SyncJson, event: &EventRow, show: &mut Show) -> Result<(), ApiError> {
     let needs_state_only = matches!(event.state.as_str(), "requested" | "upserted" | "tagged" | "sent");
     if needs_state_only && !show.needs_details() {
-        sync.state.clone_from(&event.state);
+        sync.state = event.state.clone().into();
         return Ok(());
     }
     let path = format!("/api/syncs/{}", event.sync_id);

@@ -4,14 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::show::Show;
-use crate::cli::api::{Api, ApiError, Failures, Page, REQUEST_TIMEOUT, SyncJob};
+use crate::api_types::{Failures, Health, Page, Retried, SyncJson};
+use crate::cli::api::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::cli::text::{count, plain};
 use crate::domain::lead::LeadId;
 use crate::domain::reject_reason::ReasonKey;
+use crate::domain::sync::SyncId;
 use crate::store::FailureGroup;
 
 /// Concurrent requests: the service commits them in one transaction.
@@ -25,7 +26,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Requests each lead. Returns the syncs in the order of the leads, and the error that stopped it early.
-pub(super) async fn request_all(api: &Api, leads: &[LeadId], show: &mut Show) -> (Vec<SyncJob>, Option<ApiError>) {
+pub(super) async fn request_all(api: &Api, leads: &[LeadId], show: &mut Show) -> (Vec<SyncJson>, Option<ApiError>) {
     let Some((first, rest)) = leads.split_first() else {
         return (Vec::new(), None);
     };
@@ -48,7 +49,7 @@ pub(super) async fn request_all(api: &Api, leads: &[LeadId], show: &mut Show) ->
     (syncs, None)
 }
 
-async fn request_one(api: &Api, lead: &LeadId, max_tries: u32) -> Result<SyncJob, ApiError> {
+async fn request_one(api: &Api, lead: &LeadId, max_tries: u32) -> Result<SyncJson, ApiError> {
     let body = json!({ "leadId": lead });
     let mut tries = 1;
     loop {
@@ -65,12 +66,6 @@ pub(super) struct Failed {
     pub(super) leads: u64,
     /// The most frequent reason first. All reasons where no lead failed for the given one.
     pub(super) groups: Vec<FailureGroup>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Health {
-    failed_leads: u64,
 }
 
 pub(super) async fn failed(api: &Api, reason: Option<&str>) -> Result<Failed, ApiError> {
@@ -113,23 +108,18 @@ impl fmt::Display for Failed {
     }
 }
 
-#[derive(Deserialize)]
-struct Retried {
-    retried: usize,
-}
-
 /// Retries all failed leads and returns their syncs.
-pub(super) async fn retry(api: &Api, reason: Option<&str>) -> Result<Vec<SyncJob>, ApiError> {
+pub(super) async fn retry(api: &Api, reason: Option<&str>) -> Result<Vec<SyncJson>, ApiError> {
     let newest: Page = api.get_with("/api/syncs", &[("limit", "1")]).await?;
-    let before = newest.syncs.first().map_or(0, |sync| sync.id);
+    let before = newest.syncs.first().map_or(SyncId(0), |sync| sync.id);
     let body = json!({ "reason": reason });
     let retried: Retried = api.post("/api/syncs/retry", &body, RETRY_TIMEOUT).await?;
     // The answer is a number only: its syncs are the newest manual ones.
-    let mut syncs: Vec<SyncJob> = Vec::new();
+    let mut syncs: Vec<SyncJson> = Vec::new();
     let mut next = None;
     while syncs.len() < retried.retried {
         let mut query = vec![("limit", "200".to_owned())];
-        query.extend(next.map(|id: i64| ("before", id.to_string())));
+        query.extend(next.map(|id: SyncId| ("before", id.to_string())));
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let page: Page = api.get_with("/api/syncs", &query).await?;
         let is_last = page.syncs.last().is_none_or(|last| last.id <= before);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Options;
-use crate::cli::api::SyncJob;
+use crate::api_types::SyncJson;
 use crate::cli::progress::{Row, count_by_state, state_text};
 use crate::cli::text::plain;
 use crate::clock::{SharedClock, until};
+use crate::domain::sync::SyncId;
 
 /// More leads get one row for all, so that they fit on the screen.
 const MAX_ROWS: usize = 12;
@@ -22,7 +23,7 @@ pub(super) struct Show {
     clock: SharedClock,
     style: Style,
     /// The text shown last, by sync.
-    shown: BTreeMap<i64, String>,
+    shown: BTreeMap<SyncId, String>,
 }
 
 enum Style {
@@ -33,7 +34,7 @@ enum Style {
     Bars {
         bars: MultiProgress,
         /// By sync, each with its present template.
-        rows: BTreeMap<i64, (ProgressBar, Option<&'static str>)>,
+        rows: BTreeMap<SyncId, (ProgressBar, Option<&'static str>)>,
         total: Option<ProgressBar>,
     },
 }
@@ -67,12 +68,12 @@ impl Show {
         }
     }
 
-    pub(super) fn accepted(&mut self, sync: &SyncJob) {
+    pub(super) fn accepted(&mut self, sync: &SyncJson) {
         match &self.style {
             Style::Nothing | Style::Bars { .. } => {}
             Style::Lines { .. } => self.line(&format!(
                 "{}: {} (sync {})",
-                plain(&sync.lead_id),
+                plain(sync.lead_id.as_str()),
                 state_text(sync),
                 sync.id
             )),
@@ -80,24 +81,24 @@ impl Show {
         self.shown.insert(sync.id, state_text(sync));
     }
 
-    pub(super) fn changed(&mut self, sync: &SyncJob) {
+    pub(super) fn changed(&mut self, sync: &SyncJson) {
         let text = state_text(sync);
         let is_new = self.shown.get(&sync.id) != Some(&text);
         let is_relevant = match &self.style {
             Style::Nothing | Style::Bars { total: None, .. } => false,
             Style::Lines { all: true } => true,
-            Style::Lines { all: false } => matches!(sync.state.as_str(), "lead_deleted" | "cancelled"),
+            Style::Lines { all: false } => matches!(&*sync.state, "lead_deleted" | "cancelled"),
             Style::Bars { total: Some(_), .. } => sync.is_finished() && sync.state != "sent",
         };
         // The reason is shown once, when the sync has failed.
         let is_new = is_new && sync.state != "rejected";
         if is_new && is_relevant {
-            self.line(&format!("{}: {text}", plain(&sync.lead_id)));
+            self.line(&format!("{}: {text}", plain(sync.lead_id.as_str())));
         }
         self.shown.insert(sync.id, text);
     }
 
-    pub(super) fn draw(&mut self, syncs: &BTreeMap<i64, SyncJob>) {
+    pub(super) fn draw(&mut self, syncs: &BTreeMap<SyncId, SyncJson>) {
         let Style::Bars { bars, rows, total } = &mut self.style else {
             return;
         };
@@ -119,7 +120,7 @@ impl Show {
         for (id, sync) in syncs {
             let (bar, template) = rows.entry(*id).or_insert_with(|| {
                 let bar = bars.add(ProgressBar::no_length());
-                bar.set_prefix(format!("{:<20}", plain(&sync.lead_id)));
+                bar.set_prefix(format!("{:<20}", plain(sync.lead_id.as_str())));
                 (bar, None)
             });
             let row = Row::of(sync);

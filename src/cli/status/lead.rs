@@ -1,28 +1,15 @@
 //! The state and history of one lead.
 
-use jiff::Timestamp;
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::cli::api::{Api, ApiError, Page, REQUEST_TIMEOUT, SyncJob};
+use crate::api_types::{Page, SyncJson};
+use crate::cli::api::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::cli::progress::state_text;
 use crate::cli::text::{count, date_time, plain};
 use crate::domain::lead::LeadId;
-
-#[derive(Deserialize)]
-struct Event {
-    at: Timestamp,
-    kind: String,
-    detail: Value,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    #[serde(flatten)]
-    sync: SyncJob,
-    events: Vec<Event>,
-}
+use crate::store::SyncEvent;
 
 pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError> {
     let query = [("lead", lead.as_str()), ("limit", "200")];
@@ -31,7 +18,7 @@ pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError>
         return Ok(unknown(lead));
     };
     let body: Value = api.get(&format!("/api/syncs/{}", newest.id)).await?;
-    let Details { sync, events } = Details::deserialize(&body).map_err(|_| api.not_bigin_sync(None))?;
+    let sync = SyncJson::deserialize(&body).map_err(|_| api.not_bigin_sync(None))?;
     let problems = match sync.is_finished() {
         true => Vec::new(),
         false => api.readiness(REQUEST_TIMEOUT).await?.degraded,
@@ -49,7 +36,7 @@ pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError>
     );
     lines.extend(facts(&sync));
     lines.push(String::new());
-    lines.extend(events.iter().map(line));
+    lines.extend(sync.events.iter().flatten().map(line));
     if page.syncs.len() > 1 {
         let more = if page.next.is_some() { "More than " } else { "" };
         lines.push(format!("\n  {more}{}.", count(page.syncs.len() - 1, "earlier sync")));
@@ -72,7 +59,7 @@ fn unknown(lead: &LeadId) -> Report {
     }
 }
 
-fn facts(sync: &SyncJob) -> impl Iterator<Item = String> {
+fn facts(sync: &SyncJson) -> impl Iterator<Item = String> {
     let contact = sync.contact_id.as_deref().map(|contact| match sync.action.as_deref() {
         Some("insert") => format!("{}, created by this sync", plain(contact)),
         Some("update") => format!("{}, updated by this sync", plain(contact)),
@@ -102,7 +89,7 @@ fn row(name: &str, text: &str) -> String {
     format!("  {name:<15}{text}")
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &SyncEvent) -> String {
     let text = |key: &str| event.detail.get(key).and_then(Value::as_str);
     let attempt = event.detail.get("attempt").and_then(Value::as_u64);
     let facts = [

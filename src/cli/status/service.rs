@@ -1,75 +1,22 @@
 //! The state of the service as a whole, on one screen.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::cli::api::{Api, ApiError, Failures, Page, REQUEST_TIMEOUT, Readiness, SyncJob};
+use crate::api_types::{Ended, Failures, Health, Page, Readiness, SyncJson};
+use crate::cli::api::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::cli::progress::{counts_text, state_name};
 use crate::cli::text::{count, date_time, duration, plain};
 use crate::clock::until;
 use crate::domain::failure::Remote;
-use crate::domain::problem::Problem;
 use crate::store::FailureGroup;
 
 /// `send --failed --dry-run` shows all of them.
 const MAX_REASONS: usize = 5;
-
-/// The shown part of `/api/health`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Health {
-    at: Timestamp,
-    in_progress: BTreeMap<String, u64>,
-    oldest_waiting: Option<Waiting>,
-    failed_leads: u64,
-    last_hour: Finished,
-    last_day: Finished,
-    credits_used: u64,
-    token: Token,
-    balances: bool,
-    breakers: Vec<Breaker>,
-    webhooks: Webhooks,
-}
-
-#[derive(Deserialize)]
-struct Breaker {
-    remote: String,
-    until: Timestamp,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Webhooks {
-    last_received_at: Option<Timestamp>,
-    rejected: u64,
-    missed: u64,
-    problem: Option<Problem>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Waiting {
-    lead_id: String,
-    state: String,
-    seconds: u64,
-}
-
-#[derive(Deserialize)]
-struct Finished {
-    sent: u64,
-    failed: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Token {
-    age_seconds: Option<u64>,
-}
 
 pub(super) async fn report(api: &Api) -> Result<Report, ApiError> {
     // First the call that needs the token: without it, a missing token would look like a service without problems.
@@ -138,7 +85,7 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     }
     needs.extend(readiness.degraded.iter().map(ToString::to_string));
     for breaker in &health.breakers {
-        let service = Remote::from_label(&breaker.remote).map_or(breaker.remote.as_str(), |remote| remote.label());
+        let service = Remote::from_label(&breaker.remote).map_or(&*breaker.remote, |remote| remote.label());
         let until = breaker.until.strftime("%H:%M:%S UTC");
         needs.push(format!(
             "{service} is unavailable: next attempt at {until}; `bigin-sync check {service}` retries it now"
@@ -157,20 +104,20 @@ fn needs(readiness: &Readiness, health: &Health) -> Vec<String> {
     needs
 }
 
-fn numbers(health: &Health, last_sent: Option<&SyncJob>) -> Vec<String> {
+fn numbers(health: &Health, last_sent: Option<&SyncJson>) -> Vec<String> {
     let or = |text: Option<String>, other: &str| text.unwrap_or_else(|| other.to_owned());
     let ago = |at: Timestamp| format!("{} ago", duration(until(at, health.at)));
     let seconds = |seconds: u64| duration(Duration::from_secs(seconds));
-    let finished = |Finished { sent, failed }: &Finished| format!("{sent} sent, {failed} failed");
+    let finished = |Ended { sent, failed }: &Ended| format!("{sent} sent, {failed} failed");
 
     let in_progress = counts_text(|state| health.in_progress.get(state).copied().unwrap_or(0));
     let oldest = health.oldest_waiting.as_ref().map(|waiting| {
-        let (lead, state) = (plain(&waiting.lead_id), state_name(&waiting.state));
+        let (lead, state) = (plain(waiting.lead_id.as_str()), state_name(&waiting.state));
         format!("{lead}, {state}, for {}", seconds(waiting.seconds))
     });
     let last_sent = last_sent.map(|sync| {
         let at = sync.finished_at.unwrap_or(sync.changed_at);
-        format!("{}, {}", plain(&sync.lead_id), ago(at))
+        format!("{}, {}", plain(sync.lead_id.as_str()), ago(at))
     });
     let token = health
         .token

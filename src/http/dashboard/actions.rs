@@ -48,7 +48,7 @@ pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>
             "There is no such service: there are zoho_accounts, bigin and sanity.",
         )
     })?;
-    let did = match check_now(&state, remote, form.insist).await?.state {
+    let did = match &*check_now(&state, remote, form.insist).await?.state {
         "reachable" => Did::CheckedReachable,
         "unavailable" => Did::CheckedUnavailable,
         _ => Did::Check,

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api_types::{Health, SyncJson};
 use crate::clock::until;
 use crate::domain::failure::Remote;
 use crate::domain::state::CancelledBy;
-use crate::http::api::SyncJson;
-use crate::http::health::Health;
 use crate::store::Overview;
 
 /// A time, for `<time>`: in UTC here, in the viewer's zone where the script runs.
@@ -101,16 +100,13 @@ pub(super) const BADGES: [Badge; 8] = [
     },
 ];
 
-/// The badge of a state's label; a state that is not known here is shown by its label.
-pub(super) fn badge(label: &'static str) -> Badge {
-    let unknown = Badge {
-        label,
-        word: label,
-        icon: "clock",
-        tone: "off",
-        meaning: "",
-    };
-    BADGES.into_iter().find(|badge| badge.label == label).unwrap_or(unknown)
+/// The badge of a state.
+pub(super) fn badge(state: &str) -> Badge {
+    let [requested, ..] = BADGES;
+    BADGES
+        .into_iter()
+        .find(|badge| badge.label == state)
+        .unwrap_or(requested)
 }
 
 /// Why nothing moves, where nothing does.
@@ -137,7 +133,7 @@ impl Standstill {
         let remotes = health
             .breakers
             .iter()
-            .filter_map(|open| Some((Remote::from_label(open.remote)?, open.until)));
+            .filter_map(|open| Some((Remote::from_label(&open.remote)?, open.until)));
         Self {
             paused: health.paused_since.is_some(),
             remotes: remotes.collect(),
@@ -210,7 +206,7 @@ pub(super) struct Countdown {
 pub(super) fn countdown(sync: &SyncJson, stand: &Standstill, delay: Duration, now: Timestamp) -> Option<Countdown> {
     let tag_at = sync.tag_not_before?;
     let left = until(now, tag_at);
-    if left.is_zero() || stand.holds_up(sync.state).is_some() || sync.attempts > 0 {
+    if left.is_zero() || stand.holds_up(&sync.state).is_some() || sync.attempts > 0 {
         return None;
     }
     let whole = delay.max(left);
@@ -225,12 +221,12 @@ pub(super) fn countdown(sync: &SyncJson, stand: &Standstill, delay: Duration, no
 /// Where a sync stands, in a sentence, its badge apart.
 pub(super) fn sentence(sync: &SyncJson, stand: &Standstill, now: Timestamp) -> String {
     let reason = sync.reason.as_deref().unwrap_or_default();
-    match sync.state {
+    match &*sync.state {
         "failed" | "rejected" => reason.to_owned(),
-        "sent" if sync.action == Some("insert") => "Created a new contact in Bigin.".to_owned(),
+        "sent" if sync.action.as_deref() == Some("insert") => "Created a new contact in Bigin.".to_owned(),
         "sent" => "Updated an existing contact in Bigin.".to_owned(),
         "lead_deleted" => "The lead was deleted or unpublished before it was sent.".to_owned(),
-        "cancelled" if sync.cancelled_by == Some(CancelledBy::Operator.label()) => {
+        "cancelled" if sync.cancelled_by.as_deref() == Some(CancelledBy::Operator.label()) => {
             "Cancelled by the operator.".to_owned()
         }
         "cancelled" => "Withdrawn in Sanity.".to_owned(),

@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use super::labels::{self, BADGES, Badge, Countdown, Moment, Standstill};
 use super::{Answer, Frame, page};
+use crate::api_types::{Page, SyncJson};
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::lead_link::LeadLink;
-use crate::http::api::{self, ListQuery, SyncJson};
+use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
 use crate::http::{Links, State};
@@ -107,7 +108,7 @@ pub(super) async fn show(
     };
     let (status, fault, found) = match found {
         Ok(found) => (200, None, found),
-        Err(fault) => (400, Some(fault), api::Page::default()),
+        Err(fault) => (400, Some(fault), Page::default()),
     };
     let reasons = state
         .store
@@ -146,7 +147,7 @@ pub(super) async fn show(
 }
 
 /// The syncs of the lead or the contact with this id; where there is none, those with this in an id.
-async fn find(state: &State, query: &PageQuery) -> Result<api::Page, HttpResponse> {
+async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
     let all = || ListQuery {
         state: text(&query.state),
         reason: text(&query.reason),
@@ -281,7 +282,7 @@ impl Row {
         Self {
             id: sync.id.0,
             lead: lead.to_owned(),
-            badge: labels::badge(sync.state),
+            badge: labels::badge(&sync.state),
             sentence: labels::sentence(sync, around.stand, around.now),
             countdown: labels::countdown(sync, around.stand, around.tag_delay, around.now),
             contact: sync.contact_id.clone(),

@@ -10,13 +10,14 @@ use super::flash::Done;
 use super::labels::{BADGES, Badge, Moment, Standstill, badge, capital, lasting};
 use super::services::{self, Service, WebhooksLine};
 use super::{Answer, Frame, page};
+use crate::api_types::{Ended, Health, OpenBreaker};
 use crate::clock::before;
 use crate::domain::failure::Remote;
 use crate::domain::problem::Problem;
 use crate::domain::text::count;
 use crate::http::State;
 use crate::http::auth::Session;
-use crate::http::health::{DAY, Ended, HOUR, Health, OpenBreaker, read};
+use crate::http::health::{DAY, HOUR, read};
 use crate::http::problem;
 use crate::store::{FailureGroup, Flow};
 
@@ -118,7 +119,7 @@ impl OverviewPage {
             oldest: health.oldest_waiting.as_ref().map(|waiting| Oldest {
                 id: waiting.sync_id.0,
                 lead: waiting.lead_id.as_str().to_owned(),
-                badge: badge(waiting.state),
+                badge: badge(&waiting.state),
                 since: Moment(waiting.created_at),
                 lasting: lasting(Duration::from_secs(waiting.seconds.max(1))),
             }),
@@ -259,7 +260,7 @@ mod tests {
 
     fn breaker(remote: Remote) -> OpenBreaker {
         OpenBreaker {
-            remote: remote.label(),
+            remote: remote.label().into(),
             since: "2026-11-22T09:58:00Z".parse().unwrap(),
             until: "2026-11-22T10:01:00Z".parse().unwrap(),
             code: "HTTP 503".to_owned(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::labels::{Moment, capital, lasting, service};
+use crate::api_types::Health;
 use crate::clock::until;
 use crate::domain::failure::Remote;
-use crate::http::health::Health;
 
 /// One remote service.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,9 +98,10 @@ pub(super) fn webhooks(health: &Health) -> WebhooksLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api_types::Ended;
     use crate::domain::breaker::{Breaker, Open};
     use crate::domain::failure::ServiceErrorKind;
-    use crate::http::health::{Ended, Observed};
+    use crate::http::health::Observed;
     use crate::store::{Ledger, Overview, WebhookLog};
 
     fn at(seconds: i64) -> Timestamp {

@@ -10,10 +10,11 @@ use super::labels::{self, Moment, Standstill};
 use super::list::{Around, Row};
 use super::timeline::{self, Line};
 use super::{Answer, Frame, page};
+use crate::api_types::SyncJson;
 use crate::clock::until;
 use crate::domain::state::CancelledBy;
 use crate::domain::sync::SyncId;
-use crate::http::api::{self, ListQuery, SyncJson};
+use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 use crate::http::{State, problem};
 
@@ -87,10 +88,10 @@ pub(super) async fn show(
         &format!("{} – {}", row.lead, row.badge.word),
     );
     frame.now = Moment(overview.at);
-    frame.note = done.note(stand.holds_up(sync.state));
+    frame.note = done.note(stand.holds_up(&sync.state));
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
     let newer = others.first().filter(|newest| newest.id > sync.id);
-    let moves = stand.holds_up(sync.state).is_none();
+    let moves = stand.holds_up(&sync.state).is_none();
     let mut attempts = sync.events.iter().flatten().filter(|entry| entry.kind == "retry");
     let template = SyncPage {
         frame,
@@ -109,7 +110,7 @@ pub(super) async fn show(
         latest,
         newer: newer.map(|newer| newer.id.0),
         dismissed: sync.dismissed_at.map(Moment),
-        is_withdrawn: sync.cancelled_by == Some(CancelledBy::Lead.label()),
+        is_withdrawn: sync.cancelled_by.as_deref() == Some(CancelledBy::Lead.label()),
         others: others
             .iter()
             .filter(|other| other.id != sync.id)
@@ -129,7 +130,7 @@ impl SyncPage {
 
 /// What follows from its having been cancelled, which Sanity does not say.
 fn follows(sync: &SyncJson) -> Option<String> {
-    let (before, after) = match (sync.state, sync.cancelled_by) {
+    let (before, after) = match (&*sync.state, sync.cancelled_by.as_deref()) {
         ("cancelled", Some(by)) if by == CancelledBy::Operator.label() => (
             "Its status in Sanity stays as it is until someone edits the lead. ",
             "You can still send it here.",

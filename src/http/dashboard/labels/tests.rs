@@ -22,7 +22,7 @@ fn sync(state: &'static str) -> SyncJson {
         dismissed_at: None,
     };
     SyncJson {
-        state,
+        state: state.into(),
         ..SyncJson::new(view, None)
     }
 }
