@@ -27,28 +27,39 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Without times.
+    pub fn new(remote: &str, code: &str, what: impl Into<String>, action: &str) -> Self {
+        Self {
+            remote: remote.to_owned(),
+            code: code.to_owned(),
+            what: what.into(),
+            action: action.to_owned(),
+            since: None,
+            until: None,
+        }
+    }
+
     /// The service's, where its breaker is open.
     pub fn of(breaker: &Breaker) -> Option<Self> {
         let open = breaker.open.as_ref()?;
+        let action = action(breaker.remote, open);
         Some(Self {
-            remote: breaker.remote.label().to_owned(),
-            code: open.code.clone(),
-            what: open.what.clone(),
-            action: action(breaker.remote, open),
             since: Some(open.since),
             until: Some(open.until),
+            ..Self::new(breaker.remote.label(), &open.code, &open.what, &action)
         })
     }
 
     /// The operator has paused all work.
     pub fn paused(since: Timestamp) -> Self {
         Self {
-            remote: "workers".to_owned(),
-            code: "paused".to_owned(),
-            what: "sending is paused by the operator; webhooks are still stored".to_owned(),
-            action: "resume sending on the dashboard or with POST /api/resume".to_owned(),
             since: Some(since),
-            until: None,
+            ..Self::new(
+                "workers",
+                "paused",
+                "sending is paused by the operator; webhooks are still stored",
+                "resume sending on the dashboard or with POST /api/resume",
+            )
         }
     }
 }

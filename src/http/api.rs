@@ -167,11 +167,7 @@ pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpRe
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(problem::answer(400, "The limit is from 1 to 200."));
     }
-    let views = state
-        .store
-        .list(query.filter()?, limit)
-        .await
-        .map_err(|error| problem::unavailable(&error))?;
+    let views = state.store.list(query.filter()?, limit).await?;
     let next = (views.len() == limit)
         .then(|| views.last().map(|view| view.sync.id))
         .flatten();
@@ -190,11 +186,14 @@ pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResp
 
 /// One sync with its history, for the API and for people.
 pub(super) async fn find(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
-    match state.store.sync(id).await {
-        Ok(Some((view, events))) => Ok(SyncJson::new(view, Some(events))),
-        Ok(None) => Err(missing()),
-        Err(error) => Err(problem::unavailable(&error)),
-    }
+    let (view, events) = state.store.sync(id).await?.ok_or_else(missing)?;
+    Ok(SyncJson::new(view, Some(events)))
+}
+
+/// One sync without its history.
+pub(super) async fn brief(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
+    let sync = find(state, id).await?;
+    Ok(SyncJson { events: None, ..sync })
 }
 
 pub(super) fn missing() -> HttpResponse {
@@ -230,8 +229,8 @@ pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> 
 }
 
 pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
-    match find(state, id).await {
-        Ok(sync) => HttpResponse::Accepted().json(SyncJson { events: None, ..sync }),
+    match brief(state, id).await {
+        Ok(sync) => HttpResponse::Accepted().json(sync),
         Err(response) => response,
     }
 }
@@ -239,13 +238,12 @@ pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
 /// A person's request for a sync.
 pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, HttpResponse> {
     let lead = LeadId::parse(lead_id).map_err(|error| problem::answer(400, &format!("The leadId is {error}.")))?;
-    match state.store.request(lead.clone(), Source::Manual, None).await {
-        Ok(Accepted::Created(id) | Accepted::Coalesced(id)) => {
+    match state.store.request(lead.clone(), Source::Manual, None).await? {
+        Accepted::Created(id) | Accepted::Coalesced(id) => {
             tracing::info!(sync_id = %id, lead_id = %lead, "sync {id} of lead {lead}: requested by a person");
             Ok(id)
         }
         // Only deliveries and reconciliation have repeats.
-        Ok(Accepted::Duplicate) => Err(problem::answer(500, "The request was taken for a repeat.")),
-        Err(error) => Err(problem::unavailable(&error)),
+        Accepted::Duplicate => Err(problem::answer(500, "The request was taken for a repeat.")),
     }
 }

@@ -58,23 +58,22 @@ pub(super) async fn check(
 
 /// Has a service checked, and waits a moment for what comes of it.
 pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Result<Checked, HttpResponse> {
-    let unavailable = |error| problem::unavailable(&error);
-    let before = state.store.breaker(remote).await.map_err(unavailable)?;
+    let before = state.store.breaker(remote).await?;
     let epoch = before.epoch;
     let Some(open) = open(before) else {
         return Ok(reachable(remote));
     };
-    if state.store.paused_since().await.map_err(unavailable)?.is_some() {
+    if state.store.paused_since().await?.is_some() {
         return Err(problem::answer(
             409,
             "Sending is paused, so nothing is called: resume first.",
         ));
     }
-    let now = state.store.now().await.map_err(unavailable)?;
+    let now = state.store.now().await?;
     if open.is_throttled && open.until > now && !insist {
         return Err(problem::answer(409, &risk(open.until)));
     }
-    let checking = state.store.check_now(remote).await.map_err(unavailable)?;
+    let checking = state.store.check_now(remote).await?;
     tracing::info!(
         remote = remote.label(),
         "{} is checked now, as an operator has asked",
@@ -105,8 +104,7 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
 /// Waits until something has come of a call that began in this epoch, and returns the breaker.
 async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
     loop {
-        let breaker = state.store.breaker(remote).await;
-        let breaker = breaker.map_err(|error| problem::unavailable(&error))?;
+        let breaker = state.store.breaker(remote).await?;
         if breaker.epoch != epoch {
             return Ok(breaker);
         }

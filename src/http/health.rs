@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 
-use super::problem::{self, ProblemDetails};
+use super::problem::ProblemDetails;
 use super::{State, answer};
 use crate::api_types::{Ended, Health, OpenBreaker, Service, Token, Waiting, Webhooks};
 use crate::clock::{before, until};
@@ -114,16 +114,15 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
 
 /// How things stand, and how many syncs ended in each minute of the last hour and each hour of the last day.
 pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), HttpResponse> {
-    let unavailable = |error| problem::unavailable(&error);
-    let overview = state.store.overview().await.map_err(unavailable)?;
+    let overview = state.store.overview().await?;
     let flow = async |span: Duration, step: Duration| {
         let since = before(overview.at, span);
         state.store.flow(since, step).await
     };
-    let hour = flow(HOUR, HOUR / 60).await.map_err(unavailable)?;
-    let day = flow(DAY, HOUR).await.map_err(unavailable)?;
+    let hour = flow(HOUR, HOUR / 60).await?;
+    let day = flow(DAY, HOUR).await?;
     let day_ago = before(overview.at, DAY);
-    let grants = state.store.grants(day_ago).await.map_err(unavailable)?.len();
+    let grants = state.store.grants(day_ago).await?.len();
     let observed = Observed::of(&state.metrics);
     let mut health = Health::new(overview, &observed, Ended::of(&hour), Ended::of(&day));
     (health.token.grants, health.daily_credits) = (grants, state.daily_credits);

@@ -343,10 +343,10 @@ impl Address {
 }
 
 /// The answer with a body, or the problem.
-fn answer(result: Result<impl Serialize, HttpResponse>) -> HttpResponse {
+fn answer(result: Result<impl Serialize, impl Into<HttpResponse>>) -> HttpResponse {
     match result {
         Ok(body) => HttpResponse::Ok().json(body),
-        Err(problem) => problem,
+        Err(problem) => problem.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::api::{find, missing};
+use super::api::{brief, missing};
 use super::health::open_breakers;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
@@ -73,9 +73,8 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
         );
         return problem::answer(409, &detail);
     }
-    match find(&state, retry.sync).await {
+    match brief(&state, retry.sync).await {
         Ok(sync) => HttpResponse::Accepted().json(SyncJson {
-            events: None,
             unavailable: retry.unavailable,
             ..sync
         }),
@@ -85,16 +84,14 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
 
 /// Tries a sync again, and says what comes of it where that shows at once.
 pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
-    let sync = match state.store.retry(id, insist).await {
-        Ok(Some(Accepted::Created(now) | Accepted::Coalesced(now))) => now,
-        Ok(Some(Accepted::Duplicate)) => return Err(problem::answer(500, "The request was taken for a repeat.")),
-        Ok(None) => return Err(missing()),
-        Err(error) => return Err(problem::unavailable(&error)),
+    let sync = match state.store.retry(id, insist).await? {
+        Some(Accepted::Created(now) | Accepted::Coalesced(now)) => now,
+        Some(Accepted::Duplicate) => return Err(problem::answer(500, "The request was taken for a repeat.")),
+        None => return Err(missing()),
     };
     tracing::info!(sync_id = %sync, "sync {sync}: asked for by a person, who tried sync {id} again");
     let unavailable = unavailable(state).await;
-    let is_paused = state.store.paused_since().await;
-    let is_paused = is_paused.map_err(|error| problem::unavailable(&error))?.is_some();
+    let is_paused = state.store.paused_since().await?.is_some();
     // Where nothing is read now there is nothing to wait for.
     let read = (unavailable.is_empty() && !is_paused && !insist).then_some(RETRY_WAIT.min(state.send_wait));
     let is_withdrawn = match read {
@@ -113,11 +110,7 @@ pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result
 /// Waits until the lead has been read, and says whether it does not ask any more.
 async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
     loop {
-        let found = state
-            .store
-            .sync(id)
-            .await
-            .map_err(|error| problem::unavailable(&error))?;
+        let found = state.store.sync(id).await?;
         match found.map(|(view, _)| view.sync.state) {
             Some(SyncState::Requested { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
             Some(SyncState::Cancelled { by: CancelledBy::Lead }) => return Ok(true),
@@ -142,28 +135,23 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
 ))]
 pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match put_away(&state, SyncId(*id)).await {
-        Ok(()) => answer(
-            find(&state, SyncId(*id))
-                .await
-                .map(|sync| SyncJson { events: None, ..sync }),
-        ),
+        Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
 
 /// Dismisses a failure.
 pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
-    match state.store.dismiss(id).await {
-        Ok(DismissResult::Done) => {
+    match state.store.dismiss(id).await? {
+        DismissResult::Done => {
             tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
             Ok(())
         }
-        Ok(DismissResult::NoFailure) => Err(problem::answer(
+        DismissResult::NoFailure => Err(problem::answer(
             409,
             "The sync has not failed, or its lead was sent again since: there is nothing to dismiss.",
         )),
-        Ok(DismissResult::Missing) => Err(missing()),
-        Err(error) => Err(problem::unavailable(&error)),
+        DismissResult::Missing => Err(missing()),
     }
 }
 
@@ -204,8 +192,10 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
     let reason = reason.map(ReasonKey::parse);
     let (mut retried, mut before) = (0, None);
     loop {
-        let page = state.store.retry_failed(reason.clone(), before, RETRIED_AT_ONCE).await;
-        let (count, next) = page.map_err(|error| problem::unavailable(&error))?;
+        let (count, next) = state
+            .store
+            .retry_failed(reason.clone(), before, RETRIED_AT_ONCE)
+            .await?;
         retried += count;
         before = next;
         if before.is_none() {
@@ -224,11 +214,7 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
 ))]
 pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match call_off(&state, SyncId(*id)).await {
-        Ok(()) => answer(
-            find(&state, SyncId(*id))
-                .await
-                .map(|sync| SyncJson { events: None, ..sync }),
-        ),
+        Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
@@ -237,17 +223,16 @@ pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpR
 pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpResponse> {
     let trying = async {
         loop {
-            match state.store.cancel(id).await {
-                Ok(CancelResult::Done) => {
+            match state.store.cancel(id).await? {
+                CancelResult::Done => {
                     tracing::info!(sync_id = %id, "sync {id}: cancelled by a person");
                     return Ok(());
                 }
-                Ok(CancelResult::Busy) => tokio::time::sleep(LOOK_AGAIN).await,
-                Ok(CancelResult::Ended) => {
+                CancelResult::Busy => tokio::time::sleep(LOOK_AGAIN).await,
+                CancelResult::Ended => {
                     return Err(problem::answer(409, "The sync has ended: there is nothing to cancel."));
                 }
-                Ok(CancelResult::Missing) => return Err(missing()),
-                Err(error) => return Err(problem::unavailable(&error)),
+                CancelResult::Missing => return Err(missing()),
             }
         }
     };
@@ -265,11 +250,7 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
 ))]
 pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
     let failures = state.store.failure_groups(MOST_REASONS).await;
-    answer(
-        failures
-            .map(|failures| Failures { failures })
-            .map_err(|error| problem::unavailable(&error)),
-    )
+    answer(failures.map(|failures| Failures { failures }))
 }
 
 /// Whether the operator has paused sending.
@@ -308,7 +289,7 @@ pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, Ht
         state.store.set_paused(paused).await?;
         state.store.paused_since().await
     };
-    let paused_since = set.await.map_err(|error| problem::unavailable(&error))?;
+    let paused_since = set.await?;
     let what = if paused { "paused" } else { "resumed" };
     tracing::warn!("the work is {what} by a person");
     Ok(Paused {

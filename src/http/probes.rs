@@ -37,14 +37,12 @@ pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
     }
     let restarts = state.metrics.worker_restarts.get();
     if restarts > 0 {
-        degraded.push(Problem {
-            remote: "workers".to_owned(),
-            code: "restarted".to_owned(),
-            what: format!("workers were restarted {restarts} times since the process started"),
-            action: "read the log: it has the reason of each restart".to_owned(),
-            since: None,
-            until: None,
-        });
+        degraded.push(Problem::new(
+            "workers",
+            "restarted",
+            format!("workers were restarted {restarts} times since the process started"),
+            "read the log: it has the reason of each restart",
+        ));
     }
     let status = match (&stored, degraded.is_empty()) {
         (Err(_), _) => "unavailable".into(),
@@ -79,12 +77,5 @@ fn of_store(error: &StoreError) -> Problem {
             "read the log: it has the database's error",
         ),
     };
-    Problem {
-        remote: "store".to_owned(),
-        code: code.to_owned(),
-        what: what.to_owned(),
-        action: action.to_owned(),
-        since: None,
-        until: None,
-    }
+    Problem::new("store", code, what, action)
 }

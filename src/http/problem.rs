@@ -59,6 +59,12 @@ pub(super) fn method_not_allowed(methods: &str) -> HttpResponse {
     response
 }
 
+impl From<StoreError> for HttpResponse {
+    fn from(error: StoreError) -> Self {
+        unavailable(&error)
+    }
+}
+
 /// Nothing could be stored or read: come again.
 pub(super) fn unavailable(error: &StoreError) -> HttpResponse {
     let detail = match error {

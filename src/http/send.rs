@@ -87,11 +87,10 @@ async fn wait_for_end(
     changes: &mut broadcast::Receiver<Change>,
 ) -> Result<SyncState, HttpResponse> {
     loop {
-        match state.store.sync(id).await {
-            Ok(Some((SyncView { sync, .. }, _))) if sync.state.is_final() => return Ok(sync.state),
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(problem::answer(404, "The sync has been forgotten.")),
-            Err(error) => return Err(problem::unavailable(&error)),
+        match state.store.sync(id).await? {
+            Some((SyncView { sync, .. }, _)) if sync.state.is_final() => return Ok(sync.state),
+            Some(_) => {}
+            None => return Err(problem::answer(404, "The sync has been forgotten.")),
         }
         let ours = async {
             loop {

@@ -10,10 +10,10 @@ use super::failed_call::{Doubt, bisect_limit};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
-use crate::domain::failure::{CallError, Remote, ServiceError, TransportError};
+use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, TransportError};
 use crate::domain::lead::ContactId;
 use crate::domain::reject_reason::{RejectReason, sentence};
-use crate::domain::state::Event;
+use crate::domain::state::{Event, Seen};
 use crate::domain::sync::Failure;
 use crate::random;
 use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, Stage, StepReport, StoreError, Touched};
@@ -138,6 +138,22 @@ impl<'a> Batch<'a> {
         );
         let failure = failure(RejectReason::ContactContradicted, None);
         self.add(claimed, "CONTACT_GONE", Effect::ContactGone(failure));
+    }
+
+    /// Bigin did not accept the record of a sync. `retry` is the error where it may accept it later, made from Bigin's code.
+    pub(super) fn not_accepted(
+        &mut self,
+        claimed: Claimed,
+        error: ItemError,
+        seen: Seen,
+        retry: impl FnOnce(String) -> RejectReason,
+    ) {
+        match error {
+            ItemError::ContactGone => self.contact_gone(claimed),
+            ItemError::Service { error } => self.in_doubt(claimed, Doubt::refused(error), false),
+            ItemError::Rejected { reason, .. } => self.happened(claimed, Event::Rejected { reason, seen }),
+            ItemError::Retry { code } => self.failed(claimed, &code, retry(code.clone())),
+        }
     }
 
     /// Whether a sync whose call failed alone is to blame: others were accepted in this step, or have been since it last

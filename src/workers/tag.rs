@@ -34,7 +34,7 @@ use super::read::{made, read};
 use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
 use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, seen_again, stale_upsert, still_upserted};
-use crate::domain::failure::{CallError, ItemError, Remote};
+use crate::domain::failure::{CallError, Remote};
 use crate::domain::lead::{ContactId, LeadId, LeadRead};
 use crate::domain::record::OrgFields;
 use crate::domain::reject_reason::RejectReason;
@@ -236,18 +236,10 @@ fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp)
             let remark = edited.then_some("edits_not_carried");
             batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
         }
-        Sent::Judged(Err(ItemError::ContactGone)) => batch.contact_gone(claimed),
-        Sent::Judged(Err(ItemError::Service { error: service_error })) => {
-            batch.in_doubt(claimed, Doubt::refused(service_error), false)
-        }
-        Sent::Judged(Err(ItemError::Rejected { reason, .. })) => {
-            batch.happened(claimed, Event::Rejected { reason, seen });
-        }
-        Sent::Judged(Err(ItemError::Retry { code })) => {
-            let error = RejectReason::TagNotAdded {
-                service_code: code.clone(),
-            };
-            batch.failed(claimed, &code, error);
+        Sent::Judged(Err(error)) => {
+            batch.not_accepted(claimed, error, seen, |service_code| RejectReason::TagNotAdded {
+                service_code,
+            });
         }
         // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
         Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, false),

@@ -16,7 +16,7 @@ use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
-use crate::domain::failure::{CallError, ItemError};
+use crate::domain::failure::CallError;
 use crate::domain::lead::{ContactId, LeadRead};
 use crate::domain::mapping::identity;
 use crate::domain::record::{OrgFields, Record};
@@ -309,18 +309,10 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
                 },
             );
         }
-        Sent::Judged(Err(ItemError::ContactGone)) => batch.contact_gone(claimed),
-        Sent::Judged(Err(ItemError::Service { error: service_error })) => {
-            batch.in_doubt(claimed, Doubt::refused(service_error), false)
-        }
-        Sent::Judged(Err(ItemError::Rejected { reason, .. })) => {
-            batch.happened(claimed, Event::Rejected { reason, seen });
-        }
-        Sent::Judged(Err(ItemError::Retry { code })) => {
-            let error = RejectReason::NotAccepted {
-                service_code: code.clone(),
-            };
-            batch.failed(claimed, &code, error);
+        Sent::Judged(Err(error)) => {
+            batch.not_accepted(claimed, error, seen, |service_code| RejectReason::NotAccepted {
+                service_code,
+            });
         }
         Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
             let reason = doubt.reason;

@@ -7,9 +7,9 @@ use super::flash::Done;
 use super::labels::{Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::domain::text::count;
+use crate::http::State;
 use crate::http::auth::Session;
 use crate::http::operator::MOST_REASONS;
-use crate::http::{State, problem};
 
 /// Seconds after which a browser without JavaScript loads the page again.
 const AGAIN: u32 = 60;
@@ -36,9 +36,8 @@ struct Group {
 
 /// Shows the reasons.
 pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
-    let unavailable = |error| problem::unavailable(&error);
-    let groups = state.store.failure_groups(MOST_REASONS).await.map_err(unavailable)?;
-    let overview = state.store.overview().await.map_err(unavailable)?;
+    let groups = state.store.failure_groups(MOST_REASONS).await?;
+    let overview = state.store.overview().await?;
     let leads = overview.failed_leads;
     let mut frame = Frame::new(&state, Some(&session), "failures", "Failures");
     frame.note = done.note(Standstill::of(&overview).holds_up("requested"));

@@ -90,11 +90,7 @@ pub(super) async fn show(
     state: web::Data<State>,
 ) -> Answer {
     let query = query.into_inner().trimmed();
-    let overview = state
-        .store
-        .overview()
-        .await
-        .map_err(|error| problem::unavailable(&error))?;
+    let overview = state.store.overview().await?;
     let stand = Standstill::of(&overview);
     let found = match find(&state, &query).await {
         Ok(found) => Ok(found),
@@ -110,11 +106,7 @@ pub(super) async fn show(
         Ok(found) => (200, None, found),
         Err(fault) => (400, Some(fault), Page::default()),
     };
-    let reasons = state
-        .store
-        .failure_groups(REASONS)
-        .await
-        .map_err(|error| problem::unavailable(&error))?;
+    let reasons = state.store.failure_groups(REASONS).await?;
     let of_group = |group: FailureGroup| (group.key().to_string(), group.reason);
     let mut reasons: Vec<(String, String)> = reasons.into_iter().map(of_group).collect();
     // Those of leads that were retried since are not among them.
@@ -200,11 +192,10 @@ async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpRespons
     if id.is_empty() || !query.state.is_empty() || !query.reason.is_empty() {
         return Ok("No syncs match.".to_owned());
     }
-    let unavailable = |error| problem::unavailable(&error);
     let contacts = ContactId::parse(id).into_iter().collect();
-    let owners = state.store.owners(contacts).await.map_err(unavailable)?;
+    let owners = state.store.owners(contacts).await?;
     if let Some(lead) = owners.into_values().next().or_else(|| LeadId::parse(id).ok()) {
-        let link = state.store.link(lead.clone()).await.map_err(unavailable)?;
+        let link = state.store.link(lead.clone()).await?;
         if link != LeadLink::default() {
             let contact = link
                 .contact

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::auth::{Session, is_same_origin};
 use super::problem::{self, Said};
 use super::{Address, State, get};
+use crate::store::StoreError;
 
 mod actions;
 mod assets;
@@ -190,6 +191,12 @@ struct Refusal(HttpResponse);
 impl From<HttpResponse> for Refusal {
     fn from(response: HttpResponse) -> Self {
         Self(response)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self(error.into())
     }
 }
 

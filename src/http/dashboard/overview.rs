@@ -18,7 +18,6 @@ use crate::domain::text::count;
 use crate::http::State;
 use crate::http::auth::Session;
 use crate::http::health::{DAY, HOUR, read};
-use crate::http::problem;
 use crate::store::{FailureGroup, Flow};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -85,8 +84,7 @@ struct FlowView {
 /// Shows how things stand.
 pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
     let (health, flows) = read(&state).await?;
-    let groups = state.store.failure_groups(REASONS + 1).await;
-    let groups = groups.map_err(|error| problem::unavailable(&error))?;
+    let groups = state.store.failure_groups(REASONS + 1).await?;
     let mut frame = Frame::new(&state, Some(&session), "overview", "Overview");
     frame.now = Moment(health.at);
     let stand = Standstill::of_health(&health);

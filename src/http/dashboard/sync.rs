@@ -14,9 +14,9 @@ use crate::api_types::SyncJson;
 use crate::clock::until;
 use crate::domain::state::CancelledBy;
 use crate::domain::sync::SyncId;
+use crate::http::State;
 use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
-use crate::http::{State, problem};
 
 /// Other syncs of the same lead that are listed.
 const OTHERS: u32 = 20;
@@ -72,11 +72,7 @@ pub(super) async fn show(
         ..ListQuery::default()
     };
     let others = api::page(&state, lead).await?.syncs;
-    let overview = state
-        .store
-        .overview()
-        .await
-        .map_err(|error| problem::unavailable(&error))?;
+    let overview = state.store.overview().await?;
     let stand = Standstill::of(&overview);
     let around = Around::new(&state, &stand, overview.at);
     let row = Row::new(&sync, &around);
