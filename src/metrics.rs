@@ -89,78 +89,71 @@ impl Default for Metrics {
 impl Metrics {
     /// Writes all of them.
     pub fn write(&self, text: &mut Text) {
-        let name = "bigin_sync_webhook_answers_total";
-        text.family(
-            name,
-            Kind::Counter,
+        self.webhooks.write(
+            text,
+            "bigin_sync_webhook_answers_total",
             "Webhooks, by what was answered and its HTTP status.",
+            ["answer", "code"],
         );
-        self.webhooks.write(text, name, ["answer", "code"]);
-
-        let name = "bigin_sync_signatures_rejected_total";
         text.counter(
-            name,
+            "bigin_sync_signatures_rejected_total",
             "Webhooks rejected for their signature.",
             self.signatures_rejected.get(),
         );
-
-        let name = "bigin_sync_logins_failed_total";
         text.counter(
-            name,
+            "bigin_sync_logins_failed_total",
             "Logins to the dashboard, and calls of the API, with a wrong token.",
             self.logins_failed.get(),
         );
-
-        let name = "bigin_sync_remote_calls_total";
-        text.family(name, Kind::Counter, "Calls to a service, by operation and result.");
-        self.calls.write(text, name, ["remote", "operation", "result"]);
-
-        let name = "bigin_sync_remote_call_duration_seconds";
-        text.family(
-            name,
-            Kind::Histogram,
+        self.calls.write(
+            text,
+            "bigin_sync_remote_calls_total",
+            "Calls to a service, by operation and result.",
+            ["remote", "operation", "result"],
+        );
+        self.call_seconds.write(
+            text,
+            "bigin_sync_remote_call_duration_seconds",
             "Time from sending a call to its whole answer, or until it was given up.",
+            ["remote", "operation"],
         );
-        self.call_seconds.write(text, name, ["remote", "operation"]);
-
-        let name = "bigin_sync_batch_syncs";
-        text.family(name, Kind::Histogram, "Syncs that a worker took up together.");
-        self.batch_syncs.write(text, name, ["stage"]);
-
-        let name = "bigin_sync_state_duration_seconds";
-        text.family(
-            name,
-            Kind::Histogram,
+        self.batch_syncs.write(
+            text,
+            "bigin_sync_batch_syncs",
+            "Syncs that a worker took up together.",
+            ["stage"],
+        );
+        self.state_seconds.write(
+            text,
+            "bigin_sync_state_duration_seconds",
             "Time that syncs were in a state, by the state they left.",
+            ["state"],
         );
-        self.state_seconds.write(text, name, ["state"]);
-
-        let name = "bigin_sync_sync_duration_seconds";
-        text.family(
-            name,
-            Kind::Histogram,
+        self.sync_seconds.write(
+            text,
+            "bigin_sync_sync_duration_seconds",
             "Time from the opening of a sync to its end, by how it ended.",
+            ["outcome"],
         );
-        self.sync_seconds.write(text, name, ["outcome"]);
-
-        let name = "bigin_sync_store_commit_duration_seconds";
-        text.family(name, Kind::Histogram, "Time of a transaction with its flush to disk.");
-        self.commit_seconds.write(text, name, []);
-
-        let name = "bigin_sync_store_commit_writes";
-        text.family(name, Kind::Histogram, "Writes that were committed together.");
-        self.commit_writes.write(text, name, []);
-
-        let name = "bigin_sync_store_commits_failed_total";
+        self.commit_seconds.write(
+            text,
+            "bigin_sync_store_commit_duration_seconds",
+            "Time of a transaction with its flush to disk.",
+            [],
+        );
+        self.commit_writes.write(
+            text,
+            "bigin_sync_store_commit_writes",
+            "Writes that were committed together.",
+            [],
+        );
         text.counter(
-            name,
+            "bigin_sync_store_commits_failed_total",
             "Transactions that could not be committed.",
             self.commits_failed.get(),
         );
-
-        let name = "bigin_sync_worker_restarts_total";
         text.counter(
-            name,
+            "bigin_sync_worker_restarts_total",
             "Workers that ended or panicked and were started again.",
             self.worker_restarts.get(),
         );
@@ -234,7 +227,8 @@ impl<const N: usize> Counters<N> {
             .any(|(labels, count)| labels.first() == Some(&first) && *count > 0)
     }
 
-    fn write(&self, text: &mut Text, name: &'static str, labels: [&'static str; N]) {
+    fn write(&self, text: &mut Text, name: &'static str, help: &'static str, labels: [&'static str; N]) {
+        text.family(name, Kind::Counter, help);
         for (values, count) in &*lock(&self.0) {
             text.sample(name, &pairs(labels, *values), count);
         }
@@ -288,7 +282,8 @@ impl<const N: usize> Histograms<N> {
         histogram.sum += value;
     }
 
-    fn write(&self, text: &mut Text, name: &'static str, labels: [&'static str; N]) {
+    fn write(&self, text: &mut Text, name: &'static str, help: &'static str, labels: [&'static str; N]) {
+        text.family(name, Kind::Histogram, help);
         for (values, histogram) in &*lock(&self.by) {
             let labels = pairs(labels, *values);
             text.histogram(
@@ -322,7 +317,7 @@ mod tests {
             histograms.size(["upsert"], things);
         }
         let mut text = Text::default();
-        histograms.write(&mut text, "batch", ["stage"]);
+        histograms.write(&mut text, "batch", "Batches.", ["stage"]);
         let text = text.into_string();
         let counted = |bound: &str| {
             let line = text.lines().find(|line| line.contains(&format!("le=\"{bound}\"")));
@@ -343,7 +338,10 @@ mod tests {
         counters.add(["b"]);
         counters.show(["b"]);
         let mut text = Text::default();
-        counters.write(&mut text, "n", ["of"]);
-        assert_eq!(text.into_string(), "n{of=\"a\"} 0\nn{of=\"b\"} 1\n");
+        counters.write(&mut text, "n", "N.", ["of"]);
+        assert_eq!(
+            text.into_string(),
+            "# HELP n N.\n# TYPE n counter\nn{of=\"a\"} 0\nn{of=\"b\"} 1\n"
+        );
     }
 }

@@ -24,16 +24,7 @@ pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
         Some(ledger) => faults.extend(wrong_sums(evidence, ledger)),
         None => faults.push("the service did not return its ledger".to_owned()),
     }
-    let accepted = evidence
-        .deliveries
-        .iter()
-        .filter(|attempt| is_accepted(attempt))
-        .count();
-    let unanswered = evidence
-        .deliveries
-        .iter()
-        .filter(|attempt| attempt.status.is_none())
-        .count();
+    let (accepted, unanswered) = counts(&evidence.deliveries);
     let sentence = format!(
         "{} accepted, {unanswered} unanswered; {} got the right result, and the ledger balances",
         count(accepted, "webhook"),
@@ -79,6 +70,12 @@ fn is_accepted(attempt: &Attempt) -> bool {
     matches!(attempt.status, Some(200..=299)) && result != Some("ignored")
 }
 
+/// How many were accepted, and how many have no answer.
+fn counts(deliveries: &[Attempt]) -> (u64, u64) {
+    let count = |is: fn(&Attempt) -> bool| deliveries.iter().filter(|attempt| is(attempt)).count() as u64;
+    (count(is_accepted), count(|attempt| attempt.status.is_none()))
+}
+
 fn wrong_sums(evidence: &Evidence, ledger: &Ledger) -> Vec<String> {
     let mut faults = Vec::new();
     if !ledger.balances() {
@@ -88,16 +85,7 @@ fn wrong_sums(evidence: &Evidence, ledger: &Ledger) -> Vec<String> {
         faults.push(format!("the ledger still has {} syncs in progress", ledger.in_progress));
     }
     // A webhook without an answer may have been accepted too.
-    let answered = evidence
-        .deliveries
-        .iter()
-        .filter(|attempt| is_accepted(attempt))
-        .count() as u64;
-    let unanswered = evidence
-        .deliveries
-        .iter()
-        .filter(|attempt| attempt.status.is_none())
-        .count() as u64;
+    let (answered, unanswered) = counts(&evidence.deliveries);
     if !(answered..=answered + unanswered).contains(&ledger.accepted) {
         let counted = ledger.accepted;
         faults.push(format!(
