@@ -17,10 +17,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument as _, warn};
 
-use super::oauth::{SelfClient, self};
+use super::oauth::{self, SelfClient};
 use crate::clock::{SharedClock, after, before, until};
 use crate::config::BiginSettings;
-use crate::crypto::{Cipher, self};
+use crate::crypto::{self, Cipher};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::http_client::Calls;
 use crate::random;
@@ -102,7 +102,7 @@ struct Kept {
 
 /// Bound to the accounts server, the client and the refresh token: after a change of any of them an older token does not open,
 /// and counts as absent.
-fn cipher(settings: &Settings) -> Cipher {
+fn cipher(settings: &BiginSettings) -> Cipher {
     let refresh_token = crypto::sha256(settings.refresh_token.expose_secret().as_bytes());
     let bound_to = [
         settings.accounts_url.as_str().as_bytes(),

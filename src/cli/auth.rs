@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::prompt::{self, secret_from_file};
 use super::{Sources, Usage, env_file, interrupt, print};
-use crate::config::{BiginAccess, DATA_CENTERS, environment};
-use crate::bigin::oauth::{Credential, Granted, SCOPES, SelfClient, self};
+use crate::bigin::oauth::{self, Credential, Granted, SCOPES, SelfClient};
 use crate::bigin::organisation;
+use crate::config::{BiginAccess, DATA_CENTERS, environment};
 use crate::domain::failure::{CallError, ServiceError, ServiceErrorKind};
 use crate::http_client;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::lead::{LeadId, Revision};
 use super::datetime::after;
+use super::lead::{LeadId, Revision};
 use super::reject_reason::RejectReason;
 use super::retry::RetryPolicy;
 use super::state::{self, CancelledBy, Event, IllegalEvent, Seen, State};

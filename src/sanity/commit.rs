@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Sanity;
-use super::answer::{CommitError, Owner, self};
-use crate::domain::failure::{CallError, Remote, TransportError};
+use super::answer::{self, CommitError, Owner};
 use crate::crypto;
+use crate::domain::failure::{CallError, Remote, TransportError};
 use crate::domain::lead::LeadId;
 use crate::http_client::{Answer, Deadline, Operation};
 

@@ -29,7 +29,6 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::bisect::{Sent, Travels, send};
-use super::failed_call::Doubt;
 use super::read::{made, read};
 use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;

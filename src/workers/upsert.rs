@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::bisect::{Sent, Travels, send};
-use super::failed_call::Doubt;
 use super::match_contact::match_contact;
 use super::read::{made, missing, read, reject};
 use super::ready::{Ready, is_bare, is_unknown, name};

@@ -105,8 +105,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api_types", &["domain", "store"]),
     ("store", &["random", "clock", "database", "domain", "metrics"]),
     // Neither knows of the other, nor of where anything is kept.
-    ("bigin", &["random", "clock", "config", "crypto", "domain", "http_client"]),
-    ("sanity", &["random", "clock", "config", "crypto", "domain", "http_client"]),
+    (
+        "bigin",
+        &["random", "clock", "config", "crypto", "domain", "http_client"],
+    ),
+    (
+        "sanity",
+        &["random", "clock", "config", "crypto", "domain", "http_client"],
+    ),
     ("http_client", &["clock", "domain", "metrics"]),
     ("fake", &["clock"]),
     ("random", &[]),

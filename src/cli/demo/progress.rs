@@ -155,7 +155,7 @@ impl LeadRow {
 }
 
 /// A row for `all` leads, of which the service has `syncs`.
-fn row_of_many(syncs: &[&SyncJob], all: usize) -> Row {
+fn row_of_many(syncs: &[&SyncJson], all: usize) -> Row {
     let are_all = |state: &str| syncs.iter().filter(|sync| sync.state == state).count() == all;
     let text = count_by_state(syncs.iter().copied());
     if are_all("sent") {
