@@ -1,4 +1,4 @@
-// What people do with the pages, in Debian's Chromium. tests/it/browser.rs has set the stage: URL is the service, TOKEN its
+// What people do with the pages, in Debian's Chromium. tests/it/dashboard/browser.rs has set the stage: URL is the service, TOKEN its
 // admin token, CONTROL changes the world around it. SCREENSHOTS is a folder for pictures, if they are wanted.
 //
 // Anything on the console, any violation of the content security policy and any request to another host fails a test.

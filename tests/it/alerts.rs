@@ -142,7 +142,7 @@ async fn forge(world: &World, times: usize) {
 }
 
 #[actix_web::test]
-async fn refused_credentials_are_told_once_and_once_that_they_are_mended() {
+async fn unauthorized_fires_and_resolves_once() {
     let chat = Chat::start();
     let world = world_with(&chat).await;
     watch(&world, 10).await;
@@ -180,7 +180,7 @@ async fn refused_credentials_are_told_once_and_once_that_they_are_mended() {
 }
 
 #[actix_web::test]
-async fn a_storm_of_failures_is_one_message_with_a_count_and_the_reasons() {
+async fn many_failures_are_one_message() {
     let chat = Chat::start();
     let world = world_with(&chat).await;
     look(&world).await;
@@ -204,7 +204,7 @@ async fn a_storm_of_failures_is_one_message_with_a_count_and_the_reasons() {
 }
 
 #[actix_web::test]
-async fn an_address_that_is_down_for_an_hour_loses_nothing_and_is_not_flooded() {
+async fn outage_of_receiver_loses_nothing() {
     let chat = Chat::start();
     let world = world_with(&chat).await;
     chat.answers(503);
@@ -231,7 +231,7 @@ async fn an_address_that_is_down_for_an_hour_loses_nothing_and_is_not_flooded() 
 }
 
 #[actix_web::test]
-async fn a_restart_neither_repeats_nor_forgets() {
+async fn restart_neither_repeats_nor_forgets() {
     let chat = Chat::start();
     let mut world = world_with(&chat).await;
     refuse_credentials(&world);
@@ -254,7 +254,7 @@ async fn a_restart_neither_repeats_nor_forgets() {
 }
 
 #[actix_web::test]
-async fn an_address_that_does_not_answer_holds_up_no_lead() {
+async fn hanging_receiver_delays_no_lead() {
     let chat = Chat::start();
     let world = world_with(&chat).await;
     world.store().set_paused(true).await.unwrap();
@@ -282,7 +282,7 @@ async fn an_address_that_does_not_answer_holds_up_no_lead() {
 }
 
 #[actix_web::test]
-async fn what_the_store_counts_is_told_in_its_numbers() {
+async fn counts_come_from_the_store() {
     let chat = Chat::start();
     let url = chat.url.clone();
     let world = World::with(|settings| {
@@ -318,7 +318,7 @@ async fn what_the_store_counts_is_told_in_its_numbers() {
 }
 
 #[actix_web::test]
-async fn a_monitor_hears_of_healthy_reconciliations_only() {
+async fn heartbeat_of_healthy_reconciliation() {
     let monitor = Chat::start();
     let url = monitor.url.clone();
     let world = World::with(|settings| settings.alerts.heartbeat_url = Some(url.into())).await;
@@ -371,7 +371,7 @@ async fn a_monitor_hears_of_healthy_reconciliations_only() {
 }
 
 #[actix_web::test]
-async fn the_program_tells_and_names_the_address_nowhere_in_its_log() {
+async fn log_hides_alert_address() {
     let (chat, monitor) = (Chat::start(), Chat::start());
     let mut stage = Stage::new().await;
     let refresh_token = stage.bigin.refresh_token();
@@ -411,7 +411,7 @@ async fn the_program_tells_and_names_the_address_nowhere_in_its_log() {
 }
 
 #[actix_web::test]
-async fn a_monitor_that_is_away_is_named_once_in_the_log_and_its_address_never() {
+async fn failed_heartbeat_is_logged_once() {
     let monitor = Chat::start();
     let mut stage = Stage::new().await;
     stage.env.insert("HEARTBEAT_URL".into(), monitor.url.clone());

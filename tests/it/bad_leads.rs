@@ -1,7 +1,6 @@
-//! Leads that Bigin does not take: each is told why in words that name a field and no value, can be mended, and costs
-//! the others nothing.
+//! Leads that Bigin rejects: the error names a field and no value, and the corrected lead is sent.
 
-use bigin_sync::fake::bigin::{CallKind, Fault};
+use bigin_sync::fake::bigin::CallKind;
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
 use bigin_sync::store::Stage;
 use serde_json::json;
@@ -23,7 +22,7 @@ fn assert_sent(world: &World, name: &str) {
 }
 
 #[actix_web::test]
-async fn a_field_that_is_too_long_or_of_the_wrong_type_is_named_with_its_limit_and_not_its_value() {
+async fn names_field_and_limit_but_no_value() {
     let long = "Ada".repeat(40);
     let cases = [
         (
@@ -62,7 +61,7 @@ async fn a_field_that_is_too_long_or_of_the_wrong_type_is_named_with_its_limit_a
 }
 
 #[actix_web::test]
-async fn a_value_that_another_contact_has_is_named_with_that_contact() {
+async fn names_contact_that_has_the_value() {
     let world = World::new().await;
     world.bigin.model().set_unique("Phone", true);
     let (email, phone) = {
@@ -95,7 +94,7 @@ async fn a_value_that_another_contact_has_is_named_with_that_contact() {
 }
 
 #[actix_web::test]
-async fn a_lead_mended_while_its_failure_is_being_written_goes_round_again() {
+async fn fix_during_write_back_restarts_sync() {
     // The lead is mended before the result is written, after it is written and not yet known to be, and in between.
     for moment in ["before", "after a lost reply", "after a conflict"] {
         let world = World::new().await;
@@ -122,59 +121,50 @@ async fn a_lead_mended_while_its_failure_is_being_written_goes_round_again() {
 }
 
 #[actix_web::test]
-async fn the_culprits_among_a_hundred_are_found_and_cost_the_others_little() {
-    for culprits in [&[37][..], &[3, 80], &[1, 2, 60, 61, 99]] {
-        let world = World::new().await;
-        world.bigin.model().switches.poison = Some("Poison".into());
-        for number in 0..100 {
-            let address = if culprits.contains(&number) {
-                "Poison Lane"
-            } else {
-                "1 Invented Street"
-            };
-            world
-                .request(with(lead(&format!("Lead{number}")), json!({ "address": address })))
-                .await;
-        }
-        // Bisection goes on over several steps, between which the breaker's pauses pass.
-        for _ in 0..30 {
-            world.pass(secs(1)).await;
-        }
-        let upserted = world.bigin.model().contacts().count();
-        assert_eq!(upserted, 100 - culprits.len(), "all others");
-        let calls = world.bigin.model().count(CallKind::Upsert);
-        assert!(
-            calls <= 10 + 16 * culprits.len(),
-            "{calls} upserts for {} culprits",
-            culprits.len()
-        );
-        for _ in 0..60 {
-            world.pass(secs(5)).await;
-        }
-        assert_eq!(world.ledger().await.sent, u64::try_from(100 - culprits.len()).unwrap());
-        world.bigin.model().switches.poison = None;
-        world.run_to_the_end().await;
-        assert_eq!(world.ledger().await.sent, 100);
-        world.finish().await;
-    }
-}
+async fn bad_email_fails_and_fixed_lead_is_sent() {
+    let world = World::new().await;
+    world
+        .request(with(lead("Ada"), json!({ "emailAddress": "ada at example" })))
+        .await;
+    world.request(lead("Grace")).await;
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
+    assert_eq!(
+        world.lead_says("Ada", "crmError").as_deref(),
+        Some("Bigin rejected Email: not an email address")
+    );
+    assert_eq!(world.lead_says("Ada", "lastSyncedAt"), None);
+    assert_eq!(
+        world.lead_says("Grace", "crmStatus").as_deref(),
+        Some("SENT"),
+        "one bad lead hurts only itself"
+    );
 
-fn refused_as_a_whole() -> Fault {
-    Fault::BodyError {
-        status: 400,
-        code: "REQUIRED_PARAM_MISSING".into(),
-        message: "one of the expected parameter is missing".into(),
-    }
+    world.clock.advance(secs(60));
+    world
+        .sanity
+        .model()
+        .edit(&id("Ada"), json!({ "emailAddress": "ada@example.org" }))
+        .unwrap();
+    world.sanity.model().request(&id("Ada")).unwrap();
+    world.deliver().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
+    assert_eq!(world.lead_says("Ada", "crmError"), None);
+    world.finish().await;
 }
 
 #[actix_web::test]
-async fn a_call_refused_as_a_whole_now_and_then_fails_no_lead_of_it() {
+async fn nameless_lead_fails_unsent() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, refused_as_a_whole(), 2);
-    for number in 0..100 {
-        world.request(lead(&format!("Lead{number}"))).await;
-    }
+    world
+        .request(with(lead("Ada"), json!({ "firstName": null, "secondName": " " })))
+        .await;
     world.run_to_the_end().await;
-    assert_eq!(world.ledger().await.sent, 100);
+    assert_eq!(
+        world.lead_says("Ada", "crmError").as_deref(),
+        Some("The lead has no name: fill in the first or last name")
+    );
+    assert_eq!(world.bigin.model().count(CallKind::Upsert), 0);
     world.finish().await;
 }

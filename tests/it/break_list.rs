@@ -50,7 +50,7 @@ fn breaks() -> Vec<Break> {
 }
 
 #[test]
-fn the_text_of_every_guard_is_there_once() {
+fn guards_text_is_there_once() {
     for Break {
         guard,
         file,
@@ -70,7 +70,7 @@ fn the_text_of_every_guard_is_there_once() {
 }
 
 #[test]
-fn the_test_of_every_guard_is_there() {
+fn guards_test_exists() {
     for entry in breaks() {
         assert!(
             is_there(&entry.test),
@@ -82,7 +82,7 @@ fn the_test_of_every_guard_is_there() {
 }
 
 #[test]
-fn no_guard_is_listed_twice_and_every_guarantee_has_some() {
+fn guards_are_unique_and_complete() {
     let mut sentences = BTreeSet::new();
     let mut subjects = BTreeSet::new();
     for Break { guard, .. } in breaks() {
@@ -97,12 +97,12 @@ fn no_guard_is_listed_twice_and_every_guarantee_has_some() {
 }
 
 #[test]
-fn a_test_that_is_not_there_is_found_out() {
+fn finds_missing_test() {
     for good in [
         "lib clock::tests::a_floor_moves_the_clock_forward_and_never_back",
         "lib domain::state::tests::a_tag_is_moved_later_and_never_earlier",
         "lib bigin::tests::tokens::a_hundred_calls_at_once_share_one_grant",
-        "it break_list::a_test_that_is_not_there_is_found_out",
+        "it break_list::finds_missing_test",
     ] {
         assert!(is_there(good), "{good}");
     }

@@ -131,7 +131,7 @@ fn code(body: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_token_is_granted_however_the_parameters_are_sent() {
+async fn grants_token_for_query_or_form() {
     let world = World::new().await;
     let url = world.url("/oauth/v2/token");
     let parts: String = world
@@ -203,7 +203,7 @@ async fn a_code_is_exchanged_once_and_within_three_minutes() {
 }
 
 #[tokio::test]
-async fn the_eleventh_token_in_ten_minutes_is_refused_and_asking_prolongs_it() {
+async fn eleventh_token_in_ten_minutes_is_rejected() {
     let world = World::new().await;
     for _ in 0..9 {
         assert!(world.grant().await.1["access_token"].is_string());
@@ -231,7 +231,7 @@ async fn the_sixteenth_active_token_ends_the_first() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_valid_is_refused_with_401() {
+async fn invalid_token_is_401() {
     let world = World::new().await;
     let url = world.url("/bigin/v2/org");
     let bearer = world.client.get(&url).bearer_auth(&world.token);
@@ -279,7 +279,7 @@ async fn a_missing_scope_closes_one_kind_of_call() {
 }
 
 #[tokio::test]
-async fn the_metadata_is_that_of_a_live_organisation_and_its_own_fields() {
+async fn metadata_is_that_of_a_live_organisation() {
     let world = World::new().await;
     world.fake.model().add_field("Lead_ID", "Lead ID", "text", 64, true);
     let (_, body) = world.get("/bigin/v2/settings/fields?module=Contacts").await;
@@ -298,7 +298,7 @@ async fn the_metadata_is_that_of_a_live_organisation_and_its_own_fields() {
 }
 
 #[tokio::test]
-async fn an_upsert_inserts_then_updates_in_the_recorded_shape() {
+async fn upsert_inserts_then_updates() {
     let world = World::new().await;
     let (status, body) = world
         .upsert(json!([{"Last_Name": "Ada", "Email": "ada@example.org"}]))
@@ -425,7 +425,7 @@ async fn a_field_that_is_not_unique_makes_an_upsert_insert() {
 }
 
 #[tokio::test]
-async fn an_email_that_is_not_listed_makes_a_second_contact() {
+async fn unlisted_email_makes_a_second_contact() {
     for strict in [false, true] {
         let world = World::new().await;
         world.fake.model().add_field("Lead_ID", "Lead ID", "text", 64, true);
@@ -440,7 +440,7 @@ async fn an_email_that_is_not_listed_makes_a_second_contact() {
 }
 
 #[tokio::test]
-async fn a_unique_value_of_another_contact_is_refused_with_its_id() {
+async fn unique_value_of_another_is_rejected() {
     let world = World::new().await;
     world.fake.model().set_unique("Phone", true);
     let [_, other] = world.contacts([
@@ -455,7 +455,7 @@ async fn a_unique_value_of_another_contact_is_refused_with_its_id() {
 }
 
 #[tokio::test]
-async fn records_are_carried_out_in_order_and_each_by_itself() {
+async fn records_are_independent_and_in_order() {
     let world = World::new().await;
     let records = json!([
         {"Last_Name": "Ada", "Email": "ada@example.org"},
@@ -513,7 +513,7 @@ async fn a_record_is_refused_for_what_it_says() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_dropped_or_refuses_the_record() {
+async fn unknown_key_is_dropped_or_rejected() {
     let world = World::new().await;
     let record = json!([{"Last_Name": "Ada", "Lead_Status": "New", "Full_Name": "x"}]);
     assert_eq!(world.upsert(record.clone()).await.0, 201);
@@ -527,7 +527,7 @@ async fn an_unknown_key_is_dropped_or_refuses_the_record() {
 }
 
 #[tokio::test]
-async fn null_clears_what_may_be_cleared_and_absence_keeps_it() {
+async fn null_clears_and_absence_keeps() {
     let world = World::new().await;
     let [id] = world.contacts([json!({"Last_Name": "Ada", "Title": "Dr", "Phone": "+447700900001"})]);
     let path = format!("/bigin/v2/Contacts/{id}");
@@ -563,7 +563,7 @@ async fn a_malformed_batch_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_update_goes_by_id_and_an_id_that_is_gone_is_invalid() {
+async fn updates_by_id_only() {
     let world = World::new().await;
     let [kept, deleted, merged, taken] = world.contacts([
         json!({"Last_Name": "kept"}),
@@ -636,7 +636,7 @@ async fn search_lags_behind_and_coql_does_not() {
 }
 
 #[tokio::test]
-async fn coql_answers_what_it_understands_and_refuses_the_rest() {
+async fn coql_answers_what_it_understands() {
     let world = World::new().await;
     world.contacts([
         json!({"Last_Name": "a", "Phone": "+447700900001", "Email": "a@example.org"}),
@@ -697,7 +697,7 @@ async fn coql_answers_what_it_understands_and_refuses_the_rest() {
 }
 
 #[tokio::test]
-async fn tags_are_added_by_query_on_v1_and_by_body_on_v2() {
+async fn tags_by_query_on_v1_and_body_on_v2() {
     let world = World::new().await;
     let [a, b] = world.contacts([json!({"Last_Name": "a"}), json!({"Last_Name": "b"})]);
     let (status, body) = world.tag(&format!("{a},1,{b}"), "DBR_Dashboard_Import,x").await;
@@ -782,7 +782,7 @@ async fn the_modules_tags_are_listed_and_created() {
 }
 
 #[tokio::test]
-async fn credits_are_counted_and_come_back_after_a_day() {
+async fn credits_return_after_a_day() {
     let world = World::new().await;
     let records = |n: usize| json!((0..n).map(|n| json!({"Last_Name": n.to_string()})).collect::<Vec<_>>());
     let ids = |n: usize| vec!["1"; n].join(",");
@@ -804,7 +804,7 @@ async fn credits_are_counted_and_come_back_after_a_day() {
 }
 
 #[tokio::test]
-async fn calls_above_the_concurrency_limit_are_turned_away() {
+async fn limits_concurrent_calls() {
     let world = World::new().await;
     world.fake.model().switches.concurrency_limit = 2;
     world.fake.model().switches.latency = Duration::from_millis(500);
@@ -821,7 +821,7 @@ async fn calls_above_the_concurrency_limit_are_turned_away() {
 }
 
 #[tokio::test]
-async fn every_fault_is_met_by_as_many_calls_as_were_asked_for() {
+async fn faults_hit_as_many_calls_as_set() {
     let body_error = Fault::BodyError {
         status: 403,
         code: "NO_PERMISSION".to_owned(),
@@ -930,7 +930,7 @@ async fn the_accounts_server_has_faults_too() {
 }
 
 #[tokio::test]
-async fn poison_fails_its_whole_batch_and_down_fails_everything() {
+async fn poison_fails_batch_and_down_fails_all() {
     let world = World::new().await;
     world.fake.model().switches.poison = Some("poison".to_owned());
     let (status, _) = world
@@ -968,7 +968,7 @@ async fn what_is_unknown_is_refused() {
 }
 
 #[tokio::test]
-async fn the_journal_has_every_call_and_the_history_every_change() {
+async fn logs_every_call_and_change() {
     let world = World::new().await;
     let body = json!({"data": [{"Last_Name": "Ada"}], "trigger": ["workflow"]});
     let (_, answer) = world.post("/bigin/v1/Contacts/upsert", body).await;
@@ -1007,7 +1007,7 @@ async fn the_journal_has_every_call_and_the_history_every_change() {
 }
 
 #[tokio::test]
-async fn a_stopped_fake_cuts_its_calls_and_refuses_new_ones() {
+async fn stop_cuts_calls_and_rejects_new() {
     let world = World::new().await;
     world.fake.model().switches.latency = Duration::from_secs(30);
     let url = world.url("/bigin/v2/org");

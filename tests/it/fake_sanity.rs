@@ -191,7 +191,7 @@ async fn lake_with_receiver() -> (Lake, Receiver) {
 }
 
 #[actix_web::test]
-async fn documents_are_read_by_id_and_the_missing_ones_named() {
+async fn reads_by_id_and_names_missing() {
     let lake = Lake::new().await;
     for id in ["lead-1", "lead-2"] {
         lake.fake.model().publish(lead(id)).unwrap();
@@ -212,7 +212,7 @@ async fn documents_are_read_by_id_and_the_missing_ones_named() {
 }
 
 #[actix_web::test]
-async fn drafts_and_versions_are_read_along_when_asked_for() {
+async fn reads_drafts_and_versions_on_request() {
     let lake = Lake::new().await;
     {
         let mut model = lake.fake.model();
@@ -433,7 +433,7 @@ async fn what_is_no_mutation_is_refused() {
 }
 
 #[actix_web::test]
-async fn only_the_token_and_the_dataset_of_the_project_are_known() {
+async fn knows_its_token_and_dataset_only() {
     let lake = Lake::new().await;
     let path = format!("{}/{VERSION}/data/doc/production/a", lake.fake.url());
     for request in [lake.client.get(&path), lake.client.get(&path).bearer_auth("another")] {
@@ -459,7 +459,7 @@ async fn only_the_token_and_the_dataset_of_the_project_are_known() {
 }
 
 #[actix_web::test]
-async fn reconciliation_s_query_finds_what_waits_long_enough_page_by_page() {
+async fn reconciliation_query_pages() {
     let lake = Lake::new().await;
     for id in ["lead-1", "lead-2", "lead-3"] {
         lake.fake.model().publish(requested(id)).unwrap();
@@ -492,7 +492,7 @@ async fn reconciliation_s_query_finds_what_waits_long_enough_page_by_page() {
 }
 
 #[actix_web::test]
-async fn queries_may_be_posted_and_malformed_ones_are_refused() {
+async fn queries_by_post_and_malformed_ones() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     let address = format!("{}/{VERSION}/data/query/production?returnQuery=false", lake.fake.url());
@@ -563,7 +563,7 @@ async fn queries_lag_behind_and_reads_by_id_do_not() {
 }
 
 #[actix_web::test]
-async fn a_request_reaches_the_receiver_with_the_headers_and_the_signature_of_a_real_one() {
+async fn webhook_is_signed_like_a_real_one() {
     let (lake, receiver) = lake_with_receiver().await;
     let rev = lake.fake.model().publish(requested("lead-1")).unwrap();
     assert_eq!(lake.fake.deliver_due().await, 1);
@@ -606,7 +606,7 @@ async fn a_request_reaches_the_receiver_with_the_headers_and_the_signature_of_a_
 }
 
 #[actix_web::test]
-async fn only_a_published_change_into_requested_sets_off_the_webhook() {
+async fn webhook_fires_on_change_into_requested() {
     let (lake, receiver) = lake_with_receiver().await;
     type Edit = fn(&mut bigin_sync::fake::sanity::Model);
     let cases: [(&str, Edit, &[&str]); 12] = [
@@ -649,7 +649,7 @@ async fn a_write_back_sets_off_nothing() {
 }
 
 #[actix_web::test]
-async fn a_failed_delivery_is_tried_again_twice_thirty_seconds_apart() {
+async fn failed_delivery_is_retried_twice() {
     let (lake, receiver) = lake_with_receiver().await;
     receiver.answer_next(&[503, 429, 500, 503, 202]);
     lake.fake.model().publish(requested("lead-1")).unwrap();
@@ -709,7 +709,7 @@ async fn a_receiver_that_is_silent_or_gone_is_tried_again() {
 }
 
 #[actix_web::test]
-async fn messages_can_be_lost_repeated_reordered_and_cancelled() {
+async fn webhooks_can_be_lost_repeated_reordered() {
     let (lake, receiver) = lake_with_receiver().await;
     let publish = |id: &str| _ = lake.fake.model().publish(requested(id)).unwrap();
 
@@ -767,7 +767,7 @@ async fn a_body_has_the_escapes_of_go_s_encoder() {
 }
 
 #[actix_web::test]
-async fn a_published_draft_replaces_the_result_that_was_written_meanwhile() {
+async fn published_draft_replaces_newer_result() {
     let lake = Lake::new().await;
     lake.fake.model().publish(requested("a")).unwrap();
     lake.fake.model().edit_draft("a", json!({"name": "Ada E."})).unwrap();
@@ -934,7 +934,7 @@ async fn faults_have_the_shapes_of_the_real_ones() {
 }
 
 #[actix_web::test]
-async fn more_mutations_a_second_than_allowed_are_put_off() {
+async fn limits_mutations_per_second() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     lake.fake.model().mutation_limit = Some(2);

@@ -147,7 +147,7 @@ fn telling(text: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_scrape_says_exactly_what_has_happened() {
+async fn scrape_counts_what_happened() {
     let world = World::new().await;
     everything_happens(&world).await;
     let text = scrape(&world.url).await;
@@ -222,7 +222,7 @@ async fn a_scrape_says_exactly_what_has_happened() {
 }
 
 #[actix_web::test]
-async fn a_bucket_holds_what_lasted_no_longer() {
+async fn buckets_are_inclusive() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
@@ -241,7 +241,7 @@ async fn a_bucket_holds_what_lasted_no_longer() {
 }
 
 #[actix_web::test]
-async fn what_waits_is_told_as_it_stands() {
+async fn gauges_show_the_queue() {
     let world = World::new().await;
     let told = async |line: &str| {
         let text = scrape(&world.url).await;
@@ -270,7 +270,7 @@ async fn what_waits_is_told_as_it_stands() {
 }
 
 #[actix_web::test]
-async fn nothing_of_a_lead_is_in_a_scrape() {
+async fn scrape_has_nothing_of_a_lead() {
     let world = World::new().await;
     everything_happens(&world).await;
     let text = scrape(&world.url).await;
@@ -309,7 +309,7 @@ async fn nothing_of_a_lead_is_in_a_scrape() {
 }
 
 #[actix_web::test]
-async fn more_leads_make_no_more_series() {
+async fn series_do_not_grow_with_leads() {
     let series = |text: &str| -> BTreeSet<String> {
         text.lines()
             .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
@@ -336,7 +336,7 @@ async fn more_leads_make_no_more_series() {
 }
 
 #[actix_web::test]
-async fn every_answer_to_a_webhook_is_counted_as_one_of_the_list() {
+async fn webhook_results_are_the_listed_ones() {
     let world = World::new().await;
     world
         .sanity
@@ -380,7 +380,7 @@ async fn every_answer_to_a_webhook_is_counted_as_one_of_the_list() {
 }
 
 #[actix_web::test]
-async fn what_is_in_memory_is_told_while_the_store_fails() {
+async fn process_metrics_while_store_fails() {
     let world = World::new().await;
     assert!(scrape(&world.url).await.contains("bigin_sync_store_up 1\n"));
     let file = rusqlite::Connection::open(world.folder().join("bigin-sync.db")).unwrap();
@@ -399,7 +399,7 @@ async fn what_is_in_memory_is_told_while_the_store_fails() {
 }
 
 #[actix_web::test]
-async fn the_counters_of_the_ledger_outlive_a_restart_and_those_of_the_process_do_not() {
+async fn ledger_counters_outlive_restart() {
     let mut world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
@@ -417,7 +417,7 @@ async fn the_counters_of_the_ledger_outlive_a_restart_and_those_of_the_process_d
 }
 
 #[actix_web::test]
-async fn the_doc_lists_every_metric() {
+async fn doc_lists_every_metric() {
     let world = World::new().await;
     everything_happens(&world).await;
     let (families, samples) = parse(&scrape(&world.url).await);

@@ -74,7 +74,7 @@ fn unknown(text: &str, families: &BTreeMap<String, Family>, samples: &[Sample]) 
 }
 
 #[actix_web::test]
-async fn alerts_and_dashboard_name_what_is_there() {
+async fn rules_and_dashboard_name_existing_metrics() {
     let world = World::new().await;
     everything_happens(&world).await;
     let (families, samples) = parse(&scrape(&world.url).await);
@@ -96,7 +96,7 @@ async fn alerts_and_dashboard_name_what_is_there() {
 }
 
 #[test]
-fn every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() {
+fn every_alert_rule_has_both_cases() {
     let (alerts, cases) = (file("alerts.yml"), file("alerts_test.yml"));
     let names = |text: &str, start: &str| -> Vec<String> {
         let names = text.lines().filter_map(|line| line.trim().strip_prefix(start));
@@ -139,7 +139,7 @@ fn promtool(arguments: &[&str], input: Option<&str>) -> Result<(), String> {
 
 #[actix_web::test]
 #[ignore = "needs Prometheus"]
-async fn promtool_is_content_with_the_alerts_and_with_a_scrape() {
+async fn promtool_accepts_rules_and_scrape() {
     assert_eq!(promtool(&["check", "rules", "alerts.yml"], None), Ok(()));
     assert_eq!(promtool(&["test", "rules", "alerts_test.yml"], None), Ok(()));
     assert_eq!(promtool(&["check", "config", "prometheus.yml"], None), Ok(()));
@@ -229,7 +229,7 @@ impl Prometheus {
 
 #[actix_web::test]
 #[ignore = "needs Prometheus"]
-async fn every_query_of_the_dashboard_finds_something_in_a_real_prometheus() {
+async fn dashboard_queries_find_data() {
     let world = World::new().await;
     let prometheus = Prometheus::start(world.url.strip_prefix("http://").unwrap()).await;
     everything_happens(&world).await;

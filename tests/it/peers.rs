@@ -38,7 +38,7 @@ const BODIES: [&str; 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node"]
-async fn what_sanitys_toolkit_signs_the_service_accepts_and_nothing_else() {
+async fn toolkit_signatures_are_accepted() {
     let webhooks = BODIES.map(|body| json!({ "body": body, "timestamp": SIGNED_AT, "secret": SECRET }));
     let headers = node(include_str!("../peers/sign.mjs"), &json!(webhooks));
     let headers: Vec<&str> = headers
@@ -76,7 +76,7 @@ async fn what_sanitys_toolkit_signs_the_service_accepts_and_nothing_else() {
 
 #[test]
 #[ignore = "needs Node"]
-fn what_we_sign_sanitys_toolkit_accepts_and_nothing_else() {
+fn toolkit_accepts_our_signatures() {
     let signed = |body: &str, key: &str| signature::sign(body.as_bytes(), SIGNED_AT, key.as_bytes());
     let good = BODIES.map(|body| json!({ "body": body, "header": signed(body, SECRET), "secret": SECRET }));
     let bad = BODIES.map(|body| json!({ "body": body, "header": signed(body, "another"), "secret": SECRET }));
@@ -88,7 +88,7 @@ fn what_we_sign_sanitys_toolkit_accepts_and_nothing_else() {
 
 #[tokio::test]
 #[ignore = "needs Node"]
-async fn sanitys_client_finds_in_the_fake_what_it_expects_of_sanity() {
+async fn sanity_client_accepts_the_fake() {
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
     let sanity = FakeSanity::start(clock).await.unwrap();
     let given = json!({
@@ -130,7 +130,7 @@ async fn sanitys_client_finds_in_the_fake_what_it_expects_of_sanity() {
 
 #[tokio::test]
 #[ignore = "needs Python"]
-async fn zohos_client_finds_in_the_fake_what_it_expects_of_bigin() {
+async fn zoho_sdk_accepts_the_fake() {
     let bigin = FakeBigin::start(Arc::new(SystemClock::new())).await.unwrap();
     let given = json!({
         "url": bigin.url(),

@@ -1,4 +1,4 @@
-//! The real program is killed, stopped, doubled and starved of disk; nothing that was acknowledged is lost.
+//! Crashes, stops and full disks: what was acknowledged is carried out.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -140,12 +140,12 @@ async fn killed_at(moment: &Moment) {
 }
 
 #[actix_web::test]
-async fn killed_in_every_state_and_started_again_it_comes_to_the_same_end() {
+async fn killed_in_every_state_ends_the_same() {
     futures_util::future::join_all(MOMENTS.iter().map(killed_at)).await;
 }
 
 #[actix_web::test]
-async fn five_hundred_acknowledged_deliveries_survive_a_kill_at_the_last_one() {
+async fn acknowledged_webhooks_survive_kill() {
     let stage = Stage::new().await;
     stage.bigin.model().switches.down = true;
     let process = stage.serve().await;
@@ -186,7 +186,7 @@ async fn five_hundred_acknowledged_deliveries_survive_a_kill_at_the_last_one() {
 }
 
 #[actix_web::test]
-async fn a_gentle_stop_finishes_the_call_in_flight() {
+async fn stop_finishes_call_in_flight() {
     let stage = Stage::new().await;
     stage
         .bigin
@@ -212,7 +212,7 @@ async fn a_gentle_stop_finishes_the_call_in_flight() {
 }
 
 #[actix_web::test]
-async fn a_gentle_stop_does_not_wait_for_a_call_that_does_not_end() {
+async fn stop_does_not_wait_for_hanging_call() {
     let stage = Stage::new().await;
     stage.bigin.model().fail_next(CallKind::Upsert, Fault::Hang(LONG), 1);
     let mut stage = stage;
@@ -235,7 +235,32 @@ async fn a_gentle_stop_does_not_wait_for_a_call_that_does_not_end() {
 }
 
 #[actix_web::test]
-async fn a_second_process_on_the_same_file_is_refused() {
+async fn stop_answers_waiting_requests() {
+    let mut stage = Stage::new().await;
+    stage.env.insert("TAG_DELAY".to_owned(), "60s".to_owned());
+    let process = stage.serve().await;
+    stage.sanity.model().seed(lead("Ada")).unwrap();
+    let url = format!("{}/api/send-to-bigin", process.url);
+    let request = client()
+        .post(url)
+        .bearer_auth(ADMIN_TOKEN)
+        .json(&json!({ "leadId": id("Ada") }));
+    let waiting = tokio::spawn(answer(request));
+    eventually("the lead is upserted", || async {
+        stage.log().contains("upserted").then_some(())
+    })
+    .await;
+    process.terminate();
+    let (status, body) = waiting.await.unwrap();
+    assert_eq!(
+        (status, &body["success"], &body["error"]),
+        (202, &json!(false), &json!("still being sent"))
+    );
+    assert!(process.ended().await.success());
+}
+
+#[actix_web::test]
+async fn second_process_is_rejected() {
     let stage = Stage::new().await;
     let process = stage.serve().await;
     let mut second = crate::process::binary();
@@ -252,7 +277,7 @@ async fn a_second_process_on_the_same_file_is_refused() {
 }
 
 #[actix_web::test]
-async fn the_files_are_nobody_elses_business() {
+async fn files_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new().await;
     let process = stage.serve().await;
@@ -270,7 +295,7 @@ async fn the_files_are_nobody_elses_business() {
 }
 
 #[actix_web::test]
-async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged_is_lost() {
+async fn full_disk_answers_503_and_loses_nothing() {
     let stage = Stage::new().await;
     stage.bigin.model().switches.down = true;
     // Files may grow to half a megabyte; a write beyond that fails, instead of ending the process by a signal.
@@ -314,7 +339,7 @@ async fn on_a_full_disk_webhooks_are_told_to_come_again_and_nothing_acknowledged
 
 #[actix_web::test]
 #[ignore = "needs mount namespaces"]
-async fn readiness_notices_a_disk_without_a_free_byte() {
+async fn full_disk_makes_not_ready() {
     let mut stage = Stage::new().await;
     stage
         .env

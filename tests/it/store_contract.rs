@@ -22,7 +22,7 @@ use bigin_sync::store::{
 use crate::cluster;
 use crate::world::secs;
 
-mod steering;
+mod operator;
 
 struct Bench {
     clock: Arc<ManualClock>,
@@ -156,7 +156,7 @@ fn service_error() -> ServiceError {
 }
 
 #[actix_web::test]
-async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
+async fn claim_is_exclusive_until_lease_expires() {
     let bench = Bench::new();
     bench.open("a").await;
     let first = bench.claim_one(Stage::Upsert).await;
@@ -169,7 +169,7 @@ async fn a_claimed_sync_is_nobody_elses_until_its_lease_runs_out() {
 }
 
 #[actix_web::test]
-async fn lease_that_is_over_is_not_renewed() {
+async fn expired_lease_is_not_renewed() {
     let bench = Bench::new();
     bench.open("a").await;
     let upsert = bench.claim_one(Stage::Upsert).await;
@@ -186,7 +186,7 @@ async fn lease_that_is_over_is_not_renewed() {
 }
 
 #[actix_web::test]
-async fn an_outcome_that_comes_after_its_lease_was_lost_changes_nothing() {
+async fn outcome_after_lost_lease_changes_nothing() {
     let bench = Bench::new();
     bench.open("a").await;
     let late = bench.claim_one(Stage::Upsert).await;
@@ -205,7 +205,7 @@ async fn an_outcome_that_comes_after_its_lease_was_lost_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn a_final_state_is_not_recorded_over_a_request_that_came_meanwhile() {
+async fn final_state_yields_to_newer_request() {
     let bench = Bench::new();
     bench.open("a").await;
     let claimed = bench.claim_one(Stage::Upsert).await;
@@ -222,7 +222,7 @@ async fn a_final_state_is_not_recorded_over_a_request_that_came_meanwhile() {
 }
 
 #[actix_web::test]
-async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
+async fn upsert_restarts_delay_of_its_contact_only() {
     let bench = Bench::new();
     for lead in ["a", "b", "c"] {
         bench.open(lead).await;
@@ -251,7 +251,7 @@ async fn another_leads_upsert_moves_the_tag_of_their_contact_and_of_no_other() {
 }
 
 #[actix_web::test]
-async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_new_time() {
+async fn moved_tag_waits_for_its_new_time() {
     let bench = Bench::new();
     for lead in ["a", "b"] {
         bench.open(lead).await;
@@ -294,7 +294,7 @@ async fn a_tag_that_was_moved_while_it_was_tried_is_not_tried_again_before_its_n
 }
 
 #[actix_web::test]
-async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
+async fn lost_lease_wakes_when_sync_is_due() {
     let bench = Bench::new();
     bench.open("a").await;
     let a = bench.claim_one(Stage::Upsert).await;
@@ -324,7 +324,7 @@ async fn a_lost_lease_wakes_nobody_before_its_sync_is_due() {
 }
 
 #[actix_web::test]
-async fn failures_are_tried_again_later_and_given_up_in_the_end() {
+async fn failures_back_off_and_give_up() {
     let bench = Bench::new();
     bench.open("a").await;
     let failure = Failure {
@@ -354,7 +354,7 @@ async fn failures_are_tried_again_later_and_given_up_in_the_end() {
 }
 
 #[actix_web::test]
-async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
+async fn failed_sync_probes_only_if_alone() {
     let bench = Bench::new();
     for lead in ["failed", "waiting for its tag"] {
         bench.open(&lead.replace(' ', "-")).await;
@@ -403,7 +403,7 @@ async fn a_sync_that_has_failed_probes_only_where_no_other_can() {
 }
 
 #[actix_web::test]
-async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
+async fn open_breaker_lets_one_probe_pass() {
     let bench = Bench::new();
     for lead in ["a", "b"] {
         bench.open(lead).await;
@@ -480,7 +480,7 @@ async fn an_open_breaker_lets_nothing_pass_and_then_one_probe() {
 }
 
 #[actix_web::test]
-async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() {
+async fn restart_voids_leases_but_waits_for_upserts() {
     let bench = Bench::new();
     for lead in ["a", "b"] {
         bench.open(lead).await;
@@ -521,7 +521,7 @@ async fn a_restart_voids_leases_but_waits_out_an_upsert_that_may_be_under_way() 
 }
 
 #[actix_web::test]
-async fn a_restart_after_a_lost_upsert_expired_lets_every_tag_wait_again() {
+async fn restart_after_lost_upsert_restarts_delays() {
     let bench = Bench::new();
     for lead in ["a", "b"] {
         bench.open(lead).await;
@@ -542,7 +542,7 @@ async fn a_restart_after_a_lost_upsert_expired_lets_every_tag_wait_again() {
 }
 
 #[actix_web::test]
-async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
+async fn clock_set_back_brings_no_tag_forward() {
     let bench = Bench::new();
     bench.open("a").await;
     let a = bench.claim_one(Stage::Upsert).await;
@@ -567,7 +567,7 @@ async fn a_clock_set_back_during_a_restart_brings_no_tag_forward() {
 }
 
 #[actix_web::test]
-async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
+async fn full_queue_is_busy_and_loses_nothing() {
     let bench = Bench::new();
     let blocker = rusqlite::Connection::open(bench.folder.path().join("bigin-sync.db")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -603,7 +603,7 @@ async fn a_full_queue_is_busy_and_loses_nothing_it_took() {
 }
 
 #[actix_web::test]
-async fn a_person_s_request_joins_and_marks_the_sync() {
+async fn manual_request_coalesces_and_marks() {
     let bench = Bench::new();
     bench.open("a").await;
     bench.store.request(lead_id("a"), Source::Manual, None).await.unwrap();
@@ -621,7 +621,7 @@ async fn a_person_s_request_joins_and_marks_the_sync() {
 }
 
 #[actix_web::test]
-async fn the_ledger_balances_after_every_kind_of_end() {
+async fn ledger_balances_after_every_end() {
     let bench = Bench::new();
     for (lead, event) in [
         ("a", Event::LeadDeleted),
@@ -648,7 +648,7 @@ async fn the_ledger_balances_after_every_kind_of_end() {
 }
 
 #[tokio::test]
-async fn checks_store_other_bytes_and_share_a_second() {
+async fn health_check_writes_once_a_second() {
     let bench = Bench::new();
     let mark = || async { bench.store.kv_get("check").await.unwrap().map(|(mark, _)| mark) };
     let checks = (0..100).map(|_| bench.store.check());

@@ -16,7 +16,7 @@ use serde_json::json;
 
 #[actix_web::test]
 #[ignore = "needs Chromium and Node"]
-async fn editors_send_leads_from_a_real_studio() {
+async fn editors_send_leads_in_studio() {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let bigin = Arc::new(FakeBigin::start(clock).await.unwrap());
     let control = control(&bigin);
@@ -34,7 +34,7 @@ async fn editors_send_leads_from_a_real_studio() {
 
 #[actix_web::test]
 #[ignore = "needs Node"]
-async fn the_fake_sanity_and_one_made_of_sanitys_own_parts_answer_alike() {
+async fn fake_and_real_content_lake_agree() {
     let sanity = FakeSanity::start(Arc::new(SystemClock::new())).await.unwrap();
     let environment = [
         ("FAKE_URL", sanity.url()),

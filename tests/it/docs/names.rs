@@ -227,7 +227,7 @@ fn every_acceptance_criterion_names_tests_that_exist() {
         .filter(|test| !is_test(test))
         .collect();
     assert!(missing.is_empty(), "there is no {missing:?}");
-    assert!(!is_test("journey::no_such_test") && !is_test("deploy/nextjs/tests/nothing.test.ts: x"));
+    assert!(!is_test("upsert::no_such_test") && !is_test("deploy/nextjs/tests/nothing.test.ts: x"));
 }
 
 /// `module::function`, and `path.test.ts: name`.

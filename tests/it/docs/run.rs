@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::page::page;
 use super::shell::{bare, commands};
-use crate::doctor::Clinic;
+use crate::cli::doctor::Clinic;
+use crate::cli::run_beside;
 use crate::process::{Stage, run};
-use crate::send::run_beside;
 use crate::terminal::Terminal;
 use crate::world::{lead, with};
 
