@@ -33,9 +33,9 @@ async fn dropped_token_costs_one_more() {
 #[actix_web::test]
 async fn restart_waits_for_rate_limit() {
     let mut world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Token, Fault::TokenThrottled, 1);
+    world.fail_bigin(CallKind::Token, Fault::TokenThrottled, 1);
     world.app.context.read_org_at_start().await.unwrap();
-    assert_eq!(world.bigin.model().count(CallKind::Token), 1);
+    assert_eq!(world.bigin_calls(CallKind::Token), 1);
     let (status, ready) = world.get("/readyz").await;
     assert_eq!(
         (status, ready["status"].as_str()),
@@ -49,7 +49,7 @@ async fn restart_waits_for_rate_limit() {
         world.app.context.read_org_at_start().await.unwrap();
     }
     assert_eq!(
-        world.bigin.model().count(CallKind::Token),
+        world.bigin_calls(CallKind::Token),
         1,
         "each question prolongs the silence"
     );

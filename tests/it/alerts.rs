@@ -10,7 +10,6 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
 use bigin_sync::signature;
-use bigin_sync::workers::reconcile;
 use serde_json::{Value, json};
 
 use crate::process::{Stage, eventually};
@@ -130,7 +129,7 @@ async fn watch(world: &World, minutes: u64) {
 fn refuse_credentials(world: &World) {
     world.bigin.model().invalidate_access_tokens();
     let refused = Fault::TokenError("invalid_code".into());
-    world.bigin.model().fail_next(CallKind::Token, refused, usize::MAX);
+    world.fail_bigin(CallKind::Token, refused, usize::MAX);
 }
 
 async fn forge(world: &World, times: usize) {
@@ -296,10 +295,7 @@ async fn counts_come_from_the_store() {
         world.request(lead(name)).await;
     }
     world.clock.advance(secs(31));
-    assert_eq!(
-        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
-        Some(3)
-    );
+    assert_eq!(world.reconcile().await.unwrap(), Some(3));
     look(&world).await;
     world.clock.advance(secs(16 * 60));
     look(&world).await;
@@ -324,7 +320,7 @@ async fn heartbeat_of_healthy_reconciliation() {
     let world = World::with(|settings| settings.alerts.heartbeat_url = Some(url.into())).await;
     let heartbeat = world.app.heartbeat.clone().unwrap();
     let round = || async {
-        let round = reconcile::round(&world.app.context, secs(60), secs(30)).await;
+        let round = world.reconcile().await;
         heartbeat.after(&world.app.context, &round).await
     };
     assert!(round().await);
@@ -333,14 +329,10 @@ async fn heartbeat_of_healthy_reconciliation() {
         ("GET".to_owned(), Vec::new(), 200)
     );
 
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Query, SanityFault::Html(502), 1);
+    world.fail_sanity(Kind::Query, SanityFault::Html(502), 1);
     assert!(!round().await, "the round was cut short");
     let limited = SanityFault::RateLimited(Some(RetryAfter::Seconds(90)));
-    world.sanity.model().faults.fail_next(Kind::Query, limited, 1);
+    world.fail_sanity(Kind::Query, limited, 1);
     assert!(!round().await, "Sanity refused it");
     world.clock.advance(secs(60));
     assert!(!round().await, "Sanity wants to be left alone");

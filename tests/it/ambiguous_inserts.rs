@@ -20,7 +20,7 @@ pub fn without_email(name: &str) -> serde_json::Value {
 async fn lost_reply_without_email() {
     for fault in [Fault::LostReply, Fault::Html(502)] {
         let world = World::new().await;
-        world.bigin.model().fail_next(CallKind::Upsert, fault, 1);
+        world.fail_bigin(CallKind::Upsert, fault, 1);
         world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
         ends_sent(world, "without email").await;
     }
@@ -30,11 +30,11 @@ async fn lost_reply_without_email() {
 async fn lost_reply_with_invalid_phone() {
     for phone in ["12345", "07700 900 1234"] {
         let world = World::new().await;
-        world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+        world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
         let nameless = json!({ "emailAddress": null, "phoneNumber": phone });
         world.request(with(lead("Ada"), nameless)).await;
         world.run_to_the_end().await;
-        assert_eq!(world.bigin.model().contacts().count(), 1, "{phone}");
+        assert_eq!(world.contact_count(), 1, "{phone}");
         world.finish().await;
     }
 }
@@ -42,23 +42,23 @@ async fn lost_reply_with_invalid_phone() {
 #[actix_web::test]
 async fn lost_reply_with_name_only() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     world.request(bare("Ada")).await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
 #[actix_web::test]
 async fn next_sync_finds_unknown_contact() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     let refused = Fault::RecordError {
         nth: 0,
         code: "INVALID_DATA".into(),
         field: Some("Last_Name".into()),
     };
-    world.bigin.model().fail_next(CallKind::Update, refused, 1);
+    world.fail_bigin(CallKind::Update, refused, 1);
     world.request(bare("Ada")).await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
@@ -66,20 +66,20 @@ async fn next_sync_finds_unknown_contact() {
     world.request(bare("Ada")).await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
 #[actix_web::test]
 async fn lost_batch_is_looked_up_first() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     for (name, phone) in [("Ada", "07700 900123"), ("Grace", "07700 900456")] {
         let nameless = json!({ "emailAddress": null, "phoneNumber": phone });
         world.request(with(lead(name), nameless)).await;
     }
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     assert_eq!(world.ledger().await.sent, 2);
     world.finish().await;
 }
@@ -89,22 +89,22 @@ async fn applied_after_deadline_is_found() {
     let world = fast().await;
     world.request(without_email("Ada")).await;
     let late = Fault::Stall(HANG + secs(1));
-    world.bigin.model().fail_next(CallKind::Upsert, late, 1);
+    world.fail_bigin(CallKind::Upsert, late, 1);
     world.run(Stage::Upsert).await;
-    let looks = world.bigin.model().count(CallKind::Coql);
-    assert_eq!(world.bigin.model().contacts().count(), 0, "not applied yet");
+    let looks = world.bigin_calls(CallKind::Coql);
+    assert_eq!(world.contact_count(), 0, "not applied yet");
     world.clock.advance(Duration::from_millis(2_900));
     // Nothing shortens the wait.
     let sync = world.sync("Ada").await.sync;
     world.post(&format!("/api/syncs/{}/retry", sync.id), json!({})).await;
     world.run(Stage::Upsert).await;
-    assert_eq!(world.bigin.model().count(CallKind::Coql), looks, "not looked up before");
-    assert_eq!(world.bigin.model().count(CallKind::Upsert), 1, "and not sent");
+    assert_eq!(world.bigin_calls(CallKind::Coql), looks, "not looked up before");
+    assert_eq!(world.bigin_calls(CallKind::Upsert), 1, "and not sent");
     tokio::time::sleep(secs(2)).await;
-    assert_eq!(world.bigin.model().contacts().count(), 1, "applied late");
+    assert_eq!(world.contact_count(), 1, "applied late");
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
-    assert_eq!(world.bigin.model().contacts().count(), 1, "and not twice");
+    assert_eq!(world.contact_count(), 1, "and not twice");
     world.finish().await;
 }
 
@@ -113,21 +113,17 @@ async fn next_sync_finds_late_insert() {
     let world = fast().await;
     world.request(without_email("Ada")).await;
     let late = Fault::Stall(HANG + secs(1));
-    world.bigin.model().fail_next(CallKind::Upsert, late, 1);
+    world.fail_bigin(CallKind::Upsert, late, 1);
     world.run(Stage::Upsert).await;
     let sync = world.sync("Ada").await.sync;
     let (status, _) = world.post(&format!("/api/syncs/{}/cancel", sync.id), json!({})).await;
     assert_eq!(status, 200);
     world.post("/api/syncs", json!({ "leadId": id("Ada") })).await;
     world.run(Stage::Upsert).await;
-    assert_eq!(
-        world.bigin.model().count(CallKind::Upsert),
-        1,
-        "the ambiguity is the lead's"
-    );
+    assert_eq!(world.bigin_calls(CallKind::Upsert), 1, "the ambiguity is the lead's");
     tokio::time::sleep(secs(2)).await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
@@ -147,7 +143,7 @@ async fn waits_to_settle_after_crash() {
     world.pass(secs(3)).await;
     assert_eq!(world.state("Grace").await, "upserted", "an email finds its contact");
     assert_eq!(world.state("Ada").await, "requested");
-    assert_eq!(world.bigin.model().count(CallKind::Coql), 0);
+    assert_eq!(world.bigin_calls(CallKind::Coql), 0);
     world.pass(secs(3)).await;
     assert_eq!(world.state("Ada").await, "upserted");
     world.run_to_the_end().await;
@@ -157,18 +153,18 @@ async fn waits_to_settle_after_crash() {
 #[actix_web::test]
 async fn looked_up_before_it_is_given_up() {
     let world = World::with(|settings| settings.retry.give_up_after = Duration::ZERO).await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::NoReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::NoReply, 1);
     world.request(without_email("Ada")).await;
     world.run_due().await;
     world.request(lead("Barbara")).await;
     world.pass(secs(2)).await;
     assert_eq!(world.state("Barbara").await, "upserted");
     // Another was accepted since the first failure, so that the second is the lead's own, and the last.
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     world.pass(secs(130)).await;
     assert_eq!(world.state("Ada").await, "requested", "not before its look-up");
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent", "the look-up has found the contact");
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     world.finish().await;
 }

@@ -5,13 +5,13 @@ use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
 use bigin_sync::store::Stage;
 use serde_json::json;
 
-use crate::world::{World, id, lead, secs, with};
+use crate::world::{World, lead, secs, with};
 
 /// Edits the lead and asks again, as an editor does once told what is wrong.
 async fn mend(world: &World, name: &str, fields: serde_json::Value) {
     world.clock.advance(secs(60));
-    world.sanity.model().edit(&id(name), fields).unwrap();
-    world.sanity.model().request(&id(name)).unwrap();
+    world.edit(name, fields);
+    world.set_requested(name);
     world.deliver().await;
 }
 
@@ -89,7 +89,7 @@ async fn names_contact_that_has_the_value() {
     world.run_to_the_end().await;
     assert_sent(&world, "Ada");
     assert_eq!(world.lead_says("Ada", "biginContactId"), Some(email));
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     world.finish().await;
 }
 
@@ -109,13 +109,13 @@ async fn fix_during_write_back_restarts_sync() {
             _ => Some(SanityFault::Status(500)),
         };
         if let Some(fault) = fault {
-            world.sanity.model().faults.fail_next(Kind::Mutate, fault, 1);
+            world.fail_sanity(Kind::Mutate, fault, 1);
             world.run(Stage::WriteBack).await;
         }
         mend(&world, "Ada", json!({ "emailAddress": "ada@example.org" })).await;
         world.run_to_the_end().await;
         assert_sent(&world, "Ada");
-        assert_eq!(world.bigin.model().contacts().count(), 1, "{moment}");
+        assert_eq!(world.contact_count(), 1, "{moment}");
         world.finish().await;
     }
 }
@@ -141,12 +141,8 @@ async fn bad_email_fails_and_fixed_lead_is_sent() {
     );
 
     world.clock.advance(secs(60));
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "emailAddress": "ada@example.org" }))
-        .unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit("Ada", json!({ "emailAddress": "ada@example.org" }));
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
@@ -165,6 +161,6 @@ async fn nameless_lead_fails_unsent() {
         world.lead_says("Ada", "crmError").as_deref(),
         Some("The lead has no name: fill in the first or last name")
     );
-    assert_eq!(world.bigin.model().count(CallKind::Upsert), 0);
+    assert_eq!(world.bigin_calls(CallKind::Upsert), 0);
     world.finish().await;
 }

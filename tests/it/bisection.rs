@@ -53,7 +53,7 @@ async fn poison_lead_is_found() {
 }
 
 #[actix_web::test]
-async fn ten_bad_of_hundred_cost_others_little() {
+async fn poison_leads_cost_others_few_calls() {
     for culprits in [&[37][..], &[3, 80], &[1, 2, 60, 61, 99]] {
         let world = World::new().await;
         world.bigin.model().switches.poison = Some("Poison".into());
@@ -71,9 +71,9 @@ async fn ten_bad_of_hundred_cost_others_little() {
         for _ in 0..30 {
             world.pass(secs(1)).await;
         }
-        let upserted = world.bigin.model().contacts().count();
+        let upserted = world.contact_count();
         assert_eq!(upserted, 100 - culprits.len(), "all others");
-        let calls = world.bigin.model().count(CallKind::Upsert);
+        let calls = world.bigin_calls(CallKind::Upsert);
         assert!(
             calls <= 10 + 16 * culprits.len(),
             "{calls} upserts for {} culprits",
@@ -139,10 +139,7 @@ async fn lone_failure_is_given_up_by_contrast() {
 #[actix_web::test]
 async fn failure_of_a_day_gives_its_reason() {
     let world = World::new().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Upsert, Fault::RecordLocked, usize::MAX);
+    world.fail_bigin(CallKind::Upsert, Fault::RecordLocked, usize::MAX);
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
@@ -159,7 +156,7 @@ async fn failure_of_a_day_gives_its_reason() {
 #[actix_web::test]
 async fn rejection_alone_does_not_count() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, refused(), 3);
+    world.fail_bigin(CallKind::Upsert, refused(), 3);
     world.request(lead("Ada")).await;
     for _ in 0..3 {
         world.run_due().await;
@@ -175,7 +172,7 @@ async fn rejection_alone_does_not_count() {
 #[actix_web::test]
 async fn rejection_counts_after_others_succeed() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, refused(), 1);
+    world.fail_bigin(CallKind::Upsert, refused(), 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     world.request(lead("Grace")).await;
@@ -183,7 +180,7 @@ async fn rejection_counts_after_others_succeed() {
         world.clock.advance(Duration::from_millis(100));
         workers::step(&world.app.context, Stage::Upsert).await.unwrap();
     }
-    world.bigin.model().fail_next(CallKind::Upsert, refused(), 1);
+    world.fail_bigin(CallKind::Upsert, refused(), 1);
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
     assert_eq!(world.lead_says("Grace", "crmStatus").as_deref(), Some("SENT"));
@@ -193,7 +190,7 @@ async fn rejection_counts_after_others_succeed() {
 #[actix_web::test]
 async fn rejected_call_fails_no_lead() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, refused_as_a_whole(), 2);
+    world.fail_bigin(CallKind::Upsert, refused_as_a_whole(), 2);
     for number in 0..100 {
         world.request(lead(&format!("Lead{number}"))).await;
     }
@@ -207,7 +204,7 @@ async fn rejection_of_all_is_the_services() {
     for code in ["NO_PERMISSION", "INTERNAL_ERROR", "LIMIT_EXCEEDED"] {
         let world = World::new().await;
         let fault = || Fault::EveryRecord(code.to_owned());
-        world.bigin.model().fail_next(CallKind::Upsert, fault(), usize::MAX);
+        world.fail_bigin(CallKind::Upsert, fault(), usize::MAX);
         for name in ["Ada", "Grace", "Barbara"] {
             world.request(lead(name)).await;
         }
@@ -294,7 +291,7 @@ async fn rejected_tag_call_is_halved() {
         code: "INVALID_DATA".into(),
         message: "the request is not valid".into(),
     };
-    world.bigin.model().fail_next(CallKind::AddTags, refused, 1);
+    world.fail_bigin(CallKind::AddTags, refused, 1);
     world.pass(secs(15)).await;
     assert_eq!(world.ledger().await.sent, 8);
     world.finish().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::store::Stage;
-use bigin_sync::workers::{self, step};
+use bigin_sync::workers::step;
 use serde_json::{Value, json};
 
 use crate::ambiguous_inserts::without_email;
@@ -29,11 +29,7 @@ async fn corrected_email_keeps_contact() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "emailAddress": "ada.right@example.org" }))
-        .unwrap();
+    world.edit("Ada", json!({ "emailAddress": "ada.right@example.org" }));
     world.run_to_the_end().await;
     {
         let model = world.bigin.model();
@@ -66,7 +62,7 @@ async fn finds_phone_in_any_spelling() {
         .await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "biginContactId"), Some(contact));
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     assert_eq!(world.lead_says("Grace", "crmStatus").as_deref(), Some("SENT"));
     world.finish().await;
 }
@@ -91,7 +87,7 @@ async fn shared_email_shares_contact_and_delay() {
         "the other's upsert has moved the tag of their contact"
     );
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     assert_eq!(world.lead_says("Grace", "crmStatus").as_deref(), Some("SENT"));
     world.finish().await;
@@ -111,7 +107,7 @@ async fn duplicated_lead_gets_its_own_contact() {
     world.sanity.model().publish_draft(&id("Grace")).unwrap();
     world.deliver().await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     assert_eq!(world.contact_says("Ada", "First_Name").as_deref(), Some("Ada"));
     assert_eq!(world.contact_says("Grace", "First_Name").as_deref(), Some("Grace"));
     world.finish().await;
@@ -130,7 +126,7 @@ async fn lead_id_field_finds_contact() {
         Some("lead-ada")
     );
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().count(CallKind::Coql), 0);
+    assert_eq!(world.bigin_calls(CallKind::Coql), 0);
     world.finish().await;
 }
 
@@ -138,10 +134,10 @@ async fn lead_id_field_finds_contact() {
 async fn lead_id_field_must_be_unique() {
     let world = World::with(|settings| settings.bigin.lead_id_field = Some("Lead_ID".into())).await;
     world.bigin.model().add_field("Lead_ID", "Lead ID", "text", 255, false);
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
@@ -149,13 +145,13 @@ async fn lead_id_field_must_be_unique() {
 async fn shared_name_shares_no_contact() {
     for lost in [0, 1] {
         let world = World::new().await;
-        world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, lost);
+        world.fail_bigin(CallKind::Upsert, Fault::LostReply, lost);
         let names = ["Ada", "Grace", "Mary"];
         for name in names {
             world.request(bare(name)).await;
         }
         world.run_to_the_end().await;
-        assert_eq!(world.bigin.model().contacts().count(), names.len());
+        assert_eq!(world.contact_count(), names.len());
         let contacts: BTreeSet<_> = names
             .iter()
             .map(|name| world.lead_says(name, "biginContactId"))
@@ -174,7 +170,7 @@ async fn older_namesake_is_left_alone() {
     world.clock.advance(secs(3_600));
     world.request(bare("Ada")).await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 2);
+    assert_eq!(world.contact_count(), 2);
     assert_eq!(world.changes_of(&there), Vec::<&str>::new());
     world.finish().await;
 }
@@ -187,7 +183,7 @@ async fn shared_phone_shares_contact() {
         world.request(with(lead(name), nameless)).await;
     }
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     assert_eq!(world.ledger().await.sent, 2);
     world.finish().await;
 }
@@ -200,18 +196,16 @@ async fn shared_email_shares_no_call() {
     world.request(with(lead("Ada"), json!({ "phoneNumber": null }))).await;
     world.request(with(lead("Grace"), same)).await;
     world.clock.advance(secs(31));
-    workers::reconcile::round(&world.app.context, secs(60), secs(30))
-        .await
-        .unwrap();
+    world.reconcile().await.unwrap();
     world.run_to_the_end().await;
     assert_eq!(most_records(&world, CallKind::Upsert), 1);
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
 
     // Their emails part, and the contact they share does not.
     for name in ["Ada", "Grace"] {
         let ada = json!({ "emailAddress": format!("{name}.new@example.org") });
-        world.sanity.model().edit(&id(name), ada).unwrap();
-        world.sanity.model().request(&id(name)).unwrap();
+        world.edit(name, ada);
+        world.set_requested(name);
     }
     world.deliver().await;
     world.run_to_the_end().await;
@@ -257,17 +251,14 @@ async fn common_phone_hides_no_other() {
     world.request(with_phone("Grace", "07700 900002")).await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Grace", "biginContactId"), Some(own));
-    assert_eq!(world.bigin.model().contacts().count(), 251, "none is created");
+    assert_eq!(world.contact_count(), 251, "none is created");
     world.finish().await;
 }
 
 #[actix_web::test]
 async fn failing_lookup_delays_no_lead_with_email() {
     let world = World::new().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Coql, Fault::Html(502), usize::MAX);
+    world.fail_bigin(CallKind::Coql, Fault::Html(502), usize::MAX);
     world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
     world.run_due().await;
     world.clock.advance(Duration::from_millis(1));
@@ -285,7 +276,7 @@ async fn failing_lookup_delays_no_lead_with_email() {
 #[actix_web::test]
 async fn lookup_failure_in_batch_delays_no_other() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Coql, Fault::Html(502), 1);
+    world.fail_bigin(CallKind::Coql, Fault::Html(502), 1);
     world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
     world.request(lead("Grace")).await;
     step(&world.app.context, Stage::Upsert).await.unwrap();
@@ -294,10 +285,7 @@ async fn lookup_failure_in_batch_delays_no_other() {
         "requested",
         "an ambiguous end ends the step"
     );
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Coql, Fault::Html(502), usize::MAX);
+    world.fail_bigin(CallKind::Coql, Fault::Html(502), usize::MAX);
     for _ in 0..10 {
         world.pass(secs(2)).await;
     }
@@ -312,7 +300,7 @@ async fn lookup_failure_in_batch_delays_no_other() {
 #[actix_web::test]
 async fn hanging_lookup_makes_suspects() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Coql, Fault::Html(502), 1);
+    world.fail_bigin(CallKind::Coql, Fault::Html(502), 1);
     for name in ["Ada", "Grace"] {
         world.request(with(lead(name), json!({ "emailAddress": null }))).await;
     }

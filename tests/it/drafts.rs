@@ -4,7 +4,6 @@ use bigin_sync::domain::lead::{LeadId, REQUESTED};
 use bigin_sync::fake::bigin::CallKind;
 use serde_json::json;
 
-use crate::edits_during_sync::edit;
 use crate::world::{World, id, lead, secs, with};
 
 #[actix_web::test]
@@ -46,7 +45,7 @@ async fn stale_draft_gets_result_back() {
     let stale = world.sanity.model().document(&id("Ada")).unwrap().clone();
     world.run_due().await;
     world.pass(secs(15)).await;
-    let upserts = world.bigin.model().count(CallKind::Upsert);
+    let upserts = world.bigin_calls(CallKind::Upsert);
 
     world.clock.advance(secs(3600));
     world
@@ -64,8 +63,8 @@ async fn stale_draft_gets_result_back() {
         world.lead_says("Ada", "lastSyncedAt").as_deref(),
         Some("2026-11-22T10:00:15Z")
     );
-    assert_eq!(world.bigin.model().count(CallKind::Upsert), upserts);
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 1);
+    assert_eq!(world.bigin_calls(CallKind::Upsert), upserts);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 1);
     world.finish().await;
 }
 
@@ -102,7 +101,7 @@ async fn manual_request_beats_stale_draft() {
     world.store().request(ada, person, None).await.unwrap();
     world.deliver().await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 2);
     world.finish().await;
 }
 
@@ -113,10 +112,10 @@ async fn stale_draft_is_sent_if_bigin_is_newer() {
     let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
     world.run_to_the_end().await;
     world.clock.advance(secs(60));
-    edit(&world, json!({ "postcode": "SO14 0AA", "crmStatus": REQUESTED }));
+    world.edit("Ada", json!({ "postcode": "SO14 0AA", "crmStatus": REQUESTED }));
     world.deliver().await;
     world.run_due().await;
-    edit(&world, json!({ "crmStatus": "NOT_SENT" }));
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "cancelled");
 
@@ -134,8 +133,8 @@ async fn stale_draft_is_sent_if_last_result_failed() {
     let stale = json!(world.sanity.model().document(&id("Ada")).unwrap());
     world.run_to_the_end().await;
     world.clock.advance(secs(60));
-    edit(
-        &world,
+    world.edit(
+        "Ada",
         json!({ "firstName": null, "secondName": null, "crmStatus": REQUESTED }),
     );
     world.deliver().await;

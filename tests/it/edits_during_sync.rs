@@ -52,24 +52,16 @@ enum Held {
 impl Held {
     fn hold(self, world: &World) {
         match self {
-            Self::Read => world
-                .sanity
-                .model()
-                .faults
-                .fail_next(Kind::Doc, SanityFault::Hang(HELD), 1),
-            Self::Bigin(kind) => world.bigin.model().fail_next(kind, Fault::Hang(HELD), 1),
-            Self::Commit => world
-                .sanity
-                .model()
-                .faults
-                .fail_next(Kind::Mutate, SanityFault::Hang(HELD), 1),
+            Self::Read => world.fail_sanity(Kind::Doc, SanityFault::Hang(HELD), 1),
+            Self::Bigin(kind) => world.fail_bigin(kind, Fault::Hang(HELD), 1),
+            Self::Commit => world.fail_sanity(Kind::Mutate, SanityFault::Hang(HELD), 1),
         }
     }
 
     fn calls(self, world: &World) -> usize {
         match self {
-            Self::Read => world.sanity.model().calls_of(Kind::Doc),
-            Self::Bigin(kind) => world.bigin.model().count(kind),
+            Self::Read => world.sanity_calls(Kind::Doc),
+            Self::Bigin(kind) => world.bigin_calls(kind),
             Self::Commit => world
                 .sanity
                 .model()
@@ -149,10 +141,6 @@ async fn interfere(world: &World, stage: Stage, held: Held, act: impl Fn(&World)
     stepped.unwrap();
 }
 
-pub fn edit(world: &World, fields: Value) {
-    world.sanity.model().edit(&id("Ada"), fields).unwrap();
-}
-
 /// A lead whose email Bigin refuses.
 fn bad() -> Value {
     with(lead("Ada"), json!({ "emailAddress": "ada@example,org" }))
@@ -163,11 +151,7 @@ async fn edit_during_delay_is_upserted() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "postcode": "SO14 0AA" }))
-        .unwrap();
+    world.edit("Ada", json!({ "postcode": "SO14 0AA" }));
     world.pass(secs(15)).await;
     assert_eq!(world.state("Ada").await, "upserted", "upserted again, and waiting anew");
     world.pass(secs(15)).await;
@@ -181,7 +165,7 @@ async fn edit_during_delay_is_upserted() {
         world.story("Ada").await,
         ["created", "upserted", "changed", "upserted", "tagged", "written_back"]
     );
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
@@ -190,14 +174,10 @@ async fn withdrawn_during_delay_gets_no_tag() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "cancelled");
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 0);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 0);
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("NOT_SENT"));
     world.finish().await;
 }
@@ -209,8 +189,8 @@ async fn request_at_any_moment() {
         world.request(lead("Ada")).await;
         at(moment, &world, |world| {
             // Only a change into REQUESTED is a request.
-            edit(world, json!({ "crmStatus": "NOT_SENT", "postcode": "SO14 0AA" }));
-            edit(world, json!({ "crmStatus": REQUESTED }));
+            world.edit("Ada", json!({ "crmStatus": "NOT_SENT", "postcode": "SO14 0AA" }));
+            world.edit("Ada", json!({ "crmStatus": REQUESTED }));
         })
         .await;
         assert_eq!(
@@ -223,7 +203,7 @@ async fn request_at_any_moment() {
             Some("SO14 0AA"),
             "{moment:?}"
         );
-        assert_eq!(world.bigin.model().contacts().count(), 1, "{moment:?}");
+        assert_eq!(world.contact_count(), 1, "{moment:?}");
         world.finish().await;
     }
 }
@@ -234,8 +214,8 @@ async fn unchanged_request_at_any_moment() {
         let world = World::new().await;
         world.request(lead("Ada")).await;
         at(moment, &world, |world| {
-            edit(world, json!({ "crmStatus": "NOT_SENT" }));
-            edit(world, json!({ "crmStatus": REQUESTED }));
+            world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
+            world.edit("Ada", json!({ "crmStatus": REQUESTED }));
         })
         .await;
         assert_eq!(
@@ -252,7 +232,10 @@ async fn withdrawal_at_any_moment() {
     for moment in MOMENTS {
         let world = World::new().await;
         world.request(lead("Ada")).await;
-        at(moment, &world, |world| edit(world, json!({ "crmStatus": "NOT_SENT" }))).await;
+        at(moment, &world, |world| {
+            world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }))
+        })
+        .await;
         assert_eq!(
             world.lead_says("Ada", "crmStatus").as_deref(),
             Some("NOT_SENT"),
@@ -302,7 +285,7 @@ async fn corrected_email_at_any_moment() {
         let world = World::new().await;
         world.request(lead("Ada")).await;
         at(moment, &world, |world| {
-            edit(world, json!({ "emailAddress": "ada.byron@example.org" }))
+            world.edit("Ada", json!({ "emailAddress": "ada.byron@example.org" }))
         })
         .await;
         let emails: Vec<_> = {
@@ -328,7 +311,7 @@ async fn fix_before_failure_is_written() {
             world.clock.advance(secs(6));
         }
         interfere(&world, stage, held, |world| {
-            edit(world, json!({ "emailAddress": "ada@example.org" }))
+            world.edit("Ada", json!({ "emailAddress": "ada@example.org" }))
         })
         .await;
         world.run_to_the_end().await;
@@ -348,7 +331,7 @@ async fn edited_bad_lead_is_failed_in_the_end() {
     world.request(bad()).await;
     for round in 0..10 {
         world.run(Stage::Upsert).await;
-        edit(&world, json!({ "postcode": format!("SO14 {round}AA") }));
+        world.edit("Ada", json!({ "postcode": format!("SO14 {round}AA") }));
         // The revision that the upsert worker read is too old by now.
         world.clock.advance(secs(6));
         world.run(Stage::WriteBack).await;

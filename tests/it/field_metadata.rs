@@ -12,7 +12,7 @@ async fn read_once_an_hour() {
         world.clock.advance(secs(passes));
         world.request(lead(name)).await;
         world.run_to_the_end().await;
-        assert_eq!(world.bigin.model().count(CallKind::Fields), reads, "{name}");
+        assert_eq!(world.bigin_calls(CallKind::Fields), reads, "{name}");
     }
     world.finish().await;
 }
@@ -23,10 +23,7 @@ async fn stored_fields_serve_after_restart() {
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
     world.restart().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Fields, Fault::Html(502), usize::MAX);
+    world.fail_bigin(CallKind::Fields, Fault::Html(502), usize::MAX);
     world.request(lead("Grace")).await;
     world.run_due().await;
     assert_eq!(world.state("Grace").await, "upserted");
@@ -76,11 +73,11 @@ async fn unauthorized_sends_no_lead() {
         code: "INVALID_TOKEN".into(),
         message: "invalid oauth token".into(),
     };
-    world.bigin.model().fail_next(CallKind::Fields, refused, 2);
+    world.fail_bigin(CallKind::Fields, refused, 2);
     world.request(lead("Ada")).await;
     world.run_due().await;
     assert_eq!(
-        world.bigin.model().count(CallKind::Upsert),
+        world.bigin_calls(CallKind::Upsert),
         0,
         "the fields are still to be read"
     );
@@ -97,7 +94,7 @@ async fn rejected_read_costs_no_attempt() {
         code: "INVALID_DATA".into(),
         message: "no".into(),
     };
-    world.bigin.model().fail_next(CallKind::Fields, refused, 1);
+    world.fail_bigin(CallKind::Fields, refused, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     assert_eq!(world.sync("Ada").await.sync.attempts.count, 0);

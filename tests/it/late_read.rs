@@ -14,15 +14,11 @@ pub const HELD: Duration = Duration::from_secs(1);
 
 /// Steps a worker whose read of the leads is answered late, with the state from before `meanwhile` happened.
 pub async fn step_with_late_read(world: &World, stage: Stage, meanwhile: impl Future<Output = ()>) {
-    let reads = world.sanity.model().calls_of(Kind::Doc);
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Doc, SanityFault::Hang(HELD), 1);
+    let reads = world.sanity_calls(Kind::Doc);
+    world.fail_sanity(Kind::Doc, SanityFault::Hang(HELD), 1);
     let meanwhile = async {
         eventually("the read is under way", || async {
-            (world.sanity.model().calls_of(Kind::Doc) > reads).then_some(())
+            (world.sanity_calls(Kind::Doc) > reads).then_some(())
         })
         .await;
         meanwhile.await;

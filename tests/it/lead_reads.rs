@@ -25,7 +25,7 @@ pub async fn world() -> World {
 }
 
 fn reads(world: &World) -> usize {
-    world.sanity.model().calls_of(Kind::Doc)
+    world.sanity_calls(Kind::Doc)
 }
 
 async fn sanity_is_paused(world: &World) -> bool {
@@ -88,7 +88,7 @@ async fn lead_above_limit_fails_alone() {
         // An editor who makes it smaller and asks again has it sent.
         world.clock.advance(secs(60));
         world.sanity.model().doc.bulk.clear();
-        world.sanity.model().request(&id("Lead7")).unwrap();
+        world.set_requested("Lead7");
         world.deliver().await;
         world.run_to_the_end().await;
         assert_eq!(world.lead_says("Lead7", "crmStatus").as_deref(), Some("SENT"));
@@ -103,7 +103,7 @@ async fn withdrawn_lead_above_limit_stays_withdrawn() {
     world.request(lead("Ada")).await;
     world.run(Stage::Upsert).await;
     let withdrawn = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.edit("Ada", withdrawn);
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "cancelled");
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("NOT_SENT"));
@@ -251,11 +251,7 @@ async fn token_without_access_opens_breaker() {
 #[actix_web::test]
 async fn rejected_read_costs_no_attempt() {
     let world = World::new().await;
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Doc, SanityFault::Status(400), 1);
+    world.fail_sanity(Kind::Doc, SanityFault::Status(400), 1);
     for name in ["Ada", "Grace"] {
         world.request(lead(name)).await;
     }
@@ -329,11 +325,7 @@ async fn edit_after_tag_is_read() {
     world.run_due().await;
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "postcode": "SO14 0AA" }))
-        .unwrap();
+    world.edit("Ada", json!({ "postcode": "SO14 0AA" }));
     world.run(Stage::WriteBack).await;
     assert_eq!((reads(&world), world.state("Ada").await), (2, "tagged"), "a conflict");
     world.run_to_the_end().await;

@@ -25,11 +25,7 @@ async fn renewed_for_a_call_but_not_once_lost() {
     world.request(lead("Ada")).await;
     let passes = async { world.clock.advance(secs(58)) };
     step_with_late_read(&world, Stage::Upsert, passes).await;
-    assert_eq!(
-        world.bigin.model().count(CallKind::Upsert),
-        1,
-        "the call has its whole time"
-    );
+    assert_eq!(world.bigin_calls(CallKind::Upsert), 1, "the call has its whole time");
     world.request(lead("Grace")).await;
     let lost = async {
         world.clock.advance(secs(61));
@@ -40,7 +36,7 @@ async fn renewed_for_a_call_but_not_once_lost() {
     step_with_late_read(&world, Stage::Upsert, lost).await;
     let sync = world.sync("Grace").await.sync;
     assert_eq!((sync.state.label(), sync.attempts.count), ("requested", 0));
-    assert_eq!(world.bigin.model().count(CallKind::Upsert), 1);
+    assert_eq!(world.bigin_calls(CallKind::Upsert), 1);
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     world.finish().await;
@@ -51,11 +47,11 @@ async fn lasts_until_outcome_is_recorded() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     let upsert = Fault::Hang(HELD);
-    world.bigin.model().fail_next(CallKind::Upsert, upsert, 1);
+    world.fail_bigin(CallKind::Upsert, upsert, 1);
     let passes = async {
         world.clock.advance(secs(30));
         eventually("the upsert is under way", || async {
-            (world.bigin.model().count(CallKind::Upsert) == 1).then_some(())
+            (world.bigin_calls(CallKind::Upsert) == 1).then_some(())
         })
         .await;
         world.clock.advance(secs(30));

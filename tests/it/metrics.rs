@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::sync::Source;
-use bigin_sync::workers;
 use serde_json::json;
 
 use crate::world::{World, answer, client, id, lead, secs, with};
@@ -103,12 +102,7 @@ pub async fn everything_happens(world: &World) {
     world.sanity.model().webhooks.lose_next(1);
     world.request(lead("Radia")).await;
     world.clock.advance(secs(31));
-    assert_eq!(
-        workers::reconcile::round(&world.app.context, secs(60), secs(30))
-            .await
-            .unwrap(),
-        Some(1)
-    );
+    assert_eq!(world.reconcile().await.unwrap(), Some(1));
     world.run_due().await;
     world.pass(secs(15)).await;
 
@@ -251,8 +245,8 @@ async fn gauges_show_the_queue() {
     world.store().set_paused(true).await.unwrap();
     world.request(lead("Ada")).await;
     let ada = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), ada).unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit("Ada", ada);
+    world.set_requested("Ada");
     world.deliver().await;
     world.pass(secs(90)).await;
     told("paused 1").await;

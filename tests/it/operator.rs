@@ -19,7 +19,7 @@ async fn retry(world: &World, name: &str) -> Option<Accepted> {
 }
 
 async fn missed(world: &World) -> usize {
-    let round = reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap();
+    let round = world.reconcile().await.unwrap();
     // As a program does that stops: the next one need not wait until it is sure that this one is gone.
     reconcile::stop(&world.app.context).await;
     round.expect("Sanity is well")
@@ -49,12 +49,8 @@ async fn cancelled_lead_waits_for_an_editor() {
     world.restart().await;
     assert_eq!(missed(&world).await, 0);
 
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
@@ -63,7 +59,7 @@ async fn cancelled_lead_waits_for_an_editor() {
         ["upserted", "upserted", "tagged"],
         "the same contact"
     );
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
@@ -74,12 +70,8 @@ async fn requested_again_is_reconciled() {
     assert_eq!(cancel(&world, "Ada").await, CancelResult::Done);
     world.clock.advance(secs(60));
     world.sanity.model().webhooks.lose_next(1);
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
+    world.set_requested("Ada");
     world.deliver().await;
     world.clock.advance(secs(60));
     assert_eq!(missed(&world).await, 1);
@@ -119,7 +111,7 @@ async fn retry_sends_failed_lead() {
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
     world.clock.advance(secs(60));
     let good = json!({ "emailAddress": "ada@example.org" });
-    world.sanity.model().edit(&id("Ada"), good).unwrap();
+    world.edit("Ada", good);
     assert_eq!(retry(&world, "Ada").await, Some(Accepted::Created(SyncId(2))));
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
@@ -147,7 +139,7 @@ async fn bulk_retry_takes_one_reason() {
     assert_eq!((groups[0].leads, groups[1].leads), (3, 1), "{groups:?}");
     for name in names {
         let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
-        world.sanity.model().edit(&id(name), good).unwrap();
+        world.edit(name, good);
     }
     let reason = Some(groups[0].key());
     assert_eq!(world.store().retry_failed(reason, None, 100).await.unwrap(), (3, None));
@@ -165,16 +157,16 @@ async fn bulk_retry_skips_withdrawn() {
     }
     world.run_to_the_end().await;
     let withdrawn = json!({ "emailAddress": "ada@example.org", "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.edit("Ada", withdrawn);
     let good = json!({ "emailAddress": "grace@example.org" });
-    world.sanity.model().edit(&id("Grace"), good).unwrap();
+    world.edit("Grace", good);
     assert_eq!(world.store().retry_failed(None, None, 100).await.unwrap(), (2, None));
     world.run_to_the_end().await;
     assert_eq!(
         (world.state("Ada").await, world.state("Grace").await),
         ("cancelled", "sent")
     );
-    assert_eq!(world.bigin.model().contacts().count(), 1, "nothing of Ada is in Bigin");
+    assert_eq!(world.contact_count(), 1, "nothing of Ada is in Bigin");
     assert_eq!(
         world.lead_says("Ada", "crmStatus").as_deref(),
         Some("NOT_SENT"),
@@ -191,7 +183,7 @@ async fn retried_then_withdrawn_gets_no_tag() {
         .await;
     world.run_to_the_end().await;
     let good = json!({ "emailAddress": "ada@example.org" });
-    world.sanity.model().edit(&id("Ada"), good).unwrap();
+    world.edit("Ada", good);
     retry(&world, "Ada").await;
     world.run_due().await;
     assert_eq!(
@@ -200,11 +192,7 @@ async fn retried_then_withdrawn_gets_no_tag() {
         "it still says FAILED, which is our own result"
     );
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "cancelled");
     assert_eq!(world.changes_of(&contact), ["upserted"]);
@@ -233,11 +221,7 @@ async fn manual_request_outlives_withdrawal() {
     let ada = LeadId::parse(&id("Ada")).unwrap();
     let person = bigin_sync::domain::sync::Source::Manual;
     world.store().request(ada, person, None).await.unwrap();
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
     world.finish().await;

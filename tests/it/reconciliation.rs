@@ -1,22 +1,17 @@
 //! Reconciliation finds requested leads whose webhook was missed.
 
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind, RetryAfter};
-use bigin_sync::workers::reconcile;
 use serde_json::json;
 
 use crate::lead_reads::{HEAVY, TOO_HEAVY, world};
 use crate::world::{World, id, lead, secs};
-
-async fn round(world: &World) -> Result<Option<usize>, reconcile::ReconcileError> {
-    reconcile::round(&world.app.context, secs(60), secs(30)).await
-}
 
 #[actix_web::test]
 async fn finds_missed_webhook() {
     let world = World::new().await;
     world.sanity.model().webhooks.lose_next(1);
     world.request(lead("Ada")).await;
-    let round = || reconcile::round(&world.app.context, secs(60), secs(30));
+    let round = || world.reconcile();
     assert_eq!(round().await.unwrap(), Some(0), "not before it has waited");
     world.clock.advance(secs(31));
     assert_eq!(round().await.unwrap(), Some(1));
@@ -33,12 +28,9 @@ async fn reads_no_lead_with_a_sync() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.clock.advance(secs(60));
-    assert_eq!(
-        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
-        Some(0)
-    );
-    assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
-    assert_eq!(world.sanity.model().calls_of(Kind::Doc), 0);
+    assert_eq!(world.reconcile().await.unwrap(), Some(0));
+    assert_eq!(world.sanity_calls(Kind::Query), 1);
+    assert_eq!(world.sanity_calls(Kind::Doc), 0);
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -51,7 +43,7 @@ async fn reads_lead_again_after_query() {
     world.request(lead("Ada")).await;
     world.clock.advance(secs(100));
     let withdrawn = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.edit("Ada", withdrawn);
     let found = world
         .app
         .context
@@ -60,10 +52,7 @@ async fn reads_lead_again_after_query() {
         .await
         .unwrap();
     assert_eq!(found.len(), 1, "the query does not know it yet");
-    assert_eq!(
-        reconcile::round(&world.app.context, secs(60), secs(30)).await.unwrap(),
-        Some(0)
-    );
+    assert_eq!(world.reconcile().await.unwrap(), Some(0));
     assert_eq!(world.ledger().await.created, 0);
     world.finish().await;
 }
@@ -79,7 +68,7 @@ async fn finds_leads_of_any_size() {
     }
     world.sanity.model().doc.bulk.insert(id("Lead3"), TOO_HEAVY);
     world.clock.advance(secs(60));
-    assert_eq!(round(&world).await.unwrap(), Some(20));
+    assert_eq!(world.reconcile().await.unwrap(), Some(20));
     world.run_to_the_end().await;
     let ledger = world.ledger().await;
     assert_eq!((ledger.sent, ledger.failed), (19, 1));
@@ -94,20 +83,16 @@ async fn skips_part_that_fails() {
         world.request(lead(&format!("Lead{number}"))).await;
     }
     world.clock.advance(secs(60));
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Doc, SanityFault::Status(500), 1);
-    assert!(round(&world).await.is_err(), "some were left out");
+    world.fail_sanity(Kind::Doc, SanityFault::Status(500), 1);
+    assert!(world.reconcile().await.is_err(), "some were left out");
     assert_eq!(world.ledger().await.created_by_reconciliation, 50);
     assert_eq!(
-        round(&world).await.unwrap(),
+        world.reconcile().await.unwrap(),
         None,
         "a part without an answer is Sanity's failure"
     );
     world.clock.advance(secs(2));
-    assert_eq!(round(&world).await.unwrap(), Some(100));
+    assert_eq!(world.reconcile().await.unwrap(), Some(100));
     world.run_to_the_end().await;
     world.finish().await;
 }
@@ -116,16 +101,16 @@ async fn skips_part_that_fails() {
 async fn waits_for_rate_limit() {
     let world = World::new().await;
     let limited = SanityFault::RateLimited(Some(RetryAfter::Seconds(90)));
-    world.sanity.model().faults.fail_next(Kind::Query, limited, 1);
-    let look = || reconcile::round(&world.app.context, secs(60), secs(30));
+    world.fail_sanity(Kind::Query, limited, 1);
+    let look = || world.reconcile();
     look().await.unwrap_err();
     assert_eq!(world.get("/readyz").await.1["status"], "degraded");
     world.clock.advance(secs(60));
     assert_eq!(look().await.unwrap(), None, "there is no round");
-    assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
+    assert_eq!(world.sanity_calls(Kind::Query), 1);
     world.clock.advance(secs(60));
     look().await.unwrap();
-    assert_eq!(world.sanity.model().calls_of(Kind::Query), 2);
+    assert_eq!(world.sanity_calls(Kind::Query), 2);
     assert_eq!(
         world.get("/readyz").await.1["status"],
         "ready",
@@ -144,7 +129,7 @@ async fn stops_when_lock_is_taken_over() {
     world.clock.advance(secs(60));
     let store = &world.app.context.store;
     let another_takes_over = async {
-        while world.sanity.model().calls_of(Kind::Doc) == 0 {
+        while world.sanity_calls(Kind::Doc) == 0 {
             tokio::task::yield_now().await;
         }
         world.clock.advance(secs(120));
@@ -153,15 +138,15 @@ async fn stops_when_lock_is_taken_over() {
             .await
             .unwrap()
     };
-    let round = reconcile::round(&world.app.context, secs(60), secs(30));
+    let round = world.reconcile();
     let (found, taken) = tokio::join!(round, another_takes_over);
     assert!(taken);
     assert_eq!(found.unwrap(), Some(100), "what was read is carried out");
-    assert_eq!(world.sanity.model().calls_of(Kind::Query), 1);
-    let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
+    assert_eq!(world.sanity_calls(Kind::Query), 1);
+    let next = world.reconcile().await;
     assert_eq!(next.unwrap(), None, "the other one makes the rounds");
     store.unlock("reconciliation", "another replica").await.unwrap();
-    let next = reconcile::round(&world.app.context, secs(60), secs(30)).await;
+    let next = world.reconcile().await;
     assert_eq!(next.unwrap(), Some(50));
     world.run_to_the_end().await;
     world.finish().await;

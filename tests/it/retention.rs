@@ -3,7 +3,7 @@
 use bigin_sync::workers::retention;
 use serde_json::json;
 
-use crate::world::{World, id, lead, secs};
+use crate::world::{World, lead, secs};
 
 #[actix_web::test]
 async fn keeps_syncs_in_progress() {
@@ -29,21 +29,13 @@ async fn deletes_old_syncs_but_no_contact() {
     assert_eq!(forget().await.unwrap(), 1);
     assert!(world.ledger().await.balances(), "the ledger remembers");
 
-    world
-        .sanity
-        .model()
-        .edit(
-            &id("Ada"),
-            json!({ "emailAddress": "ada.new@example.org", "biginContactId": null }),
-        )
-        .unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit(
+        "Ada",
+        json!({ "emailAddress": "ada.new@example.org", "biginContactId": null }),
+    );
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_to_the_end().await;
-    assert_eq!(
-        world.bigin.model().contacts().count(),
-        1,
-        "known by the store's memory of the lead"
-    );
+    assert_eq!(world.contact_count(), 1, "known by the store's memory of the lead");
     world.finish().await;
 }

@@ -113,10 +113,7 @@ async fn hanging_lead_travels_alone() {
 #[actix_web::test]
 async fn outage_keeps_batch_size() {
     let world = World::new().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Upsert, Fault::Html(503), usize::MAX);
+    world.fail_bigin(CallKind::Upsert, Fault::Html(503), usize::MAX);
     for number in 0..5 {
         world.request(lead(&format!("Probe{number}"))).await;
         world.pass(secs(600)).await;
@@ -208,7 +205,7 @@ async fn batch_size_follows_pace() {
 #[actix_web::test]
 async fn unanswered_calls_cost_credits() {
     let world = World::new().await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     let used = world.bigin.model().credits_used();

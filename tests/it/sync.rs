@@ -11,7 +11,7 @@ pub async fn ends_sent(world: World, label: &str) {
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"), "{label}");
     assert_eq!(world.state("Ada").await, "sent", "{label}");
-    assert_eq!(world.bigin.model().contacts().count(), 1, "{label}");
+    assert_eq!(world.contact_count(), 1, "{label}");
     world.finish().await;
 }
 
@@ -52,7 +52,7 @@ async fn second_request_is_carried_out() {
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
     world.clock.advance(secs(3600));
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_to_the_end().await;
     assert_eq!(
@@ -60,8 +60,8 @@ async fn second_request_is_carried_out() {
         ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 2);
+    assert_eq!(world.contact_count(), 1);
     world.finish().await;
 }
 
@@ -123,7 +123,7 @@ async fn every_bigin_fault_ends_sent_once() {
     ];
     for (label, kind, fault) in faults {
         let world = World::new().await;
-        world.bigin.model().fail_next(kind, fault, 1);
+        world.fail_bigin(kind, fault, 1);
         world.request(lead("Ada")).await;
         ends_sent(world, label).await;
     }
@@ -156,7 +156,7 @@ async fn every_sanity_fault_ends_sent() {
     ];
     for (label, kind, fault) in faults {
         let world = World::new().await;
-        world.sanity.model().faults.fail_next(kind, fault, 1);
+        world.fail_sanity(kind, fault, 1);
         world.request(lead("Ada")).await;
         ends_sent(world, label).await;
     }

@@ -19,7 +19,7 @@ async fn adds_all_in_one_call_and_keeps_others() {
         world.bigin.model().contact(&contact).unwrap().tags,
         ["Customer", "DBR_Dashboard_Import", "Hot"]
     );
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 1);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 1);
     world.finish().await;
 }
 

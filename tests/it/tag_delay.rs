@@ -57,7 +57,7 @@ async fn ambiguous_upsert_restarts_delay() {
     }
     world.run_due().await;
     world.clock.advance(Duration::from_millis(13_000));
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     let same = json!({ "emailAddress": "ADA@example.org", "phoneNumber": null });
     world.request(with(lead("Grace"), same)).await;
     world.request(lead("Barbara")).await;
@@ -83,7 +83,7 @@ async fn lost_reply_restarts_delay() {
     world.request(lead("Ada")).await;
     world.run_due().await;
     world.clock.advance(Duration::from_millis(14_800));
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::LostReply, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
     let same = json!({ "emailAddress": "ada@example.org", "phoneNumber": null });
     world.request(with(lead("Grace"), same)).await;
     world.run_due().await;
@@ -144,11 +144,7 @@ async fn ends_after_three_edits() {
     world.request(lead("Ada")).await;
     world.run_due().await;
     for round in 0..6 {
-        world
-            .sanity
-            .model()
-            .edit(&id("Ada"), json!({ "postcode": format!("PO{round} 1AA") }))
-            .unwrap();
+        world.edit("Ada", json!({ "postcode": format!("PO{round} 1AA") }));
         world.pass(secs(15)).await;
     }
     assert_eq!(world.state("Ada").await, "sent");
@@ -169,7 +165,7 @@ async fn timeline_names_edits_left_out() {
     world.run_due().await;
     for round in 0..4 {
         let edit = json!({ "postcode": format!("PO{round} 1AA") });
-        world.sanity.model().edit(&id("Ada"), edit).unwrap();
+        world.edit("Ada", edit);
         world.pass(secs(15)).await;
     }
     let sync = world.sync("Ada").await.sync;
@@ -187,20 +183,20 @@ async fn requested_edit_restarts_the_count() {
     world.run_due().await;
     let edit = |zip: &str| {
         let edited = json!({ "postcode": zip, "crmStatus": "NOT_SENT" });
-        world.sanity.model().edit(&id("Ada"), edited).unwrap();
+        world.edit("Ada", edited);
     };
     for round in 0..3 {
         let unasked = json!({ "postcode": format!("PO{round} 1AA") });
-        world.sanity.model().edit(&id("Ada"), unasked).unwrap();
+        world.edit("Ada", unasked);
         world.pass(secs(15)).await;
     }
     edit("SO14 0AA");
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.set_requested("Ada");
     world.pass(secs(15)).await;
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
     // The request began a new count of edits.
     let unasked = json!({ "postcode": "SO15 0AA" });
-    world.sanity.model().edit(&id("Ada"), unasked).unwrap();
+    world.edit("Ada", unasked);
     world.run_to_the_end().await;
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO15 0AA"));
     world.finish().await;
@@ -214,7 +210,7 @@ async fn edits_every_second_cost_few_upserts() {
     let mut sent_after = None;
     for second in 0..3600 {
         let edit = json!({ "postcode": format!("PO{second} 1AA") });
-        world.sanity.model().edit(&id("Ada"), edit).unwrap();
+        world.edit("Ada", edit);
         world.clock.advance(secs(1));
         // Once it is sent only a webhook could wake the workers.
         if sent_after.is_none() {

@@ -7,7 +7,7 @@ use bigin_sync::store::Stage;
 use bigin_sync::workers::{self, Stepped};
 use serde_json::json;
 
-use crate::world::{World, id, lead, secs, with};
+use crate::world::{World, lead, secs, with};
 
 /// At most this many steps of all workers; whether they came to rest.
 pub async fn rests_within(world: &World, steps: usize) -> bool {
@@ -60,7 +60,7 @@ async fn updates_existing_contact() {
     let contact = world.bigin.model().add_contact(fields);
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
-    assert_eq!(world.bigin.model().contacts().count(), 1);
+    assert_eq!(world.contact_count(), 1);
     assert_eq!(world.lead_says("Ada", "biginContactId"), Some(contact));
     assert_eq!(world.contact_says("Ada", "Last_Name").as_deref(), Some("Example"));
     assert_eq!(
@@ -87,7 +87,7 @@ async fn waiting_leads_share_calls() {
         assert_eq!((model.count(CallKind::Upsert), model.count(CallKind::AddTags)), (2, 2));
         assert_eq!(model.grants(), 1);
     }
-    assert!(world.sanity.model().calls_of(Kind::Mutate) <= 3);
+    assert!(world.sanity_calls(Kind::Mutate) <= 3);
     world.finish().await;
 }
 
@@ -125,11 +125,7 @@ async fn action_stays_insert_after_edit() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "postcode": "SO14 0AA" }))
-        .unwrap();
+    world.edit("Ada", json!({ "postcode": "SO14 0AA" }));
     world.run_to_the_end().await;
     let State::Sent { delivered, .. } = world.sync("Ada").await.sync.state else {
         panic!("not sent");
@@ -193,7 +189,7 @@ async fn recreates_contact_deleted_after_sent() {
             }
         }
         world.clock.advance(secs(60));
-        world.sanity.model().request(&id("Ada")).unwrap();
+        world.set_requested("Ada");
         world.deliver().await;
         assert!(
             rests_within(&world, 20).await,
@@ -228,7 +224,7 @@ async fn recreates_contact_known_to_lead_only() {
 async fn gives_up_contact_that_comes_and_goes() {
     let world = World::new().await;
     let gone = Fault::EveryRecord("RECORD_NOT_FOUND".into());
-    world.bigin.model().fail_next(CallKind::AddTags, gone, usize::MAX);
+    world.fail_bigin(CallKind::AddTags, gone, usize::MAX);
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "failed");

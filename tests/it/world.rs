@@ -14,10 +14,11 @@ use bigin_sync::database::Database;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::sync::SyncId;
-use bigin_sync::fake::bigin::{Change, FakeBigin};
-use bigin_sync::fake::sanity::FakeSanity;
+use bigin_sync::fake::bigin::{self, CallKind, Change, FakeBigin};
+use bigin_sync::fake::sanity::{self, FakeSanity, Kind};
 use bigin_sync::http;
 use bigin_sync::store::{Filter, Ledger, Stage, Store, SyncEvent, SyncView};
+use bigin_sync::workers::reconcile::{self, ReconcileError};
 use bigin_sync::workers::{self, Stepped};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -177,6 +178,41 @@ impl World {
         let lead = with(lead, json!({ "crmStatus": "REQUESTED" }));
         self.sanity.model().publish(lead).unwrap();
         self.deliver().await;
+    }
+
+    /// Sets an edited lead's fields, as an editor does; its webhook is delivered with the next [`World::deliver`].
+    pub fn edit(&self, name: &str, fields: Value) {
+        self.sanity.model().edit(&id(name), fields).unwrap();
+    }
+
+    /// Like [`World::edit`], with the status `REQUESTED`.
+    pub fn set_requested(&self, name: &str) {
+        self.sanity.model().request(&id(name)).unwrap();
+    }
+
+    pub fn fail_bigin(&self, kind: CallKind, fault: bigin::Fault, times: usize) {
+        self.bigin.model().fail_next(kind, fault, times);
+    }
+
+    pub fn fail_sanity(&self, kind: Kind, fault: sanity::Fault, times: usize) {
+        self.sanity.model().faults.fail_next(kind, fault, times);
+    }
+
+    pub fn bigin_calls(&self, kind: CallKind) -> usize {
+        self.bigin.model().count(kind)
+    }
+
+    pub fn sanity_calls(&self, kind: Kind) -> usize {
+        self.sanity.model().calls_of(kind)
+    }
+
+    pub fn contact_count(&self) -> usize {
+        self.bigin.model().contacts().count()
+    }
+
+    /// One round of reconciliation, for leads that were requested half a minute ago.
+    pub async fn reconcile(&self) -> Result<Option<usize>, ReconcileError> {
+        reconcile::round(&self.app.context, secs(60), secs(30)).await
     }
 
     /// Delivers what webhooks are due.

@@ -19,7 +19,7 @@ async fn keeps_status_of_withdrawn_lead() {
     world.clock.advance(secs(15));
     world.run(Stage::Tag).await;
     let withdrawn = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.edit("Ada", withdrawn);
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "cancelled");
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("NOT_SENT"));
@@ -43,7 +43,7 @@ async fn does_not_overwrite_edit() {
     let edit = async {
         loop {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            if world.sanity.model().calls_of(Kind::Doc) > 2 {
+            if world.sanity_calls(Kind::Doc) > 2 {
                 break;
             }
         }
@@ -75,7 +75,7 @@ async fn conflict_delays_no_other_lead() {
     world.run(Stage::Tag).await;
     let edit = async {
         let edited = json!({ "notes": "seen in between" });
-        world.sanity.model().edit(&id("Ada"), edited).unwrap();
+        world.edit("Ada", edited);
     };
     // The revision that the tag worker read is too old by now.
     world.clock.advance(secs(6));
@@ -101,14 +101,10 @@ async fn rejected_batch_is_halved() {
         world.request(lead(&format!("Lead{number}"))).await;
     }
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Mutate, SanityFault::Status(400), 1);
+    world.fail_sanity(Kind::Mutate, SanityFault::Status(400), 1);
     world.pass(secs(15)).await;
     assert_eq!(world.ledger().await.sent, 4, "no lead is to blame");
-    assert_eq!(world.sanity.model().calls_of(Kind::Mutate), 3);
+    assert_eq!(world.sanity_calls(Kind::Mutate), 3);
     world.finish().await;
 }
 
@@ -117,14 +113,10 @@ async fn endless_conflict_backs_off() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Mutate, SanityFault::Conflict, usize::MAX);
+    world.fail_sanity(Kind::Mutate, SanityFault::Conflict, usize::MAX);
     world.clock.advance(secs(15));
     let rested = rests_within(&world, 20).await;
-    let commits = world.sanity.model().calls_of(Kind::Mutate);
+    let commits = world.sanity_calls(Kind::Mutate);
     assert!(rested, "{commits} commits in one moment, without an end");
     world.sanity.model().faults.clear();
     world.run_to_the_end().await;
@@ -137,16 +129,12 @@ async fn retries_for_days() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_due().await;
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Mutate, SanityFault::Status(400), usize::MAX);
+    world.fail_sanity(Kind::Mutate, SanityFault::Status(400), usize::MAX);
     for _ in 0..600 {
         world.pass(secs(300)).await;
     }
     assert_eq!(world.state("Ada").await, "tagged");
-    assert!(world.sanity.model().calls_of(Kind::Mutate) > 300, "it goes on trying");
+    assert!(world.sanity_calls(Kind::Mutate) > 300, "it goes on trying");
     world.sanity.model().faults.clear();
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
@@ -157,19 +145,11 @@ async fn retries_for_days() {
 async fn lost_reply_is_recognised() {
     for (email, ends) in [("ada@example.org", "sent"), ("no address", "failed")] {
         let world = World::new().await;
-        world
-            .sanity
-            .model()
-            .faults
-            .fail_next(Kind::Mutate, SanityFault::LostReply, 1);
+        world.fail_sanity(Kind::Mutate, SanityFault::LostReply, 1);
         world.request(with(lead("Ada"), json!({ "emailAddress": email }))).await;
         world.run_to_the_end().await;
         assert_eq!(world.state("Ada").await, ends);
-        assert_eq!(
-            world.sanity.model().calls_of(Kind::Mutate),
-            1,
-            "{ends}: it is not written twice"
-        );
+        assert_eq!(world.sanity_calls(Kind::Mutate), 1, "{ends}: it is not written twice");
         world.finish().await;
     }
 }
@@ -182,8 +162,8 @@ async fn failure_names_known_contact() {
     let contact = world.lead_says("Ada", "biginContactId");
     world.clock.advance(secs(60));
     let broken = json!({ "emailAddress": "no address", "biginContactId": null });
-    world.sanity.model().edit(&id("Ada"), broken).unwrap();
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.edit("Ada", broken);
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_to_the_end().await;
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("FAILED"));
@@ -242,7 +222,7 @@ async fn overwritten_request_gets_its_tag() {
         ["created", "upserted", "tagged", "written_back"]
     );
     assert_eq!(world.contact_says("Ada", "Mailing_Zip").as_deref(), Some("SO14 0AA"));
-    assert_eq!(world.bigin.model().count(CallKind::AddTags), 2);
+    assert_eq!(world.bigin_calls(CallKind::AddTags), 2);
     world.finish().await;
 }
 

@@ -21,7 +21,7 @@ async fn health_has_ledger_and_breakers() {
     );
 
     world.bigin.model().switches.down = true;
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.set_requested("Ada");
     world.deliver().await;
     world.run_due().await;
     let (_, health) = world.get("/api/health").await;
@@ -90,11 +90,7 @@ async fn probes_name_what_fails() {
     assert_eq!(problem["code"], "invalid_code");
     let action = problem["action"].as_str().unwrap();
     assert!(action.contains("bigin-sync auth"), "{problem}");
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "crmStatus": "NOT_SENT" }))
-        .unwrap();
+    world.edit("Ada", json!({ "crmStatus": "NOT_SENT" }));
     world.sanity.model().delete(&id("Ada")).unwrap();
     assert_eq!(world.state("Ada").await, "requested", "and the lead waits");
 }

@@ -16,7 +16,7 @@ async fn failed_and_edited(world: &World, name: &str, status: &str) {
     world.run_to_the_end().await;
     let email = format!("{}@example.org", name.to_lowercase());
     let edit = json!({ "emailAddress": email, "crmStatus": status });
-    world.sanity.model().edit(&id(name), edit).unwrap();
+    world.edit(name, edit);
 }
 
 #[actix_web::test]
@@ -28,7 +28,7 @@ async fn retry_skips_withdrawn_unless_forced() {
     let detail = body["detail"].as_str().unwrap();
     assert!(detail.contains("no longer asks to be sent"), "{detail}");
     assert!(detail.contains("/api/syncs/2/retry?insist=true"), "{detail}");
-    assert_eq!(world.bigin.model().contacts().count(), 0, "nothing was sent");
+    assert_eq!(world.contact_count(), 0, "nothing was sent");
     let (status, body) = world.post("/api/syncs/2/retry?insist=true", json!(null)).await;
     assert_eq!(
         (status, &body["id"], &body["isManual"]),
@@ -58,11 +58,7 @@ async fn retries_failed_and_hurries_waiting() {
         .await;
     world.run_to_the_end().await;
     let failed = world.sync("Ada").await.sync.id;
-    world
-        .sanity
-        .model()
-        .edit(&id("Ada"), json!({ "emailAddress": "ada@example.org" }))
-        .unwrap();
+    world.edit("Ada", json!({ "emailAddress": "ada@example.org" }));
     let (status, sync) = world.post(&format!("/api/syncs/{failed}/retry"), json!({})).await;
     assert_eq!(
         (status, &sync["state"], &sync["isManual"]),
@@ -73,7 +69,7 @@ async fn retries_failed_and_hurries_waiting() {
     assert_eq!(world.lead_says("Ada", "crmStatus").as_deref(), Some("SENT"));
 
     // While it is on its way, trying it again joins it.
-    world.sanity.model().request(&id("Ada")).unwrap();
+    world.set_requested("Ada");
     world.deliver().await;
     let on_its_way = world.sync("Ada").await.sync.id;
     let (status, sync) = world.post(&format!("/api/syncs/{failed}/retry"), json!({})).await;

@@ -23,12 +23,7 @@ async fn limited_for_a_day() -> World {
 #[actix_web::test]
 async fn check_ends_open_breaker() {
     let world = limited_for_a_day().await;
-    let calls = |world: &World| {
-        BIGIN_CALLS
-            .map(|kind| world.bigin.model().count(kind))
-            .iter()
-            .sum::<usize>()
-    };
+    let calls = |world: &World| BIGIN_CALLS.map(|kind| world.bigin_calls(kind)).iter().sum::<usize>();
     let before = calls(&world);
     let (status, body) = check(&world, "bigin/check").await;
     assert_eq!((status, &body["state"]), (200, &json!("unavailable")), "{body}");
@@ -86,12 +81,8 @@ async fn check_works_without_waiting_leads() {
     let world = World::with(|settings| settings.send_wait = secs(10)).await;
     token_answers(&world, Fault::TokenError("invalid_code".into()));
     world.app.context.read_org_at_start().await.unwrap();
-    world
-        .sanity
-        .model()
-        .faults
-        .fail_next(Kind::Query, SanityFault::Status(401), 2);
-    let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+    world.fail_sanity(Kind::Query, SanityFault::Status(401), 2);
+    let round = world.reconcile();
     round.await.unwrap_err();
     for path in ["zoho_accounts/check", "sanity/check"] {
         let (_, body) = check(&world, path).await;
@@ -112,7 +103,7 @@ async fn rate_limited_token_needs_force() {
     token_answers(&world, Fault::TokenThrottled);
     world.request(lead("Ada")).await;
     world.run_due().await;
-    let calls = world.bigin.model().count(CallKind::Token);
+    let calls = world.bigin_calls(CallKind::Token);
     let (status, body) = check(&world, "zoho_accounts/check").await;
     assert_eq!(status, 409);
     let detail = body["detail"].as_str().unwrap();
@@ -122,7 +113,7 @@ async fn rate_limited_token_needs_force() {
     );
     world.app.context.check_at_start().await.unwrap();
     world.run_due().await;
-    assert_eq!(world.bigin.model().count(CallKind::Token), calls, "nor does a restart");
+    assert_eq!(world.bigin_calls(CallKind::Token), calls, "nor does a restart");
     bigin_mends(&world);
     let (_, body) = check(&world, "zoho_accounts/check?insist=true").await;
     assert_eq!(body["state"], "reachable", "{body}");

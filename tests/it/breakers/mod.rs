@@ -22,7 +22,7 @@ fn bigins_api_is_down(world: &World) {
         CallKind::Coql,
     ];
     for kind in kinds {
-        world.bigin.model().fail_next(kind, Fault::Html(503), usize::MAX);
+        world.fail_bigin(kind, Fault::Html(503), usize::MAX);
     }
 }
 
@@ -36,18 +36,18 @@ const BIGIN_CALLS: [CallKind; 5] = [
 
 fn bigin_answers(world: &World, fault: &Fault) {
     for kind in BIGIN_CALLS {
-        world.bigin.model().fail_next(kind, fault.clone(), usize::MAX);
+        world.fail_bigin(kind, fault.clone(), usize::MAX);
     }
 }
 
 fn token_answers(world: &World, fault: Fault) {
     world.bigin.model().invalidate_access_tokens();
-    world.bigin.model().fail_next(CallKind::Token, fault, usize::MAX);
+    world.fail_bigin(CallKind::Token, fault, usize::MAX);
 }
 
 fn sanity_answers(world: &World, fault: &SanityFault) {
     for kind in [Kind::Doc, Kind::Mutate, Kind::Query] {
-        world.sanity.model().faults.fail_next(kind, fault.clone(), usize::MAX);
+        world.fail_sanity(kind, fault.clone(), usize::MAX);
     }
 }
 
@@ -73,16 +73,13 @@ async fn check(world: &World, path: &str) -> (u16, Value) {
 #[actix_web::test]
 async fn rate_limit_costs_no_attempt() {
     let world = World::new().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Upsert, Fault::RateLimited { retry_after: Some(90) }, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::RateLimited { retry_after: Some(90) }, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     assert_eq!(world.state("Ada").await, "requested");
     world.pass(secs(89)).await;
     assert_eq!(
-        world.bigin.model().count(CallKind::Upsert),
+        world.bigin_calls(CallKind::Upsert),
         1,
         "Bigin is left alone for as long as it asked"
     );
@@ -116,14 +113,8 @@ async fn outage_costs_lone_lead_nothing() {
     let world = World::new().await;
     world.request(lead("Grace")).await;
     world.run_to_the_end().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Upsert, Fault::Html(502), usize::MAX);
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Fields, Fault::Html(502), usize::MAX);
+    world.fail_bigin(CallKind::Upsert, Fault::Html(502), usize::MAX);
+    world.fail_bigin(CallKind::Fields, Fault::Html(502), usize::MAX);
     world.request(lead("Ada")).await;
     world.run_due().await;
     assert_eq!(
@@ -173,9 +164,9 @@ async fn api_outage_is_probed_one_at_a_time() {
         world.request(lead(&format!("Lead{number}"))).await;
     }
     world.run_due().await;
-    let before = world.bigin.model().count(CallKind::Upsert);
+    let before = world.bigin_calls(CallKind::Upsert);
     world.pass(secs(2)).await;
-    let calls = world.bigin.model().count(CallKind::Upsert) - before;
+    let calls = world.bigin_calls(CallKind::Upsert) - before;
     assert!(calls <= 2, "{calls} calls within two seconds of an outage");
     for number in 0..40 {
         assert_eq!(
@@ -192,16 +183,13 @@ async fn api_outage_is_probed_one_at_a_time() {
 #[actix_web::test]
 async fn outage_costs_batch_one_call() {
     let world = World::new().await;
-    world
-        .bigin
-        .model()
-        .fail_next(CallKind::Upsert, Fault::Html(503), usize::MAX);
+    world.fail_bigin(CallKind::Upsert, Fault::Html(503), usize::MAX);
     for number in 0..16 {
         world.request(lead(&format!("Lead{number}"))).await;
     }
     world.run_due().await;
     assert_eq!(
-        world.bigin.model().count(CallKind::Upsert),
+        world.bigin_calls(CallKind::Upsert),
         1,
         "the whole batch; then only probes"
     );
@@ -313,7 +301,7 @@ async fn restart_allows_a_probe_at_once() {
             world.request(lead("Ada")).await;
             world.run_due().await;
         } else {
-            let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+            let round = world.reconcile();
             round.await.unwrap_err();
         }
         assert_eq!(ready(&world).await.1["status"], "degraded");

@@ -108,7 +108,7 @@ async fn rejected_webhooks_are_exit_code() {
         "{out}"
     );
     world.clock.advance(secs(60));
-    let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+    let round = world.reconcile();
     assert_eq!(round.await.unwrap(), Some(1));
     world.run_to_the_end().await;
     world.clock.advance(secs(7200));
@@ -131,7 +131,7 @@ async fn missed_webhooks_are_exit_code() {
         world.sanity.model().webhooks.lose_next(1);
         world.request(lead(name)).await;
         world.clock.advance(secs(60));
-        let round = bigin_sync::workers::reconcile::round(&world.app.context, secs(60), secs(30));
+        let round = world.reconcile();
         assert_eq!(round.await.unwrap(), Some(1));
         world.run_to_the_end().await;
         let (code, out, _) = Caller::of(&world.url).run(&["status"]).await;
@@ -151,7 +151,7 @@ async fn missed_webhooks_are_exit_code() {
 #[actix_web::test]
 async fn checks_unavailable_service() {
     let world = World::with(|settings| settings.send_wait = secs(10)).await;
-    world.bigin.model().fail_next(
+    world.fail_bigin(
         CallKind::Upsert,
         Fault::RateLimited {
             retry_after: Some(86_400),
@@ -252,7 +252,7 @@ async fn health_check_fails_without_service() {
 async fn lead_shows_its_timeline() {
     // So short that the next attempt is in the same second with any jitter.
     let world = World::with(|settings| settings.retry.base_delay = Duration::from_millis(1)).await;
-    world.bigin.model().fail_next(CallKind::Upsert, Fault::RecordLocked, 1);
+    world.fail_bigin(CallKind::Upsert, Fault::RecordLocked, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     let caller = Caller::of(&world.url);

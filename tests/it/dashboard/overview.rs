@@ -124,7 +124,7 @@ async fn pause_and_resume() {
 async fn check_button() {
     use bigin_sync::fake::bigin::{CallKind, Fault};
     let world = World::with(|settings| settings.send_wait = secs(60)).await;
-    world.bigin.model().fail_next(CallKind::Token, Fault::TokenThrottled, 1);
+    world.fail_bigin(CallKind::Token, Fault::TokenThrottled, 1);
     world.request(lead("Ada")).await;
     world.run_due().await;
     let operator = Operator::new(&world).await;

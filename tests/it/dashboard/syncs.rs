@@ -3,7 +3,7 @@
 use bigin_sync::store::Stage;
 use serde_json::json;
 
-use crate::world::{World, id, lead, secs, with};
+use crate::world::{World, lead, secs, with};
 
 use super::{BAD_EMAIL, BAD_EMAIL_KEY, Operator, bad};
 
@@ -101,7 +101,7 @@ async fn deleted_syncs_differ_from_unknown_lead() {
 #[actix_web::test]
 async fn page_shows_every_attempt() {
     let world = World::new().await;
-    world.bigin.model().fail_next(
+    world.fail_bigin(
         bigin_sync::fake::bigin::CallKind::Upsert,
         bigin_sync::fake::bigin::Fault::RecordLocked,
         1,
@@ -136,7 +136,7 @@ async fn failure_says_how_to_fix_and_retries() {
     page.says("How to fix it: Correct the email address of the lead in Sanity");
     page.says("Wrote FAILED and the reason to Sanity");
     let good = json!({ "emailAddress": "ada@example.org" });
-    world.sanity.model().edit(&id("Ada"), good).unwrap();
+    world.edit("Ada", good);
     let tried = operator.press("/syncs/1/retry", &[]).await;
     tried.says("It is being retried.");
     tried.says("Retried from the dashboard or API");
@@ -157,13 +157,13 @@ async fn retry_of_withdrawn_warns_first() {
     world.request(bad("Ada")).await;
     world.run_to_the_end().await;
     let edit = json!({ "emailAddress": "ada@example.org", "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), edit).unwrap();
+    world.edit("Ada", edit);
     let operator = Operator::new(&world).await;
     let press = operator.press("/syncs/1/retry", &[]);
     let asked = world.while_workers_run(press).await;
     asked.says("Nothing was sent: the lead was withdrawn in Sanity.");
     asked.says("Send anyway");
-    assert_eq!(world.bigin.model().contacts().count(), 0);
+    assert_eq!(world.contact_count(), 0);
     operator.press("/syncs/2/retry", &[("insist", "true")]).await;
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
@@ -246,7 +246,7 @@ async fn cancelled_page_says_what_follows() {
     world.request(lead("Grace")).await;
     world.run(Stage::Upsert).await;
     let status = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Grace"), status).unwrap();
+    world.edit("Grace", status);
     world.run_to_the_end().await;
     let withdrawn = operator.get("/syncs/2").await;
     withdrawn.says("Its crmStatus in Sanity was changed");

@@ -219,7 +219,7 @@ async fn failed_leads_by_reason() {
     let reason = world.store().failure_groups(1).await.unwrap()[0].key().to_string();
     for name in ["Ada", "Grace"] {
         let good = json!({ "emailAddress": format!("{}@example.org", name.to_lowercase()) });
-        world.sanity.model().edit(&id(name), good).unwrap();
+        world.edit(name, good);
     }
     let args = ["send", "--failed", "--reason", &reason];
     let (code, out, _) = world.while_workers_run(caller.run(&args)).await;
@@ -260,7 +260,7 @@ async fn skips_failed_and_withdrawn() {
     }
     world.run_to_the_end().await;
     let withdrawn = json!({ "crmStatus": "NOT_SENT" });
-    world.sanity.model().edit(&id("Ada"), withdrawn).unwrap();
+    world.edit("Ada", withdrawn);
     let caller = Caller::of(&world.url);
     let (code, out, err) = world.while_workers_run(caller.run(&["send", "--failed"])).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
