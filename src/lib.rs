@@ -4,6 +4,13 @@
 
 // Here and not in Cargo.toml: the crate of the tests exports nothing, so that there every `pub` would be one too many.
 #![warn(unreachable_pub)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::too_many_lines,
+        reason = "a long table of cases is easier to read than two short ones"
+    )
+)]
 
 mod api_types;
 pub mod app;

@@ -6,6 +6,10 @@
     clippy::panic,
     reason = "a test that fails may do so in the plainest way, and so may its helpers"
 )]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a long table of cases is easier to read than two short ones"
+)]
 
 mod access_tokens;
 mod alerts;

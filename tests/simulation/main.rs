@@ -9,6 +9,10 @@
     clippy::unreachable,
     reason = "a test may fail in the plainest way"
 )]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a long table of cases is easier to read than two short ones"
+)]
 
 #[expect(dead_code, reason = "the simulator on the real binary asks it more")]
 #[path = "../it/simulator/cast.rs"]

@@ -40,7 +40,7 @@ fn order(sources: &[Source]) -> Vec<String> {
         if NOT_SIMULATED.iter().any(|module| is_within(&source.module, module)) {
             continue;
         }
-        source.walk(&mut |tokens, at, _| {
+        source.walk(&mut |tokens, at| {
             let line = tokens[at].span().start().line;
             let TokenTree::Ident(ident) = &tokens[at] else { return };
             if !source.is_program() || source.is_test_line(line) {
@@ -73,7 +73,7 @@ fn is_biased(group: Option<&TokenTree>) -> bool {
 }
 
 #[test]
-fn an_order_of_its_own_is_found() {
+fn finds_own_order() {
     let select = "//! x\nasync fn x() {\n    tokio::select! {\n        () = a() => {}\n    }\n}\n";
     let biased = select.replace("{\n        ()", "{\n        biased;\n        ()");
     check(order, &[("src/http/send.rs", select)], &["src/http/send.rs:3: select!"]);

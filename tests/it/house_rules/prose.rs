@@ -33,7 +33,7 @@ const LOOKS: &[&str] = &[
 const PLACES: &[&str] = &["bigin::item", "cli::doctor::webhook_rule", "fake", "store::postgres"];
 
 #[test]
-fn no_module_reads_the_prose_of_another() {
+fn no_module_parses_prose() {
     assert_kept(prose(&of_this_package()));
 }
 
@@ -50,7 +50,7 @@ fn prose(sources: &[Source]) -> Vec<String> {
         if PLACES.iter().any(|place| is_within(&source.module, place)) {
             continue;
         }
-        source.walk(&mut |tokens, at, _| {
+        source.walk(&mut |tokens, at| {
             for (way, literal) in looks(tokens, at) {
                 let (line, text) = (literal.span().start().line, literal.to_string());
                 if source.is_program() && !source.is_test_line(line) && text.starts_with(['"', 'r']) && is_prose(&text)
@@ -113,7 +113,7 @@ fn literals(token: TokenTree) -> Vec<Literal> {
 }
 
 #[test]
-fn code_that_reads_prose_is_found() {
+fn finds_code_that_parses_prose() {
     let bad =
         "//! A.\nfn a(b: &str) -> bool { b.contains(\"not a phone number\") || b.split_once(\"; \").is_some() }\n";
     check(

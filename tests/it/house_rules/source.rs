@@ -1,4 +1,4 @@
-//! Rust sources as the rules of the house see them: paths, words and lengths, with what is a test told from what is not.
+//! Rust sources as the rules of the house see them: paths and words, with what is a test told from what is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use proc_macro2::{Delimiter, Ident, Spacing, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
-use syn::visit::{self, Visit};
+use syn::visit::Visit;
 
 /// A Rust file, parsed.
 pub(super) struct Source {
@@ -63,15 +63,6 @@ impl Source {
         self.tests.iter().any(|lines| lines.contains(&line))
     }
 
-    /// How many of these lines are neither blank nor a comment.
-    pub(super) fn lines_of_code(&self, lines: RangeInclusive<usize>) -> usize {
-        let numbered = (1..).zip(self.text.lines().map(str::trim_start));
-        let counts = |line: &str| !line.is_empty() && !line.starts_with("//");
-        numbered
-            .filter(|(number, line)| lines.contains(number) && counts(line))
-            .count()
-    }
-
     /// Modules declared here under `#[cfg(test)]`, whose files are tests.
     fn test_modules(&self) -> impl Iterator<Item = Vec<String>> {
         let declared = self.file.items.iter().filter(|item| is_test(item));
@@ -120,7 +111,7 @@ impl Source {
     /// for `crate::` and crates; the house writes no such modules but for tests.
     pub(super) fn paths(&self) -> Vec<Written> {
         let mut paths = Vec::new();
-        self.walk(&mut |tokens, at, _| {
+        self.walk(&mut |tokens, at| {
             let line = tokens[at].span().start().line;
             let TokenTree::Ident(_) = &tokens[at] else { return };
             let goes_on = at >= 2 && is_colons(tokens, at - 2);
@@ -141,49 +132,26 @@ impl Source {
 
     pub(super) fn idents(&self) -> impl Iterator<Item = Ident> {
         let mut idents = Vec::new();
-        self.walk(&mut |tokens, at, _| idents.extend(as_ident(tokens.get(at)).cloned()));
+        self.walk(&mut |tokens, at| idents.extend(as_ident(tokens.get(at)).cloned()));
         idents
             .into_iter()
             .filter(|ident| !self.is_test_line(ident.span().start().line))
     }
 
-    /// Visits every token, with its neighbours and its place among them, and whether a fault there is excused.
-    pub(super) fn walk(&self, visit: &mut dyn FnMut(&[TokenTree], usize, bool)) {
-        let tokens: TokenStream = self.text.parse().unwrap();
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        walk(&tokens, false, visit);
+    /// Visits every token, with its neighbours and its place among them.
+    pub(super) fn walk(&self, visit: &mut dyn FnMut(&[TokenTree], usize)) {
+        walk(self.text.parse().unwrap(), visit);
     }
 }
 
-pub(super) fn walk(tokens: &[TokenTree], excused: bool, visit: &mut dyn FnMut(&[TokenTree], usize, bool)) {
-    let mut next = excused;
+fn walk(tokens: TokenStream, visit: &mut dyn FnMut(&[TokenTree], usize)) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
-        visit(tokens, at, next);
+        visit(&tokens, at);
         if let TokenTree::Group(group) = token {
-            let inside: Vec<TokenTree> = group.stream().into_iter().collect();
-            walk(&inside, next, visit);
-            next |= is_attribute(tokens, at) && excuses(&inside);
-        }
-        // An attribute holds for the statement or item behind it.
-        if is_punct(Some(token), ';') || is_group(Some(token), Delimiter::Brace) {
-            next = excused;
+            walk(group.stream(), visit);
         }
     }
-}
-
-/// `expect(clippy::unwrap_used, …)`, or the same of `expect_used`, with a reason.
-fn excuses(attribute: &[TokenTree]) -> bool {
-    let (true, Some(TokenTree::Group(group))) = (is_ident(attribute.first(), "expect"), attribute.get(1)) else {
-        return false;
-    };
-    let text = group.to_string();
-    (text.contains("unwrap_used") || text.contains("expect_used")) && text.contains("reason")
-}
-
-pub(super) fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
-    let before = |by: usize| at.checked_sub(by).and_then(|at| tokens.get(at));
-    is_group(tokens.get(at), Delimiter::Bracket)
-        && (is_punct(before(1), '#') || is_punct(before(1), '!') && is_punct(before(2), '#'))
 }
 
 /// The path that begins at `at`; several where it ends in a list in braces.
@@ -265,38 +233,6 @@ fn is_test(item: &syn::Item) -> bool {
 
 fn lines(span: proc_macro2::Span) -> RangeInclusive<usize> {
     span.start().line..=span.end().line
-}
-
-/// Name, first line and lines between the braces of every function with a body.
-pub(super) fn functions(source: &Source) -> Vec<(String, usize, RangeInclusive<usize>)> {
-    struct Functions(Vec<(String, usize, RangeInclusive<usize>)>);
-    impl Functions {
-        fn push(&mut self, signature: &syn::Signature, body: &syn::Block) {
-            let body = lines(body.span());
-            let between = body.start() + 1..=body.end().saturating_sub(1);
-            self.0
-                .push((signature.ident.to_string(), signature.span().start().line, between));
-        }
-    }
-    impl<'ast> Visit<'ast> for Functions {
-        fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-            self.push(&function.sig, &function.block);
-            visit::visit_item_fn(self, function);
-        }
-        fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-            self.push(&function.sig, &function.block);
-            visit::visit_impl_item_fn(self, function);
-        }
-        fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
-            if let Some(body) = &function.default {
-                self.push(&function.sig, body);
-            }
-            visit::visit_trait_item_fn(self, function);
-        }
-    }
-    let mut functions = Functions(Vec::new());
-    functions.visit_file(&source.file);
-    functions.0
 }
 
 fn module_of(path: &str) -> Vec<String> {
