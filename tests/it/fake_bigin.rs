@@ -166,7 +166,7 @@ async fn grants_token_for_query_or_form() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_an_error_with_status_200() {
+async fn rejected_grant_has_status_200() {
     let world = World::new().await;
     let cases = [
         ("client_id", "1000.OTHER", "invalid_client"),
@@ -183,7 +183,7 @@ async fn a_refused_token_is_an_error_with_status_200() {
 }
 
 #[tokio::test]
-async fn a_code_is_exchanged_once_and_within_three_minutes() {
+async fn code_is_valid_once_for_three_minutes() {
     let world = World::new().await;
     let exchange = async |code: &str| {
         let mut params = BTreeMap::from(world.credentials());
@@ -220,7 +220,7 @@ async fn eleventh_token_in_ten_minutes_is_rejected() {
 }
 
 #[tokio::test]
-async fn the_sixteenth_active_token_ends_the_first() {
+async fn sixteenth_active_token_ends_the_first() {
     let world = World::new().await;
     for n in 2..=16 {
         assert_eq!(world.get("/bigin/v2/org").await.0, 200, "before token {n}");
@@ -261,7 +261,7 @@ async fn invalid_token_is_401() {
 }
 
 #[tokio::test]
-async fn an_answer_says_when_its_token_expires() {
+async fn answer_says_when_its_token_expires() {
     let world = World::new().await;
     let request = world.with_token(world.client.get(world.url("/bigin/v2/org")));
     let response = request.send().await.unwrap();
@@ -270,7 +270,7 @@ async fn an_answer_says_when_its_token_expires() {
 }
 
 #[tokio::test]
-async fn a_missing_scope_closes_one_kind_of_call() {
+async fn missing_scope_closes_one_kind_of_call() {
     let world = World::new().await;
     world.fake.model().switches.missing_scopes.insert(CallKind::Fields);
     let (status, body) = world.get("/bigin/v2/settings/fields?module=Contacts").await;
@@ -411,7 +411,7 @@ async fn duplicate_checks_follow_the_table() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_unique_makes_an_upsert_insert() {
+async fn upsert_by_field_not_unique_inserts() {
     let world = World::new().await;
     let record = json!({"Last_Name": "Ada", "Email": "ada@example.org", "Phone": "+447700900001"});
     world.contacts([record.clone()]);
@@ -477,7 +477,7 @@ async fn records_are_independent_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_record_is_refused_for_what_it_says() {
+async fn record_is_rejected_for_its_values() {
     let world = World::new().await;
     world.fake.model().add_field("Budget", "Budget", "integer", 9, false);
     let emoji = "\u{1f600}".repeat(41);
@@ -540,7 +540,7 @@ async fn null_clears_and_absence_keeps() {
 }
 
 #[tokio::test]
-async fn a_malformed_batch_is_refused_as_a_whole() {
+async fn malformed_batch_is_rejected() {
     let world = World::new().await;
     let many: Vec<Value> = (0..101).map(|n| json!({"Last_Name": n.to_string()})).collect();
     let cases = [
@@ -598,7 +598,7 @@ async fn updates_by_id_only() {
 }
 
 #[tokio::test]
-async fn an_insert_never_updates() {
+async fn insert_never_updates() {
     let world = World::new().await;
     let body =
         json!({"data": [{"Last_Name": "Ada", "First_Name": "A", "Email": "ada@example.org", "Tag": [{"name": "x"}]}]});
@@ -760,7 +760,7 @@ async fn tags_have_their_limits() {
 }
 
 #[tokio::test]
-async fn the_modules_tags_are_listed_and_created() {
+async fn modules_tags_are_listed_and_created() {
     let world = World::new().await;
     let path = "/bigin/v2/settings/tags?module=Contacts";
     let body = json!({"tags": [{"name": "x"}]});
@@ -870,7 +870,7 @@ async fn faults_hit_as_many_calls_as_set() {
 }
 
 #[tokio::test]
-async fn a_record_fault_strikes_one_record() {
+async fn record_fault_strikes_one_record() {
     let world = World::new().await;
     let fault = Fault::RecordError {
         nth: 1,
@@ -886,7 +886,7 @@ async fn a_record_fault_strikes_one_record() {
 }
 
 #[tokio::test]
-async fn the_work_goes_on_when_the_caller_hangs_up() {
+async fn calls_finish_without_their_caller() {
     for fault in [
         Fault::Hang(Duration::from_millis(900)),
         Fault::Stall(Duration::from_millis(900)),
@@ -912,7 +912,7 @@ async fn the_work_goes_on_when_the_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn the_accounts_server_has_faults_too() {
+async fn token_endpoint_has_faults() {
     let world = World::new().await;
     let refused = |error: &str| Fault::TokenError(error.to_owned());
     let cases = [
@@ -949,7 +949,7 @@ async fn poison_fails_batch_and_down_fails_all() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_is_refused() {
+async fn rejects_unknown_calls() {
     let world = World::new().await;
     let cases = [
         ("/bigin/v2/Contacts/nonsense", (404, "INVALID_URL_PATTERN")),

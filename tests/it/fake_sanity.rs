@@ -239,7 +239,7 @@ async fn reads_drafts_and_versions_on_request() {
 }
 
 #[actix_web::test]
-async fn every_write_changes_the_revision_and_runs_alike() {
+async fn revisions_are_deterministic() {
     let revisions = async || {
         let lake = Lake::new().await;
         let first = lake.fake.model().publish(lead("lead-1")).unwrap();
@@ -275,7 +275,7 @@ async fn patches_are_applied_in_the_documented_order() {
 }
 
 #[actix_web::test]
-async fn every_kind_of_mutation_says_what_it_did() {
+async fn mutations_return_their_results() {
     let lake = Lake::new().await;
     let mutations = json!({"mutations": [
         {"create": lead("a")}, {"createIfNotExists": lead("a")}, {"createOrReplace": lead("a")}, {"createOrReplace": lead("b")},
@@ -303,7 +303,7 @@ async fn every_kind_of_mutation_says_what_it_did() {
 }
 
 #[actix_web::test]
-async fn a_transaction_happens_as_a_whole_or_not_at_all() {
+async fn transactions_are_atomic() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     let failing = json!({"mutations": [
@@ -322,7 +322,7 @@ async fn a_transaction_happens_as_a_whole_or_not_at_all() {
 }
 
 #[actix_web::test]
-async fn a_dry_run_changes_nothing() {
+async fn dry_run_changes_nothing() {
     let lake = Lake::new().await;
     let (status, body) = lake
         .mutate(
@@ -335,7 +335,7 @@ async fn a_dry_run_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn a_write_on_an_older_revision_is_refused_by_name() {
+async fn conflict_names_the_document() {
     let lake = Lake::new().await;
     let (first, second) = {
         let mut model = lake.fake.model();
@@ -353,7 +353,7 @@ async fn a_write_on_an_older_revision_is_refused_by_name() {
 }
 
 #[actix_web::test]
-async fn a_transaction_sent_twice_is_carried_out_once() {
+async fn transactions_are_idempotent_by_id() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     let mut order = set("a", json!({"crmStatus": "SENT"}));
@@ -370,7 +370,7 @@ async fn a_transaction_sent_twice_is_carried_out_once() {
 }
 
 #[actix_web::test]
-async fn what_is_no_mutation_is_refused() {
+async fn rejects_invalid_mutations() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     let patch = |patch: Value| json!({"mutations": [{"patch": patch}]});
@@ -515,7 +515,7 @@ async fn queries_by_post_and_malformed_ones() {
 }
 
 #[actix_web::test]
-async fn the_default_perspective_depends_on_the_version() {
+async fn default_perspective_depends_on_version() {
     let lake = Lake::new().await;
     {
         let mut model = lake.fake.model();
@@ -639,7 +639,7 @@ async fn webhook_fires_on_change_into_requested() {
 }
 
 #[actix_web::test]
-async fn a_write_back_sets_off_nothing() {
+async fn write_back_sets_off_nothing() {
     let (lake, receiver) = lake_with_receiver().await;
     lake.fake.model().seed(requested("a")).unwrap();
     lake.mutate("", set("a", json!({"crmStatus": "SENT"}))).await;
@@ -683,7 +683,7 @@ async fn failed_delivery_is_retried_twice() {
 }
 
 #[actix_web::test]
-async fn a_refused_delivery_is_never_tried_again() {
+async fn rejected_delivery_is_not_retried() {
     let (lake, receiver) = lake_with_receiver().await;
     for status in [400, 401, 404, 413, 304] {
         receiver.answer_next(&[status]);
@@ -694,7 +694,7 @@ async fn a_refused_delivery_is_never_tried_again() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_is_silent_or_gone_is_tried_again() {
+async fn silent_or_missing_receiver_is_retried() {
     let (lake, receiver) = lake_with_receiver().await;
     lake.fake.model().webhooks.timeout = Duration::from_millis(50);
     receiver.answer_next(&[0]);
@@ -753,7 +753,7 @@ async fn one_delivery_is_under_way_at_a_time() {
 }
 
 #[actix_web::test]
-async fn a_body_has_the_escapes_of_go_s_encoder() {
+async fn body_has_the_escapes_of_go_s_encoder() {
     let (lake, receiver) = lake_with_receiver().await;
     lake.fake.model().webhooks.lead_type = "a&<b>".to_owned();
     lake.fake
@@ -787,7 +787,7 @@ async fn published_draft_replaces_newer_result() {
 }
 
 #[actix_web::test]
-async fn a_duplicate_has_every_field_of_the_original() {
+async fn duplicate_has_every_field_of_the_original() {
     let lake = Lake::new().await;
     let mut model = lake.fake.model();
     model.publish(requested("a")).unwrap();
@@ -804,7 +804,7 @@ async fn a_duplicate_has_every_field_of_the_original() {
 }
 
 #[actix_web::test]
-async fn an_impossible_edit_is_an_error_and_changes_nothing() {
+async fn impossible_edit_changes_nothing() {
     let lake = Lake::new().await;
     let mut model = lake.fake.model();
     assert!(model.request("nobody").is_err());
@@ -814,7 +814,7 @@ async fn an_impossible_edit_is_an_error_and_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn a_lost_reply_leaves_the_work_done() {
+async fn lost_reply_leaves_the_work_done() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     lake.fake.model().faults.fail_next(Kind::Mutate, Fault::LostReply, 1);
@@ -827,7 +827,7 @@ async fn a_lost_reply_leaves_the_work_done() {
 }
 
 #[actix_web::test]
-async fn a_cut_connection_ends_without_a_byte() {
+async fn cut_connection_ends_without_a_byte() {
     let lake = Lake::new().await;
     lake.fake.model().down = true;
     let address = lake.fake.url().replace("http://", "");
@@ -850,7 +850,7 @@ async fn a_cut_connection_ends_without_a_byte() {
 }
 
 #[actix_web::test]
-async fn a_call_that_never_arrived_leaves_nothing() {
+async fn call_that_never_arrived_leaves_nothing() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     lake.read("a", "").await;
@@ -873,7 +873,7 @@ async fn a_call_that_never_arrived_leaves_nothing() {
 }
 
 #[actix_web::test]
-async fn a_call_that_hangs_is_done_all_the_same() {
+async fn call_that_hangs_is_done_all_the_same() {
     let lake = Lake::new().await;
     lake.fake.model().publish(lead("a")).unwrap();
     lake.fake
@@ -892,7 +892,7 @@ async fn a_call_that_hangs_is_done_all_the_same() {
 }
 
 #[actix_web::test]
-async fn faults_have_the_shapes_of_the_real_ones() {
+async fn faults_look_like_real_ones() {
     let lake = Lake::new().await;
     let fail = |fault: Fault| lake.fake.model().faults.fail_next(Kind::Doc, fault, 1);
     let get = async || lake.try_get("/v1/data/doc/production/a").await.unwrap();
@@ -951,7 +951,7 @@ async fn limits_mutations_per_second() {
 }
 
 #[actix_web::test]
-async fn the_webhook_can_be_looked_up() {
+async fn webhook_can_be_looked_up() {
     let (lake, receiver) = lake_with_receiver().await;
     let path = format!("/v2025-02-19/hooks/projects/{}", lake.fake.project_id());
     assert_eq!(lake.get(&path).await.0, 403, "the service's own token may not");
@@ -978,7 +978,7 @@ async fn the_webhook_can_be_looked_up() {
 }
 
 #[actix_web::test]
-async fn a_stopped_fake_refuses_connections() {
+async fn stopped_fake_refuses_connections() {
     let lake = Lake::new().await;
     let address = format!("{}/v1/data/doc/production/a", lake.fake.url());
     lake.fake.stop().await;

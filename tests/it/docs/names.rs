@@ -136,7 +136,7 @@ fn by_name(text: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_alert_has_its_heading_in_the_guide_and_none_is_there_that_does_not_exist() {
+fn alerts_have_headings_in_the_guide() {
     let sections = by_name(&read("docs/OPERATIONS.md"));
     let rules = rules();
     let known: BTreeSet<String> = alerts().into_iter().chain(rules.keys().cloned()).collect();
@@ -153,7 +153,7 @@ fn every_alert_has_its_heading_in_the_guide_and_none_is_there_that_does_not_exis
 }
 
 #[test]
-fn every_scope_that_is_asked_for_is_explained() {
+fn required_scopes_are_explained() {
     let security = read("docs/SECURITY.md");
     let unexplained: Vec<&str> = bigin_sync::bigin::oauth::SCOPES
         .split(',')
@@ -163,7 +163,7 @@ fn every_scope_that_is_asked_for_is_explained() {
 }
 
 #[test]
-fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
+fn states_have_the_labels_of_the_dashboard() {
     let guide = read("docs/DASHBOARD.md");
     let rows = guide
         .lines()
@@ -178,7 +178,7 @@ fn the_states_of_the_dashboard_are_called_what_its_pages_call_them() {
 }
 
 #[test]
-fn a_name_becomes_what_it_is_kept_under() {
+fn alert_names_are_snake_case() {
     use bigin_sync::domain::alert::AlertKind;
     let kept = serde_json::to_value([
         AlertKind::ZohoAccountsUnauthorized,
@@ -192,7 +192,7 @@ fn a_name_becomes_what_it_is_kept_under() {
 
 /// Each has its heading once, and an answer of some length below it.
 #[test]
-fn every_known_problem_has_a_question_with_an_answer() {
+fn known_problems_have_answers() {
     let faq = read("docs/FAQ.md");
     for (problem, question) in PROBLEMS {
         let heading = format!("\n### {question}\n");
@@ -207,7 +207,7 @@ fn every_known_problem_has_a_question_with_an_answer() {
 }
 
 #[test]
-fn every_acceptance_criterion_names_tests_that_exist() {
+fn acceptance_criteria_name_existing_tests() {
     let page = page("docs/TESTING.md");
     let text = read("docs/TESTING.md");
     let rows: Vec<(&str, &str)> = text
@@ -254,7 +254,7 @@ fn is_test(name: &str) -> bool {
 
 /// What follows "text says" is what the program says: each line of it stands in a text that a test compares with.
 #[test]
-fn every_message_that_is_quoted_is_one_that_a_test_has_seen() {
+fn quoted_messages_are_tested_ones() {
     let seen = seen();
     let mut quoted = 0;
     let mut faults = Vec::new();

@@ -31,7 +31,7 @@ const STANDARD: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_recipe_makes_of_its_sample_what_it_says() {
+fn recipes_render_what_they_say() {
     let recipes = page("docs/MAPPING.md");
     let (samples, faults) = try_out(&recipes);
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
@@ -161,7 +161,7 @@ fn compare(
 }
 
 #[test]
-fn a_recipe_that_says_what_is_not_so_is_found() {
+fn finds_wrong_recipe() {
     let recipe = |contact: &str| {
         let text = format!(
             "# A\n```toml\n[mapping]\nTitle = \"{{{{ a }}}}\"\n```\n```json lead\n{{\"a\": \"x\", \"firstName\": \"Ada\"}}\n```\n{contact}\n"

@@ -103,14 +103,14 @@ fn setting_faults(guide: &str, file: &str) -> Vec<String> {
 }
 
 #[test]
-fn configuration_has_every_setting_with_its_default() {
+fn configuration_has_settings_and_defaults() {
     let faults = setting_faults(&text("docs/CONFIGURATION.md"), DEFAULTS);
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     assert!(defaults(DEFAULTS).len() > 35);
 }
 
 #[test]
-fn a_wrong_row_of_a_setting_is_found() {
+fn finds_wrong_row_of_a_setting() {
     let file = "# What there is = this.\n# admin_token = \"…\"  # required\ntag_delay = \"15s\"\n# public_url = \"x\"\n[mapping]\nA = \"b\"\n";
     let head = "| setting | default | meaning |\n|---|---|---|\n";
     let right = "| `ADMIN_TOKEN` | required | Secret. x |\n| `TAG_DELAY` | `15s` | x |\n| `PUBLIC_URL` | none | x |\n";
@@ -206,7 +206,7 @@ fn api_has_every_query_parameter() {
 }
 
 #[test]
-fn the_sync_of_the_api_page_has_the_fields_of_the_schema() {
+fn api_sync_has_the_fields_of_the_schema() {
     let page = page("docs/API.md");
     let block = page.blocks.iter().find(|block| block.role == "sync").unwrap();
     let shown: Value = serde_json::from_str(&block.text).unwrap();
@@ -358,7 +358,7 @@ fn architecture_faults(guide: &str) -> Vec<String> {
 }
 
 #[test]
-fn architecture_names_paths_and_modules_that_exist() {
+fn architecture_names_existing_modules() {
     let guide = text("docs/ARCHITECTURE.md");
     assert_eq!(architecture_faults(&guide), Vec::<String>::new());
     let wrong = guide.replace("`src/domain/state.rs`", "`src/domain/status.rs`");
@@ -399,7 +399,7 @@ fn unknown_terms(guide: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_glossary_names_what_the_program_names() {
+fn glossary_has_the_names_of_the_program() {
     let guide = text("docs/GLOSSARY.md");
     assert_eq!(unknown_terms(&guide), Vec::<String>::new());
     let terms = rows(&guide).len();
@@ -411,7 +411,7 @@ fn the_glossary_names_what_the_program_names() {
 // --- Errors ----------------------------------------------------------------------------------------------------------
 
 #[test]
-fn errors_has_every_code_of_a_rejected_lead() {
+fn errors_has_every_reject_reason() {
     let text = text("docs/ERRORS.md");
     let headings: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     assert_eq!(headings, BTreeSet::from(RejectReason::CODES));

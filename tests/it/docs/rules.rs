@@ -50,7 +50,7 @@ const RULES: &[Rule] = &[
 ];
 
 #[test]
-fn every_command_sample_name_address_and_link_of_the_guides_is_right() {
+fn guides_follow_the_rules() {
     let faults: Vec<String> = pages().iter().flat_map(faults).collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
@@ -420,7 +420,7 @@ fn files(page: &Page, faults: &mut Vec<String>) {
 }
 
 #[test]
-fn what_is_wrong_in_a_page_is_found() {
+fn finds_faults_of_a_page() {
     let bad = [
         ("```yaml\na: 1\n```", "nothing checks \"yaml\""),
         ("```sh\nif true; then\n```", "end of file unexpected"),

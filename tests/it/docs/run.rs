@@ -62,7 +62,7 @@ fn lines_to_try() -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn every_command_of_the_guides_that_sends_or_looks_ends_well() {
+async fn commands_of_the_guides_succeed() {
     let mut clinic = Clinic::new().await;
     for (id, city) in [("lead-1", "Perth"), ("lead-2", "Derry")] {
         let lead = with(lead(id), json!({ "_id": id, "city": city }));
@@ -89,7 +89,7 @@ async fn every_command_of_the_guides_that_sends_or_looks_ends_well() {
 }
 
 #[actix_web::test]
-async fn commands_for_completions_and_the_manual_write_what_they_say() {
+async fn completions_and_manual_commands_work() {
     let stage = Stage::new().await;
     let folder = stage.folder.path();
     std::fs::create_dir(folder.join("completions")).unwrap();
@@ -111,7 +111,7 @@ async fn commands_for_completions_and_the_manual_write_what_they_say() {
 }
 
 #[actix_web::test]
-async fn the_guided_test_of_the_guide_asks_and_goes_on() {
+async fn guided_test_of_the_guide_continues() {
     let clinic = Clinic::new().await;
     let lines = block("bigin-sync doctor");
     let line = lines.iter().find(|line| line.contains("--guided-test")).unwrap();
@@ -124,7 +124,7 @@ async fn the_guided_test_of_the_guide_asks_and_goes_on() {
 }
 
 #[actix_web::test]
-async fn every_command_has_help_with_examples() {
+async fn commands_have_help_with_examples() {
     let stage = Stage::new().await;
     for command in bigin_sync::cli::definition().get_subcommands() {
         let line = format!("bigin-sync help {}", command.get_name());
@@ -135,7 +135,7 @@ async fn every_command_has_help_with_examples() {
 }
 
 #[actix_web::test]
-async fn erasing_a_person_by_the_guide_leaves_nothing_of_the_lead() {
+async fn erasure_by_the_guide_leaves_nothing() {
     let guide = page("docs/OPERATIONS.md");
     let block = guide.blocks.iter().find(|block| block.text.starts_with("sqlite3 "));
     let words = commands(&block.unwrap().text).remove(0);

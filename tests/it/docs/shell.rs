@@ -64,7 +64,7 @@ pub(super) fn assignment(word: &str) -> Option<&str> {
 }
 
 #[test]
-fn a_script_is_taken_apart_as_a_shell_would() {
+fn splits_scripts_like_a_shell() {
     let script = "A=1 x 'a b'\"c\" # no\ny --z \\\n  w > out | v -\nn `m` '' a#b && o 2>e\n";
     let expected: [&[&str]; 5] = [
         &["A=1", "x", "a bc"],

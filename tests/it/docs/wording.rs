@@ -102,7 +102,7 @@ fn guides_and_program_are_written_in_standard_terms() {
 
 /// Code is left out: a test may have a name with these words in it.
 #[test]
-fn only_alternatives_speaks_of_the_original_plan() {
+fn only_alternatives_names_the_original_plan() {
     for (path, text) in guides() {
         let prose = Page::parse(&path, &text).prose_text();
         let found = old_words(&prose, ORIGINAL_PLAN);
@@ -115,7 +115,7 @@ fn only_alternatives_speaks_of_the_original_plan() {
 }
 
 #[test]
-fn old_words_are_found_and_longer_words_are_not() {
+fn finds_whole_old_words_only() {
     let text = "Mend it.\nAn amendment, and `x_mended`.\nNone of\nours. Whoever, NOBODY; somebody's.";
     let words: Vec<&str> = old_words(text, OLD_WORDS).into_iter().map(|(_, word)| word).collect();
     assert_eq!(words, ["mend", "whoever", "nobody", "somebody", "none of ours"]);

@@ -366,7 +366,7 @@ proptest! {
     #![proptest_config(config(32))]
 
     #[test]
-    fn the_embedded_store_does_what_the_model_does(steps in steps()) {
+    fn sqlite_agrees_with_the_model(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let open = |clock: Arc<ManualClock>| -> Box<dyn Store> {
             Box::new(sqlite::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
@@ -382,7 +382,7 @@ proptest! {
 
     #[test]
     #[ignore = "needs PostgreSQL"]
-    fn the_shared_store_does_what_the_model_does(all in prop::collection::vec(steps(), 16..17)) {
+    fn postgresql_agrees_with_the_model(all in prop::collection::vec(steps(), 16..17)) {
         // One server for all: it takes longer to start than the steps take.
         let cluster = Cluster::start();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
