@@ -71,7 +71,7 @@ impl SelfClient<'_> {
     pub async fn exchange(&self, http: &Client, credential: Credential<'_>) -> Result<Granted, ServiceError> {
         let answer = http_client::send(self.request(http, credential), TIMEOUT).await;
         judge(
-            &answer.map_err(|none| no_answer(&none, self.accounts_url))?,
+            &answer.map_err(|none| no_answer(none, self.accounts_url))?,
             self.accounts_url,
         )
     }
@@ -96,7 +96,7 @@ impl SelfClient<'_> {
         let answer = calls.send(call, request, deadline, label).await;
         let answer = answer.map_err(|none| NoGrant {
             may_be_granted: !none.never_sent(),
-            service_error: no_answer(&none, self.accounts_url),
+            service_error: no_answer(none, self.accounts_url),
         })?;
         judge(&answer, self.accounts_url).map_err(|service_error| NoGrant {
             service_error,
@@ -128,7 +128,7 @@ pub async fn revoke(http: &Client, accounts_url: &Url, refresh_token: &SecretStr
     // In the address, as it is documented; whether the body would do is not known.
     let query = [("token", refresh_token.expose_secret())];
     let answer = http_client::send(http.post(url).query(&query), TIMEOUT).await;
-    let answer = answer.map_err(|none| no_answer(&none, accounts_url))?;
+    let answer = answer.map_err(|none| no_answer(none, accounts_url))?;
     let said = |key: &str| answer.json.as_ref()?.get(key)?.as_str();
     match (said("status"), said("error")) {
         (Some("success"), _) => Ok(()),
@@ -137,7 +137,7 @@ pub async fn revoke(http: &Client, accounts_url: &Url, refresh_token: &SecretStr
     }
 }
 
-fn no_answer(none: &TransportError, accounts_url: &Url) -> ServiceError {
+fn no_answer(none: TransportError, accounts_url: &Url) -> ServiceError {
     let what = format!("{} did not answer", host(accounts_url));
     ServiceError::new(Remote::ZohoAccounts, ServiceErrorKind::Unavailable, none.code(), what)
 }

@@ -136,7 +136,7 @@ fn cases_of_services() -> Vec<Case> {
             "a scope is missing",
             |now| now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::Unauthorized, now.at)],
             &[AlertKind::BiginUnauthorized],
-            &["Bigin rejects our credentials", "Leads stay queued"],
+            &["Bigin rejects our credentials", "leads stay queued"],
         ),
         (
             "Sanity's token is refused",
