@@ -240,7 +240,8 @@ impl<'a> DocAnswer<'a> {
     fn omitted(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let (mut gone, mut denied) = (BTreeSet::new(), BTreeSet::new());
         for entry in self.omitted.iter().flatten() {
-            match json::<Omitted>(entry.get().as_bytes()) {
+            let entry = object(entry).and_then(|text| json::<Omitted>(text.as_bytes()));
+            match entry {
                 Some(Omitted { id, reason }) if reason == "existence" => gone.insert(id),
                 Some(Omitted { id, reason }) if reason == "permission" => denied.insert(id),
                 _ => false,
@@ -268,12 +269,16 @@ impl Fields<'_> {
 
 /// Reads the few fields of a document, also where the name of another field has half of a character.
 fn fields<R>(raw: &RawValue, read: impl Fn(&Fields<'_>) -> Option<R>) -> Option<R> {
-    let text = raw.get();
+    let text = object(raw)?;
     match serde_json::from_str(text) {
         Ok(fields) => read(&fields),
-        Err(_) if !text.starts_with('{') => None,
         Err(_) => read(&serde_json::from_slice(&with_whole_characters(text.as_bytes())).ok()?),
     }
+}
+
+/// Serde takes an array for a struct too, in the order of its fields: `["a","existence"]` would end a lead as deleted.
+fn object(raw: &RawValue) -> Option<&str> {
+    Some(raw.get()).filter(|text| text.starts_with('{'))
 }
 
 fn text(raw: Option<&RawValue>) -> Option<String> {

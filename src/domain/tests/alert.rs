@@ -142,7 +142,7 @@ fn cases_of_services() -> Vec<Case> {
             "Sanity's token is refused",
             |now| now.breakers = vec![open(Remote::Sanity, ServiceErrorKind::Unauthorized, now.at)],
             &[AlertKind::SanityUnauthorized],
-            &["Sanity rejects our credentials", "Webhooks are still stored"],
+            &["Sanity rejects our credentials", "webhooks are stored"],
         ),
         (
             "a service is away for 14 minutes",

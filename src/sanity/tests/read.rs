@@ -157,6 +157,12 @@ async fn absence_without_a_reason_is_no_deletion() {
             json!({"documents": [], "omitted": [{"id": "a", "reason": "something"}]}),
             Read::Missing,
         ),
+        // serde takes an array for a struct whose fields come in this order.
+        (json!({"documents": [], "omitted": [["a", "existence"]]}), Read::Missing),
+        (
+            json!({"documents": [["a", "r1", "dbrLead", "2026-11-22T09:00:00Z", "REQUESTED", null, null, null]]}),
+            Read::Missing,
+        ),
         (json!({"documents": [{"_id": "a", "_type": "dbrLead"}]}), Read::Missing),
         (
             json!({"documents": [], "omitted": [{"id": "a", "reason": "permission"}]}),
