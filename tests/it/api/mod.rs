@@ -113,7 +113,7 @@ async fn bad_request_names_the_fault() {
         ),
         (world.get("/api/syncs?limit=many").await, 400, "parameter"),
         (world.get("/api/syncs?color=red").await, 400, "parameter"),
-        (world.get("/api/syncs/99").await, 404, "no such sync"),
+        (world.get("/api/syncs/99").await, 404, "doesn't exist"),
         (world.get("/api/syncs/first").await, 404, "number"),
     ];
     for ((status, body), expected, words) in cases {

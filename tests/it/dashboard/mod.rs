@@ -43,7 +43,8 @@ impl Shown {
                 _ => text.push(letter),
             }
         }
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.replace("&#39;", "'")
     }
 
     #[track_caller]

@@ -40,7 +40,7 @@ async fn filters_by_lead_contact_state_and_reason() {
         .await
         .says("No syncs match.");
     for (query, words) in [
-        ("q=not+an+id", "Only ids are known here"),
+        ("q=not+an+id", "Search by lead or contact ID only"),
         ("q=ada@example.org", "Names and emails aren't stored here"),
         ("state=lost", "There is no state"),
     ] {
