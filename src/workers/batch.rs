@@ -1,12 +1,13 @@
 //! The syncs of one step, and the outcome of each so far.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::failed_call::{Doubt, bisect_limit};
+use super::failed_call::{Doubt, bisect_limit, cause_of};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
@@ -325,14 +326,35 @@ impl<'a> Batch<'a> {
             return None;
         }
         let deadline = self.context.deadline();
-        let now = self.context.clock.now();
-        if until(self.leased_at, now) + deadline + self.context.lease / TO_RECORD > self.context.lease {
-            let token = self.token?;
-            // A store that fails here fails the record of the outcomes too, which says so.
-            self.is_over = !self.context.store.renew(token, self.claimed).await.unwrap_or(false);
-            self.leased_at = now;
+        if self.leased() + deadline + self.context.lease / TO_RECORD > self.context.lease {
+            self.renew().await;
         }
         (!self.is_over).then_some(deadline)
+    }
+
+    /// Waits for what another step may hold for longer than a lease, and renews this one meanwhile.
+    pub(super) async fn wait_for<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        loop {
+            let half = (self.context.lease / 2).saturating_sub(self.leased());
+            tokio::select! {
+                biased;
+                got = &mut other => return got,
+                () = tokio::time::sleep(half) => self.renew().await,
+            }
+        }
+    }
+
+    /// How long ago the lease was taken, or renewed.
+    fn leased(&self) -> Duration {
+        until(self.leased_at, self.context.clock.now())
+    }
+
+    async fn renew(&mut self) {
+        self.leased_at = self.context.clock.now();
+        let Some(token) = self.token else { return };
+        // A store that fails here fails the record of the outcomes too, which says so.
+        self.is_over |= !self.context.store.renew(token, self.claimed).await.unwrap_or(false);
     }
 
     /// Records everything.
@@ -363,12 +385,6 @@ impl<'a> Batch<'a> {
         recorded?;
         Ok(Stepped::Worked(worked))
     }
-}
-
-/// Syncs that had all failed before say little of the service.
-fn cause_of(carried: &[&Claimed]) -> Cause {
-    let only_suspects = carried.iter().all(|claimed| claimed.sync.is_suspect());
-    if only_suspects { Cause::Suspects } else { Cause::Service }
 }
 
 fn failure(error: RejectReason, retry_after: Option<Duration>) -> Failure {

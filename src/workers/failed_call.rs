@@ -1,7 +1,9 @@
 //! A call that failed as a whole, and what that says of the leads in it.
 
+use crate::domain::breaker::Cause;
 use crate::domain::failure::{CallError, Remote, ServiceError};
 use crate::domain::reject_reason::RejectReason;
+use crate::store::Claimed;
 
 /// A failed call with one lead alone, whose fault or the service's it may be.
 #[derive(Clone)]
@@ -42,4 +44,10 @@ impl Doubt {
 /// Half of a call that ended ambiguously.
 pub(super) fn bisect_limit(records: usize) -> u32 {
     u32::try_from(records / 2).unwrap_or(u32::MAX).max(1)
+}
+
+/// Syncs that had all failed before say little of the service.
+pub(super) fn cause_of(carried: &[&Claimed]) -> Cause {
+    let only_suspects = carried.iter().all(|claimed| claimed.sync.is_suspect());
+    if only_suspects { Cause::Suspects } else { Cause::Service }
 }

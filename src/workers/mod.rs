@@ -164,8 +164,8 @@ pub async fn sleep_or_forever(wait: Option<Duration>) {
     }
 }
 
-/// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store do not tell
-/// else anything.
+/// Makes keyed hashes of records. The key comes from the client secret, so that the hashes in the store reveal
+/// nothing.
 pub struct Hasher(MacKey);
 
 impl Hasher {

@@ -41,7 +41,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let ready = settled(&mut batch, ready, context.store.now().await?);
     let ready = one_per_identity(&mut batch, ready);
 
-    let mut unrecorded = context.contacts.lock().await;
+    let mut unrecorded = batch.wait_for(context.contacts.lock()).await;
     if *unrecorded {
         batch.ambiguous_upsert();
     }

@@ -1,5 +1,7 @@
 //! A claim's lease: renewed before a call that would outlast it, and nothing is sent without it.
 
+use std::time::Duration;
+
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::store::{Prefer, Stage};
 
@@ -62,6 +64,29 @@ async fn lasts_until_outcome_is_recorded() {
         );
     };
     step_with_late_read(&world, Stage::Upsert, passes).await;
+    assert_eq!(world.state("Ada").await, "upserted");
+    world.run_to_the_end().await;
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn renewed_while_upsert_waits_for_tags() {
+    let world = World::with(|settings| settings.lease_duration = secs(2)).await;
+    world.request(lead("Ada")).await;
+    let tags = world.contacts().lock().await;
+    let waits = async {
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            world.clock.advance(Duration::from_millis(600));
+        }
+        let claim = world.store().claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
+        assert!(
+            claim.syncs.is_empty(),
+            "it waits for longer than its lease, and keeps it"
+        );
+        drop(tags);
+    };
+    tokio::join!(world.run(Stage::Upsert), waits);
     assert_eq!(world.state("Ada").await, "upserted");
     world.run_to_the_end().await;
     world.finish().await;

@@ -138,6 +138,11 @@ impl World {
         &*self.app.context.store
     }
 
+    /// Whoever holds it keeps upserts and tags waiting.
+    pub fn contacts(&self) -> &tokio::sync::Mutex<bool> {
+        &self.app.context.contacts
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
