@@ -496,6 +496,9 @@ impl Player {
             _ => return,
         };
         self.world.lock().cancelling += usize::from(matches!(act, Act::Cancel(_)));
+        if let Act::RequestByPerson(lead) = act {
+            self.world.lock().requesting.push(*lead);
+        }
         let (world, serve, act) = (self.world.clone(), Rc::clone(serve), act.clone());
         tokio::task::spawn_local(async move {
             let (status, answer) = serve(request).await;

@@ -138,6 +138,8 @@ pub struct World {
     /// sync it was.
     pub cancelling: usize,
     pub is_cancel_lost: bool,
+    /// Leads that a person asks for through the API, without an answer yet. Where the process dies, the request may be stored.
+    pub requesting: Vec<usize>,
     /// A webhook is on its way: there is one at a time.
     pub is_delivering: bool,
     in_flight: usize,
@@ -201,6 +203,7 @@ impl World {
             refused_since: None,
             cancelled: BTreeSet::new(),
             cancelling: 0,
+            requesting: Vec::new(),
             is_cancel_lost: false,
             is_delivering: false,
             in_flight: 0,
@@ -249,6 +252,9 @@ impl World {
         self.unanswered.clear();
         self.is_cancel_lost |= self.cancelling > 0;
         self.cancelling = 0;
+        for lead in std::mem::take(&mut self.requesting) {
+            self.people.asked_by_person(&super::people::lead_id(lead), &self.sanity.model());
+        }
         self.is_dying = false;
     }
 
@@ -598,6 +604,10 @@ impl World {
     /// An operator has got an answer.
     pub fn operator(&mut self, act: &Act, what: &str, status: u16, answer: Option<&Value>) {
         self.cancelling -= usize::from(matches!(act, Act::Cancel(_)));
+        if let Act::RequestByPerson(lead) = act {
+            let at = self.requesting.iter().position(|requesting| requesting == lead);
+            self.requesting.remove(at.unwrap());
+        }
         if !matches!(status, 200..=299) {
             return;
         }
