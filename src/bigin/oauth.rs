@@ -99,8 +99,9 @@ impl SelfClient<'_> {
             service_error: no_answer(none, self.accounts_url),
         })?;
         judge(&answer, self.accounts_url).map_err(|service_error| NoGrant {
+            // A success whose body says nothing, cut short on its way for one.
+            may_be_granted: service_error.kind == ServiceErrorKind::Unavailable && answer.status.is_success(),
             service_error,
-            may_be_granted: false,
         })
     }
 

@@ -244,6 +244,19 @@ async fn a_lost_answer_of_the_token_endpoint_counts_as_a_grant() {
 }
 
 #[tokio::test]
+async fn a_success_without_a_token_in_it_counts_as_a_grant() {
+    for (status, grants) in [(200, 1), (503, 0)] {
+        let world = World {
+            server: StubServer::start(move |_| Reply::Json(status, json!([]))).await,
+            ..World::of_tokens().await
+        };
+        let bigin = world.bigin();
+        assert_eq!(service_error(call(&bigin).await).kind, ServiceErrorKind::Unavailable);
+        assert_eq!(world.vault.grants.lock().unwrap().len(), grants, "HTTP {status}");
+    }
+}
+
+#[tokio::test]
 async fn the_api_address_comes_with_the_token_and_must_be_safe() {
     let cases = [("http://api.example", "no_api_domain"), ("", "no_api_domain")];
     for (domain, code) in cases {
