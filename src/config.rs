@@ -138,7 +138,6 @@ pub struct SanitySettings {
     pub project_id: String,
     /// Base URL of the API.
     pub api_url: Url,
-    /// The dataset.
     pub dataset: String,
     /// A token of the role Editor.
     pub token: SecretString,

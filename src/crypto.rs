@@ -18,7 +18,6 @@ use crate::random;
 /// Of XChaCha20: long enough that random nonces never repeat.
 const NONCE_LENGTH: usize = 24;
 
-/// A key of HMAC-SHA256.
 #[derive(Clone)]
 pub struct MacKey(Hmac<Sha256>);
 

@@ -58,9 +58,7 @@ pub struct Metrics {
     pub state_seconds: Histograms<1>,
     /// Seconds from opening to end, by outcome.
     pub sync_seconds: Histograms<1>,
-    /// Seconds of a commit.
     pub commit_seconds: Histograms<0>,
-    /// Writes of a commit.
     pub commit_writes: Histograms<0>,
     /// Transactions that were lost.
     pub commits_failed: Counter,

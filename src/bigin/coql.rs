@@ -17,7 +17,6 @@ use crate::http_client::Operation;
 /// A contact with one of the phone numbers asked for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The contact.
     pub contact: ContactId,
     /// Its `Phone` and `Mobile`, as Bigin spells them, where it has them.
     pub phones: Vec<String>,
@@ -35,7 +34,6 @@ impl std::fmt::Debug for Found {
 /// A contact that has neither email nor phone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bare {
-    /// The contact.
     pub contact: ContactId,
     /// Empty where it has none.
     pub first_name: String,

@@ -48,7 +48,6 @@ const FIELDS_SCOPE: &str = "ZohoBigin.settings.fields.READ";
 /// A contact that took a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upserted {
-    /// The contact.
     pub contact: ContactId,
     /// Whether it is new.
     pub action: Action,

@@ -28,7 +28,6 @@ pub struct SelfClient<'a> {
     pub accounts_url: &'a Url,
     /// `1000.…`
     pub id: &'a str,
-    /// Its secret.
     pub secret: &'a SecretString,
 }
 

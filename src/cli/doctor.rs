@@ -247,7 +247,6 @@ pub(super) async fn run_checks(installation: &Installation, actions: &Actions) -
     Report { findings, lead }
 }
 
-/// A finding for each error.
 fn settings(errors: &[ConfigError]) -> Vec<Finding> {
     let check = Check(Group::Settings, "settings");
     if errors.is_empty() {

@@ -80,7 +80,6 @@ impl Row {
     }
 }
 
-/// The name of a state.
 pub(super) fn state_name(state: &str) -> String {
     let known = STATES.iter().find(|(code, _)| *code == state);
     known.map_or_else(|| plain(state), |(_, name)| (*name).to_owned())

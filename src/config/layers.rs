@@ -180,7 +180,6 @@ fn place(path: &Path, line: Option<usize>) -> String {
     format!("{}{line}", path.display())
 }
 
-/// The line of a key.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let is_key = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     text.lines().position(is_key).map(|at| at + 1)

@@ -9,7 +9,6 @@ use super::{ConfigErrors, Layers, SanitySettings};
 /// How to call a running service.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// Its URL.
     pub url: Url,
     /// The token of its API.
     pub admin_token: Option<SecretString>,
@@ -26,7 +25,6 @@ pub struct BiginAccess {
     pub data_center: Option<String>,
     /// The self client's ID.
     pub client_id: Option<String>,
-    /// Its secret.
     pub client_secret: Option<SecretString>,
     /// The token that `bigin-sync auth` gets.
     pub refresh_token: Option<SecretString>,

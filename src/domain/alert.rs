@@ -47,11 +47,8 @@ pub enum AlertKind {
     BiginUnauthorized,
     /// Sanity rejects our token.
     SanityUnauthorized,
-    /// Zoho Accounts is unavailable.
     ZohoAccountsUnavailable,
-    /// Bigin is unavailable.
     BiginUnavailable,
-    /// Sanity is unavailable.
     SanityUnavailable,
     /// Bigin's API credits are used up.
     CreditsUsedUp,

@@ -165,7 +165,6 @@ impl Lead {
         })
     }
 
-    /// Which revision this is.
     pub fn revision(&self) -> Revision {
         Revision {
             updated_at: self.updated_at,

@@ -38,7 +38,6 @@ impl fmt::Debug for Mapping {
 pub struct MappingError {
     /// The field, as it is spelled in the configuration.
     pub field: String,
-    /// The problem.
     pub problem: MappingProblem,
 }
 

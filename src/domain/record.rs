@@ -27,7 +27,6 @@ impl Record {
         }
     }
 
-    /// A field's text, where it has one.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.0.get(field).and_then(Value::as_str)
     }

@@ -78,7 +78,6 @@ pub enum RejectReason {
     CallFailed {
         /// What happened; see [`super::failure::ServiceError::what`].
         what: String,
-        /// The service's code.
         service_code: String,
     },
     /// Bigin does not accept the lead for now, because its contact is locked or the server is busy.

@@ -65,7 +65,6 @@ pub enum State {
     LeadDeleted,
     /// The sync is no longer wanted.
     Cancelled {
-        /// Who cancelled it.
         by: CancelledBy,
     },
 }
@@ -73,7 +72,6 @@ pub enum State {
 /// What Bigin has of a lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// The contact.
     pub contact: ContactId,
     /// Whether this sync made the contact or found it.
     pub action: Action,

@@ -18,7 +18,6 @@ pub struct Answered {
     pub status: u16,
     /// Its headers, with the type of the body.
     pub headers: Vec<(&'static str, String)>,
-    /// Its body.
     pub body: Vec<u8>,
 }
 

@@ -21,7 +21,6 @@ pub trait Transport: Send + Sync {
 pub struct Delivered {
     /// HTTP status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
     /// All of its body.
     pub body: Vec<u8>,

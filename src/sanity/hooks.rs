@@ -43,7 +43,6 @@ pub struct Hooks<'a> {
     pub http: &'a Client,
     /// `https://{project}.api.sanity.io`: the global host refuses what the project's own takes.
     pub api_url: &'a Url,
-    /// The project's id.
     pub project_id: &'a str,
     /// Of the role Developer or Administrator; the Editor's of the service is not enough.
     pub token: &'a SecretString,
@@ -52,7 +51,6 @@ pub struct Hooks<'a> {
 /// A webhook (types of Sanity's own CLI).
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// Its id.
     pub id: String,
     /// What people call it.
     pub name: String,

@@ -249,7 +249,6 @@ impl Effect {
 /// A change of a sync's state, for those who watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Which sync.
     pub sync: SyncId,
     /// Whose.
     pub lead: LeadId,
@@ -403,7 +402,6 @@ pub trait Store: Send + Sync {
     /// The id of the last line of all histories.
     async fn last_event_id(&self) -> Result<i64, StoreError>;
 
-    /// The ledger.
     async fn ledger(&self) -> Result<Ledger, StoreError>;
 
     /// The breaker of a service, open or closed.

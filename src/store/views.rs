@@ -15,7 +15,6 @@ use crate::domain::sync::{SyncId, SyncJob};
 /// A sync with when it last changed, for the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncView {
-    /// The sync.
     pub sync: SyncJob,
     /// When its state last changed.
     pub changed_at: Timestamp,
@@ -47,7 +46,6 @@ pub struct EventRow {
     /// Counts up over all syncs.
     #[serde(skip)]
     pub id: i64,
-    /// Which sync.
     pub sync_id: SyncId,
     /// Whose.
     pub lead_id: LeadId,
@@ -106,7 +104,6 @@ pub struct Overview {
     pub in_progress: BTreeMap<String, u64>,
     /// The sync in progress that was opened first.
     pub oldest: Option<SyncView>,
-    /// The ledger.
     pub ledger: Ledger,
     /// The breakers that are not closed.
     pub breakers: Vec<Breaker>,

@@ -74,7 +74,6 @@ impl<'a> Batch<'a> {
         (batch, claim.syncs)
     }
 
-    /// An event happened.
     pub(super) fn happened(&mut self, claimed: Claimed, event: Event) {
         self.happened_with(claimed, event, None);
     }

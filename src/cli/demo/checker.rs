@@ -87,7 +87,6 @@ pub struct Trace {
 /// The result for one guarantee.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The guarantee.
     pub guarantee: &'static str,
     /// What was checked, if it was kept.
     pub sentence: String,

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 /// One field of Contacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldMeta {
-    /// The name in the API.
     pub api_name: String,
     /// The label people see.
     pub label: String,

@@ -90,7 +90,6 @@ impl FakeBigin {
         self.model().accounts.client_id.clone()
     }
 
-    /// Its secret.
     pub fn client_secret(&self) -> String {
         self.model().accounts.client_secret.clone()
     }

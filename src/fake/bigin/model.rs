@@ -50,7 +50,6 @@ pub struct Model {
     last_id: u64,
 }
 
-/// One contact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contact {
     /// What has been written: API name → value, never null.
@@ -68,7 +67,6 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// The text of a field.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field).and_then(Value::as_str)
     }

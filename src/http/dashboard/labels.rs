@@ -100,7 +100,6 @@ pub(super) const BADGES: [Badge; 8] = [
     },
 ];
 
-/// The badge of a state.
 pub(super) fn badge(state: &str) -> Badge {
     let [requested, ..] = BADGES;
     BADGES

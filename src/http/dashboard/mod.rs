@@ -206,7 +206,6 @@ impl From<Refusal> for actix_web::Error {
     }
 }
 
-/// The page of a template.
 fn page(status: u16, template: &impl Template) -> HttpResponse {
     match template.render() {
         Ok(html) => {

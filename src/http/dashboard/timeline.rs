@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::labels::Moment;
 use crate::store::SyncEvent;
 
-/// One line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// Counts from 1.

@@ -286,7 +286,6 @@ pub(super) fn accepted(db: Db<'_>, stage: Stage) -> Result<i64> {
     Ok(count.unwrap_or(0))
 }
 
-/// The counter of a stage's accepted records.
 pub(super) fn accepted_counter(stage: Stage) -> &'static str {
     match stage {
         Stage::Upsert => "accepted_by_upsert",

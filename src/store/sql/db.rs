@@ -186,7 +186,6 @@ impl Db<'_> {
     }
 }
 
-/// One row.
 pub(in crate::store) enum Row<'a> {
     /// With the place after the column that was read last: columns are mostly read in their order, and to look for each
     /// name from the first on took longer than the rest of a query.

@@ -53,7 +53,6 @@ type Answer<T> = std::result::Result<T, StoreError>;
 /// The last check, and when it was begun. It goes on where a caller has left.
 type Check = (Timestamp, Shared<BoxFuture<'static, Answer<()>>>);
 
-/// The store.
 pub struct SqlStore {
     // Dropped first: what is queued is committed while the lock below is still held.
     writer: Writer,
