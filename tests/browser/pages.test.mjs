@@ -135,24 +135,24 @@ test('a new operator finds what happened, why, what would mend it, and what has 
   // Since the restart one may not have been called.
   assert.equal(await page.locator('#services').getByText('Unavailable').count(), 0)
 
-  await findLead(page, 'lead-f2c7419d')
+  await findLead(page, 'f2c7419d-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.getByRole('cell', {name: 'Withdrawn in Sanity.'}).waitFor()
   await page.locator('tbody a').first().click()
   await page.locator('#timeline').getByText("Withdrawn in Sanity: its crmStatus is no longer REQUESTED").waitFor()
 
-  await findLead(page, 'drafts.lead-d95b0c13')
+  await findLead(page, 'drafts.d95b0c13-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.locator('tbody a').first().click()
   await page.locator('#standing').getByText('longer than').waitFor()
   await page.locator('#standing').getByText('Shorten the field in Sanity').waitFor()
   assert.equal(
     await page.locator('#studio').getAttribute('href'),
-    'https://example.org/studio/intent/edit/id=lead-d95b0c13;type=dbrLead',
+    'https://example.org/studio/intent/edit/id=d95b0c13-8d1e-4b7a-9c05-6e2f1a4d8b73;type=dbrLead',
   )
 
-  await findLead(page, 'lead-3f9a1c7e')
+  await findLead(page, '3f9a1c7e-8d1e-4b7a-9c05-6e2f1a4d8b73')
   const contact = await page.locator('td[data-label="Contact"] code').innerText()
   await findLead(page, contact)
-  await page.getByRole('rowheader', {name: 'lead-3f9a1c7e'}).waitFor()
+  await page.getByRole('rowheader', {name: '3f9a1c7e-8d1e-4b7a-9c05-6e2f1a4d8b73'}).waitFor()
   assert.equal(
     await page.locator('a[id^="bigin-"]').getAttribute('href'),
     `https://bigin.zoho.eu/bigin/Home#/contacts/${contact}`,
@@ -160,8 +160,8 @@ test('a new operator finds what happened, why, what would mend it, and what has 
 })
 
 test('a lead appears in the list by itself, and its bar moves until it is sent', async () => {
-  const page = await operator('/syncs?q=lead-77b3e012')
-  await page.getByText('No lead or contact that was asked for here has lead-77b3e012').waitFor()
+  const page = await operator('/syncs?q=77b3e012-8d1e-4b7a-9c05-6e2f1a4d8b73')
+  await page.getByText('No lead or contact that was asked for here has 77b3e012-8d1e-4b7a-9c05-6e2f1a4d8b73').waitFor()
   await page.getByText('Live', {exact: true}).waitFor()
   await remember(page)
   await world('request', '77b3e012')
@@ -189,7 +189,7 @@ test('a page that changes leaves alone what its viewer does', async () => {
   await page.evaluate(() => scrollTo(0, 200))
   const scrolled = await page.evaluate(() => scrollY)
   await world('request', '5fd20b9c')
-  await page.getByRole('rowheader', {name: 'lead-5fd20b9c'}).waitFor()
+  await page.getByRole('rowheader', {name: '5fd20b9c-8d1e-4b7a-9c05-6e2f1a4d8b73'}).waitFor()
   assert.equal(await page.evaluate(() => document.activeElement.id), id)
   assert.equal(await page.getByLabel('Lead or contact id').inputValue(), 'half an id')
   assert.ok(await page.locator('#meanings').evaluate((details) => details.open))
@@ -198,7 +198,7 @@ test('a page that changes leaves alone what its viewer does', async () => {
 
 test('a failure is mended and tried again, and its page shows how it goes', async () => {
   const page = await operator('/')
-  await findLead(page, 'lead-7c2e90b4')
+  await findLead(page, '7c2e90b4-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.getByRole('cell', {name: BAD_EMAIL}).waitFor()
   await page.locator('tbody a').first().click()
   await page.locator('#standing').getByText('Correct the email address').waitFor()
@@ -222,14 +222,14 @@ test('all leads of a reason are tried again at once', async () => {
   // One was mended, the other fails again.
   await group.getByText('1 lead').waitFor()
   await group.getByRole('link', {name: 'Show it'}).click()
-  await page.getByRole('rowheader', {name: 'lead-24e6a90f'}).first().waitFor()
+  await page.getByRole('rowheader', {name: '24e6a90f-8d1e-4b7a-9c05-6e2f1a4d8b73'}).first().waitFor()
 })
 
 test('without JavaScript everything is there: login, list, one sync, trying again', async () => {
   const page = await operator('/', {javaScriptEnabled: false})
   await page.getByText(/leads failed/).first().waitFor()
   await page.getByRole('link', {name: 'Syncs'}).click()
-  await page.getByLabel('Lead or contact id').fill('lead-24e6a90f')
+  await page.getByLabel('Lead or contact id').fill('24e6a90f-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.getByRole('button', {name: 'Find'}).click()
   await page.locator('tbody a').first().click()
   assert.match(await page.locator('#timeline time').first().innerText(), /UTC$/)
@@ -246,7 +246,7 @@ test('a sync is cancelled by keyboard alone', async () => {
   await atRest()
   await world('bigin', 'down')
   await world('request', '8c41f7d2')
-  const page = await operator('/syncs?q=lead-8c41f7d2')
+  const page = await operator('/syncs?q=8c41f7d2-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.locator('tbody a').first().focus()
   await page.keyboard.press('Enter')
   await page.waitForURL(/\/syncs\/\d+$/)
@@ -265,14 +265,14 @@ test('while Bigin is down the page says so, who waits longest, and that none is 
   const page = await operator('/')
   await page.locator('#headline').getByText(/Bigin is unavailable\. 2 leads are queued; none is lost\./).waitFor()
   await page.locator('#services').getByText('Unavailable').first().waitFor()
-  assert.equal(await page.locator('#oldest').innerText(), 'lead-0d9e6c35')
+  assert.equal(await page.locator('#oldest').innerText(), '0d9e6c35-8d1e-4b7a-9c05-6e2f1a4d8b73')
   await page.locator('#oldest').click()
   await page.locator('#standing').getByText(/Waiting: /).waitFor()
 })
 
 test('times are in the zone of whoever looks', async () => {
   const shown = async (timezoneId) => {
-    const page = await operator('/syncs?q=lead-3f9a1c7e', {timezoneId})
+    const page = await operator('/syncs?q=3f9a1c7e-8d1e-4b7a-9c05-6e2f1a4d8b73', {timezoneId})
     return page.locator('tbody time').first().innerText()
   }
   const [here, there] = [await shown('UTC'), await shown('Asia/Kathmandu')]
@@ -291,12 +291,12 @@ const pageOf = async (page, lead) => {
 const pages = async (page) => ({
   overview: '/',
   list: '/syncs',
-  found: '/syncs?state=failed&q=lead-24e6a90f',
+  found: '/syncs?state=failed&q=24e6a90f-8d1e-4b7a-9c05-6e2f1a4d8b73',
   nothing: '/syncs?q=lead-nowhere',
-  failed: await pageOf(page, 'lead-24e6a90f'),
-  cancelled: await pageOf(page, 'lead-8c41f7d2'),
-  waiting: await pageOf(page, 'lead-0d9e6c35'),
-  sent: await pageOf(page, 'lead-7c2e90b4'),
+  failed: await pageOf(page, '24e6a90f-8d1e-4b7a-9c05-6e2f1a4d8b73'),
+  cancelled: await pageOf(page, '8c41f7d2-8d1e-4b7a-9c05-6e2f1a4d8b73'),
+  waiting: await pageOf(page, '0d9e6c35-8d1e-4b7a-9c05-6e2f1a4d8b73'),
+  sent: await pageOf(page, '7c2e90b4-8d1e-4b7a-9c05-6e2f1a4d8b73'),
   failures: '/failures',
   missing: '/syncs/999999',
 })
@@ -383,7 +383,7 @@ test('pictures', {skip: !pictures}, async () => {
     await page.locator('tbody progress').waitFor()
     await page.waitForTimeout(1500)
     await shoot('list')
-    await page.goto(service + await pageOf(page, 'lead-24e6a90f'))
+    await page.goto(service + await pageOf(page, '24e6a90f-8d1e-4b7a-9c05-6e2f1a4d8b73'))
     await shoot('sync')
     await page.goto(`${service}/failures`)
     await shoot('failures')

@@ -89,7 +89,7 @@ pub(super) fn webhooks(health: &Health) -> WebhooksLine {
             (Moment(at), lasting(ago))
         }),
         faults: match faults.as_slice() {
-            [] => "none refused or missed".to_owned(),
+            [] => "none rejected or missed".to_owned(),
             faults => faults.join(", "),
         },
     }

@@ -24,8 +24,9 @@ const WITHDRAWN: &str = "f2c7419d";
 const DELETED: &str = "1e8d50a6";
 const CANCELLED: &str = "a4f6b3c8";
 
+/// As Sanity Studio makes them.
 fn lead_id(code: &str) -> String {
-    format!("lead-{code}")
+    format!("{code}-8d1e-4b7a-9c05-6e2f1a4d8b73")
 }
 
 fn document(code: &str, fields: Value) -> Value {

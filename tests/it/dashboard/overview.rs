@@ -14,7 +14,7 @@ async fn new_installation() {
     overview.says("Everything is working. No leads are waiting.");
     overview.says("No failed leads.");
     overview.says("Bigin where leads go Not called yet");
-    overview.says("Webhooks: none received yet; none refused or missed.");
+    overview.says("Webhooks: none received yet; none rejected or missed.");
     overview.says("No access token was granted in the last day.");
     operator.get("/syncs").await.says("No lead has been asked for yet.");
     operator.get("/failures").await.says("No failed leads.");
