@@ -168,12 +168,22 @@ pub(super) fn token_refused() -> CallError {
 
 /// The grant of an access token has left too little time for the call that it was for.
 pub(super) fn slow_grant() -> CallError {
-    CallError::Service(ServiceError::new(
+    slow(
         Remote::ZohoAccounts,
-        ServiceErrorKind::Unavailable,
-        "slow",
         "Zoho Accounts took so long to grant an access token that too little time was left for the call",
-    ))
+    )
+}
+
+/// Those calls that had the permits, or the refusal of the token, have left too little time for the call.
+pub(super) fn slow_answer() -> CallError {
+    slow(
+        Remote::Bigin,
+        "Bigin took so long to answer that too little time was left for the next call",
+    )
+}
+
+fn slow(remote: Remote, what: &'static str) -> CallError {
+    CallError::Service(ServiceError::new(remote, ServiceErrorKind::Unavailable, "slow", what))
 }
 
 /// Whether the answer says that the API credits of the last 24 hours are used up.

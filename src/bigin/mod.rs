@@ -2,7 +2,7 @@
 //!
 //! Every call holds one of [`BiginSettings::max_concurrency`] permits, carries the shared access token, and is over by its
 //! deadline: the deadline covers the wait for a permit and for a token as well, and the HTTP request gets what is left.
-//! Nothing is sent once nothing is left. A call dropped half way may still be carried out by Bigin.
+//! Nothing is sent once less than half is left: Bigin may still carry out a call that was given up, after what follows it.
 
 mod answer;
 mod coql;
@@ -276,17 +276,13 @@ impl Bigin {
     ) -> Result<Answer, CallError> {
         let deadline = Deadline::new(&self.clock, within);
         let _permit = self.permit(&deadline).await?;
-        let token = self.tokens.get(deadline.left()).await?;
-        if deadline.left() < within / 2 {
-            // The call would run out of a time that others have used, and the wrong service would be blamed.
-            return Err(answer::slow_grant());
-        }
+        let token = self.token(&deadline, within).await?;
         let answer = self.send((call, credits), &token, &deadline, &request).await?;
         if !is_token_refused(&answer) {
             return Ok(answer);
         }
         self.tokens.discard(&token).await;
-        let token = self.tokens.get(deadline.left()).await?;
+        let token = self.token(&deadline, within).await?;
         let answer = self.send((call, credits), &token, &deadline, &request).await?;
         if is_token_refused(&answer) {
             // The token stays: the next call gives it one more chance before it is replaced, which costs one grant per
@@ -294,6 +290,21 @@ impl Bigin {
             return Err(answer::token_refused());
         }
         Ok(answer)
+    }
+
+    /// The shared token, where half of the time within which the call is to be over is left for it. A call with less would
+    /// run out of a time that others have used: the wrong service would be blamed, and Bigin might do the work after the
+    /// deadline, a tag after the next upsert of its contact.
+    async fn token(&self, deadline: &Deadline, within: Duration) -> Result<Arc<Token>, CallError> {
+        let is_late = || deadline.left() < within / 2;
+        if is_late() {
+            return Err(answer::slow_answer());
+        }
+        let token = self.tokens.get(deadline.left()).await?;
+        if is_late() {
+            return Err(answer::slow_grant());
+        }
+        Ok(token)
     }
 
     async fn send(

@@ -86,8 +86,8 @@ struct Call {
     op: Op,
     request: Request,
     fault: Option<Fault>,
-    /// It is applied so late that its caller has given up.
-    is_late: bool,
+    /// How long after it was sent the service does its work.
+    applied_after: Duration,
     /// Between the work and the answer; `None` is never.
     answer_after: Option<Duration>,
     answer: oneshot::Sender<Reply>,
@@ -112,7 +112,7 @@ pub struct World {
     /// The greatest number of calls under way at once, by the program's account.
     pub most_in_flight: usize,
     /// Changes that were applied after their callers' deadline, but for inserts: nobody can keep what Bigin does then from
-    /// coming after a tag, or from being one that is early.
+    /// coming after a tag, or from being one that is early. A deadline that the program makes too short is its own fault.
     pub late_changes: Vec<usize>,
     pub dropped_tokens: usize,
     /// Answers with leads that were larger than the program reads.
@@ -143,6 +143,8 @@ pub struct World {
     /// A webhook is on its way: there is one at a time.
     pub is_delivering: bool,
     in_flight: usize,
+    /// Calls that nobody waits for any more, though the process that has sent them lived on.
+    over: BTreeSet<usize>,
     dice: Dice,
     counts: BTreeMap<Op, usize>,
     calls: usize,
@@ -207,6 +209,7 @@ impl World {
             is_cancel_lost: false,
             is_delivering: false,
             in_flight: 0,
+            over: BTreeSet::new(),
             dice: Dice::new(plan.seed.wrapping_mul(31)),
             counts: BTreeMap::new(),
             calls: 0,
@@ -313,18 +316,24 @@ impl World {
         self.effects.insert((at, self.sequence), effect);
     }
 
-    /// A request has left the program.
-    fn arrive(&mut self, request: Request, answer: oneshot::Sender<Reply>) {
+    /// The program sends a request, which gets a number if it leaves.
+    fn send(&mut self, request: Request, answer: oneshot::Sender<Reply>) -> Option<usize> {
         if self.is_dying || !self.checkpoint("call", Some(op(&request))) {
             self.unanswered.push(answer);
-            return;
+            return None;
         }
+        let number = self.calls;
+        self.calls += 1;
+        self.arrive(number, request, answer);
+        Some(number)
+    }
+
+    /// A request has left the program.
+    fn arrive(&mut self, number: usize, request: Request, answer: oneshot::Sender<Reply>) {
         let op = op(&request);
         let count = self.counts.entry(op).or_default();
         let nth = *count;
         *count += 1;
-        let number = self.calls;
-        self.calls += 1;
         let records = records(&request);
         let fault = if self.is_calm {
             None
@@ -393,7 +402,7 @@ impl World {
         let call = Call {
             number,
             op,
-            is_late: apply_after > DEADLINE,
+            applied_after: apply_after,
             request,
             fault,
             answer_after,
@@ -422,11 +431,13 @@ impl World {
             op,
             request,
             fault,
-            is_late,
+            applied_after,
             answer_after,
             answer,
         } = call;
         self.log(&format!("{op:?} #{number} applied"));
+        let is_over = self.over.contains(&number);
+        let is_late = applied_after > DEADLINE || (is_over && applied_after > SHORTEST_DEADLINE);
         let changes = self.bigin.model().changes.len();
         let done = self.work(op, &request, fault.as_ref());
         if is_late {
@@ -664,8 +675,10 @@ fn is_write(op: Op) -> bool {
     matches!(op, Op::Upsert | Op::Update | Op::AddTags)
 }
 
-/// A call of the program is given up after this long at the latest.
+/// A call of the program is given up after this long at the latest, and not before half of it, whatever has been waited for
+/// before it was sent.
 const DEADLINE: Duration = Duration::from_secs(30);
+const SHORTEST_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The program's way out.
 pub struct Wire(pub Shared);
@@ -675,8 +688,8 @@ impl Transport for Wire {
         let shared = self.0.clone();
         Box::pin(async move {
             let (answer, reply) = oneshot::channel();
-            let _under_way = UnderWay::begin(&shared, is_write(op(&request)));
-            shared.lock().arrive(request, answer);
+            let mut under_way = UnderWay::begin(&shared, is_write(op(&request)));
+            under_way.number = shared.lock().send(request, answer);
             shared.1.notify_one();
             reply.await.unwrap_or(Err(TransportError::Lost))
         })
@@ -684,7 +697,11 @@ impl Transport for Wire {
 }
 
 /// A call that the program waits for.
-struct UnderWay(Shared, usize);
+struct UnderWay {
+    world: Shared,
+    writes: usize,
+    number: Option<usize>,
+}
 
 impl UnderWay {
     fn begin(shared: &Shared, is_write: bool) -> Self {
@@ -693,15 +710,22 @@ impl UnderWay {
         world.in_flight += 1;
         world.writes += writes;
         world.most_in_flight = world.most_in_flight.max(world.in_flight);
-        Self(shared.clone(), writes)
+        Self {
+            world: shared.clone(),
+            writes,
+            number: None,
+        }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut world = self.0.lock();
+        let mut world = self.world.lock();
         world.in_flight -= 1;
-        world.writes -= self.1;
+        world.writes -= self.writes;
+        if !world.is_dying {
+            world.over.extend(self.number);
+        }
     }
 }
 

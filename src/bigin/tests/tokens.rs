@@ -344,6 +344,50 @@ async fn calls_beyond_the_permits_wait_their_turn() {
     call(&bigin).await.unwrap();
 }
 
+/// Bigin may carry out a call that is given up, so each gets half of its deadline at least.
+#[tokio::test]
+async fn a_call_for_which_too_little_time_is_left_is_not_sent() {
+    // Seconds of a grant and of a refusal, whether the first token is refused, how many calls are sent, and who is blamed.
+    let cases = [
+        (5, 0, false, 1, None),
+        (6, 0, false, 0, Some(Remote::ZohoAccounts)),
+        (0, 5, true, 2, None),
+        (0, 6, true, 1, Some(Remote::Bigin)),
+        (2, 2, true, 1, Some(Remote::ZohoAccounts)),
+    ];
+    for (grant, refusal, is_refused, sent, blamed) in cases {
+        let world = World::of_tokens().await;
+        if is_refused {
+            world.zoho.refuse(1);
+        }
+        let (zoho, clock) = (Arc::clone(&world.zoho), Arc::clone(&world.clock));
+        let slow = StubServer::start(move |request| {
+            let answer = zoho.answer(request);
+            let seconds = match (&answer, request.path()) {
+                (_, "/oauth/v2/token") => grant,
+                (Some(_), _) => refusal,
+                (None, _) => 0,
+            };
+            clock.advance(Duration::from_secs(seconds));
+            answer.unwrap_or(Reply::Text(204, ""))
+        });
+        let world = World {
+            server: slow.await,
+            ..world
+        };
+        let bigin = world.bigin();
+        let calls = || world.server.requests("/bigin/v2/coql").len();
+        let case = format!("a grant takes {grant} s, a refusal {refusal} s");
+        let error = call(&bigin).await.err().map(|error| service_error(Err(error)));
+        let found = error.map(|error| (error.remote, error.kind, error.code));
+        let expected = blamed.map(|remote| (remote, ServiceErrorKind::Unavailable, "slow".to_owned()));
+        assert_eq!((found, calls()), (expected, sent), "{case}");
+        // The next call has a token that it need not wait for, or the time to get one.
+        call(&bigin).await.unwrap();
+        assert_eq!(calls(), sent + 1, "{case}");
+    }
+}
+
 #[tokio::test]
 async fn a_replica_waits_for_the_refresh_of_another_and_uses_its_token() {
     let world = World::of_tokens().await;
