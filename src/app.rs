@@ -17,6 +17,8 @@ use crate::bigin::{Bigin, TokenVault, VaultError};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::database::Database;
+use crate::domain::breaker::{Cause, Open};
+use crate::domain::failure::ServiceError;
 use crate::http;
 use crate::http_client::{Calls, Network};
 use crate::metrics::Metrics;
@@ -269,6 +271,9 @@ struct StoreVault(Arc<dyn Store>);
 /// The lock for requesting an access token.
 const REFRESH: &str = "token_refresh";
 
+/// Opening a breaker has no effect where another report came first, like that of the caller that gave up.
+const RATE_LIMIT_TRIES: usize = 3;
+
 fn vault_error(error: StoreError) -> VaultError {
     VaultError(error.to_string())
 }
@@ -300,6 +305,22 @@ impl TokenVault for StoreVault {
 
     async fn note_grant(&self, at: Timestamp) -> Result<(), VaultError> {
         self.0.note_grant(at).await.map_err(vault_error)
+    }
+
+    async fn note_rate_limit(&self, error: ServiceError) -> Result<(), VaultError> {
+        tracing::warn!(remote = error.remote.label(), code = %error.code, "work pauses: {error}");
+        for _ in 0..RATE_LIMIT_TRIES {
+            let now = self.0.now().await.map_err(vault_error)?;
+            let breaker = self.0.breaker(error.remote).await.map_err(vault_error)?;
+            let is_recorded = |open: Open| open.kind == error.kind && open.until > now;
+            if breaker.open.is_some_and(is_recorded) {
+                break;
+            }
+            let (error, jitter) = (error.clone(), random::unit());
+            let opened = self.0.open_breaker(error, Cause::Service, breaker.epoch, jitter);
+            opened.await.map_err(vault_error)?;
+        }
+        Ok(())
     }
 
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError> {

@@ -15,6 +15,7 @@ use moka::ops::compute::{CompResult, Op};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use tracing::{Instrument as _, warn};
 
 use super::oauth::{self, SelfClient};
@@ -61,6 +62,9 @@ pub trait TokenVault: Send + Sync {
 
     /// Remembers that Zoho granted a token (or may have) when asked at `at`.
     async fn note_grant(&self, at: Timestamp) -> Result<(), VaultError>;
+
+    /// Records that the token endpoint rate limits, where no caller waited for its answer.
+    async fn note_rate_limit(&self, error: ServiceError) -> Result<(), VaultError>;
 
     /// The grants noted at `since` or later, in any order.
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError>;
@@ -163,11 +167,14 @@ impl Tokens {
             return Ok(token);
         }
         let inner = Arc::clone(&self.0);
-        let refresh = tokio::spawn(async move { inner.current().await }.in_current_span());
-        match tokio::time::timeout(within, refresh).await {
+        let mut refresh = tokio::spawn(async move { inner.current().await }.in_current_span());
+        match tokio::time::timeout(within, &mut refresh).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(down("panic", "getting an access token failed")),
-            Err(_) => Err(down("timeout", "no access token came in time")),
+            Err(_) => {
+                tokio::spawn(Arc::clone(&self.0).outlived(refresh).in_current_span());
+                Err(down("timeout", "no access token came in time"))
+            }
         }
     }
 
@@ -190,6 +197,15 @@ impl Inner {
         }
         self.remove(&token.access_token).await;
         self.shared().await
+    }
+
+    /// Waits for a refresh whose caller has given up, and has opened the breaker for a moment: a rate limit asks for more.
+    async fn outlived(self: Arc<Self>, refresh: JoinHandle<Result<Arc<Token>, CallError>>) {
+        if let Ok(Err(CallError::Service(error))) = refresh.await
+            && error.kind == ServiceErrorKind::TokenRateLimited
+        {
+            heed("record the rate limit", self.vault.note_rate_limit(error).await);
+        }
     }
 
     /// The token in memory, got by the first who misses it while the others wait.

@@ -1,5 +1,9 @@
 //! Access tokens: shared, kept over restarts, and requested no sooner than the token endpoint allows.
 
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock as _, after};
+use bigin_sync::domain::failure::{Remote, ServiceErrorKind};
 use bigin_sync::fake::bigin::{CallKind, Fault};
 
 use crate::sync::ends_sent;
@@ -57,5 +61,26 @@ async fn restart_waits_for_rate_limit() {
     world.clock.advance(secs(600));
     world.app.context.read_org_at_start().await.unwrap();
     assert_eq!(world.get("/readyz").await.1["status"], "ready");
+    world.finish().await;
+}
+
+#[actix_web::test]
+async fn rate_limit_holds_after_caller_timeout() {
+    let world = World::new().await;
+    world.bigin.model().switches.latency = Duration::from_millis(200);
+    world.fail_bigin(CallKind::Token, Fault::TokenThrottled, 1);
+    let context = &world.app.context;
+    context.bigin.fields(Duration::from_millis(20)).await.unwrap_err();
+    let mut open = None;
+    for _ in 0..500 {
+        open = context.store.breaker(Remote::ZohoAccounts).await.unwrap().open;
+        if open.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let open = open.unwrap();
+    assert_eq!(open.kind, ServiceErrorKind::TokenRateLimited);
+    assert!(open.until >= after(world.clock.now(), secs(600)));
     world.finish().await;
 }

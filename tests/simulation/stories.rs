@@ -35,3 +35,35 @@ fn late_inserts_and_a_death_make_no_second_contact() {
         });
     }
 }
+
+/// Bigin refuses the token at the end of a slow call, so that its step gives up before the token endpoint answers, and rate limits.
+#[test]
+fn heeds_rate_limit_of_token_after_timeout() {
+    holds(&Plan {
+        seed: 24_083,
+        profile: Profile {
+            lead_id_field: true,
+            corrections: true,
+            latency: 28 * SECOND,
+            without_content: 1,
+            ..plain()
+        },
+        acts: vec![
+            (40_070, Act::Request(7)),
+            (45_450, Act::Request(0)),
+            (45_450, Act::Request(1)),
+            (45_450, Act::Request(2)),
+            (202_214, Act::Request(9)),
+            (238_391, Act::PauseAll(true)),
+            (379_998, Act::PauseAll(false)),
+        ],
+        faults: vec![
+            (Op::Grant, 1, Fault::Throttled),
+            (Op::Upsert, 3, Fault::TokenRefused),
+            (Op::Doc, 4, Fault::Unreachable),
+            (Op::Doc, 7, Fault::Slow(27_303)),
+            (Op::Doc, 11, Fault::LostBefore),
+        ],
+        deaths: Vec::new(),
+    });
+}

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::{Bigin, BiginSettings, TokenVault, VaultError};
 use crate::clock::{ManualClock, SharedClock};
+use crate::domain::failure::ServiceError;
 use crate::http_client::Calls;
 use crate::testing::stub_server::{Reply, Request, StubServer};
 
@@ -28,6 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 struct MemoryVault {
     sealed: Mutex<Option<String>>,
     grants: Mutex<Vec<Timestamp>>,
+    rate_limits: Mutex<Vec<ServiceError>>,
     broken: AtomicBool,
     /// What it is told to forget it keeps all the same.
     keeps: AtomicBool,
@@ -77,6 +79,12 @@ impl TokenVault for MemoryVault {
         self.check()?;
         let grants = self.grants.lock().unwrap();
         Ok(grants.iter().copied().filter(|at| *at >= since).collect())
+    }
+
+    async fn note_rate_limit(&self, error: ServiceError) -> Result<(), VaultError> {
+        self.check()?;
+        self.rate_limits.lock().unwrap().push(error);
+        Ok(())
     }
 
     async fn claim_refresh(&self, _holder: &str, _lasting: Duration) -> Result<bool, VaultError> {

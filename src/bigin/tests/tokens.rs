@@ -327,6 +327,29 @@ async fn a_caller_that_gives_up_does_not_stop_the_refresh() {
 }
 
 #[tokio::test]
+async fn records_rate_limit_after_its_caller_gave_up() {
+    let world = World {
+        server: StubServer::start(|_| Reply::Json(400, json!({"error": "Access Denied"}))).await,
+        ..World::of_tokens().await
+    };
+    let bigin = world.bigin();
+    // A caller that waits records it itself, in its own transaction.
+    assert_eq!(service_error(call(&bigin).await).code, "Access Denied");
+    assert!(world.vault.rate_limits.lock().unwrap().is_empty());
+    let held = world.vault.gate.lock().await;
+    let hurried = bigin.find_by_phone(&["1".to_owned()], Duration::from_millis(5)).await;
+    assert_eq!(service_error(hurried.map(|_| ())).code, "timeout");
+    drop(held);
+    let recorded = || world.vault.rate_limits.lock().unwrap().first().cloned();
+    for _ in 0..500 {
+        if recorded().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(recorded().unwrap().kind, ServiceErrorKind::TokenRateLimited);
+}
+
+#[tokio::test]
 async fn calls_beyond_the_permits_wait_their_turn() {
     let world = World::of_tokens().await;
     let settings = BiginSettings {

@@ -12,6 +12,7 @@ use crate::app::TOKEN;
 use crate::bigin::{TokenVault, VaultError};
 use crate::clock::SharedClock;
 use crate::database::Database;
+use crate::domain::failure::ServiceError;
 use crate::store::inspect::{self, Tokens};
 
 /// A sealed token that could not be stored in the database, shared by all checks of this process.
@@ -91,6 +92,11 @@ impl TokenVault for TokenCache {
 
     async fn note_grant(&self, at: Timestamp) -> Result<(), VaultError> {
         self.store(None, Some(at)).await
+    }
+
+    /// The service records what its own requests are answered.
+    async fn note_rate_limit(&self, _: ServiceError) -> Result<(), VaultError> {
+        Ok(())
     }
 
     async fn recent_grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, VaultError> {
