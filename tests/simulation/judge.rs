@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{is_bad, lead_id, rivals, text};
-use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan, SECOND};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op, SECOND};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -118,13 +118,6 @@ fn published(id: &str) -> &str {
 /// With a draft, a large lead is too large.
 fn is_large(lead: &Document) -> bool {
     text(lead, "notes").len() >= LARGE
-}
-
-/// Two leads may have one phone number and no email, and the look-up of the one comes before the insert of the other is
-/// applied. The guarantee is about one lead, and about leads that share an email.
-fn shares_phones_with_late_inserts(plan: &Plan) -> bool {
-    let is_late = |(op, _, fault): &(Op, _, Fault)| *op == Op::Upsert && matches!(fault, Fault::Late(_));
-    plan.faults.iter().any(is_late) && plan.acts.iter().any(|(_, act)| matches!(act, Act::Duplicate(_)))
 }
 
 /// What is measured of a run, to be compared with its bounds: seconds, calls, records.
@@ -388,7 +381,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
             max_grants: 2 + world.dropped_tokens + faults_of_grants + refused + world.deaths,
             max_in_flight: usize::MAX,
             queued_together: 0,
-            by_phone: !world.plan.profile.lead_id_field && !shares_phones_with_late_inserts(&world.plan),
+            by_phone: !world.plan.profile.lead_id_field,
             region: "GB".to_owned(),
         },
         requested: Vec::new(),

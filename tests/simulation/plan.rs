@@ -235,6 +235,12 @@ impl Plan {
         self.faults.is_empty() && self.deaths.is_empty() && !self.acts.iter().any(|(_, act)| is_switch(act))
     }
 
+    /// Whether an insert may be applied after the program has given up its call.
+    pub fn has_late_inserts(&self) -> bool {
+        let is_late = |(op, _, fault): &(Op, usize, Fault)| *op == Op::Upsert && matches!(fault, Fault::Late(_));
+        self.profile.per_record > 0 || self.faults.iter().any(is_late)
+    }
+
     pub fn cast(&self) -> Cast {
         let mut cast = Cast::of(&mut Dice::new(self.seed), &self.profile);
         if self.profile.contradicts {

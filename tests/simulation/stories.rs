@@ -67,3 +67,21 @@ fn heeds_rate_limit_of_token_after_timeout() {
         deaths: Vec::new(),
     });
 }
+
+/// A lead without an email is duplicated while its insert is ambiguous. With one number, the look-up of the copy could not find the
+/// contact yet (`docs/RELIABILITY.md`, What may not happen), so the copy has its own.
+#[test]
+fn copy_beside_late_insert_has_its_own_contact() {
+    holds(&Plan {
+        seed: 24_384,
+        profile: plain(),
+        acts: vec![
+            (34_941, Act::Request(5)),
+            (54_045, Act::Request(1)),
+            (54_045, Act::Request(6)),
+            (68_055, Act::Duplicate(6)),
+        ],
+        faults: vec![(Op::Upsert, 2, Fault::Late(134_415))],
+        deaths: Vec::new(),
+    });
+}

@@ -183,7 +183,7 @@ impl World {
             clock,
             cast: plan.cast(),
             plan: plan.clone(),
-            people: People::default(),
+            people: People::new(plan.has_late_inserts()),
             trace: String::new(),
             seen: BTreeMap::new(),
             is_calm: false,

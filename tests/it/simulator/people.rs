@@ -18,6 +18,8 @@ pub struct People {
     /// The first request of each lead, as a draft from that time still has it.
     stale: BTreeMap<String, Document>,
     duplicates: usize,
+    /// Bigin may apply an insert late. Then no two leads have one phone number and no email, as in [`super::cast`].
+    has_late_inserts: bool,
 }
 
 /// What was asked of a lead.
@@ -70,6 +72,13 @@ pub fn lead_id(lead: usize) -> String {
 }
 
 impl People {
+    pub fn new(has_late_inserts: bool) -> Self {
+        Self {
+            has_late_inserts,
+            ..Self::default()
+        }
+    }
+
     /// Does it, unless it cannot be done; says what was done.
     pub fn act(&mut self, act: &Act, lake: &mut sanity::Model, crm: &mut bigin::Model) -> Option<&'static str> {
         let id = |lead: &usize| lead_id(*lead);
@@ -139,6 +148,12 @@ impl People {
                 self.duplicates += 1;
                 let copy = format!("{}-copy-{}", id(lead), self.duplicates);
                 lake.duplicate(&id(lead), &copy).ok()?;
+                let has = |field: &str| lake.text(&id(lead), field).is_some_and(|text| !text.is_empty());
+                if self.has_late_inserts && has("phoneNumber") && !has("emailAddress") {
+                    // Corrections of numbers end in 100 and more.
+                    let phone = format!("07700 901{:03}", self.duplicates);
+                    lake.edit_draft(&copy, json!({ "phoneNumber": phone })).ok()?;
+                }
                 lake.publish_draft(&copy).ok()?;
                 self.request(&copy, lake)?;
                 Some("duplicated")

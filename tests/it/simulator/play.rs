@@ -89,7 +89,7 @@ pub async fn play(plan: &Plan, ground: Ground<'_>, program: Option<&Path>) -> Pl
         plan,
         fleet: Fleet::new(&stage, plan.replicas, ground, Dice::of(plan.seed)).await,
         stage: Arc::clone(&stage),
-        people: People::default(),
+        people: People::new(!plan.profile.late_inserts.is_zero()),
         seen: BTreeMap::new(),
         kills: 0,
         troubles: 0,
