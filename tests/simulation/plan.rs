@@ -247,6 +247,10 @@ impl Plan {
             let is_plain = |lead: &&mut Value| lead["address"].as_str().is_some_and(|address| address.contains("Lane"));
             if let Some(lead) = cast.leads.iter_mut().find(is_plain) {
                 lead["address"] = DENIED.into();
+                if lead["emailAddress"].is_null() {
+                    // Of two contacts with one number, the one that Bigin denies would rightly be left behind.
+                    lead["phoneNumber"] = "07700 900777".into();
+                }
             }
         }
         cast
