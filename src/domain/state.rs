@@ -64,9 +64,7 @@ pub enum State {
     /// The lead was deleted or unpublished on the way.
     LeadDeleted,
     /// The sync is no longer wanted.
-    Cancelled {
-        by: CancelledBy,
-    },
+    Cancelled { by: CancelledBy },
 }
 
 /// What Bigin has of a lead.

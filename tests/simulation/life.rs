@@ -371,6 +371,7 @@ impl Player {
     /// Lets the world go on, until `time`, or until the program dies or has come to rest.
     async fn turn(&mut self, program: Option<(&App, &Serve)>, time: Option<jiff::Timestamp>) -> Turned {
         let changed = Arc::clone(&self.world.1);
+        let mut rested_at: Option<jiff::Timestamp> = None;
         loop {
             if self.world.lock().is_dying {
                 return Turned::Died;
@@ -388,7 +389,10 @@ impl Player {
             let mut next = self.next();
             if let (Some((app, _)), Some(calm_at)) = (program, self.calm_at) {
                 let past = until(calm_at, now);
-                if past >= Duration::from_millis(REST) || self.has_rested(app).await {
+                // A task that has just been answered goes on only now, so that one look is not enough.
+                let rested_before = rested_at.is_some_and(|at| at < now);
+                rested_at = self.has_rested(app).await.then(|| rested_at.unwrap_or(now));
+                if past >= Duration::from_millis(REST) || (rested_before && rested_at.is_some()) {
                     return Turned::Rested;
                 }
                 next = next.min(bigin_sync::clock::after(now, Duration::from_millis(LOOK)));

@@ -256,7 +256,8 @@ impl World {
         self.is_cancel_lost |= self.cancelling > 0;
         self.cancelling = 0;
         for lead in std::mem::take(&mut self.requesting) {
-            self.people.asked_by_person(&super::people::lead_id(lead), &self.sanity.model());
+            self.people
+                .asked_by_person(&super::people::lead_id(lead), &self.sanity.model());
         }
         self.is_dying = false;
     }
