@@ -163,7 +163,8 @@ impl Sanity {
         if part.is_empty() || read.iter().any(|(_, read)| matches!(read, Read::Made(_))) {
             return Ok(read);
         }
-        if self.reads_others(part, &deadline).await {
+        let failed = |error| ReadError::Failed { ids: part.len(), error };
+        if self.reads_others(part, &deadline).await.map_err(failed)? {
             return Ok(read);
         }
         let denied = read.iter().any(|(_, read)| matches!(read, Read::Denied));
@@ -173,7 +174,7 @@ impl Sanity {
                 CallError::unreadable("Sanity's answer has none of the leads, and does not say that they do not exist")
             }
         };
-        Err(ReadError::Failed { ids: part.len(), error })
+        Err(failed(error))
     }
 
     /// Reads leads in as many parts as it takes.
@@ -282,17 +283,22 @@ impl Sanity {
 
     /// Whether another lead can be read. An answer that has none of the leads is the service's fault where it has no other
     /// lead either, and theirs where it has: without this, a lead that is asked for alone could pause all of them for good.
-    async fn reads_others(&self, ids: &[LeadId], deadline: &Deadline) -> bool {
-        let latest = self.latest(ids.len() + 1, deadline.left()).await.unwrap_or_default();
+    async fn reads_others(&self, ids: &[LeadId], deadline: &Deadline) -> Result<bool, CallError> {
+        // What the service as a whole says of this call, like how long to wait, is more than what is known without it.
+        let heed = |error| matches!(error, CallError::Service(_)).then_some(error).map_or(Ok(false), Err);
+        let latest = match self.latest(ids.len() + 1, deadline.left()).await {
+            Ok(latest) => latest,
+            Err(error) => return heed(error),
+        };
         let Some(other) = latest.iter().find(|id| !ids.contains(id)) else {
-            return false;
+            return Ok(false);
         };
         let Ok(_permit) = self.reading.room(deadline).await else {
-            return false;
+            return Ok(false);
         };
         match self.ask(std::slice::from_ref(other), &[], deadline).await {
-            Ok(raw) => self.judged(&raw).is_ok_and(|answer| answer.has_documents()),
-            Err(error) => error == TransportError::TooLarge,
+            Ok(raw) => self.judged(&raw).map_or_else(heed, |answer| Ok(answer.has_documents())),
+            Err(error) => Ok(error == TransportError::TooLarge),
         }
     }
 }

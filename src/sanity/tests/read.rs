@@ -208,6 +208,19 @@ async fn an_answer_without_any_lead_is_the_services_fault() {
 }
 
 #[tokio::test]
+async fn a_rate_limit_met_while_looking_for_another_lead_is_heeded() {
+    let (_server, sanity) = serve(|request| match request.path() {
+        path if path.contains("/data/query/") => Reply::Headed(429, "retry-after: 600", json!({})),
+        _ => Reply::Json(200, json!({"documents": [], "omitted": []})),
+    })
+    .await;
+    let error = leads(&sanity, &[lead("a")], DEADLINE).await.unwrap_err();
+    let CallError::Service(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.kind, ServiceErrorKind::RateLimited);
+    assert_eq!(error.retry_after, Some(Duration::from_secs(600)));
+}
+
+#[tokio::test]
 async fn permission_for_some_leads_is_theirs_alone() {
     let (_server, sanity) = serve(|_| {
         Reply::Json(
