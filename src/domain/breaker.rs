@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::datetime::{after, until};
 use super::failure::{Remote, ServiceError, ServiceErrorKind};
-use super::retry::RetryPolicy;
+use super::retry::{MAX_RETRY_AFTER, RetryPolicy};
 
 /// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
 pub const FRESH_PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -67,7 +67,8 @@ impl Breaker {
         }
     }
 
-    /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing.
+    /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing, unless the service
+    /// asks to wait for longer.
     ///
     /// A call that carried only suspects says little of the service: the pause grows to ten seconds at most for it, and a lead that has not
     /// failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
@@ -79,7 +80,7 @@ impl Breaker {
         jitter: f64,
         now: Timestamp,
     ) -> bool {
-        if epoch != self.epoch {
+        if epoch != self.epoch && !self.is_longer(service_error.retry_after, now) {
             return false;
         }
         let probed = self.open.as_ref().and_then(|open| open.fresh_from);
@@ -104,6 +105,12 @@ impl Breaker {
             action: service_error.action.clone(),
         });
         true
+    }
+
+    /// Whether the breaker is open, and for less than the service asks for.
+    fn is_longer(&self, retry_after: Option<Duration>, now: Timestamp) -> bool {
+        let asked = retry_after.map(|wait| after(now, wait.min(MAX_RETRY_AFTER)));
+        self.open.as_ref().is_some_and(|open| asked > Some(open.until))
     }
 
     /// The next probe may go at once: the breaker stays open, and closes only by an answer. Returns whether that was news.
@@ -139,6 +146,32 @@ mod tests {
 
     fn down() -> ServiceError {
         ServiceError::new(Remote::Bigin, ServiceErrorKind::Unavailable, "HTTP 503", "no answer")
+    }
+
+    #[test]
+    fn heeds_longer_retry_after_of_an_earlier_call() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut breaker = Breaker::closed(Remote::Bigin);
+        assert!(breaker.record_failure((&down(), Cause::Service), 0, &POLICY, 1.0, now));
+        let limited = |seconds| {
+            let error = ServiceError::new(Remote::Bigin, ServiceErrorKind::RateLimited, "HTTP 429", "too many");
+            error.with_retry_after(Some(Duration::from_secs(seconds)))
+        };
+        assert!(breaker.record_failure((&limited(90), Cause::Service), 0, &POLICY, 1.0, now));
+        let open = breaker.open.clone().unwrap();
+        assert_eq!(
+            (open.until, open.kind),
+            (after(now, Duration::from_secs(90)), ServiceErrorKind::RateLimited)
+        );
+        assert!(
+            !breaker.record_failure((&limited(60), Cause::Service), 0, &POLICY, 1.0, now),
+            "it waits for longer"
+        );
+        assert!(breaker.close(2));
+        assert!(
+            !breaker.record_failure((&limited(90), Cause::Service), 1, &POLICY, 1.0, now),
+            "it has answered since"
+        );
     }
 
     #[test]

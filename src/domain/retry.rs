@@ -8,7 +8,7 @@ use super::failure::ServiceErrorKind;
 const TOKEN_RATE_LIMIT_DELAY: Duration = Duration::from_secs(10 * 60);
 
 /// A service that says "come back in a month" costs at most this much: by then it is worth asking again.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Doubling past this many failures changes nothing but risks overflow.
 const MAX_DOUBLINGS: u32 = 20;

@@ -285,7 +285,10 @@ impl Sanity {
     /// lead either, and theirs where it has: without this, a lead that is asked for alone could pause all of them for good.
     async fn reads_others(&self, ids: &[LeadId], deadline: &Deadline) -> Result<bool, CallError> {
         // What the service as a whole says of this call, like how long to wait, is more than what is known without it.
-        let heed = |error| matches!(error, CallError::Service(_)).then_some(error).map_or(Ok(false), Err);
+        let heed = |error| match error {
+            CallError::Service(_) => Err(error),
+            _ => Ok(false),
+        };
         let latest = match self.latest(ids.len() + 1, deadline.left()).await {
             Ok(latest) => latest,
             Err(error) => return heed(error),

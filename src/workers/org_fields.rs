@@ -41,7 +41,8 @@ impl Context {
     /// The organisation's fields, as far as they are an hour old at most or Bigin cannot say.
     ///
     /// # Errors
-    /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before.
+    /// [`CallError`] where they were never read and cannot be now: nothing may be upserted before. Also where Bigin or the
+    /// accounts server takes no work for a while.
     pub(super) async fn org_fields(&self, deadline: Duration) -> Result<OrgRead, CallError> {
         let Ok(mut cached) = tokio::time::timeout(deadline, self.org.0.lock()).await else {
             return Err(CallError::Service(ServiceError::new(
@@ -65,6 +66,8 @@ impl Context {
                 self.store_fields(&fields).await;
                 Some(fields)
             }
+            // The upsert would be refused as well, and what the service asks for is recorded with the error.
+            Err(error) if is_limited(&error) => return Err(error),
             Err(error) => {
                 let last = match cached.take().and_then(|cached| cached.fields) {
                     Some(fields) => Some(fields),
@@ -123,6 +126,12 @@ impl Context {
         let (json, _) = self.store.kv_get(KEPT).await.ok().flatten()?;
         serde_json::from_slice(&json).ok()
     }
+}
+
+/// Whether the service takes no work for a while.
+fn is_limited(error: &CallError) -> bool {
+    use ServiceErrorKind::{CreditsUsedUp, RateLimited, TokenRateLimited};
+    matches!(error, CallError::Service(error) if matches!(error.kind, RateLimited | TokenRateLimited | CreditsUsedUp))
 }
 
 /// The refusals that say "this, you may not": unlike those of a token, which say "you, not at all".

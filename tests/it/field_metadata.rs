@@ -38,6 +38,24 @@ async fn stored_fields_serve_after_restart() {
 }
 
 #[actix_web::test]
+async fn rate_limit_of_fields_holds_for_upserts() {
+    let world = World::new().await;
+    world.request(lead("Ada")).await;
+    world.run_to_the_end().await;
+    world.clock.advance(secs(3_601));
+    let limited = Fault::RateLimited { retry_after: Some(600) };
+    world.fail_bigin(CallKind::Fields, limited, 1);
+    world.request(lead("Grace")).await;
+    world.run_due().await;
+    world.pass(secs(590)).await;
+    assert_eq!(world.state("Grace").await, "requested");
+    assert_eq!(world.bigin_calls(CallKind::Fields), 2, "not called again before");
+    world.run_to_the_end().await;
+    assert_eq!(world.state("Grace").await, "sent");
+    world.finish().await;
+}
+
+#[actix_web::test]
 async fn known_fields_outlive_missing_scope() {
     let world = World::new().await;
     world.request(lead("Ada")).await;

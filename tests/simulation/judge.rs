@@ -9,7 +9,7 @@ use aho_corasick::AhoCorasick;
 use bigin_sync::cli::demo::checker::{self, Evidence, RequestedLead, Rules};
 use bigin_sync::clock::until;
 use bigin_sync::domain::lead::REQUESTED;
-use bigin_sync::fake::bigin::{CallKind, Change};
+use bigin_sync::fake::bigin::{CallKind, Change, Model};
 use bigin_sync::fake::sanity::{self, By, Document, Transaction};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{is_bad, lead_id, rivals, text};
-use super::plan::{Act, Fault, LARGE, MINUTE, Op, SECOND};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan, SECOND};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -126,7 +126,7 @@ pub fn measures(played: &Played) -> [(&'static str, u64); 5] {
     let quiet = world.plan.is_quiet();
     let calls = world.bigin.model().calls.len();
     let requests = requests(&world).max(1);
-    let records: usize = records(&world);
+    let records: usize = writes(&world.bigin.model()).sum();
     [
         ("longest rest, s", played.rested_after.unwrap_or_default() / 1_000),
         (
@@ -226,17 +226,38 @@ fn too_many_calls(world: &World) -> Option<String> {
     if !world.plan.is_quiet() || has_bad {
         return None;
     }
-    let (records, requests) = (records(world), requests(world) + world.people.asked.len());
+    let (records, requests): (usize, usize) = (
+        writes(&world.bigin.model()).sum(),
+        requests(world) + world.people.asked.len(),
+    );
     let most = requests * 3 / 2 + 4;
-    (records > most).then(|| format!("{records} records were sent for {requests} requests, and {most} are allowed"))
+    if records > most {
+        return Some(format!(
+            "{records} records were sent for {requests} requests, and {most} are allowed"
+        ));
+    }
+    let (at_once, together) = (rush(&world.plan), writes(&world.bigin.model()).max());
+    let is_fast = profile.latency < SECOND && profile.per_record == 0 && profile.disk < 100 && profile.large == 0;
+    (is_fast && at_once > 4 && together < Some(2))
+        .then(|| format!("{at_once} leads were requested at once, and no two were sent together"))
 }
 
-/// Records of upserts and updates.
-fn records(world: &World) -> usize {
-    let crm = world.bigin.model();
+/// How many leads are requested at one moment, at most.
+fn rush(plan: &Plan) -> usize {
+    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+    for (at, act) in &plan.acts {
+        if matches!(act, Act::Request(_)) {
+            *times.entry(*at).or_default() += 1;
+        }
+    }
+    times.into_values().max().unwrap_or_default()
+}
+
+/// Records of each upsert and update.
+fn writes(crm: &Model) -> impl Iterator<Item = usize> {
     let writes = crm.calls.iter();
     let writes = writes.filter(|call| matches!(call.kind, CallKind::Upsert | CallKind::Update));
-    writes.map(|call| call.records).sum()
+    writes.map(|call| call.records)
 }
 
 /// Each loss of a contact after the first counts, and is met with a longer wait until the lead is given up.
@@ -297,18 +318,24 @@ fn too_large(world: &World) -> Option<String> {
 /// Whoever is told that it asks too often, or for more than there is, asks no more, or with one lead at a time.
 fn too_eager(world: &World) -> Vec<String> {
     let mut faults = Vec::new();
-    // A process that dies between the answer and its record does not know that it has to wait.
-    if world.too_soon > 0 && world.deaths == 0 {
+    if world.too_soon > 0 {
         let too_soon = world.too_soon;
         faults.push(format!(
             "{too_soon} tokens were asked for while the accounts server wanted quiet"
         ));
     }
-    // Grants that a process has not written down before it died are not counted by the next.
-    if world.throttles > 0 && world.deaths == 0 {
+    // A grant that a process has not written down before it died is not counted by the next.
+    if world.throttles > world.deaths {
         faults.push(format!(
             "so many tokens were asked for that {} requests were refused",
             world.throttles
+        ));
+    }
+    let most = UNDER_WAY * world.put_off;
+    if world.too_early > most {
+        let too_early = world.too_early;
+        faults.push(format!(
+            "{too_early} calls were sent before a service wanted to be called again, and {most} are allowed"
         ));
     }
     if world.pairs > 0 {
@@ -346,6 +373,9 @@ const PROBES: usize = 14;
 
 /// What was claimed before the refusal was recorded.
 const CROWDS: usize = 2;
+
+/// Calls of the steps that were under way when one of them was told to wait.
+const UNDER_WAY: usize = 6;
 
 fn evidence(played: &Played, world: &World) -> Evidence {
     let crm = world.bigin.model();
@@ -441,6 +471,7 @@ fn private(played: &Played, world: &World) -> Vec<String> {
         ("the log", played.log.as_slice()),
         ("the database", &played.files),
         ("an answer", played.answers.as_bytes()),
+        ("an alert", &world.posted),
     ];
     let found = traces.into_iter().filter_map(|(name, bytes)| {
         let found = sought.find(bytes)?;

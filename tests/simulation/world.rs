@@ -118,6 +118,8 @@ pub struct World {
     /// Answers with leads that were larger than the program reads.
     pub too_large: usize,
     pub hook_posts: usize,
+    /// What the program has sent to `ALERT_URL`.
+    pub posted: Vec<u8>,
     /// Requests for a token while the accounts server wanted to be left alone, and how often it said that it was asked too often
     /// because it was.
     pub too_soon: usize,
@@ -132,6 +134,11 @@ pub struct World {
     /// Since when the accounts server wants to be left alone, and how often the process had died by then.
     quiet_since: Option<(Timestamp, usize)>,
     refused_since: Option<Timestamp>,
+    /// Until when a service wants no call, and how often the process had died when it said so.
+    not_before: BTreeMap<&'static str, (Timestamp, usize)>,
+    /// Calls before that, and how often a service has asked for it.
+    pub too_early: usize,
+    pub put_off: usize,
     /// Leads whose sync an operator has cancelled.
     pub cancelled: BTreeSet<String>,
     /// Cancellations that are not answered yet, and whether the process died before it answered one: then nobody knows whose
@@ -195,6 +202,7 @@ impl World {
             dropped_tokens: 0,
             too_large: 0,
             hook_posts: 0,
+            posted: Vec::new(),
             too_soon: 0,
             throttles: 0,
             in_vain: 0,
@@ -203,6 +211,9 @@ impl World {
             writes: 0,
             quiet_since: None,
             refused_since: None,
+            not_before: BTreeMap::new(),
+            too_early: 0,
+            put_off: 0,
             cancelled: BTreeSet::new(),
             cancelling: 0,
             requesting: Vec::new(),
@@ -282,8 +293,10 @@ impl World {
                     };
                     self.log(&format!("{op:?} #{number} answered: {what}"));
                     if self.checkpoint("answer", Some(op)) {
-                        self.told(op, &reply);
-                        // The caller may have given up.
+                        // The caller may have given up, and hears of nothing.
+                        if !answer.is_closed() {
+                            self.told(op, &reply);
+                        }
                         let _ = answer.send(reply);
                     } else {
                         self.unanswered.push(answer);
@@ -300,6 +313,15 @@ impl World {
             self.quiet_since = Some((self.now(), self.deaths));
         } else if op == Op::Grant && contains(&reply.body, "access_token") {
             self.quiet_since = None;
+        }
+        let wait = reply
+            .headers
+            .get("retry-after")
+            .and_then(|wait| wait.to_str().ok()?.parse().ok());
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(wait)) = (reply.status, wait) {
+            let until = after(self.now(), Duration::from_secs(wait));
+            self.not_before.insert(service(op), (until, self.deaths));
+            self.put_off += 1;
         }
         if is_write(op) && reply.status == StatusCode::TOO_MANY_REQUESTS && self.has_no_credits() {
             self.refused_since.get_or_insert(self.clock.now());
@@ -354,6 +376,10 @@ impl World {
             && QUIET.contains(&until(since, self.now()))
         {
             self.too_soon += 1;
+        }
+        let not_before = self.not_before.get(service(op));
+        if not_before.is_some_and(|(until, life)| *life == self.deaths && self.now() < *until) {
+            self.too_early += 1;
         }
         if !self.has_no_credits() {
             self.refused_since = None;
@@ -475,6 +501,7 @@ impl World {
     fn work(&mut self, op: Op, request: &Request, fault: Option<&Fault>) -> Option<Answered> {
         if op == Op::Other && request.url().host_str() == Some("alerts.example.org") {
             self.hook_posts += 1;
+            self.posted.extend_from_slice(body(request));
             return Some(Answered {
                 status: 200,
                 headers: Vec::new(),
@@ -624,6 +651,10 @@ impl World {
             return;
         }
         self.saw(what);
+        if matches!(act, Act::CheckNow) {
+            // An operator may call a service before it wants to be called, and its answer counts.
+            self.not_before.clear();
+        }
         let lead = answer.and_then(|answer| answer.get("leadId")?.as_str().map(str::to_owned));
         match (act, lead) {
             (Act::RequestByPerson(lead), _) => {
@@ -671,6 +702,16 @@ const THROTTLED: &str = "Access Denied";
 
 /// How long after that it is left alone: not before the steps under way have ended, which may still ask.
 const QUIET: Range<Duration> = Duration::from_secs(60)..Duration::from_secs(10 * 60);
+
+/// Whose answer to one call holds for the others.
+fn service(op: Op) -> &'static str {
+    match op {
+        Op::Doc | Op::Mutate | Op::Query => "Sanity",
+        Op::Grant => "the accounts server",
+        Op::Other => "others",
+        _ => "Bigin",
+    }
+}
 
 fn is_write(op: Op) -> bool {
     matches!(op, Op::Upsert | Op::Update | Op::AddTags)
@@ -876,15 +917,19 @@ fn spoilt(answered: Answered, fault: Option<&Fault>) -> Answered {
     Answered { status, headers, body }
 }
 
-/// The answer without what it says of the last record.
+/// The answer without what it says of the last record, or of how long the token lasts.
 fn without_last(body: &[u8]) -> Vec<u8> {
     let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {
         return body.to_vec();
     };
-    for name in ["data", "documents", "results"] {
+    for name in ["data", "documents", "results", "result", "fields"] {
         if let Some(Value::Array(items)) = answer.get_mut(name) {
             items.pop();
         }
+    }
+    // A grant has no list.
+    if let Some(grant) = answer.as_object_mut() {
+        grant.remove("expires_in");
     }
     answer.to_string().into_bytes()
 }

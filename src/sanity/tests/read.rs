@@ -215,7 +215,9 @@ async fn a_rate_limit_met_while_looking_for_another_lead_is_heeded() {
     })
     .await;
     let error = leads(&sanity, &[lead("a")], DEADLINE).await.unwrap_err();
-    let CallError::Service(error) = error else { panic!("{error:?}") };
+    let CallError::Service(error) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(error.kind, ServiceErrorKind::RateLimited);
     assert_eq!(error.retry_after, Some(Duration::from_secs(600)));
 }

@@ -21,12 +21,16 @@ pub const POISON: &str = "Kumquat Court";
 pub const HANGS: &str = "Mangosteen Mews";
 
 /// Texts that must be in nothing the service writes.
-pub const PRIVATE: [&str; 9] = [
+pub const PRIVATE: [&str; 13] = [
     "@example.org",
     "@example,org",
     "7700900",
     "7700 900",
+    "7700901",
     "7700 901",
+    "Exampleton",
+    " 1EX",
+    "Draft-on-Sea",
     "Invented Lane",
     "turquoise",
     POISON,
