@@ -221,27 +221,30 @@ pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpR
 
 /// Cancels a sync, after the worker that has it in hand, if one has.
 pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpResponse> {
-    let trying = async {
-        loop {
-            match state.store.cancel(id).await? {
-                CancelResult::Done => {
-                    tracing::info!(sync_id = %id, "sync {id}: cancelled by a person");
-                    return Ok(());
-                }
-                CancelResult::Busy => tokio::time::sleep(LOOK_AGAIN).await,
-                CancelResult::Ended => {
-                    return Err(problem::answer(409, "The sync has ended: there is nothing to cancel."));
-                }
-                CancelResult::Missing => return Err(missing()),
+    let mut waited = Duration::ZERO;
+    loop {
+        // Waited for to its end: a cancellation that is given up may be carried out all the same.
+        match state.store.cancel(id).await? {
+            CancelResult::Done => {
+                tracing::info!(sync_id = %id, "sync {id}: cancelled by a person");
+                return Ok(());
             }
+            CancelResult::Busy if waited < CANCEL_WAIT => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                waited += LOOK_AGAIN;
+            }
+            CancelResult::Busy => {
+                return Err(problem::answer(
+                    409,
+                    "The sync is being sent at this very moment: try again.",
+                ));
+            }
+            CancelResult::Ended => {
+                return Err(problem::answer(409, "The sync has ended: there is nothing to cancel."));
+            }
+            CancelResult::Missing => return Err(missing()),
         }
-    };
-    tokio::time::timeout(CANCEL_WAIT, trying).await.unwrap_or_else(|_| {
-        Err(problem::answer(
-            409,
-            "The sync is being sent at this very moment: try again.",
-        ))
-    })
+    }
 }
 
 /// Lists the reasons for which leads have failed and stayed so, with how many leads each concerns.

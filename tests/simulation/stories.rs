@@ -85,3 +85,37 @@ fn copy_beside_late_insert_has_its_own_contact() {
         deaths: Vec::new(),
     });
 }
+
+/// An operator's cancellation is carried out at the moment at which its wait for the worker ends.
+#[test]
+fn cancellation_that_is_carried_out_is_answered_so() {
+    holds(&Plan {
+        seed: 89_706,
+        profile: Profile {
+            lead_id_field: true,
+            corrections: true,
+            latency: 2_000,
+            ..plain()
+        },
+        acts: vec![
+            (13_681, Act::Request(0)),
+            (13_681, Act::Request(1)),
+            (13_681, Act::Request(3)),
+            (13_681, Act::Request(4)),
+            (13_681, Act::Request(5)),
+            (13_681, Act::Request(6)),
+            (13_681, Act::Request(11)),
+            (29_277, Act::Request(8)),
+            (77_133, Act::Request(8)),
+            (94_546, Act::Request(12)),
+            (162_604, Act::Request(9)),
+            (190_443, Act::Cancel(11)),
+        ],
+        faults: vec![
+            (Op::Upsert, 5, Fault::Late(162_884)),
+            (Op::AddTags, 6, Fault::Oversize),
+            (Op::Doc, 3, Fault::Html(502)),
+        ],
+        deaths: vec![(184, 4_766), (291, 1_550)],
+    });
+}
