@@ -143,8 +143,8 @@ async fn a_webhook_and_every_call_is_a_span_and_none_says_anything_of_the_lead()
         "bigin upsert",
         "sanity doc",
         "sanity mutate",
-        "token grant",
         "webhook",
+        "zoho_accounts grant",
     ];
     assert_eq!(names, expected);
     let call = ["http.response.status_code", "of", "operation", "remote", "result"];
