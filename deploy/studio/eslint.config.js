@@ -16,5 +16,5 @@ export default defineConfig(
     rules: {'@typescript-eslint/no-misused-promises': ['error', {checksVoidReturn: {attributes: false}}]},
   },
   {files: ['**/*.js'], languageOptions: {globals: globals.node}},
-  {files: ['e2e/stage.js'], languageOptions: {globals: {localStorage: false, window: false}}},
+  {files: ['e2e/*.js'], languageOptions: {globals: {document: false, localStorage: false, window: false}}},
 )
