@@ -107,10 +107,10 @@ impl Breaker {
         true
     }
 
-    /// Whether the breaker is open, and for less than the service asks for.
+    /// Whether the service asks for a wait, and for a longer one than there is.
     fn is_longer(&self, retry_after: Option<Duration>, now: Timestamp) -> bool {
         let asked = retry_after.map(|wait| after(now, wait.min(MAX_RETRY_AFTER)));
-        self.open.as_ref().is_some_and(|open| asked > Some(open.until))
+        asked > self.open.as_ref().map(|open| open.until)
     }
 
     /// The next probe may go at once: the breaker stays open, and closes only by an answer. Returns whether that was news.
@@ -169,8 +169,12 @@ mod tests {
         );
         assert!(breaker.close(2));
         assert!(
-            !breaker.record_failure((&limited(90), Cause::Service), 1, &POLICY, 1.0, now),
-            "it has answered since"
+            breaker.record_failure((&limited(90), Cause::Service), 1, &POLICY, 1.0, now),
+            "another call was answered, and this one says to wait"
+        );
+        assert!(
+            !breaker.record_failure((&down(), Cause::Service), 1, &POLICY, 1.0, now),
+            "which an older failure does not"
         );
     }
 

@@ -278,16 +278,16 @@ impl<'a> Batch<'a> {
         });
     }
 
-    /// A service takes no work: no sync is at fault.
+    /// A service takes no work: no sync is at fault. Of several failures the one counts that asks for the longest wait.
     pub(super) fn open_breaker(&mut self, service_error: ServiceError, cause: Cause) {
-        if !self
-            .pauses
-            .iter()
-            .any(|(known, _)| known.remote == service_error.remote)
-        {
-            tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "work pauses: {service_error}");
-            self.pauses.push((service_error, cause));
+        let of_remote = |(known, _): &(ServiceError, Cause)| known.remote == service_error.remote;
+        let known = self.pauses.iter().position(of_remote);
+        if known.is_some_and(|at| self.pauses[at].0.retry_after >= service_error.retry_after) {
+            return;
         }
+        tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "work pauses: {service_error}");
+        known.map(|at| self.pauses.swap_remove(at));
+        self.pauses.push((service_error, cause));
     }
 
     /// An upsert may have been carried out, and of which contact is not known.

@@ -21,7 +21,7 @@ pub const POISON: &str = "Kumquat Court";
 pub const HANGS: &str = "Mangosteen Mews";
 
 /// Texts that must be in nothing the service writes.
-pub const PRIVATE: [&str; 13] = [
+pub const PRIVATE: [&str; 12] = [
     "@example.org",
     "@example,org",
     "7700900",
@@ -29,7 +29,6 @@ pub const PRIVATE: [&str; 13] = [
     "7700901",
     "7700 901",
     "Exampleton",
-    " 1EX",
     "Draft-on-Sea",
     "Invented Lane",
     "turquoise",
