@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Sanity, answer};
+use super::{ReadError, Sanity, answer};
 use crate::domain::failure::CallError;
 use crate::domain::lead::{Lead, LeadId, LeadRead};
 use crate::http_client::{Answer, Deadline, Operation};
@@ -37,9 +37,16 @@ impl Sanity {
             let is_deleted = self.is_deleted(id, &deadline).await?;
             return Ok(is_deleted.then(LeadRead::default));
         };
-        // Without it its drafts and versions are not known either, and stay as they are.
-        let revision = self.revisions(std::slice::from_ref(id), deadline.left()).await;
-        let revision = revision.ok().flatten().and_then(|mut revisions| revisions.remove(id));
+        let revisions = match self.revisions(std::slice::from_ref(id), deadline.left()).await {
+            Ok(revisions) => revisions,
+            Err(ReadError::Failed {
+                error: error @ CallError::Service(_),
+                ..
+            }) => return Err(error),
+            // Without it its drafts and versions are not known either, and stay as they are.
+            Err(_) => None,
+        };
+        let revision = revisions.and_then(|mut revisions| revisions.remove(id));
         match revision {
             Some(revision) if revision.rev != lead.rev => Ok(None),
             revision => Ok(Some(LeadRead {

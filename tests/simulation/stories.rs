@@ -119,3 +119,34 @@ fn cancellation_that_is_carried_out_is_answered_so() {
         deaths: vec![(184, 4_766), (291, 1_550)],
     });
 }
+
+/// A step fails to read a lead, and then is told to wait when it writes another: the wait counts.
+#[test]
+fn longest_wait_of_a_step_counts() {
+    holds(&Plan {
+        seed: 2_872,
+        profile: plain(),
+        acts: vec![
+            (8_925, Act::Request(0)),
+            (8_925, Act::Request(1)),
+            (8_925, Act::Request(5)),
+            (8_925, Act::Request(9)),
+            (23_505, Act::Request(3)),
+        ],
+        faults: vec![
+            (Op::AddTags, 0, Fault::NoCredits),
+            (Op::Fields, 0, Fault::Hang),
+            (Op::Fields, 1, Fault::Status(500)),
+            (Op::Fields, 2, Fault::Late(174_306)),
+            (Op::Coql, 0, Fault::LostAfter),
+            (Op::Coql, 1, Fault::Slow(18_064)),
+            (Op::Doc, 6, Fault::LostAfter),
+            (Op::Doc, 10, Fault::Oversize),
+            (Op::Doc, 11, Fault::Hang),
+            (Op::Doc, 13, Fault::LostBefore),
+            (Op::Mutate, 0, Fault::Unreachable),
+            (Op::Mutate, 1, Fault::RateLimited(Some(600))),
+        ],
+        deaths: vec![(197, 603)],
+    });
+}

@@ -223,6 +223,20 @@ async fn a_rate_limit_met_while_looking_for_another_lead_is_heeded() {
 }
 
 #[tokio::test]
+async fn a_rate_limit_met_while_a_large_lead_is_looked_at_is_heeded() {
+    let (_server, sanity) = serve(|request| match request.path() {
+        path if path.contains("/data/query/") => Reply::Json(200, json!({"result": [document("a", "dbrLead")]})),
+        _ => Reply::Headed(429, "retry-after: 600", json!({})),
+    })
+    .await;
+    let error = sanity.outline(&lead("a"), DEADLINE).await.unwrap_err();
+    let CallError::Service(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.retry_after, Some(Duration::from_secs(600)));
+}
+
+#[tokio::test]
 async fn permission_for_some_leads_is_theirs_alone() {
     let (_server, sanity) = serve(|_| {
         Reply::Json(
