@@ -255,7 +255,7 @@ async fn full_write_queue_answers_503() {
         .iter()
         .map(|lead| world.store().accept(delivery(lead, "r".into())));
     let refused = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let response = webhook(&world, "lead-late").send().await.unwrap();
         blocker.execute_batch("ROLLBACK").unwrap();
         response
