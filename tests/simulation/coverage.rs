@@ -22,7 +22,7 @@ const OPS: [(Op, &[&str]); 9] = [
     (Op::Upsert, WRITES),
     (Op::Update, WRITES),
     (Op::AddTags, WRITES),
-    (Op::Fields, &["RateLimited", "TokenRefused", "NoCredits", "Partial"]),
+    (Op::Fields, &["RateLimited", "TokenRefused", "NoCredits"]),
     (Op::Coql, &["RateLimited", "TokenRefused", "NoCredits"]),
     (Op::Doc, &["RateLimited", "TokenRefused", "Partial"]),
     (Op::Mutate, &["RateLimited", "TokenRefused", "Conflict", "Partial"]),

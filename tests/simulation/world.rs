@@ -922,7 +922,8 @@ fn without_last(body: &[u8]) -> Vec<u8> {
     let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {
         return body.to_vec();
     };
-    for name in ["data", "documents", "results", "result", "fields"] {
+    // Not of fields: the last is the lead's own field, and a contact without it is not found by it.
+    for name in ["data", "documents", "results", "result"] {
         if let Some(Value::Array(items)) = answer.get_mut(name) {
             items.pop();
         }
