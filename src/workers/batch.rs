@@ -280,13 +280,13 @@ impl<'a> Batch<'a> {
 
     /// A service takes no work: no sync is at fault. Of several failures the one counts that asks for the longest wait.
     pub(super) fn open_breaker(&mut self, service_error: ServiceError, cause: Cause) {
-        let of_remote = |(known, _): &(ServiceError, Cause)| known.remote == service_error.remote;
-        let known = self.pauses.iter().position(of_remote);
-        if known.is_some_and(|at| self.pauses[at].0.retry_after >= service_error.retry_after) {
+        let is_same = |known: &ServiceError| known.remote == service_error.remote;
+        let mut pauses = self.pauses.iter();
+        if pauses.any(|(known, _)| is_same(known) && known.retry_after >= service_error.retry_after) {
             return;
         }
         tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "work pauses: {service_error}");
-        known.map(|at| self.pauses.swap_remove(at));
+        self.pauses.retain(|(known, _)| !is_same(known));
         self.pauses.push((service_error, cause));
     }
 

@@ -1,4 +1,4 @@
-//! A lead that is ready to be sent to Bigin, and how its contact is told.
+//! A lead that is ready to be sent to Bigin, and what identifies its contact.
 
 use crate::domain::lead::ContactId;
 use crate::domain::record::Record;
@@ -22,7 +22,7 @@ pub(super) struct Ready {
     pub(super) phone: Option<String>,
 }
 
-/// Nothing tells whose contact it is.
+/// No unique value identifies its contact.
 pub(super) fn is_unknown(ready: &Ready) -> bool {
     ready.contact.is_none() && ready.check.is_empty()
 }
