@@ -62,6 +62,11 @@ impl Context {
         let mut answered = false;
         let fields = match self.bigin.fields(deadline).await {
             Ok(fields) => {
+                if let Some(own) = &self.lead_id_field
+                    && !fields.0.get(own).is_some_and(|field| field.unique && !field.read_only)
+                {
+                    return Err(no_lead_id_field(own));
+                }
                 answered = true;
                 self.store_fields(&fields).await;
                 Some(fields)
@@ -126,6 +131,17 @@ impl Context {
         let (json, _) = self.store.kv_get(KEPT).await.ok().flatten()?;
         serde_json::from_slice(&json).ok()
     }
+}
+
+/// The operator relies on the field, so nothing is sent without it: a lead without a unique value could get a second contact.
+/// An answer that is incomplete is corrected by the next one.
+fn no_lead_id_field(name: &str) -> CallError {
+    let what = format!("Contacts have no writable unique field {name}, which BIGIN_LEAD_ID_FIELD names");
+    let action = format!(
+        "create {name} in Bigin as a single-line text field that allows no duplicate values, or unset BIGIN_LEAD_ID_FIELD and restart"
+    );
+    let error = ServiceError::new(Remote::Bigin, ServiceErrorKind::Unavailable, "lead_id_field", what);
+    CallError::Service(error.with_action(action))
 }
 
 /// Whether the service takes no work for a while.

@@ -225,8 +225,7 @@ async fn prepare(
 /// Email, then what else the organisation lets no two contacts share. Only fields with a value, since Bigin makes a new
 /// contact of a record that lacks one of those named.
 fn unique_fields(context: &Context, record: &Record, fields: Option<&OrgFields>) -> Vec<String> {
-    let is_unique = |name: &str| fields.is_none_or(|fields| fields.is_unique(name));
-    let own = context.lead_id_field.as_deref().filter(|own| is_unique(own));
+    let own = context.lead_id_field.as_deref();
     let first = own.into_iter().chain(["Email"]);
     let others = record
         .fields()

@@ -134,10 +134,15 @@ async fn lead_id_field_finds_contact() {
 async fn lead_id_field_must_be_unique() {
     let world = World::with(|settings| settings.bigin.lead_id_field = Some("Lead_ID".into())).await;
     world.bigin.model().add_field("Lead_ID", "Lead ID", "text", 255, false);
-    world.fail_bigin(CallKind::Upsert, Fault::LostReply, 1);
-    world.request(with(lead("Ada"), json!({ "emailAddress": null }))).await;
+    world.request(lead("Ada")).await;
+    world.pass(secs(3_600)).await;
+    assert_eq!(world.contact_count(), 0);
+    let (_, ready) = world.get("/readyz").await;
+    assert!(ready.to_string().contains(r#""code":"lead_id_field""#), "{ready}");
+    world.bigin.model().remove_field("Lead_ID");
+    world.bigin.model().add_field("Lead_ID", "Lead ID", "text", 255, true);
     world.run_to_the_end().await;
-    assert_eq!(world.contact_count(), 1);
+    assert_eq!(world.state("Ada").await, "sent");
     world.finish().await;
 }
 

@@ -114,17 +114,14 @@ fn lead_id(name: &str, fields: &OrgFields) -> Finding {
     let check = Check(Group::Bigin, "lead id field");
     let todo = "in Bigin's settings, make it a text field of Contacts with \"Do not allow duplicate values\"";
     let failed = |what: String, why: &str| check.failed(what, why, todo);
-    let unusable = "leads without an email address are looked up by phone, as without BIGIN_LEAD_ID_FIELD";
+    let unusable = "no lead is sent until it is, so that none gets a second contact";
     let Some(field) = fields.0.get(name) else {
         let what = format!("Contacts have no field {name}, the value of BIGIN_LEAD_ID_FIELD");
         return failed(what, unusable);
     };
     match field.length {
         _ if field.read_only => failed(format!("{name} is read-only"), unusable),
-        _ if !field.unique => failed(
-            format!("{name} allows duplicate values"),
-            "Bigin uses only unique fields for its duplicate check",
-        ),
+        _ if !field.unique => failed(format!("{name} allows duplicate values"), unusable),
         Some(length) if length < SANITY_ID_LENGTH => failed(
             format!("{name} accepts {length} characters, and Sanity's IDs have {SANITY_ID_LENGTH}"),
             "Bigin rejects longer values, and with them every lead",

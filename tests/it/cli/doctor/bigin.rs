@@ -220,7 +220,7 @@ async fn useless_lead_id_field_fails() {
     clinic.set("BIGIN_LEAD_ID_FIELD", "Lead_Number");
     insta::assert_snapshot!(clinic.troubles().await, @r#"
     failed lead id field: Contacts have no field Lead_Number, the value of BIGIN_LEAD_ID_FIELD
-        why: leads without an email address are looked up by phone, as without BIGIN_LEAD_ID_FIELD
+        why: no lead is sent until it is, so that none gets a second contact
         do: in Bigin's settings, make it a text field of Contacts with "Do not allow duplicate values"
     exit 1
     "#);
