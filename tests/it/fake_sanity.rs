@@ -718,7 +718,7 @@ async fn webhooks_can_be_lost_repeated_reordered() {
     publish("found");
     lake.fake.deliver_due().await;
     assert_eq!(receiver.documents(), ["found"]);
-    assert_eq!(lake.fake.model().webhooks.lost, 1);
+    assert_eq!(lake.fake.model().webhooks.lost, ["lost"]);
 
     lake.fake.model().webhooks.repeat_next(1);
     publish("twice");

@@ -98,7 +98,7 @@ const ACTS: [&str; 46] = [
 pub struct Coverage(BTreeMap<String, usize>, BTreeMap<&'static str, (u64, u64)>);
 
 impl Coverage {
-    pub fn measure(&mut self, seed: u64, measures: [(&'static str, u64); 5]) {
+    pub fn measure(&mut self, seed: u64, measures: [(&'static str, u64); 10]) {
         for (what, value) in measures {
             let greatest = self.1.entry(what).or_default();
             *greatest = (value, seed).max(*greatest);

@@ -35,10 +35,11 @@ pub fn judge(played: &Played) -> Vec<String> {
         })
         .collect();
     let rivals = rivals(&evidence.transactions);
-    let blamed = Blamed::of(&world, &evidence.transactions);
+    let blamed = blamed(&world, &evidence.transactions);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
-        if !world.may_be_cancelled(id) && !asked.is_met_by(status, rivals.contains(id) || blamed.may_be(id)) {
+        let is_cancelled = world.may_be_cancelled(id, &world.sanity.model());
+        if !is_cancelled && !asked.is_met_by(status, rivals.contains(id) || blamed.contains(id)) {
             faults.push(format!("lead {id} says {status:?} in the end, after {asked:?}"));
         }
     }
@@ -63,55 +64,35 @@ pub fn judge(played: &Played) -> Vec<String> {
     if lost > 0 {
         faults.push(format!("{lost} outcomes came after their leases were lost"));
     }
-    if world.most_in_flight > 4 + 1 + 3 {
-        faults.push(format!("{} calls were under way at once", world.most_in_flight));
-    }
+    faults.extend(too_many_at_once(&world));
     faults
 }
 
-/// The leads that may end `FAILED` though Bigin would take what they say.
-enum Blamed {
-    /// Bigin refuses calls for their content, and would take the same the next time: whoever was in one may be blamed.
-    All,
-    /// Those that something lasting is wrong with, and who shares a contact with them.
-    Only(BTreeSet<String>),
-}
-
-impl Blamed {
-    fn of(world: &World, transactions: &[Transaction]) -> Self {
-        // A lead whose answer is too large when it is read alone is rejected at once.
-        let blames = |op: &Op, fault: &Fault| *fault == Fault::Body || (*fault == Fault::Oversize && *op == Op::Doc);
-        let plan = &world.plan;
-        if plan.faults.iter().any(|(op, _, fault)| blames(op, fault)) {
-            return Self::All;
-        }
-        let denied = plan.acts.iter().filter_map(|(_, act)| match act {
-            Act::Denied(lead, _) => Some(lead_id(*lead)),
-            _ => None,
-        });
-        let denied: BTreeSet<String> = denied.collect();
-        let all = transactions.iter().flat_map(|transaction| &transaction.documents);
-        let all: Vec<(&str, &Document)> = all
-            .filter_map(|change| Some((published(&change.id), change.after.as_ref()?)))
-            .collect();
-        let is_odd = |id: &str, lead: &Document| denied.contains(id) || !is_plain(lead) || is_large(lead);
-        let odd = all.iter().filter(|(id, lead)| is_odd(id, lead));
-        let marks: BTreeSet<&str> = odd.flat_map(|(id, lead)| marks(lead).chain([*id])).collect();
-        let shares = |lead: &Document| self::marks(lead).any(|mark| marks.contains(mark));
-        let blamed = all.iter().filter(|(id, lead)| marks.contains(id) || shares(lead));
-        Self::Only(blamed.map(|(id, _)| (*id).to_owned()).collect())
-    }
-
-    fn may_be(&self, id: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(leads) => leads.contains(id),
-        }
-    }
+/// The leads that may end `FAILED` though Bigin would take what they say: those that something lasting is wrong with, those
+/// in a call that was refused for its content or whose answer was too large, and those that share a contact with one of them.
+fn blamed(world: &World, transactions: &[Transaction]) -> BTreeSet<String> {
+    let denied = world.plan.acts.iter().filter_map(|(_, act)| match act {
+        Act::Denied(lead, _) => Some(lead_id(*lead)),
+        _ => None,
+    });
+    let denied: BTreeSet<String> = denied.collect();
+    let all = transactions.iter().flat_map(|transaction| &transaction.documents);
+    let all: Vec<(&str, &Document)> = all
+        .filter_map(|change| Some((published(&change.id), change.after.as_ref()?)))
+        .collect();
+    let is_odd = |id: &str, lead: &Document| {
+        let was_in_call = world.blamed.contains(id) || world.blamed.contains(text(lead, "address"));
+        was_in_call || denied.contains(id) || !is_plain(lead) || is_large(lead)
+    };
+    let odd = all.iter().filter(|(id, lead)| is_odd(id, lead));
+    let marks: BTreeSet<&str> = odd.flat_map(|(id, lead)| marks(lead).chain([*id])).collect();
+    let shares = |lead: &Document| self::marks(lead).any(|mark| marks.contains(mark));
+    let blamed = all.iter().filter(|(id, lead)| marks.contains(id) || shares(lead));
+    blamed.map(|(id, _)| (*id).to_owned()).collect()
 }
 
 /// The id of the lead that a draft or a version is of.
-fn published(id: &str) -> &str {
+pub fn published(id: &str) -> &str {
     id.rsplit('.').next().unwrap_or_default()
 }
 
@@ -121,12 +102,15 @@ fn is_large(lead: &Document) -> bool {
 }
 
 /// What is measured of a run, to be compared with its bounds: seconds, calls, records.
-pub fn measures(played: &Played) -> [(&'static str, u64); 5] {
+pub fn measures(played: &Played) -> [(&'static str, u64); 10] {
     let world = played.world.lock();
     let quiet = world.plan.is_quiet();
     let calls = world.bigin.model().calls.len();
     let requests = requests(&world).max(1);
     let records: usize = writes(&world.bigin.model()).sum();
+    let work = 10 * world.people.asked.len() + 4 * world.plan.faults.len();
+    let beyond = |service| world.calls_to(service).saturating_sub(work) as u64;
+    let at_once = |service, what| (what, world.most_in_flight.get(service).copied().unwrap_or(0) as u64);
     [
         ("longest rest, s", played.rested_after.unwrap_or_default() / 1_000),
         (
@@ -154,13 +138,18 @@ pub fn measures(played: &Played) -> [(&'static str, u64); 5] {
             },
             (records * 100 / requests) as u64,
         ),
+        at_once("Bigin", "calls to Bigin at once"),
+        at_once("Sanity", "calls to Sanity at once"),
+        at_once("the accounts server", "grants at once"),
+        ("calls to Sanity beyond their work", beyond("Sanity")),
+        ("calls to Bigin beyond their work", beyond("Bigin")),
     ]
 }
 
 /// How often a lead was asked for.
 fn requests(world: &World) -> usize {
     let lake = world.sanity.model();
-    lake.webhooks.messages.len() + lake.webhooks.lost
+    lake.webhooks.messages.len() + lake.webhooks.lost.len()
 }
 
 /// From each request of a lead that nothing is wrong with to its result.
@@ -171,6 +160,8 @@ fn ways(world: &World) -> Vec<Duration> {
         .filter_map(|change| change.after.as_ref())
         .filter(|lead| !is_plain(lead));
     let shared: BTreeSet<&str> = bad.flat_map(marks).collect();
+    // A lead whose webhook was lost is found later, the more so the more often it is edited.
+    let lost: BTreeSet<&String> = lake.webhooks.lost.iter().collect();
     let mut begun: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let mut ways = Vec::new();
     for transaction in &lake.transactions {
@@ -182,7 +173,8 @@ fn ways(world: &World) -> Vec<Duration> {
             match text(after, "crmStatus") {
                 // Who shares a contact with a bad lead shares its fate, and whose sync was cancelled waits for the next request.
                 REQUESTED
-                    if !world.may_be_cancelled(&change.id)
+                    if !world.may_be_cancelled(&change.id, &lake)
+                        && !lost.contains(&change.id)
                         && is_plain(after)
                         && marks(after).all(|mark| !shared.contains(mark)) =>
                 {
@@ -242,6 +234,19 @@ fn too_many_calls(world: &World) -> Option<String> {
         .then(|| format!("{at_once} leads were requested at once, and no two were sent together"))
 }
 
+/// One step of each stage and of what is done beside them; the rest waits its turn.
+fn too_many_at_once(world: &World) -> Vec<String> {
+    let most = world.most_in_flight.iter();
+    let most = most.filter(|(service, at_once)| match **service {
+        // Upserts and tags in turn, and what an operator asks.
+        "Bigin" => **at_once > 3,
+        "the accounts server" => **at_once > 1,
+        _ => **at_once > 5,
+    });
+    most.map(|(service, at_once)| format!("{at_once} calls to {service} were under way at once"))
+        .collect()
+}
+
 /// How many leads are requested at one moment, at most.
 fn rush(plan: &Plan) -> usize {
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
@@ -295,11 +300,9 @@ const LONGEST_WAY: Duration = Duration::from_secs(5 * 60);
 
 fn too_slow(world: &World) -> Option<String> {
     let longest = ways(world).into_iter().max().unwrap_or_default();
-    // Where a webhook was lost, each further edit puts off that the lead is found.
-    let has_lost = world.plan.acts.iter().any(|(_, act)| *act == Act::LoseWebhook);
     // A service of which each call takes up to half a minute is no lead's fault.
     let is_fast = world.plan.profile.latency < SECOND;
-    let is_slow = world.plan.is_quiet() && is_fast && !has_lost && longest > LONGEST_WAY;
+    let is_slow = world.plan.is_quiet() && is_fast && longest > LONGEST_WAY;
     is_slow.then(|| format!("a healthy lead took {} s beside bad ones", longest.as_secs()))
 }
 
@@ -431,7 +434,7 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         documents,
     };
     let rivals = rivals(&evidence.transactions);
-    let blamed = Blamed::of(world, &evidence.transactions);
+    let blamed = blamed(world, &evidence.transactions);
     let asked = world.people.asked.keys().map(|id| RequestedLead {
         id: id.clone(),
         name: id.clone(),
@@ -439,10 +442,10 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         status: evidence.documents.get(id).map(|lead| match text(lead, "crmStatus") {
             "SENT" => "SENT",
             "FAILED" => "FAILED",
-            "REQUESTED" if world.may_be_cancelled(id) => "REQUESTED",
+            "REQUESTED" if world.may_be_cancelled(id, &lake) => "REQUESTED",
             _ => "NOT_SENT",
         }),
-        may_fail: blamed.may_be(id) || bad.contains(id.as_str()) || rivals.contains(id),
+        may_fail: blamed.contains(id.as_str()) || bad.contains(id.as_str()) || rivals.contains(id),
     });
     evidence.requested = asked.collect();
     evidence

@@ -30,7 +30,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// What happened how often, and what was measured.
-type Seen = Option<(BTreeMap<String, usize>, [(&'static str, u64); 5])>;
+type Seen = Option<(BTreeMap<String, usize>, [(&'static str, u64); 10])>;
 
 /// What is wrong with a run of a plan.
 pub fn faults(plan: &Plan) -> (Seen, Vec<String>) {

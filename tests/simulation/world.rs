@@ -109,8 +109,10 @@ pub struct World {
     pub is_dying: bool,
     pub deaths: usize,
     pub checkpoints: usize,
-    /// The greatest number of calls under way at once, by the program's account.
-    pub most_in_flight: usize,
+    /// The greatest numbers of calls to each service under way at once, by the program's account.
+    pub most_in_flight: BTreeMap<&'static str, usize>,
+    /// Leads that were in a call which blames all of its leads, or none: their ids or addresses.
+    pub blamed: BTreeSet<String>,
     /// Changes that were applied after their callers' deadline, but for inserts: nobody can keep what Bigin does then from
     /// coming after a tag, or from being one that is early. A deadline that the program makes too short is its own fault.
     pub late_changes: Vec<usize>,
@@ -139,17 +141,17 @@ pub struct World {
     /// Calls before that, and how often a service has asked for it.
     pub too_early: usize,
     pub put_off: usize,
-    /// Leads whose sync an operator has cancelled.
-    pub cancelled: BTreeSet<String>,
-    /// Cancellations that are not answered yet, and whether the process died before it answered one: then nobody knows whose
+    /// Leads whose sync an operator has cancelled, and when that was answered.
+    pub cancelled: BTreeMap<String, Timestamp>,
+    /// Cancellations that are not answered yet, and when the process last died before it answered one: then nobody knows whose
     /// sync it was.
     pub cancelling: usize,
-    pub is_cancel_lost: bool,
+    pub cancel_lost_at: Option<Timestamp>,
     /// Leads that a person asks for through the API, without an answer yet. Where the process dies, the request may be stored.
     pub requesting: Vec<usize>,
     /// A webhook is on its way: there is one at a time.
     pub is_delivering: bool,
-    in_flight: usize,
+    in_flight: BTreeMap<&'static str, usize>,
     /// Calls that nobody waits for any more, though the process that has sent them lived on.
     over: BTreeSet<usize>,
     dice: Dice,
@@ -197,7 +199,8 @@ impl World {
             is_dying: false,
             deaths: 0,
             checkpoints: 0,
-            most_in_flight: 0,
+            most_in_flight: BTreeMap::new(),
+            blamed: BTreeSet::new(),
             late_changes: Vec::new(),
             dropped_tokens: 0,
             too_large: 0,
@@ -214,12 +217,12 @@ impl World {
             not_before: BTreeMap::new(),
             too_early: 0,
             put_off: 0,
-            cancelled: BTreeSet::new(),
+            cancelled: BTreeMap::new(),
             cancelling: 0,
             requesting: Vec::new(),
-            is_cancel_lost: false,
+            cancel_lost_at: None,
             is_delivering: false,
-            in_flight: 0,
+            in_flight: BTreeMap::new(),
             over: BTreeSet::new(),
             dice: Dice::new(plan.seed.wrapping_mul(31)),
             counts: BTreeMap::new(),
@@ -264,13 +267,20 @@ impl World {
     /// The process is gone: nobody waits for its answers.
     pub fn bury(&mut self) {
         self.unanswered.clear();
-        self.is_cancel_lost |= self.cancelling > 0;
-        self.cancelling = 0;
+        if std::mem::take(&mut self.cancelling) > 0 {
+            self.cancel_lost_at = Some(self.now());
+        }
         for lead in std::mem::take(&mut self.requesting) {
             self.people
                 .asked_by_person(&super::people::lead_id(lead), &self.sanity.model());
         }
         self.is_dying = false;
+    }
+
+    /// Calls to one service.
+    pub fn calls_to(&self, wanted: &str) -> usize {
+        let counts = self.counts.iter().filter(|(op, _)| service(**op) == wanted);
+        counts.map(|(_, count)| count).sum()
     }
 
     /// When something is due.
@@ -368,6 +378,10 @@ impl World {
             let fault = format!("{fault:?}");
             let kind = fault.split(['(', ' ']).next().unwrap_or_default();
             self.saw(&format!("{op:?} {kind}"));
+        }
+        if matches!((op, &fault), (_, Some(Fault::Body)) | (Op::Doc, Some(Fault::Oversize))) {
+            let leads = self.leads_of(op, &request);
+            self.blamed.extend(leads);
         }
         // What a process was told in its last moments is lost with it.
         if op == Op::Grant
@@ -534,6 +548,24 @@ impl World {
         answered
     }
 
+    /// The leads that a request is about: the ids of those that are read, and the addresses of those that are sent or tagged.
+    fn leads_of(&self, op: Op, request: &Request) -> Vec<String> {
+        if op == Op::Doc {
+            let ids = request.url().path().rsplit('/').next().unwrap_or_default();
+            return ids
+                .split(',')
+                .map(|id| super::judge::published(id).to_owned())
+                .collect();
+        }
+        let body: Value = serde_json::from_slice(body(request)).unwrap_or_default();
+        let records = body.get("data").and_then(Value::as_array).into_iter().flatten();
+        let sent = records.filter_map(|record| record.get("Mailing_Street")?.as_str().map(str::to_owned));
+        let model = self.bigin.model();
+        let named = contacts(request).into_iter();
+        let named = named.filter_map(|id| model.contact(&id)?.text("Mailing_Street").map(str::to_owned));
+        sent.chain(named).collect()
+    }
+
     /// The place in the request of the contact that Bigin denies.
     fn denied_record(&self, request: &Request) -> Option<usize> {
         let model = self.bigin.model();
@@ -635,9 +667,19 @@ impl World {
         }
     }
 
-    /// Whether an operator may have cancelled a lead's sync: the lead goes on saying what it says.
-    pub fn may_be_cancelled(&self, lead: &str) -> bool {
-        self.is_cancel_lost || self.cancelled.contains(lead)
+    /// Whether an operator may have cancelled the last sync of a lead: the lead goes on saying what it says.
+    pub fn may_be_cancelled(&self, lead: &str, lake: &sanity::Model) -> bool {
+        let at = self.cancelled.get(lead).copied().max(self.cancel_lost_at);
+        let is_requested = |document: &Option<sanity::Document>| {
+            document
+                .as_ref()
+                .is_some_and(|document| document.get("crmStatus").is_some_and(|status| status == REQUESTED))
+        };
+        at.is_some_and(|at| {
+            let later = lake.transactions.iter().filter(|transaction| transaction.at > at);
+            let mut changes = later.flat_map(|transaction| &transaction.documents);
+            !changes.any(|change| change.id == lead && is_requested(&change.after) && !is_requested(&change.before))
+        })
     }
 
     /// An operator has got an answer.
@@ -663,7 +705,7 @@ impl World {
             }
             (Act::Retry(_), Some(lead)) => self.people.asked_by_person(&lead, &self.sanity.model()),
             (Act::Cancel(_), Some(lead)) => {
-                self.cancelled.insert(lead);
+                self.cancelled.insert(lead, self.clock.now());
             }
             _ => {}
         }
@@ -677,7 +719,7 @@ impl World {
             let id = lead["_id"].as_str().unwrap_or_default();
             !id.contains('.')
                 && lead.get("crmStatus").is_some_and(|status| status == REQUESTED)
-                && !self.may_be_cancelled(id)
+                && !self.may_be_cancelled(id, &lake)
         })
     }
 
@@ -730,7 +772,7 @@ impl Transport for Wire {
         let shared = self.0.clone();
         Box::pin(async move {
             let (answer, reply) = oneshot::channel();
-            let mut under_way = UnderWay::begin(&shared, is_write(op(&request)));
+            let mut under_way = UnderWay::begin(&shared, op(&request));
             under_way.number = shared.lock().send(request, answer);
             shared.1.notify_one();
             reply.await.unwrap_or(Err(TransportError::Lost))
@@ -741,20 +783,22 @@ impl Transport for Wire {
 /// A call that the program waits for.
 struct UnderWay {
     world: Shared,
-    writes: usize,
+    op: Op,
     number: Option<usize>,
 }
 
 impl UnderWay {
-    fn begin(shared: &Shared, is_write: bool) -> Self {
+    fn begin(shared: &Shared, op: Op) -> Self {
         let mut world = shared.lock();
-        let writes = usize::from(is_write);
-        world.in_flight += 1;
-        world.writes += writes;
-        world.most_in_flight = world.most_in_flight.max(world.in_flight);
+        let in_flight = world.in_flight.entry(service(op)).or_default();
+        *in_flight += 1;
+        let in_flight = *in_flight;
+        world.writes += usize::from(is_write(op));
+        let most = world.most_in_flight.entry(service(op)).or_default();
+        *most = in_flight.max(*most);
         Self {
             world: shared.clone(),
-            writes,
+            op,
             number: None,
         }
     }
@@ -763,8 +807,8 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut world = self.world.lock();
-        world.in_flight -= 1;
-        world.writes -= self.writes;
+        *world.in_flight.entry(service(self.op)).or_default() -= 1;
+        world.writes -= usize::from(is_write(self.op));
         if !world.is_dying {
             world.over.extend(self.number);
         }

@@ -36,8 +36,8 @@ pub struct Webhooks {
     pub timeout: Duration,
     /// Every message since the start, oldest first.
     pub messages: Vec<Message>,
-    /// How many messages were lost on request.
-    pub lost: usize,
+    /// The documents whose messages were lost on request, oldest first.
+    pub lost: Vec<String>,
     /// While set, what is due is delivered newest first (official docs, webhook best practices: order is not guaranteed).
     pub reorder: bool,
     /// What the list of webhooks says of it in place of the truth: to show how others have set theirs up.
@@ -56,7 +56,7 @@ impl Default for Webhooks {
             lead_type: LEAD_TYPE.to_owned(),
             timeout: Duration::from_secs(30),
             messages: Vec::new(),
-            lost: 0,
+            lost: Vec::new(),
             reorder: false,
             listed: Map::new(),
             quiet: false,
@@ -157,7 +157,7 @@ impl Webhooks {
         };
         if self.lose > 0 {
             self.lose -= 1;
-            self.lost += 1;
+            self.lost.push(change.id.clone());
             return false;
         }
         let message = Message {

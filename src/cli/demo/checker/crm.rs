@@ -22,29 +22,12 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
     if evidence.rules.by_phone {
         faults.extend(same_phone(evidence));
     }
-    let named: BTreeSet<&str> = evidence
-        .documents
-        .values()
-        .filter_map(|document| text(document, CONTACT))
-        .collect();
     let created = inserted(evidence);
-    let unnamed: Vec<&str> = created.keys().filter(|id| !named.contains(**id)).copied().collect();
-    // A lead that was deleted or cancelled during its sync cannot have its contact's ID; it may have that of a deleted one.
-    let nameless = evidence
-        .requested
-        .iter()
-        .filter(|lead| {
-            evidence
-                .documents
-                .get(&lead.id)
-                .and_then(|document| text(document, CONTACT))
-                .is_none_or(|contact| !evidence.contacts.contains_key(contact))
-        })
-        .count();
-    if unnamed.len() > nameless {
+    let orphans = orphans(evidence, &created);
+    if !orphans.is_empty() {
         faults.push(format!(
             "contacts were created that belong to no lead: {}",
-            unnamed.join(", ")
+            orphans.join(", ")
         ));
     }
     let dangling = evidence.requested.iter().filter(|lead| {
@@ -75,6 +58,40 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
         sentence,
         faults,
     }
+}
+
+/// Contacts that were created and that belong to no lead. A lead that was deleted or cancelled during its sync, or whose contact
+/// was deleted, cannot have its contact's ID: it explains one contact with an address that it once had.
+fn orphans<'a>(
+    evidence: &Evidence,
+    created: &BTreeMap<&'a str, (Timestamp, &BTreeMap<String, Value>)>,
+) -> Vec<&'a str> {
+    let named: BTreeSet<&str> = evidence
+        .documents
+        .values()
+        .filter_map(|document| text(document, CONTACT))
+        .collect();
+    let mut nameless: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for change in evidence
+        .transactions
+        .iter()
+        .flat_map(|transaction| &transaction.documents)
+    {
+        let Some(lead) = change.after.as_ref().filter(|_| !is_copy(&change.id)) else {
+            continue;
+        };
+        let contact = evidence.documents.get(&change.id).and_then(|lead| text(lead, CONTACT));
+        if contact.is_none_or(|contact| !evidence.contacts.contains_key(contact)) {
+            let address = text(lead, "address").unwrap_or_default();
+            nameless.entry(address).or_default().insert(&change.id);
+        }
+    }
+    let unnamed = created.iter().filter(|(id, _)| !named.contains(**id));
+    let orphans = unnamed.filter(|(_, (_, fields))| {
+        let street = fields.get("Mailing_Street").and_then(Value::as_str).unwrap_or_default();
+        nameless.get_mut(street).and_then(BTreeSet::pop_first).is_none()
+    });
+    orphans.map(|(id, _)| *id).collect()
 }
 
 /// Contacts that a call created and that still exist: the time and the fields, by ID.

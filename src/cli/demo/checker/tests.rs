@@ -129,6 +129,17 @@ fn reports_contacts_with_the_same_email() {
     };
     let doubled = broken(cancelled).into_iter().filter(|(broken, _)| *broken == guarantee);
     assert_eq!(doubled.collect::<Vec<_>>(), []);
+    // That explains no contact with an address which the lead never had.
+    check(
+        |evidence| {
+            cancelled(evidence);
+            if let Some(Change::Upserted { fields, .. }) = evidence.changes.last_mut() {
+                fields.insert("Mailing_Street".to_owned(), json!("1 Other Lane"));
+            }
+        },
+        guarantee,
+        "contacts were created that belong to no lead: 7002",
+    );
 }
 
 #[test]
