@@ -9,8 +9,12 @@ use crate::fake::bigin::{Call, Change, Contact};
 use crate::fake::sanity::{Attempt, Document, Transaction};
 use crate::store::Ledger;
 
-mod crm;
+mod contacts;
+mod duplicates;
 mod leads;
+
+/// The lead's field with its contact's ID.
+const CONTACT: &str = "biginContactId";
 
 /// All evidence, collected when no sync was in progress.
 pub struct Evidence {
@@ -105,9 +109,9 @@ impl Verdict {
 pub fn judge(evidence: &Evidence) -> Vec<Verdict> {
     vec![
         leads::no_lead_lost(evidence),
-        crm::no_duplicates(evidence),
-        crm::sent_is_true(evidence),
-        crm::no_early_tags(evidence),
+        duplicates::no_duplicates(evidence),
+        contacts::sent_is_true(evidence),
+        contacts::no_early_tags(evidence),
         within_rate_limits(evidence),
         leads::one_bad_lead(evidence),
         no_personal_data(evidence),
