@@ -468,12 +468,20 @@ impl World {
         planned.next().map(|(_, _, fault)| fault.clone())
     }
 
-    /// A fault has changed what was done or answered. One that lasts is counted by itself: there are many more of them.
+    /// What lasts counts once for a run: it is one thing, and happens to call after call.
+    fn saw_lasting(&mut self, what: &str) {
+        self.seen.insert(what.to_owned(), 1);
+    }
+
+    /// A fault has changed what was done or answered.
     fn met(&mut self, op: Op, fault: &Fault, lasts: bool) {
         let fault = format!("{fault:?}");
         let kind = fault.split(['(', ' ']).next().unwrap_or_default();
-        let lasting = if lasts { "lasting " } else { "" };
-        self.saw(&format!("{op:?} {lasting}{kind}"));
+        if lasts {
+            self.saw_lasting(&format!("{op:?} lasting {kind}"));
+        } else {
+            self.saw(&format!("{op:?} {kind}"));
+        }
     }
 
     fn apply(&mut self, call: Call) {
@@ -570,7 +578,7 @@ impl World {
                 field: None,
             };
             self.bigin.model().fail_next(bigin_kind(op), fault, 1);
-            self.saw("a contact is denied");
+            self.saw_lasting("a contact is denied");
         }
         let answered = self.bigin.answer(request);
         let mut model = self.bigin.model();
