@@ -145,9 +145,9 @@ pub enum Fault {
     WrongShape(u8),
     /// The work is done, and the answer says nothing of the last record.
     Partial,
-    /// The work is done, and the answers about the first record and the last have changed places.
+    /// The last of several records is refused, and the results of the first and the last have changed places.
     Swapped,
-    /// The work is done, and the answer about the last record names the contact of the first.
+    /// The last of several records is refused, and in the place of its result is that of the first once more.
     WrongRecord,
     /// The work is done, and the answer is larger than any may be.
     Oversize,

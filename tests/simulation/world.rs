@@ -501,7 +501,7 @@ impl World {
         let changes = self.bigin.model().changes.len();
         let (done, is_refused) = self.work(op, &request, fault.as_ref());
         let (done, is_spoilt) = done.map_or((None, false), |done| {
-            let (done, is_spoilt) = spoilt(done, fault.as_ref());
+            let (done, is_spoilt) = spoilt(done, fault.as_ref(), &request);
             (Some(done), is_spoilt)
         });
         if let Some(fault) = &fault
@@ -563,7 +563,15 @@ impl World {
             let is_refused = has_fault && answered.is_some();
             return (answered, is_refused);
         }
-        let fault = fault.and_then(bigin_fault);
+        let fault = match (fault, records(request)) {
+            // So that it matters which record a result is about.
+            (Some(Fault::Swapped | Fault::WrongRecord), records @ 2..) => Some(bigin::Fault::RecordError {
+                nth: records - 1,
+                code: "RECORD_LOCKED".to_owned(),
+                field: None,
+            }),
+            (fault, _) => fault.and_then(bigin_fault),
+        };
         let has_fault = fault.is_some();
         if let Some(fault) = fault {
             self.bigin.model().fail_next(bigin_kind(op), fault, 1);
@@ -993,7 +1001,7 @@ fn is_of_the_way(fault: &Fault) -> bool {
 }
 
 /// The answer as it comes out of a faulty service, and whether it is another one.
-fn spoilt(answered: Answered, fault: Option<&Fault>) -> (Answered, bool) {
+fn spoilt(answered: Answered, fault: Option<&Fault>, request: &Request) -> (Answered, bool) {
     let Answered { status, headers, body } = answered;
     let spoilt = match fault {
         Some(Fault::WrongShape(0)) => b"[]".to_vec(),
@@ -1002,10 +1010,8 @@ fn spoilt(answered: Answered, fault: Option<&Fault>) -> (Answered, bool) {
         Some(Fault::WrongShape(_)) => Vec::new(),
         Some(Fault::Oversize) => vec![b' '; 5 * 1024 * 1024],
         Some(Fault::Partial) => without_last(&body),
-        Some(Fault::Swapped) => misplaced(&body, std::mem::swap),
-        Some(Fault::WrongRecord) => misplaced(&body, |first, last| {
-            last["details"]["id"] = first["details"]["id"].clone()
-        }),
+        Some(Fault::Swapped) => misplaced(&body, &contacts(request), true),
+        Some(Fault::WrongRecord) => misplaced(&body, &contacts(request), false),
         _ => body.clone(),
     };
     let is_spoilt = spoilt != body;
@@ -1013,14 +1019,20 @@ fn spoilt(answered: Answered, fault: Option<&Fault>) -> (Answered, bool) {
     (Answered { status, headers, body }, is_spoilt)
 }
 
-/// The answer with the results of the first record and the last changed, if they name their contacts: a result without a name
-/// can only be taken by its place.
-fn misplaced(body: &[u8], change: impl Fn(&mut Value, &mut Value)) -> Vec<u8> {
+/// The answer with the results of the first record and the last exchanged, both of which name their contacts then, or with the
+/// first in the place of the last. A result without a name could only be taken by its place.
+fn misplaced(body: &[u8], contacts: &[String], is_swapped: bool) -> Vec<u8> {
     let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let results = answer.get_mut("data").and_then(Value::as_array_mut);
-    let names_contact = |result: &Value| result.pointer("/details/id").is_some();
     match results.map(Vec::as_mut_slice) {
-        Some([first, .., last]) if names_contact(first) && names_contact(last) => change(first, last),
+        Some([first, .., last]) if first.pointer("/details/id").is_some() => {
+            if is_swapped {
+                last["details"]["id"] = contacts.last().cloned().into();
+                std::mem::swap(first, last);
+            } else {
+                *last = first.clone();
+            }
+        }
         _ => return body.to_vec(),
     }
     answer.to_string().into_bytes()
