@@ -529,6 +529,10 @@ impl Player {
         if let Act::RequestByPerson(lead) = act {
             self.world.lock().requesting.push(*lead);
         }
+        if *act == Act::CheckNow {
+            // The work goes on at once, and the operator is answered later.
+            self.world.lock().not_before.clear();
+        }
         let (world, serve, act) = (self.world.clone(), Rc::clone(serve), act.clone());
         tokio::task::spawn_local(async move {
             let (status, answer) = serve(request).await;

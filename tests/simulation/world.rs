@@ -138,7 +138,7 @@ pub struct World {
     quiet_since: Option<(Timestamp, usize)>,
     refused_since: Option<Timestamp>,
     /// Until when a service wants no call, and how often the process had died when it said so.
-    not_before: BTreeMap<&'static str, (Timestamp, usize)>,
+    pub not_before: BTreeMap<&'static str, (Timestamp, usize)>,
     /// Calls before that, and how often a service has asked for it.
     pub too_early: usize,
     pub put_off: usize,
