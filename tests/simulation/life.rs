@@ -14,11 +14,12 @@ use bigin_sync::clock::{ManualClock, SharedClock, until};
 use bigin_sync::config::{AlertSettings, BiginSettings, Layers, SanitySettings, Settings, WebhookSettings};
 use bigin_sync::database::Database;
 use bigin_sync::domain::retry::RetryPolicy;
+use bigin_sync::fake::sanity::MessageState;
 use bigin_sync::http;
 use bigin_sync::http_client::Network;
 use bigin_sync::random;
 use bigin_sync::store::{Commits, Ledger, Step, StoreSettings, sqlite};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -159,7 +160,7 @@ pub fn play(plan: &Plan) -> Played {
         world: player.world.clone(),
         ledger: end.ledger,
         rested_after: end.rested_after,
-        answers: end.answers,
+        answers: std::mem::take(&mut player.world.lock().answers),
         log: log.bytes(),
         files,
     }
@@ -184,6 +185,23 @@ fn states(settings: &Settings) -> Vec<String> {
     states.unwrap().map(Result::unwrap).collect()
 }
 
+/// What an operator reads.
+fn gets(serve: &Serve) -> impl Iterator<Item = LocalBoxFuture<'static, (u16, String)>> {
+    let paths = [
+        "/api/syncs?limit=100",
+        "/api/health",
+        "/api/failures",
+        "/readyz",
+        "/metrics",
+    ];
+    paths.into_iter().map(|path| {
+        let request = TestRequest::get()
+            .uri(path)
+            .insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")));
+        serve(request)
+    })
+}
+
 fn json_of(answer: &str) -> Option<Value> {
     serde_json::from_str(answer).ok()
 }
@@ -191,7 +209,6 @@ fn json_of(answer: &str) -> Option<Value> {
 struct End {
     ledger: Ledger,
     rested_after: Option<u64>,
-    answers: String,
 }
 
 fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
@@ -241,7 +258,7 @@ fn settings(plan: &Plan, folder: &Path, world: &Shared) -> Settings {
         alerts: AlertSettings {
             alert_url: plan
                 .seed
-                .is_multiple_of(8)
+                .is_multiple_of(2)
                 .then(|| "https://alerts.example.org/hook".to_owned().into()),
             ..AlertSettings::default()
         },
@@ -296,7 +313,13 @@ impl Player {
             let loops = app.start(&stopped);
             let end = self.turn(Some((&app, &serve)), None).await;
             let end = match end {
-                Turned::Died => None,
+                Turned::Died => {
+                    // At once, or not at all: the dead do nothing more.
+                    for (_, answer) in gets(&serve).filter_map(FutureExt::now_or_never) {
+                        self.world.lock().answered(&answer);
+                    }
+                    None
+                }
                 Turned::Rested => Some(self.end(&app, &serve).await),
                 Turned::Time => unreachable!("a life has no end in time"),
             };
@@ -415,9 +438,12 @@ impl Player {
             .calm_at
             .is_none()
             .then(|| bigin_sync::clock::after(self.began, Duration::from_millis(act)));
-        let delivery = world.sanity.next_delivery();
+        let model = world.sanity.model();
+        let queued = model.webhooks.messages.iter();
+        let queued = queued.filter(|message| message.state == MessageState::Queued);
+        let delivery = queued.map(|message| message.due).min();
         let latest = bigin_sync::clock::after(world.now(), Duration::from_millis(MINUTE));
-        [act, world.next_effect(), delivery.filter(|_| !world.is_delivering)]
+        [act, world.next_effect(), delivery.filter(|_| world.may_deliver())]
             .into_iter()
             .flatten()
             .min()
@@ -503,19 +529,24 @@ impl Player {
         if let Act::RequestByPerson(lead) = act {
             self.world.lock().requesting.push(*lead);
         }
+        if *act == Act::CheckNow {
+            // The work goes on at once, and the operator is answered later.
+            self.world.lock().not_before.clear();
+        }
         let (world, serve, act) = (self.world.clone(), Rc::clone(serve), act.clone());
         tokio::task::spawn_local(async move {
             let (status, answer) = serve(request).await;
             let mut world = world.lock();
             world.log(&format!("{act:?}: {status}"));
+            world.answered(&answer);
             world.operator(&act, what, status, json_of(&answer).as_ref());
         });
     }
 
-    /// Sanity delivers a webhook that is due; one at a time. Where the program is down it learns that at once.
+    /// Sanity delivers the webhooks that are due. Where the program is down it learns that at once.
     fn deliver(&self, serve: Option<&Serve>) {
         loop {
-            if self.world.lock().is_delivering {
+            if !self.world.lock().may_deliver() {
                 return;
             }
             let delivery = self.world.lock().sanity.due_delivery();
@@ -526,7 +557,7 @@ impl Player {
                 world.sanity.delivered(&delivery, None, None);
                 continue;
             };
-            self.world.lock().is_delivering = true;
+            self.world.lock().delivering += 1;
             let (world, serve) = (self.world.clone(), Rc::clone(serve));
             let request = TestRequest::post()
                 .uri("/webhooks/sanity")
@@ -539,9 +570,12 @@ impl Player {
                 let delivery = undelivered.1.take().unwrap();
                 let lives = world.checkpoint("webhook");
                 let mut world_now = world.lock();
-                world_now.is_delivering = false;
+                world_now.delivering -= 1;
                 let (status, answer) = match answer.filter(|_| lives) {
-                    Some((status, answer)) => (Some(status), json_of(&answer)),
+                    Some((status, answer)) => {
+                        world_now.answered(&answer);
+                        (Some(status), json_of(&answer))
+                    }
                     None => (None, None),
                 };
                 let document = delivery.message.document.clone();
@@ -554,19 +588,9 @@ impl Player {
     }
 
     async fn end(&self, app: &App, serve: &Serve) -> End {
-        let mut answers = String::new();
-        for path in [
-            "/api/syncs?limit=100",
-            "/api/health",
-            "/api/failures",
-            "/readyz",
-            "/metrics",
-        ] {
-            let request = TestRequest::get()
-                .uri(path)
-                .insert_header(("authorization", format!("Bearer {ADMIN_TOKEN}")));
-            let (_, answer) = serve(request).await;
-            answers.push_str(&answer);
+        for get in gets(serve) {
+            let (_, answer) = get.await;
+            self.world.lock().answered(&answer);
         }
         let ledger = app.context.store.ledger().await.unwrap();
         let now = self.world.lock().now();
@@ -576,7 +600,6 @@ impl Player {
         End {
             ledger,
             rested_after: rested.then_some(took),
-            answers,
         }
     }
 }
@@ -594,7 +617,7 @@ impl Drop for Undelivered {
     fn drop(&mut self) {
         if let Some(delivery) = self.1.take() {
             let mut world = self.0.lock();
-            world.is_delivering = false;
+            world.delivering -= 1;
             world.sanity.delivered(&delivery, None, None);
         }
     }

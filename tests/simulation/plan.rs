@@ -60,6 +60,8 @@ pub struct Profile {
     pub per_record: u64,
     /// A transaction takes up to this long, in milliseconds.
     pub disk: u64,
+    /// How many webhooks Sanity delivers at once. It has one request at a time for each webhook; two that are set up have two.
+    pub deliveries: usize,
     /// What `excludeContent` is answered with: see `WithoutContent`.
     pub without_content: u8,
     /// Zero where no insert can be applied late. Else no two leads have one phone number and no email: the look-up of the
@@ -114,6 +116,8 @@ pub enum Op {
     Doc,
     Mutate,
     Query,
+    /// `ALERT_URL`.
+    Alert,
     Other,
 }
 
@@ -135,10 +139,16 @@ pub enum Fault {
     Html(u16),
     /// With this `Retry-After`, in seconds.
     RateLimited(Option<u64>),
+    /// With this `Retry-After`, as the date in so many seconds.
+    RateLimitedUntil(u64),
     /// The work is done, and the answer is JSON of another shape.
     WrongShape(u8),
     /// The work is done, and the answer says nothing of the last record.
     Partial,
+    /// The last of several records is refused, and the results of the first and the last have changed places.
+    Swapped,
+    /// The last of several records is refused, and in the place of its result is that of the first once more.
+    WrongRecord,
     /// The work is done, and the answer is larger than any may be.
     Oversize,
     /// The token is refused.
@@ -204,10 +214,13 @@ impl Plan {
             } else {
                 dice.up_to(10 * SECOND)
             };
-            deaths.push((dice.index(400), down_for));
+            // Half of the runs have more than 640 checkpoints.
+            let within = dice.one_of(&[400, 800, 2_000]);
+            deaths.push((dice.index(within), down_for));
         }
         deaths.sort_unstable();
         deaths.dedup_by_key(|(at, _)| *at);
+        profile.deliveries = more.one_of(&[1, 1, 1, 2]);
         Self {
             seed,
             profile,
@@ -339,6 +352,7 @@ impl Dice {
             latency: self.one_of(&[0, 20, 200, 200, 2 * SECOND]),
             per_record,
             disk: self.one_of(&[0, 0, 5, 500]),
+            deliveries: 1,
             without_content: self.one_of(&[0, 1, 2]),
             late_inserts: if is_prompt {
                 Duration::ZERO
@@ -450,6 +464,7 @@ impl Dice {
             // A search that finds less than there is makes a second contact, and cannot be told from one that is right.
             faults.push(Fault::Partial);
         }
+        let until = Fault::RateLimitedUntil(wait.unwrap_or(30));
         let code = self.one_of(&["RECORD_LOCKED", "INTERNAL_ERROR", "NO_PERMISSION"]);
         match op {
             Op::Grant => faults.extend([
@@ -457,8 +472,9 @@ impl Dice {
                 Fault::TokenError("invalid_code"),
                 Fault::TokenError("invalid_client"),
             ]),
-            Op::Doc | Op::Query => faults.extend([Fault::RateLimited(wait), Fault::TokenRefused]),
-            Op::Mutate => faults.extend([Fault::RateLimited(wait), Fault::Conflict, Fault::TokenRefused]),
+            Op::Doc | Op::Query => faults.extend([Fault::RateLimited(wait), until, Fault::TokenRefused]),
+            Op::Mutate => faults.extend([Fault::RateLimited(wait), until, Fault::Conflict, Fault::TokenRefused]),
+            Op::Alert => faults.push(Fault::RateLimited(wait)),
             Op::Upsert | Op::Update | Op::AddTags => faults.extend([
                 Fault::RateLimited(wait),
                 Fault::TokenRefused,
@@ -479,13 +495,15 @@ impl Dice {
         if matches!(op, Op::Update | Op::AddTags) {
             // Contradicts what Bigin has said of the contact, or what it says next.
             faults.push(Fault::EveryRecord("RECORD_NOT_FOUND"));
+            // Only there does the request name the contacts, so that the program can notice.
+            faults.extend([Fault::Swapped, Fault::WrongRecord]);
         }
         self.one_of(&faults)
     }
 }
 
 /// How many calls of each operation may meet a fault.
-const OPS: [(Op, usize); 9] = [
+const OPS: [(Op, usize); 10] = [
     (Op::Grant, 3),
     (Op::Upsert, 12),
     (Op::Update, 6),
@@ -495,4 +513,5 @@ const OPS: [(Op, usize); 9] = [
     (Op::Doc, 20),
     (Op::Mutate, 12),
     (Op::Query, 6),
+    (Op::Alert, 4),
 ];

@@ -81,6 +81,7 @@ fn simpler_profiles(plan: &Plan) -> Vec<Plan> {
         with(|plan| plan.profile.latency = 0),
         with(|plan| plan.profile.per_record = 0),
         with(|plan| plan.profile.disk = 0),
+        with(|plan| plan.profile.deliveries = 1),
         with(|plan| plan.profile.without_content = 0),
     ];
     simpler.into_iter().filter(|simpler| simpler != plan).collect()

@@ -16,6 +16,7 @@ fn plain() -> Profile {
         latency: 0,
         per_record: 0,
         disk: 0,
+        deliveries: 1,
         without_content: 0,
         late_inserts: Duration::from_secs(1),
     }

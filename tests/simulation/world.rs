@@ -86,6 +86,8 @@ struct Call {
     op: Op,
     request: Request,
     fault: Option<Fault>,
+    /// Whether the fault is not of the plan, but of the profile.
+    lasts: bool,
     /// How long after it was sent the service does its work.
     applied_after: Duration,
     /// Between the work and the answer; `None` is never.
@@ -119,9 +121,10 @@ pub struct World {
     pub dropped_tokens: usize,
     /// Answers with leads that were larger than the program reads.
     pub too_large: usize,
-    pub hook_posts: usize,
     /// What the program has sent to `ALERT_URL`.
     pub posted: Vec<u8>,
+    /// What operators and Sanity have been answered, up to a limit.
+    pub answers: String,
     /// Requests for a token while the accounts server wanted to be left alone, and how often it said that it was asked too often
     /// because it was.
     pub too_soon: usize,
@@ -137,7 +140,7 @@ pub struct World {
     quiet_since: Option<(Timestamp, usize)>,
     refused_since: Option<Timestamp>,
     /// Until when a service wants no call, and how often the process had died when it said so.
-    not_before: BTreeMap<&'static str, (Timestamp, usize)>,
+    pub not_before: BTreeMap<&'static str, (Timestamp, usize)>,
     /// Calls before that, and how often a service has asked for it.
     pub too_early: usize,
     pub put_off: usize,
@@ -149,8 +152,8 @@ pub struct World {
     pub cancel_lost_at: Option<Timestamp>,
     /// Leads that a person asks for through the API, without an answer yet. Where the process dies, the request may be stored.
     pub requesting: Vec<usize>,
-    /// A webhook is on its way: there is one at a time.
-    pub is_delivering: bool,
+    /// Webhooks that are on their way.
+    pub delivering: usize,
     in_flight: BTreeMap<&'static str, usize>,
     /// Calls that nobody waits for any more, though the process that has sent them lived on.
     over: BTreeSet<usize>,
@@ -204,8 +207,8 @@ impl World {
             late_changes: Vec::new(),
             dropped_tokens: 0,
             too_large: 0,
-            hook_posts: 0,
             posted: Vec::new(),
+            answers: String::new(),
             too_soon: 0,
             throttles: 0,
             in_vain: 0,
@@ -221,7 +224,7 @@ impl World {
             cancelling: 0,
             requesting: Vec::new(),
             cancel_lost_at: None,
-            is_delivering: false,
+            delivering: 0,
             in_flight: BTreeMap::new(),
             over: BTreeSet::new(),
             dice: Dice::new(plan.seed.wrapping_mul(31)),
@@ -283,6 +286,17 @@ impl World {
         counts.map(|(_, count)| count).sum()
     }
 
+    pub fn answered(&mut self, answer: &str) {
+        if self.answers.len() < MAX_ANSWERS {
+            self.answers.push_str(answer);
+            self.answers.push('\n');
+        }
+    }
+
+    pub fn may_deliver(&self) -> bool {
+        self.delivering < self.plan.profile.deliveries
+    }
+
     /// When something is due.
     pub fn next_effect(&self) -> Option<Timestamp> {
         self.effects.first_key_value().map(|((at, _), _)| *at)
@@ -324,12 +338,12 @@ impl World {
         } else if op == Op::Grant && contains(&reply.body, "access_token") {
             self.quiet_since = None;
         }
-        let wait = reply
-            .headers
-            .get("retry-after")
-            .and_then(|wait| wait.to_str().ok()?.parse().ok());
-        if let (StatusCode::TOO_MANY_REQUESTS, Some(wait)) = (reply.status, wait) {
-            let until = after(self.now(), Duration::from_secs(wait));
+        let wait = reply.headers.get("retry-after").and_then(|wait| wait.to_str().ok());
+        let until = wait.and_then(|wait| match wait.parse() {
+            Ok(seconds) => Some(after(self.now(), Duration::from_secs(seconds))),
+            Err(_) => Some(jiff::fmt::rfc2822::parse(wait).ok()?.timestamp()),
+        });
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(until)) = (reply.status, until) {
             self.not_before.insert(service(op), (until, self.deaths));
             self.put_off += 1;
         }
@@ -368,16 +382,12 @@ impl World {
         let nth = *count;
         *count += 1;
         let records = records(&request);
-        let fault = if self.is_calm {
-            None
-        } else {
-            self.fault_of(op, nth, &request)
-        };
+        let lasting = self.lasting_fault(op, &request).filter(|_| !self.is_calm);
+        let lasts = lasting.is_some();
+        let fault = lasting.or_else(|| self.planned_fault(op, nth).filter(|_| !self.is_calm));
         self.log(&format!("{op:?} #{number} of {records}: {fault:?}"));
-        if let Some(fault) = &fault {
-            let fault = format!("{fault:?}");
-            let kind = fault.split(['(', ' ']).next().unwrap_or_default();
-            self.saw(&format!("{op:?} {kind}"));
+        if let Some(fault) = fault.as_ref().filter(|fault| is_of_the_way(fault)) {
+            self.met(op, fault, lasts);
         }
         if matches!((op, &fault), (_, Some(Fault::Body)) | (Op::Doc, Some(Fault::Oversize))) {
             let leads = self.leads_of(op, &request);
@@ -446,14 +456,15 @@ impl World {
             applied_after: apply_after,
             request,
             fault,
+            lasts,
             answer_after,
             answer,
         };
         self.schedule(apply_after, Effect::Apply(Box::new(call)));
     }
 
-    /// What befalls a call: what lasts, or else what the plan has for it.
-    fn fault_of(&self, op: Op, nth: usize, request: &Request) -> Option<Fault> {
+    /// What befalls a call for what is in it.
+    fn lasting_fault(&self, op: Op, request: &Request) -> Option<Fault> {
         let body = body(request);
         if op == Op::Upsert && self.plan.profile.hang && contains(body, HANGS) {
             return Some(Fault::Hang);
@@ -461,9 +472,30 @@ impl World {
         if op == Op::Upsert && self.cast.poisonous.is_some() && contains(body, POISON) {
             return Some(Fault::Status(500));
         }
+        None
+    }
+
+    /// What the plan has for a call.
+    fn planned_fault(&self, op: Op, nth: usize) -> Option<Fault> {
         let planned = self.plan.faults.iter();
         let mut planned = planned.filter(|(of, at, _)| *of == op && *at == nth);
         planned.next().map(|(_, _, fault)| fault.clone())
+    }
+
+    /// What lasts counts once for a run: it is one thing, and happens to call after call.
+    fn saw_lasting(&mut self, what: &str) {
+        self.seen.insert(what.to_owned(), 1);
+    }
+
+    /// A fault has changed what was done or answered.
+    fn met(&mut self, op: Op, fault: &Fault, lasts: bool) {
+        let fault = format!("{fault:?}");
+        let kind = fault.split(['(', ' ']).next().unwrap_or_default();
+        if lasts {
+            self.saw_lasting(&format!("{op:?} lasting {kind}"));
+        } else {
+            self.saw(&format!("{op:?} {kind}"));
+        }
     }
 
     fn apply(&mut self, call: Call) {
@@ -472,6 +504,7 @@ impl World {
             op,
             request,
             fault,
+            lasts,
             applied_after,
             answer_after,
             answer,
@@ -480,7 +513,16 @@ impl World {
         let is_over = self.over.contains(&number);
         let is_late = applied_after > DEADLINE || (is_over && applied_after > SHORTEST_DEADLINE);
         let changes = self.bigin.model().changes.len();
-        let done = self.work(op, &request, fault.as_ref());
+        let (done, is_refused) = self.work(op, &request, fault.as_ref());
+        let (done, is_spoilt) = done.map_or((None, false), |done| {
+            let (done, is_spoilt) = spoilt(done, fault.as_ref(), &request);
+            (Some(done), is_spoilt)
+        });
+        if let Some(fault) = &fault
+            && (is_refused || is_spoilt || (*fault == Fault::LostAfter && done.is_some()))
+        {
+            self.met(op, fault, lasts);
+        }
         if is_late {
             let model = self.bigin.model();
             let late = model.changes.iter().enumerate().skip(changes);
@@ -503,7 +545,7 @@ impl World {
         };
         let reply = match (&fault, done) {
             (Some(Fault::LostAfter), _) | (_, None) => Err(TransportError::Lost),
-            (_, Some(done)) => Ok(delivered(spoilt(done, fault.as_ref()))),
+            (_, Some(done)) => Ok(delivered(done)),
         };
         let is_too_large = |reply: &Delivered| op == Op::Doc && reply.body.len() > MAX_ANSWER;
         self.too_large += usize::from(reply.as_ref().is_ok_and(is_too_large));
@@ -512,23 +554,40 @@ impl World {
         self.schedule(answer_after, Effect::Reply(number, op, answer, reply));
     }
 
-    fn work(&mut self, op: Op, request: &Request, fault: Option<&Fault>) -> Option<Answered> {
-        if op == Op::Other && request.url().host_str() == Some("alerts.example.org") {
-            self.hook_posts += 1;
+    /// A service's answer, and whether it is that of a fault.
+    fn work(&mut self, op: Op, request: &Request, fault: Option<&Fault>) -> (Option<Answered>, bool) {
+        if op == Op::Alert {
             self.posted.extend_from_slice(body(request));
-            return Some(Answered {
-                status: 200,
-                headers: Vec::new(),
-                body: b"{}".to_vec(),
+            let answered = alert_answer(fault);
+            let is_refused = answered.status != 200;
+            self.saw(if is_refused {
+                "an alert is refused"
+            } else {
+                "an alert is sent"
             });
+            return (Some(answered), is_refused);
         }
         if matches!(op, Op::Doc | Op::Mutate | Op::Query) {
-            if let Some(fault) = fault.and_then(sanity_fault) {
+            let fault = fault.and_then(sanity_fault);
+            let has_fault = fault.is_some();
+            if let Some(fault) = fault {
                 self.sanity.model().faults.fail_next(sanity_kind(op), fault, 1);
             }
-            return self.sanity.answer(request);
+            let answered = self.sanity.answer(request);
+            let is_refused = has_fault && answered.is_some();
+            return (answered, is_refused);
         }
-        if let Some(fault) = fault.and_then(bigin_fault) {
+        let fault = match (fault, records(request)) {
+            // So that it matters which record a result is about.
+            (Some(Fault::Swapped | Fault::WrongRecord), records @ 2..) => Some(bigin::Fault::RecordError {
+                nth: records - 1,
+                code: "RECORD_LOCKED".to_owned(),
+                field: None,
+            }),
+            (fault, _) => fault.and_then(bigin_fault),
+        };
+        let has_fault = fault.is_some();
+        if let Some(fault) = fault {
             self.bigin.model().fail_next(bigin_kind(op), fault, 1);
         } else if self.plan.profile.contradicts
             && matches!(op, Op::Update | Op::AddTags)
@@ -541,11 +600,14 @@ impl World {
                 field: None,
             };
             self.bigin.model().fail_next(bigin_kind(op), fault, 1);
-            self.saw("a contact is denied");
+            self.saw_lasting("a contact is denied");
         }
         let answered = self.bigin.answer(request);
-        self.bigin.model().clear_faults();
-        answered
+        let mut model = self.bigin.model();
+        let is_refused = has_fault && model.faults_left() == 0;
+        model.clear_faults();
+        drop(model);
+        (answered, is_refused)
     }
 
     /// The leads that a request is about: the ids of those that are read, and the addresses of those that are sent or tagged.
@@ -739,6 +801,9 @@ impl World {
     }
 }
 
+/// Bytes of answers that are kept.
+const MAX_ANSWERS: usize = 1 << 20;
+
 /// What the accounts server says to whoever asks too often.
 const THROTTLED: &str = "Access Denied";
 
@@ -750,6 +815,7 @@ fn service(op: Op) -> &'static str {
     match op {
         Op::Doc | Op::Mutate | Op::Query => "Sanity",
         Op::Grant => "the accounts server",
+        Op::Alert => "ALERT_URL",
         Op::Other => "others",
         _ => "Bigin",
     }
@@ -819,6 +885,7 @@ fn op(request: &Request) -> Op {
     let path = request.url().path();
     let method = request.method().as_str();
     match path {
+        _ if request.url().host_str() == Some("alerts.example.org") => Op::Alert,
         "/oauth/v2/token" => Op::Grant,
         _ if path.ends_with("/Contacts/upsert") => Op::Upsert,
         _ if path.ends_with("/add_tags") => Op::AddTags,
@@ -891,7 +958,7 @@ fn bigin_kind(op: Op) -> CallKind {
         Op::AddTags => CallKind::AddTags,
         Op::Fields => CallKind::Fields,
         Op::Coql => CallKind::Coql,
-        Op::Doc | Op::Mutate | Op::Query | Op::Other => CallKind::Other,
+        Op::Doc | Op::Mutate | Op::Query | Op::Alert | Op::Other => CallKind::Other,
     }
 }
 
@@ -940,25 +1007,79 @@ fn sanity_fault(fault: &Fault) -> Option<sanity::Fault> {
         Fault::Status(status) => sanity::Fault::Status(*status),
         Fault::Html(status) => sanity::Fault::Html(*status),
         Fault::RateLimited(wait) => sanity::Fault::RateLimited(wait.map(sanity::RetryAfter::Seconds)),
+        Fault::RateLimitedUntil(wait) => {
+            let date = sanity::RetryAfter::Date(Duration::from_secs(*wait));
+            sanity::Fault::RateLimited(Some(date))
+        }
         Fault::TokenRefused => sanity::Fault::Status(401),
         Fault::Conflict => sanity::Fault::Conflict,
         _ => return None,
     })
 }
 
-/// The answer as it comes out of a faulty service.
-fn spoilt(answered: Answered, fault: Option<&Fault>) -> Answered {
+fn alert_answer(fault: Option<&Fault>) -> Answered {
+    let mut answered = Answered {
+        status: 200,
+        headers: Vec::new(),
+        body: b"{}".to_vec(),
+    };
+    match fault {
+        Some(Fault::Status(status) | Fault::Html(status)) => answered.status = *status,
+        Some(Fault::RateLimited(wait)) => {
+            answered.status = 429;
+            answered
+                .headers
+                .extend(wait.map(|wait| ("retry-after", wait.to_string())));
+        }
+        _ => {}
+    }
+    answered
+}
+
+/// Whether a fault changes what happens to a call whatever it says and is answered.
+fn is_of_the_way(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Slow(_) | Fault::Hang | Fault::Late(_) | Fault::Unreachable | Fault::LostBefore
+    )
+}
+
+/// The answer as it comes out of a faulty service, and whether it is another one.
+fn spoilt(answered: Answered, fault: Option<&Fault>, request: &Request) -> (Answered, bool) {
     let Answered { status, headers, body } = answered;
-    let body = match fault {
+    let spoilt = match fault {
         Some(Fault::WrongShape(0)) => b"[]".to_vec(),
         Some(Fault::WrongShape(1)) => body[..body.len() / 2].to_vec(),
         Some(Fault::WrongShape(2)) => b"{\"data\": {\"status\": 7}, \"documents\": \"none\", \"result\": 3}".to_vec(),
         Some(Fault::WrongShape(_)) => Vec::new(),
         Some(Fault::Oversize) => vec![b' '; 5 * 1024 * 1024],
         Some(Fault::Partial) => without_last(&body),
-        _ => body,
+        Some(Fault::Swapped) => misplaced(&body, &contacts(request), true),
+        Some(Fault::WrongRecord) => misplaced(&body, &contacts(request), false),
+        _ => body.clone(),
     };
-    Answered { status, headers, body }
+    let is_spoilt = spoilt != body;
+    let body = spoilt;
+    (Answered { status, headers, body }, is_spoilt)
+}
+
+/// The answer with the results of the first record and the last exchanged, both of which name their contacts then, or with the
+/// first in the place of the last. A result without a name could only be taken by its place.
+fn misplaced(body: &[u8], contacts: &[String], is_swapped: bool) -> Vec<u8> {
+    let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let results = answer.get_mut("data").and_then(Value::as_array_mut);
+    match results.map(Vec::as_mut_slice) {
+        Some([first, .., last]) if first.pointer("/details/id").is_some() => {
+            if is_swapped {
+                last["details"]["id"] = contacts.last().cloned().into();
+                std::mem::swap(first, last);
+            } else {
+                *last = first.clone();
+            }
+        }
+        _ => return body.to_vec(),
+    }
+    answer.to_string().into_bytes()
 }
 
 /// The answer without what it says of the last record, or of how long the token lasts.
@@ -966,8 +1087,7 @@ fn without_last(body: &[u8]) -> Vec<u8> {
     let Ok(mut answer) = serde_json::from_slice::<Value>(body) else {
         return body.to_vec();
     };
-    // Not of fields: the last is the lead's own field, and a contact without it is not found by it.
-    for name in ["data", "documents", "results", "result"] {
+    for name in ["data", "documents", "results", "result", "fields"] {
         if let Some(Value::Array(items)) = answer.get_mut(name) {
             items.pop();
         }

@@ -88,12 +88,15 @@ impl FakeSanity {
         routes::answer(&self.shared, request).into_answer()
     }
 
-    /// Takes the next message that is due, to be delivered by the caller. A webhook has one request at a time.
+    /// Takes the next message that is due and not on its way yet, to be delivered by the caller. A webhook has one request at a
+    /// time.
     pub fn due_delivery(&self) -> Option<Delivery> {
-        let message = self.due().into_iter().next()?;
         let mut model = self.model();
         let now = model.clock.now();
-        model.webhooks.start(&message, now)
+        let webhooks = &mut model.webhooks;
+        let is_queued = |place: &usize| webhooks.messages[*place].state == MessageState::Queued;
+        let place = webhooks.due(now).into_iter().find(is_queued)?;
+        webhooks.start_at(place, now)
     }
 
     /// Records how a delivery ended: the status of its answer, or `None` where there was none.

@@ -201,9 +201,15 @@ impl Webhooks {
 
     /// Takes a message out to send it; `None` where it is not there any more.
     pub(super) fn start(&mut self, id: &str, now: Timestamp) -> Option<Delivery> {
+        let is_due = |message: &Message| message.is_pending() && message.due <= now && message.id == id;
+        let place = self.messages.iter().position(is_due)?;
+        self.start_at(place, now)
+    }
+
+    /// Takes out the message at this place.
+    pub(super) fn start_at(&mut self, place: usize, now: Timestamp) -> Option<Delivery> {
         let url = self.url.clone()?;
-        let is_due = |message: &&mut Message| message.is_pending() && message.due <= now && message.id == id;
-        let message = self.messages.iter_mut().find(is_due)?;
+        let message = self.messages.get_mut(place)?;
         message.state = MessageState::Sending;
         Some(Delivery {
             message: message.clone(),

@@ -59,21 +59,27 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
     let written_at = evidence.transactions.get(place)?.at;
     let mut tagged_at = None;
     for tag in &evidence.rules.tags {
-        let Some(at) = last_tag(&evidence.changes, contact, tag, written_at) else {
+        let times = tags(&evidence.changes, contact, written_at).filter(|(name, _)| name == tag);
+        let Some((_, at)) = times.max() else {
             return Some(format!("but its contact did not have the tag {tag}"));
         };
         tagged_at = tagged_at.max(Some(at));
     }
     let tagged_at = tagged_at.unwrap_or(written_at);
-    let mut sent = upserts(&evidence.changes, contact, tagged_at);
-    if !is_shared(evidence, id, contact) {
-        sent = sent.split_off(sent.len().saturating_sub(1));
-    }
-    let revisions = read_revisions(evidence, place, id, tagged_at);
     let lacking = |fields: &BTreeMap<String, Value>, lead: &Document| lacks(fields, lead, &evidence.rules.region);
-    let was_sent = sent
-        .iter()
-        .any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()));
+    let sent = upserts(&evidence.changes, contact, tagged_at);
+    let revisions = read_revisions(evidence, place, id, tagged_at);
+    let was_sent = if is_shared(evidence, id, contact) {
+        // Any upsert and any tag may have been this lead's, and the later ones another's.
+        tags(&evidence.changes, contact, written_at).any(|(_, at)| {
+            let revisions = read_revisions(evidence, place, id, at);
+            let mut sent = upserts(&evidence.changes, contact, at).into_iter();
+            sent.any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()))
+        })
+    } else {
+        let last = sent.last();
+        last.is_some_and(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()))
+    };
     if was_sent {
         return None;
     }
@@ -116,12 +122,12 @@ fn is_shared(evidence: &Evidence, id: &str, contact: &str) -> bool {
     !own.is_disjoint(&others)
 }
 
-fn last_tag(changes: &[Change], wanted: &str, name: &str, until: Timestamp) -> Option<Timestamp> {
-    let times = changes.iter().filter_map(|change| match change {
-        Change::Tagged { contact, tag, at, .. } if contact == wanted && tag == name && *at <= until => Some(*at),
+/// The tags added to a contact, each with its time.
+fn tags<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> impl Iterator<Item = (&'a str, Timestamp)> {
+    changes.iter().filter_map(move |change| match change {
+        Change::Tagged { contact, tag, at, .. } if contact == wanted && *at <= until => Some((tag.as_str(), *at)),
         _ => None,
-    });
-    times.max()
+    })
 }
 
 fn upserts<'a>(changes: &'a [Change], wanted: &str, until: Timestamp) -> Vec<&'a BTreeMap<String, Value>> {
