@@ -172,7 +172,7 @@ fn ways(world: &World) -> Vec<Duration> {
             match text(after, "crmStatus") {
                 // Who shares a contact with a bad lead shares its fate, and whose sync was cancelled waits for the next request.
                 REQUESTED
-                    if !world.may_be_cancelled(&change.id, &lake)
+                    if !world.was_cancelled(&change.id)
                         && !lost.contains(&change.id)
                         && is_plain(after)
                         && marks(after).all(|mark| !shared.contains(mark)) =>

@@ -729,6 +729,11 @@ impl World {
         }
     }
 
+    /// Whether an operator may have cancelled a sync of a lead.
+    pub fn was_cancelled(&self, lead: &str) -> bool {
+        self.cancel_lost_at.is_some() || self.cancelled.contains_key(lead)
+    }
+
     /// Whether an operator may have cancelled the last sync of a lead: the lead goes on saying what it says.
     pub fn may_be_cancelled(&self, lead: &str, lake: &sanity::Model) -> bool {
         let at = self.cancelled.get(lead).copied().max(self.cancel_lost_at);
