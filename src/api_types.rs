@@ -43,7 +43,7 @@ pub(crate) struct SyncJson {
     /// What to do about it.
     #[serde(skip)]
     pub(crate) advice: Option<&'static str>,
-    /// Who cancelled it, where it was: lead, whose own crmStatus no longer asks; or person.
+    /// Who cancelled it: `lead` (its crmStatus was changed in Sanity) or `operator`.
     #[schema(value_type = Option<String>)]
     pub(crate) cancelled_by: Option<Label>,
     /// No tag is added before this.
@@ -178,7 +178,7 @@ pub(crate) struct Webhooks {
 /// A service that takes no work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct OpenBreaker {
-    /// token, bigin or sanity.
+    /// zoho_accounts, bigin or sanity.
     #[schema(value_type = String)]
     pub(crate) remote: Label,
     pub(crate) since: Timestamp,

@@ -19,9 +19,9 @@ Examples:
   bigin-sync check zoho_accounts       after a new refresh token or client secret
   bigin-sync check sanity              after a new Sanity token
 
-The service retries by itself, up to five minutes later, or later if the remote service requested that. This command makes
-one call at once. If it succeeds, sending continues. `bigin-sync status` shows which service is unavailable. A changed setting
-takes effect at a restart, which checks by itself.
+The service retries by itself, at most RETRY_MAX_DELAY later (5m by default), or later if the remote service requested that.
+This command makes one call at once. If it succeeds, sending continues. `bigin-sync status` shows which remote service is
+unavailable. A changed setting takes effect at a restart, which checks by itself.
 
 Exit 0: the service is reachable. 1: it is unavailable, has not answered yet, or the check was rejected. 2: wrong usage.";
 

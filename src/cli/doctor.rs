@@ -74,7 +74,7 @@ pub(super) struct Options {
     /// Create missing tags in Bigin
     #[arg(long)]
     fix: bool,
-    /// Show what would be sent for this lead, with the values masked
+    /// Show fields, types and lengths of what would be sent for this lead, without values
     #[arg(long, value_name = "LEAD_ID")]
     lead: Option<String>,
     /// Show the lead's values: they are personal data, and stay in the terminal's history

@@ -208,10 +208,11 @@ impl RejectReason {
             | Self::CallFailed { .. }
             | Self::NotAccepted { .. }
             | Self::TagNotAdded { .. }
-            | Self::ContactContradicted
-            | Self::WriteConflict
-            | Self::WriteContention => {
-                "Other leads succeeded while this one failed for GIVE_UP_AFTER. Its timeline has every attempt. Retrying is safe."
+            | Self::ContactContradicted => {
+                "This lead failed for GIVE_UP_AFTER. Its timeline has every attempt. Compare it with a lead that was sent, then retry; retrying is safe."
+            }
+            Self::WriteConflict | Self::WriteContention => {
+                "Sending is over, and the result is written as soon as Sanity accepts it. If this lasts, find what changes the lead."
             }
         }
     }

@@ -256,7 +256,7 @@ test('a sync is cancelled by keyboard alone', async () => {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'cancel')
   await page.keyboard.press('Enter')
   await page.getByText('Sync cancelled.').waitFor()
-  await page.locator('#standing').getByText('Its status in Sanity stays as it is').waitFor()
+  await page.locator('#standing').getByText('As long as it says REQUESTED in Sanity').waitFor()
 })
 
 test('while Bigin is down the page says so, who waits longest, and that none is lost', async () => {

@@ -27,7 +27,7 @@ pub(super) struct InsistForm {
     insist: bool,
 }
 
-/// Retries a sync, and shows the sync that carries it out, or that the lead's status is no longer `REQUESTED`.
+/// Retries a sync, and shows the sync that carries it out, or that an editor has changed the lead's `crmStatus`.
 pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
     let retry = operator::try_again(&state, SyncId(*id), form.insist).await?;
     let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };

@@ -20,7 +20,7 @@ pub(super) struct Done {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Did {
     Retry,
-    /// Not retried: the lead's status is no longer `REQUESTED`.
+    /// Not retried: an editor has changed the lead's `crmStatus` since it failed.
     Withdrawn,
     RetryAll,
     Cancel,

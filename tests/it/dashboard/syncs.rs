@@ -237,7 +237,7 @@ async fn cancelled_page_says_what_follows() {
     operator.get("/syncs/1").await.says("Cancel this sync");
     let cancelled = operator.press("/syncs/1/cancel", &[]).await;
     cancelled.says("Sync cancelled.");
-    cancelled.says("Its status in Sanity stays as it is");
+    cancelled.says("As long as it says REQUESTED in Sanity");
     cancelled.says("stays there, untagged.");
     let again = operator.post("/syncs/1/cancel", &[]).await;
     assert_eq!(again.status, 409);
