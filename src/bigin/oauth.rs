@@ -213,7 +213,7 @@ fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
         code.unwrap_or("rate_limited"),
         "Zoho Accounts grants no more access tokens for now",
     )
-    .with_action("request no token for ten minutes; the service recovers by itself")
+    .with_action("request no token for ten minutes; sending then resumes by itself")
     .with_retry_after(answer.retry_after)
 }
 

@@ -154,7 +154,7 @@ async fn unauthorized_fires_and_resolves_once() {
     assert_eq!(told.len(), 1, "at once");
     assert!(
         told[0].starts_with(
-            "bigin-sync: action needed\n- Zoho Accounts rejects our credentials: the refresh token was rejected"
+            "bigin-sync: action needed\n- zoho_accounts_unauthorized: Zoho Accounts rejects our credentials: the refresh token was rejected"
         ),
         "{told:?}"
     );
@@ -171,7 +171,7 @@ async fn unauthorized_fires_and_resolves_once() {
     let told = chat.texts();
     assert_eq!((told.len(), chat.calls()), (2, 2), "{told:?}");
     assert!(
-        told[1].contains("resolved\n- Zoho Accounts accepts our credentials again."),
+        told[1].contains("resolved\n- zoho_accounts_unauthorized: Zoho Accounts accepts our credentials again."),
         "{told:?}"
     );
     assert_eq!(world.state("Ada").await, "sent");
