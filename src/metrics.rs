@@ -118,7 +118,7 @@ impl Metrics {
         self.batch_syncs.write(
             text,
             "bigin_sync_batch_syncs",
-            "Syncs that a worker took up together.",
+            "Syncs in one claim.",
             ["stage"],
         );
         self.state_seconds.write(

@@ -28,12 +28,12 @@ Exit 0: the service is reachable. 1: it is unavailable, has not answered yet, or
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Options {
-    /// The service to check
+    /// The remote service to check
     #[arg(value_name = "SERVICE", value_parser = ["bigin", "zoho_accounts", "sanity"])]
     service: String,
     /// Check Zoho Accounts even within its ten minutes of rate limiting, which this restarts
     #[arg(long)]
-    insist: bool,
+    force: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -45,7 +45,7 @@ pub(super) struct Options {
 /// The remote service is not reachable, or the running service cannot be called.
 pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
     let api = options.target.api()?;
-    let query = if options.insist { "?insist=true" } else { "" };
+    let query = if options.force { "?force=true" } else { "" };
     let path = format!("/api/services/{}/check{query}", options.service);
     let answer: Value = api.post(&path, &json!({}), CHECK_TIMEOUT).await?;
     let checked = Checked::deserialize(&answer).map_err(|_| api.not_bigin_sync(None))?;

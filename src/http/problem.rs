@@ -1,5 +1,4 @@
-//! Errors as people and programs read them: RFC 9457 problem details, with the same sentence as `error`, which is where
-//! the plan's button looks for it.
+//! Errors as people and programs read them: RFC 9457 problem details, with the same sentence as `error`.
 
 use actix_web::error::{InternalError, JsonPayloadError, PathError, QueryPayloadError, UrlencodedError};
 use actix_web::http::StatusCode;
@@ -26,7 +25,7 @@ pub(super) struct ProblemDetails<'a> {
     status: u16,
     /// What is wrong and what to do.
     detail: &'a str,
-    /// The same, where the plan's button looks for it.
+    /// The same as `detail`, for clients that read `error`.
     error: &'a str,
 }
 

@@ -165,7 +165,7 @@ async fn open<'c>(
             .await?;
         if let Accepted::Created(sync) = accepted {
             round.opened += 1;
-            tracing::warn!(sync_id = %sync, lead_id = %id, "lead {id} asked for a sync and no webhook came: sync {sync} is opened by reconciliation");
+            tracing::warn!(sync_id = %sync, lead_id = %id, "missed webhook: reconciliation created sync {sync} of lead {id}");
         }
     }
     Ok(rest)

@@ -216,7 +216,7 @@ fn page(status: u16, template: &impl Template) -> HttpResponse {
         }
         Err(error) => {
             tracing::error!("a page could not be rendered: {error}");
-            problem::answer(500, "The page could not be made; the log says why.")
+            problem::answer(500, "This page could not be rendered. The log has the error.")
         }
     }
 }

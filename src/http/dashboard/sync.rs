@@ -54,7 +54,7 @@ struct SyncPage {
     newer: Option<i64>,
     /// When the failure was dismissed, if so.
     dismissed: Option<Moment>,
-    /// The lead no longer asks to be sent, so that only who insists has it sent.
+    /// An editor has changed the lead's `crmStatus` since it failed, so that it is sent only with `force`.
     is_withdrawn: bool,
 }
 

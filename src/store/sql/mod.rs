@@ -264,9 +264,9 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn retry(&self, id: SyncId, insist: bool) -> Answer<Option<Accepted>> {
+    async fn retry(&self, id: SyncId, force: bool) -> Answer<Option<Accepted>> {
         self.writer
-            .write_if_room(move |txn| steer::retry(txn, id, insist))
+            .write_if_room(move |txn| steer::retry(txn, id, force))
             .await
     }
 
