@@ -163,7 +163,7 @@ impl Metrics {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more. Returns how many there were before.
+    /// Returns the number before.
     pub fn add(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }

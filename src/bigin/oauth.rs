@@ -70,7 +70,7 @@ impl SelfClient<'_> {
     pub async fn exchange(&self, http: &Client, credential: Credential<'_>) -> Result<Granted, ServiceError> {
         let answer = http_client::send(self.request(http, credential), TIMEOUT).await;
         judge(
-            &answer.map_err(|none| no_answer(none, self.accounts_url))?,
+            &answer.map_err(|error| no_answer(error, self.accounts_url))?,
             self.accounts_url,
         )
     }

@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Whoever holds it keeps upserts and tags waiting.
-    pub fn contacts(&self) -> &tokio::sync::Mutex<bool> {
+    pub fn contacts(&self) -> &tokio::sync::Mutex<bigin_sync::workers::ContactsLock> {
         &self.app.context.contacts
     }
 

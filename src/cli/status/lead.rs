@@ -44,7 +44,7 @@ pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError>
     Ok(Report {
         text: lines.join("\n") + "\n",
         ok,
-        body: json!({ "well": ok, "needs": problems, "sync": body }),
+        body: json!({ "ok": ok, "needs": problems, "sync": body }),
     })
 }
 
@@ -54,7 +54,7 @@ fn unknown(lead: &LeadId) -> Report {
             "{lead}: no sync found. The lead was never requested, or its syncs were deleted after the retention period (RETENTION).\n\n  \
              To send it, run `bigin-sync send {lead}`, or publish it with crmStatus REQUESTED.\n"
         ),
-        body: json!({ "well": false, "sync": null }),
+        body: json!({ "ok": false, "sync": null }),
         ok: false,
     }
 }

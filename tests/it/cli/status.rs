@@ -40,7 +40,7 @@ async fn all_well_fits_a_screen() {
     let (code, out, _) = caller.run(&["status", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
-        (code, &said["well"], &said["lastSent"]["leadId"]),
+        (code, &said["ok"], &said["lastSent"]["leadId"]),
         (0, &json!(true), &json!("lead-ada"))
     );
     assert_eq!(said["health"]["oldestWaiting"]["leadId"], json!("lead-grace"));
