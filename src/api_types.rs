@@ -1,5 +1,7 @@
 //! The JSON of the API: one set of types for the service and its clients.
 
+mod event_text;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -11,6 +13,8 @@ use crate::domain::lead::LeadId;
 use crate::domain::problem::Problem;
 use crate::domain::sync::SyncId;
 use crate::store::{FailureGroup, Ledger, SyncEvent};
+
+pub(crate) use event_text::event_text;
 
 /// A word of a fixed set, which a later service may extend.
 type Label = Cow<'static, str>;
