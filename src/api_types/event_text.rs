@@ -13,9 +13,7 @@ pub(crate) fn event_text(event: &SyncEvent) -> String {
         "upserted" if text(event, "action") == Some("insert") => "Created a contact in Bigin",
         "upserted" => "Updated an existing contact in Bigin",
         "contact_upserted" => "Another lead updated the same contact: the tag delay restarts",
-        "restored" => {
-            "An old draft was published; Bigin has this data already, so only the result is written again"
-        }
+        "restored" => "An old draft was published; Bigin has this data already, so only the result is written again",
         "changed" => "The lead was edited meanwhile: it is sent again with its present data",
         "contact_gone" => "The contact was deleted or merged in Bigin: it is created again",
         "tagged" => "Tagged the contact in Bigin",

@@ -136,10 +136,7 @@ impl ListQuery {
         };
         let texts = [&self.part, &self.reason];
         if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-            return Err(problem::answer(
-                400,
-                "part and reason must not contain a NUL byte.",
-            ));
+            return Err(problem::answer(400, "part and reason must not contain a NUL byte."));
         }
         Ok(Filter {
             state: self.state,

@@ -148,7 +148,11 @@ fn now(text: &mut Text, overview: &Overview, grants: usize) {
 fn breakers(text: &mut Text, open: &[Breaker], at: Timestamp) {
     let of = |remote: Remote| open.iter().find(|breaker| breaker.remote == remote);
     let name = "bigin_sync_breaker_open";
-    text.family(name, Kind::Gauge, "1 while the circuit breaker of the remote service is open.");
+    text.family(
+        name,
+        Kind::Gauge,
+        "1 while the circuit breaker of the remote service is open.",
+    );
     for remote in Remote::ALL {
         text.sample(name, &[("remote", remote.label())], u8::from(of(remote).is_some()));
     }

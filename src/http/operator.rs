@@ -54,7 +54,7 @@ pub(super) struct Retry {
 ///
 /// A lead whose crmStatus an editor has changed since it failed is not sent, except with `force`.
 #[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
-    (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
+    (status = 202, description = "The sync that carries it out, and the unavailable remote services that it waits for", body = SyncJson),
     (status = 400, description = "A parameter is invalid", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "An editor has changed the lead's crmStatus since it failed: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
@@ -234,13 +234,13 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
                 waited += LOOK_AGAIN;
             }
             CancelResult::Busy => {
-                return Err(problem::answer(
-                    409,
-                    "The sync is in a call at this moment. Retry.",
-                ));
+                return Err(problem::answer(409, "The sync is in a call at this moment. Retry."));
             }
             CancelResult::Ended => {
-                return Err(problem::answer(409, "The sync has finished: there is nothing to cancel."));
+                return Err(problem::answer(
+                    409,
+                    "The sync has finished: there is nothing to cancel.",
+                ));
             }
             CancelResult::Missing => return Err(missing()),
         }

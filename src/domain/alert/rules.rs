@@ -239,15 +239,22 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
         let times = count(u64::from(oldest.attempts.count), "failed attempt");
         format!(" {times}; last error: {}.", plain(&last.to_string()))
     });
-    let fix = if last.is_empty() { "" } else { " and fix what the last error names" };
+    let fix = if last.is_empty() {
+        ""
+    } else {
+        " and fix what the last error names"
+    };
     let part = now
         .breakers
         .iter()
         .find_map(|breaker| Some((breaker.remote, breaker.open.as_ref()?)));
-    let but = part.map_or("although every remote service is reachable".to_owned(), |(remote, open)| {
-        let (name, message, code) = (remote.name(), plain(&open.what), plain(&open.code));
-        format!("while {name} accepts some calls and rejects others: {message} ({code})")
-    });
+    let but = part.map_or(
+        "although every remote service is reachable".to_owned(),
+        |(remote, open)| {
+            let (name, message, code) = (remote.name(), plain(&open.what), plain(&open.code));
+            format!("while {name} accepts some calls and rejects others: {message} ({code})")
+        },
+    );
     Signal::Firing(format!(
         "The lead {lead} (sync {}) has been in progress for {} ({}), {but}. {}.{last} Run `bigin-sync status {lead}`{fix}. If the log is silent, report a bug. A restart is safe.",
         oldest.id,

@@ -265,9 +265,7 @@ impl Store for SqlStore {
     }
 
     async fn retry(&self, id: SyncId, force: bool) -> Answer<Option<Accepted>> {
-        self.writer
-            .write_if_room(move |txn| steer::retry(txn, id, force))
-            .await
+        self.writer.write_if_room(move |txn| steer::retry(txn, id, force)).await
     }
 
     async fn dismiss(&self, id: SyncId) -> Answer<DismissResult> {

@@ -138,7 +138,7 @@ async fn check_button() {
     assert_eq!(operator.post("/services/nothing/check", &[]).await.status, 404);
     let press = operator.press("/services/zoho_accounts/check", &[("force", "true")]);
     let checked = world.while_workers_run(press).await;
-    checked.says("The service is reachable. Sending continues.");
+    checked.says("The remote service is reachable. Sending continues.");
     world.run_to_the_end().await;
     world.finish().await;
 }

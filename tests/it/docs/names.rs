@@ -308,7 +308,9 @@ fn reasons_in_examples_are_codes() {
     assert!(keys.len() >= 2, "{keys:?}");
     let is_known = |key: &ReasonKey| RejectReason::CODES.contains(&key.code.as_str());
     assert!(keys.iter().all(is_known), "{keys:?}");
-    assert!(!is_known(&ReasonKey::parse("Bigin rejected Email: not an email address")));
+    assert!(!is_known(&ReasonKey::parse(
+        "Bigin rejected Email: not an email address"
+    )));
 }
 
 /// What follows "text says" is what the program says: each line of it stands in a text that a test compares with.
