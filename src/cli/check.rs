@@ -23,7 +23,7 @@ The service retries by itself, at most RETRY_MAX_DELAY later (5m by default), or
 This command makes one call at once. If it succeeds, sending continues. `bigin-sync status` shows which remote service is
 unavailable. A changed setting takes effect at a restart, which checks by itself.
 
-Exit 0: the service is reachable. 1: it is unavailable, has not answered yet, or the check was rejected. 2: wrong usage.";
+Exit 0: the remote service is reachable. 1: it is unavailable, has not answered yet, or the check was rejected. 2: wrong usage.";
 
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
-/// Seconds after which it is worth coming again while nothing can be stored. Sanity comes again after 30 anyway.
+/// Seconds to wait before a retry while nothing can be stored. Sanity retries after 30 anyway.
 const RETRY_AFTER: &str = "10";
 
-/// The connection has ended before the body, or was closed because it took too long. Coming again may help.
+/// The connection ended before the body, or was closed because it took too long. A retry may help.
 pub(super) const BROKEN_OFF: &str = "The body did not arrive whole. Try again.";
 
 /// What went wrong (RFC 9457).

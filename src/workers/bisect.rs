@@ -13,7 +13,7 @@
 //! - **Answered**: each record is judged by itself.
 //! - **Unavailable**: the service takes no calls. The circuit breaker opens, and no lead is blamed.
 //! - **Rejected** as a whole, for its content: nothing was applied, so both halves are sent at once.
-//! - **Ambiguous** (timeout, lost answer, 5xx): it may have been applied. The step sends nothing more. The items of the call
+//! - **Ambiguous** (timeout, lost connection, 5xx): it may have been applied. The step sends nothing more. The items of the call
 //!   become suspects: their `bisect_limit` is half of the call's size. They travel with suspects of the same limit only, until
 //!   a call with them succeeds or they are alone. Fresh leads are sent and tags are added between those steps.
 //!

@@ -304,7 +304,7 @@ async fn counts_come_from_the_store() {
     let told = chat.texts().join("\n");
     for words in [
         "3 webhooks never arrived within 60 minutes",
-        "The lead lead-ada (sync 1) has been in progress for 16 minutes and is requested, although every service is reachable; 3 leads are waiting.",
+        "The lead lead-ada (sync 1) has been in progress for 16 minutes (Queued), although every remote service is reachable. 3 leads are waiting.",
         "of Bigin's 2 API credits for 24 hours are used",
         "No lead is stuck any more.",
     ] {

@@ -76,8 +76,10 @@ pub(super) fn signals(log: &AlertLog, now: &Observation) -> Vec<(AlertKind, Sign
 pub(super) fn resolved(kind: AlertKind) -> &'static str {
     match kind {
         AlertKind::ZohoAccountsUnauthorized => "Zoho Accounts accepts our credentials again.",
-        AlertKind::BiginUnauthorized | AlertKind::BiginUnavailable => "Bigin is reachable again.",
-        AlertKind::SanityUnauthorized | AlertKind::SanityUnavailable => "Sanity is reachable again.",
+        AlertKind::BiginUnauthorized => "Bigin accepts our credentials again.",
+        AlertKind::SanityUnauthorized => "Sanity accepts our credentials again.",
+        AlertKind::BiginUnavailable => "Bigin is reachable again.",
+        AlertKind::SanityUnavailable => "Sanity is reachable again.",
         AlertKind::ZohoAccountsUnavailable => "Zoho Accounts grants access tokens again.",
         AlertKind::CreditsUsedUp => "Bigin's API credits are available again.",
         AlertKind::CreditsLow => "Enough of Bigin's API credits are left again.",

@@ -439,7 +439,7 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
     assert_eq!(*when, minutes(65), "once it has been so for a while");
     assert_eq!(
         message.text,
-        "bigin-sync: resolved\n- Zoho Accounts accepts our credentials again."
+        "bigin-sync: resolved\n- zoho_accounts_unauthorized: Zoho Accounts accepts our credentials again."
     );
 }
 
@@ -486,7 +486,10 @@ fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_th
         text.contains("4500 of Bigin's 5000") && text.contains("Since 1 Jan 00:12 UTC; resolved at 1 Jan 00:14 UTC."),
         "what came and went meanwhile is not lost: {text}"
     );
-    assert!(text.contains("resolved\n- Sanity is reachable again."), "{text}");
+    assert!(
+        text.contains("resolved\n- sanity_unauthorized: Sanity accepts our credentials again."),
+        "{text}"
+    );
 }
 
 #[test]
