@@ -1,5 +1,7 @@
 //! The JSON of the API: one set of types for the service and its clients.
 
+mod event_text;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -11,6 +13,8 @@ use crate::domain::lead::LeadId;
 use crate::domain::problem::Problem;
 use crate::domain::sync::SyncId;
 use crate::store::{FailureGroup, Ledger, SyncEvent};
+
+pub(crate) use event_text::event_text;
 
 /// A word of a fixed set, which a later service may extend.
 type Label = Cow<'static, str>;
@@ -30,7 +34,7 @@ pub(crate) struct SyncJson {
     pub(crate) state: Label,
     /// Bigin's id of the contact, where one is known.
     pub(crate) contact_id: Option<String>,
-    /// Whether this sync made the contact (insert) or found it (update).
+    /// Whether this sync created the contact (insert) or updated it (update).
     #[schema(value_type = Option<String>)]
     pub(crate) action: Option<Label>,
     /// Why it was rejected or cancelled. Names fields, never values.
@@ -43,7 +47,7 @@ pub(crate) struct SyncJson {
     /// What to do about it.
     #[serde(skip)]
     pub(crate) advice: Option<&'static str>,
-    /// Who cancelled it, where it was: lead, whose own crmStatus no longer asks; or person.
+    /// Who cancelled it: `lead` (its crmStatus was changed in Sanity) or `operator`.
     #[schema(value_type = Option<String>)]
     pub(crate) cancelled_by: Option<Label>,
     /// No tag is added before this.
@@ -54,28 +58,28 @@ pub(crate) struct SyncJson {
     pub(crate) requests: u32,
     /// One of them came from an operator.
     pub(crate) is_manual: bool,
-    /// How often edits without a request have sent it back.
+    /// How often edits without a request restarted it.
     pub(crate) edits: u32,
-    /// Failures in a row of the present round.
+    /// Failed attempts in a row since it last made progress.
     pub(crate) attempts: u32,
-    /// What the last of them was.
+    /// The error of the last one.
     pub(crate) last_error: Option<String>,
-    /// When a worker takes it up next; none where it has ended.
+    /// No worker claims it before this; none if it has finished.
     pub(crate) next_attempt_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
     /// When its state last changed.
     pub(crate) changed_at: Timestamp,
     pub(crate) finished_at: Option<Timestamp>,
-    /// The next sync of the lead, where this one has ended and the lead was asked for again.
+    /// The next sync of the lead, if this one has finished and the lead was requested again.
     #[schema(value_type = Option<i64>)]
     pub(crate) next_sync: Option<SyncId>,
     /// When an operator dismissed the failure, if so.
     pub(crate) dismissed_at: Option<Timestamp>,
-    /// The services that it waits for, which are unavailable; only in the answer to a retry.
+    /// The unavailable remote services that it waits for; only in the answer to a retry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) unavailable: Vec<OpenBreaker>,
-    /// Everything that has happened to it, oldest first; only where one sync is asked for.
+    /// Everything that has happened to it, oldest first; only in the answer for one sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) events: Option<Vec<SyncEvent>>,
 }
@@ -100,17 +104,17 @@ pub(crate) struct Page {
     pub(crate) next: Option<SyncId>,
 }
 
-/// Whether webhooks can be stored, and what is in trouble.
+/// Whether webhooks can be stored, and all problems.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// ready; degraded, where a part is in trouble; or unavailable, where webhooks cannot be stored.
+    /// `ready`; `degraded`: there are problems; `unavailable`: webhooks cannot be stored.
     #[schema(value_type = String)]
     pub(crate) status: Label,
-    /// What is wrong with each part, and what to do.
+    /// Each problem, and what to do.
     pub(crate) degraded: Vec<Problem>,
 }
 
-/// How things stand.
+/// The state of the service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Health {
@@ -120,15 +124,15 @@ pub(crate) struct Health {
     pub(crate) problems: Vec<Problem>,
     /// Since when the operator has paused sending, if so.
     pub(crate) paused_since: Option<Timestamp>,
-    /// The services that take no work now.
+    /// The circuit breakers that are open.
     pub(crate) breakers: Vec<OpenBreaker>,
-    /// Each service, as the last calls to it have shown.
+    /// Each remote service, by the last calls to it.
     pub(crate) services: Vec<Service>,
     /// Whether webhooks arrive.
     pub(crate) webhooks: Webhooks,
     /// Syncs in progress, by state.
     pub(crate) in_progress: BTreeMap<String, u64>,
-    /// The sync in progress that was opened first.
+    /// The oldest sync in progress.
     pub(crate) oldest_waiting: Option<Waiting>,
     /// Leads whose last sync failed, without a request since.
     pub(crate) failed_leads: u64,
@@ -148,7 +152,7 @@ pub(crate) struct Health {
     pub(crate) balances: bool,
 }
 
-/// A service.
+/// A remote service.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Service {
     /// zoho_accounts, bigin or sanity.
@@ -165,7 +169,7 @@ pub(crate) struct Service {
 pub(crate) struct Webhooks {
     /// When the last one was stored; none within RETENTION where this is empty.
     pub(crate) last_received_at: Option<Timestamp>,
-    /// How many were refused for their signature since one was good; since this process was started, at most.
+    /// How many were rejected for their signature since the last accepted one, at most since this process was started.
     pub(crate) rejected: u64,
     pub(crate) last_rejected_at: Option<Timestamp>,
     /// How many were missed in a row: their leads were found by reconciliation, and no webhook has come in since.
@@ -175,14 +179,14 @@ pub(crate) struct Webhooks {
     pub(crate) problem: Option<Problem>,
 }
 
-/// A service that takes no work.
+/// An open circuit breaker: its remote service is not called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct OpenBreaker {
-    /// token, bigin or sanity.
+    /// zoho_accounts, bigin or sanity.
     #[schema(value_type = String)]
     pub(crate) remote: Label,
     pub(crate) since: Timestamp,
-    /// When the next single call may try.
+    /// When the next call is made, as a probe.
     pub(crate) until: Timestamp,
     /// Short stable word.
     pub(crate) code: String,
@@ -190,9 +194,9 @@ pub(crate) struct OpenBreaker {
     pub(crate) what: String,
     /// What to do.
     pub(crate) action: String,
-    /// A POST to this address has the service checked now.
+    /// A POST to this path checks the remote service now.
     pub(crate) check: String,
-    /// To check it early prolongs the trouble: see the address above.
+    /// An early check extends the rate limit.
     #[serde(skip)]
     pub(crate) is_throttled: bool,
 }
@@ -233,7 +237,7 @@ pub(crate) struct Token {
     pub(crate) grants: usize,
 }
 
-/// What a check has shown.
+/// The result of a check.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Checked {
     /// zoho_accounts, bigin or sanity.
@@ -253,11 +257,11 @@ pub(crate) struct Failures {
     pub(crate) failures: Vec<FailureGroup>,
 }
 
-/// How many leads are tried again.
+/// How many leads are retried.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Retried {
     pub(crate) retried: usize,
-    /// The services that they wait for, which are unavailable; left out where none is.
+    /// The unavailable remote services that they wait for; left out if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) unavailable: Vec<OpenBreaker>,

@@ -92,7 +92,7 @@ impl App {
             lease: settings.lease_duration,
             retry: settings.retry,
             paces: Paces::default(),
-            contacts: tokio::sync::Mutex::new(false),
+            contacts: tokio::sync::Mutex::default(),
             last_reads: LastReads::default(),
             replica: format!("{:016x}", u64::from_le_bytes(random::bytes())),
             clock: SharedClock::clone(&clock),
@@ -308,7 +308,7 @@ impl TokenVault for StoreVault {
     }
 
     async fn note_rate_limit(&self, error: ServiceError) -> Result<(), VaultError> {
-        tracing::warn!(remote = error.remote.label(), code = %error.code, "work pauses: {error}");
+        tracing::warn!(remote = error.remote.label(), code = %error.code, "circuit breaker opened: {error}");
         for _ in 0..RATE_LIMIT_TRIES {
             let now = self.0.now().await.map_err(vault_error)?;
             let breaker = self.0.breaker(error.remote).await.map_err(vault_error)?;

@@ -106,7 +106,7 @@ impl Metrics {
         self.calls.write(
             text,
             "bigin_sync_remote_calls_total",
-            "Calls to a service, by operation and result.",
+            "Calls to a remote service, by operation and result.",
             ["remote", "operation", "result"],
         );
         self.call_seconds.write(
@@ -115,12 +115,8 @@ impl Metrics {
             "Time from sending a call to its whole answer, or until it was given up.",
             ["remote", "operation"],
         );
-        self.batch_syncs.write(
-            text,
-            "bigin_sync_batch_syncs",
-            "Syncs that a worker took up together.",
-            ["stage"],
-        );
+        self.batch_syncs
+            .write(text, "bigin_sync_batch_syncs", "Syncs in one claim.", ["stage"]);
         self.state_seconds.write(
             text,
             "bigin_sync_state_duration_seconds",
@@ -163,7 +159,7 @@ impl Metrics {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more. Returns how many there were before.
+    /// Returns the number before.
     pub fn add(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }

@@ -88,7 +88,8 @@ fn judge_body_error<'a>(answer: &'a Answer, body: &'a Value, said: &str, scope: 
             "Bigin has no such API address".to_owned(),
             "check BIGIN_DATA_CENTER: it may be the wrong data center".to_owned(),
         )),
-        // A record of the batch is locked: nothing was done, and the same call may succeed later.
+        // Which record is locked is not said. The call is classified as ambiguous so that bisection isolates it, although
+        // nothing was applied. An internal error does not say whether anything was.
         "RECORD_LOCKED" | "INTERNAL_ERROR" => failed(ambiguous(answer, code)),
         _ => judge_status(answer, body, code, scope),
     }

@@ -191,7 +191,7 @@ pub(super) fn in_order_of<'a>(contacts: &[&ContactId], items: &'a [Value]) -> Re
             .zip(&mut places)
             .find(|(contact, place)| ***contact == named && place.is_none());
         let Some((_, place)) = free else {
-            let message = "Bigin's answer is about other contacts than those it was asked for";
+            let message = "Bigin's answer is about other contacts than the call";
             return Err(CallError::ambiguous("WRONG_RECORDS", message, None));
         };
         *place = Some(item);

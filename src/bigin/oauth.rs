@@ -70,7 +70,7 @@ impl SelfClient<'_> {
     pub async fn exchange(&self, http: &Client, credential: Credential<'_>) -> Result<Granted, ServiceError> {
         let answer = http_client::send(self.request(http, credential), TIMEOUT).await;
         judge(
-            &answer.map_err(|none| no_answer(none, self.accounts_url))?,
+            &answer.map_err(|error| no_answer(error, self.accounts_url))?,
             self.accounts_url,
         )
     }
@@ -213,7 +213,7 @@ fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
         code.unwrap_or("rate_limited"),
         "Zoho Accounts grants no more access tokens for now",
     )
-    .with_action("request no token for ten minutes; the service recovers by itself")
+    .with_action("request no token for ten minutes; sending then resumes by itself")
     .with_retry_after(answer.retry_after)
 }
 

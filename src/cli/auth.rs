@@ -262,15 +262,15 @@ fn explain(error: &ServiceError, accounts: &Url) -> anyhow::Error {
     let host = accounts.host_str().unwrap_or("Zoho");
     match (error.code.as_str(), error.kind) {
         ("invalid_code", _) => anyhow!(
-            "the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; \
+            "Zoho rejected the code (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; \
              generate a new one and use it at once"
         ),
         ("invalid_client", _) => anyhow!(
-            "the client id is refused (invalid_client): {host} does not know this client; check the client ID, and the data center \
+            "Zoho rejected the client ID (invalid_client): {host} does not know this client; check the client ID, and the data center \
              that you log in to (--data-center)"
         ),
         ("invalid_client_secret", _) => anyhow!(
-            "the client secret is refused (invalid_client_secret): it is not this client's secret in this data center; copy it again \
+            "Zoho rejected the client secret (invalid_client_secret): it is not this client's secret in this data center; copy it again \
              from the API console"
         ),
         ("access_denied", _) => anyhow!(

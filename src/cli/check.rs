@@ -19,21 +19,21 @@ Examples:
   bigin-sync check zoho_accounts       after a new refresh token or client secret
   bigin-sync check sanity              after a new Sanity token
 
-The service retries by itself, up to five minutes later, or later if the remote service requested that. This command makes
-one call at once. If it succeeds, sending continues. `bigin-sync status` shows which service is unavailable. A changed setting
-takes effect at a restart, which checks by itself.
+The service retries by itself, at most RETRY_MAX_DELAY later (5m by default), or later if the remote service requested that.
+This command makes one call at once. If it succeeds, sending continues. `bigin-sync status` shows which remote service is
+unavailable. A changed setting takes effect at a restart, which checks by itself.
 
-Exit 0: the service is reachable. 1: it is unavailable, has not answered yet, or the check was rejected. 2: wrong usage.";
+Exit 0: the remote service is reachable. 1: it is unavailable, has not answered yet, or the check was rejected. 2: wrong usage.";
 
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Options {
-    /// The service to check
+    /// The remote service to check
     #[arg(value_name = "SERVICE", value_parser = ["bigin", "zoho_accounts", "sanity"])]
     service: String,
     /// Check Zoho Accounts even within its ten minutes of rate limiting, which this restarts
     #[arg(long)]
-    insist: bool,
+    force: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -45,7 +45,7 @@ pub(super) struct Options {
 /// The remote service is not reachable, or the running service cannot be called.
 pub(super) async fn check(options: &Options) -> anyhow::Result<()> {
     let api = options.target.api()?;
-    let query = if options.insist { "?insist=true" } else { "" };
+    let query = if options.force { "?force=true" } else { "" };
     let path = format!("/api/services/{}/check{query}", options.service);
     let answer: Value = api.post(&path, &json!({}), CHECK_TIMEOUT).await?;
     let checked = Checked::deserialize(&answer).map_err(|_| api.not_bigin_sync(None))?;

@@ -55,7 +55,7 @@ Examples:
   bigin-sync doctor --fix                      also create missing tags in Bigin
   bigin-sync doctor --lead lead-1              also show what would be sent for a lead, without sending it
   bigin-sync doctor --guided-test              create a test contact and tag it, to see whether your automation starts
-  bigin-sync doctor --json                     one document: {\"well\", \"findings\": [{\"group\", \"check\", \"outcome\", \"what\", \"why\", \"todo\"}], \"lead\"}
+  bigin-sync doctor --json                     one document: {\"ok\", \"findings\": [{\"group\", \"check\", \"outcome\", \"what\", \"why\", \"action\"}], \"lead\"}
 
 Settings are read as `serve` reads them. While a service is running, doctor only reads its database. It uses about six of
 Bigin's API credits, and one access token if the service has none that it can use.
@@ -74,7 +74,7 @@ pub(super) struct Options {
     /// Create missing tags in Bigin
     #[arg(long)]
     fix: bool,
-    /// Show what would be sent for this lead, with the values masked
+    /// Show fields, types and lengths of what would be sent for this lead, without values
     #[arg(long, value_name = "LEAD_ID")]
     lead: Option<String>,
     /// Show the lead's values: they are personal data, and stay in the terminal's history
@@ -131,7 +131,7 @@ pub(super) struct ShownLead {
 
 #[derive(Serialize)]
 struct ShownField {
-    /// `text`, `number` or `truth value`.
+    /// `text`, `number` or `boolean`.
     kind: &'static str,
     /// In characters as Bigin counts them.
     length: usize,

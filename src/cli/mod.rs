@@ -43,7 +43,7 @@ Examples:
   bigin-sync doctor               check an installation
   bigin-sync send --wait lead-1   send a lead and wait for the result
   bigin-sync status               show the state of a running service
-  bigin-sync check bigin          retry an unavailable service now
+  bigin-sync check bigin          retry an unavailable remote service now
 
 `bigin-sync help COMMAND` shows examples of each command."
     )
@@ -75,7 +75,7 @@ enum Command {
     Send(send::Options),
     /// Show the state of the service, or of one lead
     Status(status::Options),
-    /// Retry an unavailable service now instead of at its next attempt
+    /// Retry an unavailable remote service now instead of at its next attempt
     Check(check::Options),
     /// Write shell completions to standard output
     Completions(completions::Completions),

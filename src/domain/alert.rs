@@ -67,6 +67,25 @@ pub enum AlertKind {
 }
 
 impl AlertKind {
+    /// The name in messages, and its heading in `docs/OPERATIONS.md`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ZohoAccountsUnauthorized => "zoho_accounts_unauthorized",
+            Self::BiginUnauthorized => "bigin_unauthorized",
+            Self::SanityUnauthorized => "sanity_unauthorized",
+            Self::ZohoAccountsUnavailable => "zoho_accounts_unavailable",
+            Self::BiginUnavailable => "bigin_unavailable",
+            Self::SanityUnavailable => "sanity_unavailable",
+            Self::CreditsUsedUp => "credits_used_up",
+            Self::CreditsLow => "credits_low",
+            Self::LeadsFailed => "leads_failed",
+            Self::LeadStuck => "lead_stuck",
+            Self::WebhooksRejected => "webhooks_rejected",
+            Self::WebhooksMissed => "webhooks_missed",
+            Self::Paused => "paused",
+        }
+    }
+
     fn unauthorized(remote: Remote) -> Self {
         match remote {
             Remote::ZohoAccounts => Self::ZohoAccountsUnauthorized,
@@ -257,12 +276,12 @@ impl AlertLog {
         for (kind, known) in &mut log.alerts {
             let over = known.resolving_since.filter(|_| known.is_resolved(at));
             if let Some((since, text)) = known.due.take() {
-                bad.push(format!("- {text}{}", when(at, since, over)));
+                bad.push(format!("- {}: {text}{}", kind.name(), when(at, since, over)));
                 firing.push(*kind);
                 known.fired_at = Some(at);
                 known.is_firing = true;
             } else if over.is_some() {
-                well.push(format!("- {}", rules::resolved(*kind)));
+                well.push(format!("- {}: {}", kind.name(), rules::resolved(*kind)));
             }
             if over.is_some() {
                 resolved.push(*kind);

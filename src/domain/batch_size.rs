@@ -22,7 +22,7 @@ const OBSERVED_CALLS: usize = 10;
 /// After a call that ended ambiguously the size stays at or below half of the call's for this long.
 const CAP_DURATION: Duration = Duration::from_secs(10 * 60);
 
-/// The size of a stage's calls. In memory only: a process that starts begins with the full size.
+/// The size of a stage's calls. In memory only: the first call of a process has at most `FIRST_BATCH` records.
 #[derive(Debug, Clone)]
 pub struct BatchSize {
     size: usize,

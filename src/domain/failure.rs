@@ -70,10 +70,11 @@ impl TransportError {
 /// A call that failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The service takes no work from us for now and no lead is at fault: the work pauses, and costs no attempt.
+    /// The remote service accepts no calls for now, and no lead is the cause: its breaker opens, and no attempt is counted.
     #[error("{0}")]
     Service(ServiceError),
-    /// No answer, or one that does not say whether the work was done (timeout, lost reply, 5xx, a proxy's page).
+    /// The call may or may not have been applied: a timeout, a lost connection, HTTP 5xx or 408, or an answer that does not
+    /// say (a page of a proxy, results that are missing).
     #[error("{code}: {message}")]
     Ambiguous {
         /// A short stable word for logs, like `timeout`, `HTTP 502`, `INTERNAL_ERROR`.

@@ -84,7 +84,7 @@ fn action(remote: Remote, open: &Open) -> String {
     }
     let advice = match open.kind {
         ServiceErrorKind::Unauthorized => "check the credentials and their permissions",
-        ServiceErrorKind::TokenRateLimited => "request no token for ten minutes; the service recovers by itself",
+        ServiceErrorKind::TokenRateLimited => "request no token for ten minutes; sending then resumes by itself",
         ServiceErrorKind::RateLimited => "no action needed: calls are retried automatically at a slower pace",
         ServiceErrorKind::CreditsUsedUp => "check what else uses the API, or buy more credits",
         ServiceErrorKind::Unavailable => {

@@ -208,10 +208,11 @@ impl RejectReason {
             | Self::CallFailed { .. }
             | Self::NotAccepted { .. }
             | Self::TagNotAdded { .. }
-            | Self::ContactContradicted
-            | Self::WriteConflict
-            | Self::WriteContention => {
-                "Other leads succeeded while this one failed for GIVE_UP_AFTER. Its timeline has every attempt. Retrying is safe."
+            | Self::ContactContradicted => {
+                "This lead failed for GIVE_UP_AFTER. Its timeline has every attempt. Compare it with a lead that was sent, then retry; retrying is safe."
+            }
+            Self::WriteConflict | Self::WriteContention => {
+                "Sending is over, and the result is written as soon as Sanity accepts it. If this lasts, find what changes the lead."
             }
         }
     }
@@ -247,7 +248,7 @@ impl fmt::Display for RejectReason {
             Self::NameMissing => f.write_str("The lead has no name: fill in the first or last name"),
             Self::NoRoom { field } => write!(
                 f,
-                "Description has no room for {field}, which Bigin has no field of its own for: shorten it"
+                "Bigin has no field {field}, and Description is full, so its value cannot be added there. Shorten it"
             ),
             Self::TemplateFailed { field, error } => write!(f, "The mapping of {field} failed on this lead: {error}"),
             Self::LeadTooLarge => f.write_str(
@@ -259,17 +260,19 @@ impl fmt::Display for RejectReason {
             Self::LeadNotRendered => f.write_str(
                 "The mapping failed on this lead because of a defect in bigin-sync. Ask an administrator to check its log",
             ),
-            Self::LeadMissing => f.write_str("Sanity's answer lacks the lead, and does not say that it was deleted"),
+            Self::LeadMissing => f.write_str(
+                "bigin-sync could not read this lead in Sanity, although it was not deleted. Open and publish it, then send it again",
+            ),
             Self::SearchForbidden { service_code } => write!(
                 f,
-                "The lead has no email address, and the token may not search for its contact: it needs the scope ZohoBigin.coql.READ ({service_code})"
+                "The lead has no email address, and bigin-sync may not search for its contact. Ask an administrator for the scope ZohoBigin.coql.READ ({service_code})"
             ),
             Self::CallFailed { what, service_code } => f.write_str(&sentence(service_code, what)),
             Self::NotAccepted { service_code } => write!(f, "Bigin did not accept the lead ({service_code})"),
             Self::TagNotAdded { service_code } => write!(f, "Bigin did not add the tag ({service_code})"),
-            Self::ContactContradicted => {
-                f.write_str("Bigin accepted the lead, and then reported that its contact does not exist")
-            }
+            Self::ContactContradicted => f.write_str(
+                "Bigin accepted the lead, and then reported that its contact does not exist. Search for the contact in Bigin, then send the lead again",
+            ),
             Self::WriteConflict => f.write_str("The lead changed while its result was being written"),
             Self::WriteContention => f.write_str("Sanity was too busy to write the result"),
         }

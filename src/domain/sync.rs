@@ -77,18 +77,14 @@ pub struct Attempts {
     pub accepted_before: Option<i64>,
 }
 
-/// One journey of one lead. A lead has at most one that has not ended.
+/// The sending of one lead. A lead has at most one that has not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncJob {
-    /// Its number.
     pub id: SyncId,
-    /// Whose journey.
     pub lead: LeadId,
-    /// Where it stands.
     pub state: State,
-    /// What has been asked of it.
     pub requests: Requests,
-    /// Failures of the present round.
+    /// Failures since it last made progress.
     pub attempts: Attempts,
     /// How often edits without a request have sent it back.
     pub edits: u32,
@@ -98,11 +94,9 @@ pub struct SyncJob {
     /// The sync was in a batch call that ended ambiguously, and travels in batches of at most this size until a call with it
     /// succeeds: bisection isolates the poison item. `None`: it is no suspect.
     pub bisect_limit: Option<u32>,
-    /// When a worker is to take it up.
+    /// No worker claims it before this.
     pub next_attempt_at: Timestamp,
-    /// When it was opened.
     pub created_at: Timestamp,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -278,8 +272,8 @@ impl SyncJob {
     }
 
     /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has accepted
-    /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. One that has
-    /// ended is above suspicion.
+    /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. No effect on a
+    /// finished sync.
     pub fn suspect(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
         if self.state.is_final() {
             return;

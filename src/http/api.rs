@@ -136,10 +136,7 @@ impl ListQuery {
         };
         let texts = [&self.part, &self.reason];
         if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-            return Err(problem::answer(
-                400,
-                "part and reason are texts, which have no zero byte.",
-            ));
+            return Err(problem::answer(400, "part and reason must not contain a NUL byte."));
         }
         Ok(Filter {
             state: self.state,
@@ -155,7 +152,7 @@ impl ListQuery {
 /// Lists syncs, newest first.
 #[utoipa::path(get, path = "/api/syncs", tag = "syncs", params(ListQuery), responses(
     (status = 200, description = "A page of syncs", body = Page),
-    (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 400, description = "A parameter is invalid", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) -> HttpResponse {
     answer(page(&state, query.into_inner()).await)
@@ -213,13 +210,13 @@ pub(super) struct OpenBody {
     pub(super) lead_id: String,
 }
 
-/// Opens a sync for a lead, or joins the one that is on its way, and does not wait for it.
+/// Creates a sync for a lead, or coalesces with its active one, and does not wait for the result.
 ///
-/// It is carried out whatever the lead's crmStatus says.
+/// The lead is sent whatever its crmStatus says.
 #[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = OpenBody, responses(
     (status = 202, description = "The sync that carries it out", body = SyncJson),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
     match request(&state, &body.lead_id).await {
@@ -240,10 +237,18 @@ pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, Http
     let lead = LeadId::parse(lead_id).map_err(|error| problem::answer(400, &format!("The leadId is {error}.")))?;
     match state.store.request(lead.clone(), Source::Manual, None).await? {
         Accepted::Created(id) | Accepted::Coalesced(id) => {
-            tracing::info!(sync_id = %id, lead_id = %lead, "sync {id} of lead {lead}: requested by a person");
+            tracing::info!(sync_id = %id, lead_id = %lead, "sync {id} of lead {lead}: requested by the operator");
             Ok(id)
         }
         // Only deliveries and reconciliation have repeats.
-        Accepted::Duplicate => Err(problem::answer(500, "The request was taken for a repeat.")),
+        Accepted::Duplicate => Err(duplicate()),
     }
+}
+
+/// The answer that a request of an operator never gets.
+pub(super) fn duplicate() -> HttpResponse {
+    problem::answer(
+        500,
+        "Internal error: the request was treated as a duplicate. Please report it.",
+    )
 }

@@ -1,4 +1,4 @@
-//! An operator has repaired something, and has the service checked now instead of at the end of the pause.
+//! The operator has fixed something and checks the remote service now, instead of at the next automatic attempt.
 
 use std::time::Duration;
 
@@ -24,22 +24,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CheckQuery {
-    /// Check it also where Zoho has asked for silence, which an early call prolongs.
+    /// Check Zoho Accounts even while it is rate limiting, which restarts its ten minutes.
     #[serde(default)]
-    pub(super) insist: bool,
+    pub(super) force: bool,
 }
 
-/// Checks an unavailable service now: one call goes out, and if it succeeds, the work goes on.
+/// Checks an unavailable remote service now: one call is made, and if it succeeds, sending continues.
 ///
-/// Where the call fails, the service is left alone for a while again. A service that is reachable is not called.
+/// If the call fails, the circuit breaker stays open. A remote service that is reachable is not called.
 #[utoipa::path(post, path = "/api/services/{remote}/check", tag = "service",
     params(("remote" = String, Path, pattern = "^(zoho_accounts|bigin|sanity)$", description = "zoho_accounts, bigin or sanity"), CheckQuery),
     responses(
-        (status = 200, description = "What the check has shown", body = Checked),
-        (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such service", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 200, description = "The result of the check", body = Checked),
+        (status = 400, description = "A parameter is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such remote service", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 409, description = "Sending is paused, or an early call would do harm: the detail says which", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn check(
@@ -50,14 +50,14 @@ pub(super) async fn check(
     let Some(remote) = Remote::from_label(&remote) else {
         return problem::answer(
             404,
-            "There is no such service: there are zoho_accounts, bigin and sanity.",
+            "There is no such remote service: there are zoho_accounts, bigin and sanity.",
         );
     };
-    answer(check_now(&state, remote, query.insist).await)
+    answer(check_now(&state, remote, query.force).await)
 }
 
 /// Has a service checked, and waits a moment for what comes of it.
-pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Result<Checked, HttpResponse> {
+pub(super) async fn check_now(state: &State, remote: Remote, force: bool) -> Result<Checked, HttpResponse> {
     let before = state.store.breaker(remote).await?;
     let epoch = before.epoch;
     let Some(open) = open(before) else {
@@ -70,13 +70,13 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
         ));
     }
     let now = state.store.now().await?;
-    if open.is_throttled && open.until > now && !insist {
+    if open.is_throttled && open.until > now && !force {
         return Err(problem::answer(409, &risk(open.until)));
     }
     let checking = state.store.check_now(remote).await?;
     tracing::info!(
         remote = remote.label(),
-        "{} is checked now, as an operator has asked",
+        "checking {} now (requested by the operator)",
         remote.name()
     );
     match checking {
@@ -124,8 +124,7 @@ fn reachable(remote: Remote) -> Checked {
 fn risk(until: Timestamp) -> String {
     let until = until.strftime("%H:%M:%S UTC");
     format!(
-        "Zoho grants no access tokens for now, because too many were requested, and wants ten minutes without any request: an earlier \
-         one makes it start again. It is asked by itself at {until}. To take the risk, add ?insist=true (`bigin-sync check zoho_accounts \
-         --insist`)."
+        "Zoho Accounts is rate limiting token requests. It requires ten minutes without any; an earlier request restarts them. The next \
+         automatic attempt is at {until}. To check now at that risk: ?force=true, or `bigin-sync check zoho_accounts --force`."
     )
 }

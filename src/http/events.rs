@@ -46,7 +46,7 @@ pub(super) struct EventsQuery {
 #[utoipa::path(get, path = "/api/events", tag = "syncs",
     params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The last event that was seen")),
     responses(
-        (status = 200, description = "The stream; it ends after ten minutes, and is to be asked for again", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The stream; it ends after ten minutes: reconnect", body = String, content_type = "text/event-stream"),
         (status = 400, description = "The id is no number", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, description = "Too many streams at once, or the database cannot be read", body = ProblemDetails, content_type = "application/problem+json"),
     )
@@ -64,7 +64,7 @@ pub(super) async fn events(
         Some(None) => return problem::answer(400, "The Last-Event-ID is no number."),
     };
     let Ok(permit) = Arc::clone(&state.streams).try_acquire_owned() else {
-        return problem::come_again("Too many people watch already. Try again in a moment.");
+        return problem::come_again("Too many event streams are open. Retry in a moment.");
     };
     // Watched before the store is looked at, so that no change falls in between.
     let changes = state.store.changes();

@@ -105,7 +105,7 @@ impl Ended {
 
 /// Shows how things stand.
 #[utoipa::path(get, path = "/api/health", tag = "service", responses(
-    (status = 200, description = "How things stand", body = Health),
+    (status = 200, description = "The state of the service", body = Health),
     (status = 503, description = "The database cannot be read", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn health(state: web::Data<State>) -> HttpResponse {

@@ -44,7 +44,7 @@ pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
     }
     *has_failed = stored.is_err();
     drop(has_failed);
-    let help = "Whether the store could be read for this text; where it could not, what is kept there is missing.";
+    let help = "1 if the store was readable at this scrape; 0 means that all values of the store are missing.";
     text.gauge("bigin_sync_store_up", help, u8::from(stored.is_ok()));
     if let Ok((overview, grants)) = stored {
         ledger(&mut text, &overview.ledger);
@@ -93,7 +93,7 @@ fn ledger(text: &mut Text, ledger: &Ledger) {
     let name = "bigin_sync_missed_webhooks_total";
     text.counter(
         name,
-        "Requests that were found in Sanity and whose webhook never came.",
+        "Missed webhooks: leads that reconciliation found.",
         ledger.created_by_reconciliation,
     );
 
@@ -148,7 +148,11 @@ fn now(text: &mut Text, overview: &Overview, grants: usize) {
 fn breakers(text: &mut Text, open: &[Breaker], at: Timestamp) {
     let of = |remote: Remote| open.iter().find(|breaker| breaker.remote == remote);
     let name = "bigin_sync_breaker_open";
-    text.family(name, Kind::Gauge, "Whether work that needs the service pauses.");
+    text.family(
+        name,
+        Kind::Gauge,
+        "1 while the circuit breaker of the remote service is open.",
+    );
     for remote in Remote::ALL {
         text.sample(name, &[("remote", remote.label())], u8::from(of(remote).is_some()));
     }
@@ -156,7 +160,7 @@ fn breakers(text: &mut Text, open: &[Breaker], at: Timestamp) {
     text.family(
         name,
         Kind::Gauge,
-        "For how long the service has been in trouble; 0 where it is not.",
+        "How long the circuit breaker has been open, in seconds; 0 if closed.",
     );
     for remote in Remote::ALL {
         let since = of(remote)

@@ -49,13 +49,12 @@ pub use openapi::Document;
 
 /// What the handlers work with.
 pub struct State {
-    /// The durable truth.
     pub store: Arc<dyn Store>,
     /// For the age of signatures.
     pub clock: SharedClock,
     /// The webhook's secrets.
     pub secrets: Secrets,
-    /// Older signatures are refused.
+    /// `SANITY_WEBHOOK_MAX_AGE`.
     pub max_age: Option<Duration>,
     /// The leads' document type.
     pub lead_type: String,

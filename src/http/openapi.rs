@@ -37,7 +37,7 @@ use super::{api, check, events, health, metrics, operator, probes, send, webhook
     modifiers(&Admin),
     security(("admin" = [])),
     tags(
-        (name = "syncs", description = "One journey of one lead each"),
+        (name = "syncs", description = "The sending of leads"),
         (name = "service", description = "The service itself"),
         (name = "webhook", description = "What Sanity calls"),
     ),
@@ -78,9 +78,9 @@ fn describe_refusals(operation: &mut utoipa::openapi::path::Operation) {
     for (status, description) in [
         ("401", "The admin token is missing or wrong"),
         ("403", "A browser's session was used from another site's page"),
-        ("404", "The API is off, or what was asked for is not there"),
+        ("404", "The API is off, or there is no such object"),
         ("413", "The body is larger than 64 KiB"),
-        ("503", "The database does not answer: try again"),
+        ("503", "The database does not answer: retry"),
     ] {
         if status == "413" && operation.request_body.is_none() {
             continue;

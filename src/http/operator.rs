@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::api::{brief, missing};
+use super::api::{brief, duplicate, missing};
 use super::health::open_breakers;
 use super::problem::{self, ProblemDetails};
 use super::{State, answer};
@@ -35,40 +35,40 @@ const RETRY_WAIT: Duration = Duration::from_secs(3);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RetryQuery {
-    /// Send it whatever the lead's crmStatus says by now.
+    /// Send it whatever the lead's crmStatus says.
     #[serde(default)]
-    pub(super) insist: bool,
+    pub(super) force: bool,
 }
 
 /// What a retry has led to so far.
 pub(super) struct Retry {
     /// The sync that carries it out.
     pub(super) sync: SyncId,
-    /// The lead no longer asks to be sent, and nothing was sent.
+    /// An editor has changed the lead's `crmStatus` since it failed, and nothing was sent.
     pub(super) is_withdrawn: bool,
     /// The services that it waits for.
     pub(super) unavailable: Vec<OpenBreaker>,
 }
 
-/// Tries a sync again: one on its way now instead of later, one that has ended by another sync of its lead.
+/// Retries a sync: now if it is in progress, with a new sync of its lead if it has finished.
 ///
-/// A lead whose crmStatus was changed by an editor since is not sent, unless `insist` says so.
+/// A lead whose crmStatus an editor has changed since it failed is not sent, except with `force`.
 #[utoipa::path(post, path = "/api/syncs/{id}/retry", tag = "syncs", params(("id" = i64, Path, description = "The sync's number"), RetryQuery), responses(
-    (status = 202, description = "The sync that carries it out, and the unavailable services that it waits for", body = SyncJson),
-    (status = 400, description = "A parameter makes no sense", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 202, description = "The sync that carries it out, and the unavailable remote services that it waits for", body = SyncJson),
+    (status = 400, description = "A parameter is invalid", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "An editor has changed the lead's crmStatus since it failed: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
-    let retry = match try_again(&state, SyncId(*id), query.insist).await {
+    let retry = match try_again(&state, SyncId(*id), query.force).await {
         Ok(retry) => retry,
         Err(response) => return response,
     };
     if retry.is_withdrawn {
         let detail = format!(
-            "The lead no longer asks to be sent: its crmStatus in Sanity was changed since, so nothing was sent. To send it all the same, \
-             POST /api/syncs/{}/retry?insist=true.",
+            "Nothing was sent: an editor has changed the lead's crmStatus in Sanity since it failed. To send it anyway, \
+             POST /api/syncs/{}/retry?force=true.",
             retry.sync
         );
         return problem::answer(409, &detail);
@@ -83,17 +83,17 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
 }
 
 /// Tries a sync again, and says what comes of it where that shows at once.
-pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
-    let sync = match state.store.retry(id, insist).await? {
+pub(super) async fn try_again(state: &State, id: SyncId, force: bool) -> Result<Retry, HttpResponse> {
+    let sync = match state.store.retry(id, force).await? {
         Some(Accepted::Created(now) | Accepted::Coalesced(now)) => now,
-        Some(Accepted::Duplicate) => return Err(problem::answer(500, "The request was taken for a repeat.")),
+        Some(Accepted::Duplicate) => return Err(duplicate()),
         None => return Err(missing()),
     };
-    tracing::info!(sync_id = %sync, "sync {sync}: asked for by a person, who tried sync {id} again");
+    tracing::info!(sync_id = %sync, "sync {sync}: created by the operator's retry of sync {id}");
     let unavailable = unavailable(state).await;
     let is_paused = state.store.paused_since().await?.is_some();
     // Where nothing is read now there is nothing to wait for.
-    let read = (unavailable.is_empty() && !is_paused && !insist).then_some(RETRY_WAIT.min(state.send_wait));
+    let read = (unavailable.is_empty() && !is_paused && !force).then_some(RETRY_WAIT.min(state.send_wait));
     let is_withdrawn = match read {
         Some(wait) => tokio::time::timeout(wait, is_withdrawn(state, sync))
             .await
@@ -125,13 +125,13 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
     open_breakers(state.store.open_breakers().await.unwrap_or_default())
 }
 
-/// Dismisses a failure that was dealt with otherwise: it is not shown among the failures any more, nor tried again with
-/// them. A new failure of the lead shows again.
+/// Dismisses a failure: it is no longer shown among the failures or retried with them. A new failure of the lead is shown
+/// again.
 #[utoipa::path(post, path = "/api/syncs/{id}/dismiss", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is dismissed", body = SyncJson),
     (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "It has not failed, or the lead was sent again since", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match put_away(&state, SyncId(*id)).await {
@@ -144,7 +144,7 @@ pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Http
 pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
     match state.store.dismiss(id).await? {
         DismissResult::Done => {
-            tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
+            tracing::info!(sync_id = %id, "sync {id}: failure dismissed by the operator");
             Ok(())
         }
         DismissResult::NoFailure => Err(problem::answer(
@@ -165,14 +165,14 @@ pub(super) struct RetryBody {
     pub(super) reason: Option<String>,
 }
 
-/// Tries every lead again whose last sync failed, or those that failed for one reason.
+/// Retries all leads whose last sync failed, or those that failed for one reason.
 ///
-/// A lead that no longer asks when its turn comes, because an editor has changed its crmStatus since, is not sent: its sync
-/// ends cancelled. Dismissed failures are left alone.
+/// A lead whose crmStatus an editor has changed since it failed is not sent: its sync ends cancelled. Dismissed failures are
+/// not retried.
 #[utoipa::path(post, path = "/api/syncs/retry", tag = "syncs", request_body = RetryBody, responses(
-    (status = 202, description = "How many leads are tried again", body = Retried),
-    (status = 400, description = "The body is not understood", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 202, description = "How many leads are retried", body = Retried),
+    (status = 400, description = "The body is invalid", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
     match try_failed_again(&state, body.into_inner().reason.as_deref()).await {
@@ -187,7 +187,7 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 /// Tries failed leads again, and says how many.
 pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
     if reason.is_some_and(|reason| reason.contains('\0')) {
-        return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
+        return Err(problem::answer(400, "reason must not contain a NUL byte."));
     }
     let reason = reason.map(ReasonKey::parse);
     let (mut retried, mut before) = (0, None);
@@ -199,18 +199,18 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
         retried += count;
         before = next;
         if before.is_none() {
-            tracing::info!(retried, "{retried} failed leads are tried again, asked for by a person");
+            tracing::info!(retried, "retrying {retried} failed leads (requested by the operator)");
             return Ok(retried);
         }
     }
 }
 
-/// Cancels a sync that is on its way. The lead goes on saying what it says; reconciliation leaves it alone until it changes.
+/// Cancels a sync that is in progress. The lead in Sanity is not changed; reconciliation ignores it until it is edited.
 #[utoipa::path(post, path = "/api/syncs/{id}/cancel", tag = "syncs", params(("id" = i64, Path, description = "The sync's number")), responses(
     (status = 200, description = "It is cancelled", body = SyncJson),
     (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 409, description = "It has ended, or is being sent at this very moment", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 409, description = "It has finished, or is in a call at this moment", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
     match call_off(&state, SyncId(*id)).await {
@@ -226,7 +226,7 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
         // Waited for to its end: a cancellation that is given up may be carried out all the same.
         match state.store.cancel(id).await? {
             CancelResult::Done => {
-                tracing::info!(sync_id = %id, "sync {id}: cancelled by a person");
+                tracing::info!(sync_id = %id, "sync {id}: cancelled by the operator");
                 return Ok(());
             }
             CancelResult::Busy if waited < CANCEL_WAIT => {
@@ -234,20 +234,20 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
                 waited += LOOK_AGAIN;
             }
             CancelResult::Busy => {
-                return Err(problem::answer(
-                    409,
-                    "The sync is being sent at this very moment: try again.",
-                ));
+                return Err(problem::answer(409, "The sync is in a call at this moment. Retry."));
             }
             CancelResult::Ended => {
-                return Err(problem::answer(409, "The sync has ended: there is nothing to cancel."));
+                return Err(problem::answer(
+                    409,
+                    "The sync has finished: there is nothing to cancel.",
+                ));
             }
             CancelResult::Missing => return Err(missing()),
         }
     }
 }
 
-/// Lists the reasons for which leads have failed and stayed so, with how many leads each concerns.
+/// Lists the reasons of the failures that are not dismissed, each with the number of leads.
 #[utoipa::path(get, path = "/api/failures", tag = "syncs", responses(
     (status = 200, description = "The fifty most frequent", body = Failures),
 ))]
@@ -260,33 +260,33 @@ pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Paused {
-    /// Since when; none where it goes on.
+    /// Since when; none while sending is not paused.
     pub(super) paused_since: Option<Timestamp>,
-    /// The services that are unavailable, for which work waits all the same; left out where none is.
+    /// The remote services that are unavailable; left out if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(super) unavailable: Vec<OpenBreaker>,
 }
 
-/// Pauses all work: webhooks are stored as ever, and nothing is sent until it is resumed. Costs no lead anything.
+/// Pauses sending: webhooks are stored, nothing is sent until it is resumed, and no attempt is counted.
 #[utoipa::path(post, path = "/api/pause", tag = "service", responses(
-    (status = 200, description = "It is paused", body = Paused),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 200, description = "Sending is paused", body = Paused),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
     answer(set_paused(&state, true).await)
 }
 
-/// Lets the work go on.
+/// Resumes sending.
 #[utoipa::path(post, path = "/api/resume", tag = "service", responses(
-    (status = 200, description = "It goes on", body = Paused),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 200, description = "Sending is resumed", body = Paused),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
     answer(set_paused(&state, false).await)
 }
 
-/// Pauses the work, or lets it go on.
+/// Pauses or resumes sending.
 pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, HttpResponse> {
     let set = async {
         state.store.set_paused(paused).await?;
@@ -294,7 +294,7 @@ pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, Ht
     };
     let paused_since = set.await?;
     let what = if paused { "paused" } else { "resumed" };
-    tracing::warn!("the work is {what} by a person");
+    tracing::warn!("sending {what} by the operator");
     Ok(Paused {
         paused_since,
         unavailable: unavailable(state).await,

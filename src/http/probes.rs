@@ -9,19 +9,19 @@ use crate::api_types::Readiness;
 use crate::domain::problem::Problem;
 use crate::store::StoreError;
 
-/// Says that the process lives.
+/// Liveness: the process answers.
 #[utoipa::path(get, path = "/livez", tag = "service", security(()), responses(
-    (status = 200, description = "It lives", body = serde_json::Value),
+    (status = 200, description = "The process is alive", body = serde_json::Value),
 ))]
 pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))
 }
 
-/// Says whether webhooks can be stored, and which parts are in trouble.
+/// Readiness: whether webhooks can be stored, and all problems.
 ///
-/// 503 only where they cannot be: with a remote service in trouble they still are, and must keep coming.
+/// 503 only if they cannot be stored: while a remote service is unavailable they still are, and must keep coming.
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()), responses(
-    (status = 200, description = "Webhooks are stored; a part may be in trouble all the same", body = Readiness),
+    (status = 200, description = "Webhooks can be stored; `degraded` lists other problems", body = Readiness),
     (status = 503, description = "Webhooks cannot be stored now", body = Readiness),
 ))]
 pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {

@@ -1,5 +1,4 @@
-//! Errors as people and programs read them: RFC 9457 problem details, with the same sentence as `error`, which is where
-//! the plan's button looks for it.
+//! Errors as people and programs read them: RFC 9457 problem details, with the same sentence as `error`.
 
 use actix_web::error::{InternalError, JsonPayloadError, PathError, QueryPayloadError, UrlencodedError};
 use actix_web::http::StatusCode;
@@ -10,10 +9,10 @@ use utoipa::ToSchema;
 
 use crate::store::StoreError;
 
-/// Seconds after which it is worth coming again while nothing can be stored. Sanity comes again after 30 anyway.
+/// Seconds to wait before a retry while nothing can be stored. Sanity retries after 30 anyway.
 const RETRY_AFTER: &str = "10";
 
-/// The connection has ended before the body, or was closed because it took too long. Coming again may help.
+/// The connection ended before the body, or was closed because it took too long. A retry may help.
 pub(super) const BROKEN_OFF: &str = "The body did not arrive whole. Try again.";
 
 /// What went wrong (RFC 9457).
@@ -26,7 +25,7 @@ pub(super) struct ProblemDetails<'a> {
     status: u16,
     /// What is wrong and what to do.
     detail: &'a str,
-    /// The same, where the plan's button looks for it.
+    /// The same as `detail`, for clients that read `error`.
     error: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! The plan's route: asks for a sync and waits for its end, as the button of the plan's dashboard does.
+//! The route that sends a lead and waits for the result, `POST /api/send-to-bigin`.
 
 use std::time::Duration;
 
@@ -44,15 +44,15 @@ pub(super) struct StillSending {
     sync: SyncId,
 }
 
-/// Sends a lead, and waits for the end: the route of the original plan's button.
+/// Sends a lead and waits up to SEND_WAIT for the result.
 #[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = OpenBody, responses(
     (status = 200, description = "The lead is in Bigin", body = InBigin),
-    (status = 202, description = "It is still being sent: the wait (SEND_WAIT) has ended, the sync goes on", body = StillSending),
+    (status = 202, description = "The wait (SEND_WAIT) has ended; the sync is still in progress", body = StillSending),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "There is no published lead with this id", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 409, description = "The sync was cancelled", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 422, description = "Bigin rejected the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
-    (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.

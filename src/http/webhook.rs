@@ -83,8 +83,8 @@ pub(super) const ANSWERS: [[&str; 2]; 11] = [
     ["rejected", "400"],
     ["rejected", "401"],
     ["too_large", "413"],
-    ["broken_off", "503"],
-    ["no_room", "503"],
+    ["body_incomplete", "503"],
+    ["busy", "503"],
     ["not_stored", "503"],
 ];
 
@@ -101,7 +101,7 @@ pub(super) const ANSWERS: [[&str; 2]; 11] = [
         (status = 400, description = "Malformed", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 401, description = "The signature is missing or wrong", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 8 MiB", body = ProblemDetails, content_type = "application/problem+json"),
-        (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: come again", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: retry", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
@@ -190,7 +190,7 @@ struct Body<'a> {
 async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, Answered> {
     let (mut bytes, mut share): (_, Option<SemaphorePermit>) = (Vec::new(), None);
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| ("broken_off", problem::come_again(BROKEN_OFF)))?;
+        let chunk = chunk.map_err(|_| ("body_incomplete", problem::come_again(BROKEN_OFF)))?;
         let length = bytes.len() + chunk.len();
         if length > LARGEST_BODY {
             let detail = "The body is larger than 8 MiB: give the webhook a projection.";
@@ -201,7 +201,7 @@ async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, An
             let more = u32::try_from(length - held).ok();
             let more = more.and_then(|more| budget.try_acquire_many(more).ok()).ok_or_else(|| {
                 let detail = "Too many large webhooks arrive at once. Try again in a moment, or give the webhook a projection.";
-                ("no_room", problem::come_again(detail))
+                ("busy", problem::come_again(detail))
             })?;
             match &mut share {
                 Some(share) => share.merge(more),
@@ -244,7 +244,7 @@ fn parse(body: &[u8]) -> Option<Payload> {
 /// Sanity does not come again after this, so that a lead may be left behind: the operator has to know. It was
 /// signed, so that strangers cannot fill the log with it.
 fn malformed(detail: &str) -> Answered {
-    tracing::warn!("a signed webhook was refused: {detail}");
+    tracing::warn!("webhook rejected (signature valid): {detail}");
     ("malformed", problem::answer(400, detail))
 }
 
@@ -270,14 +270,14 @@ fn refused(state: &State, error: SignatureError) -> Answered {
     let count = state.metrics.signatures_rejected.add() + 1;
     state.metrics.rejected_in_a_row.add(state.clock.now());
     if count.is_power_of_two() {
-        tracing::warn!(count, "a webhook was refused: {error} ({count} since the start)");
+        tracing::warn!(count, "webhook rejected: {error} ({count} since the start)");
     }
     let hint = match error {
         SignatureError::Missing => ": give the webhook a secret, the one in SANITY_WEBHOOK_SECRET",
         SignatureError::Invalid => ": the webhook's secret must be the one in SANITY_WEBHOOK_SECRET",
         _ => "",
     };
-    let detail = format!("The webhook is refused: {error}{hint}.");
+    let detail = format!("Webhook rejected: {error}{hint}.");
     ("rejected", problem::answer(error.status(), &detail))
 }
 

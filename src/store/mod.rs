@@ -142,7 +142,7 @@ pub struct Claimed {
 /// What a claim brought.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The claimed syncs, longest due first; empty where nothing is due or a service they need is paused.
+    /// The claimed syncs, longest due first; empty where nothing is due or the breaker of a remote service they need is open.
     pub syncs: Vec<Claimed>,
     /// Where nothing was claimed: when it is worth claiming again, if nothing wakes the worker before.
     pub next_due: Option<Timestamp>,
@@ -362,9 +362,9 @@ pub trait Store: Send + Sync {
     async fn cancel(&self, id: SyncId) -> Result<CancelResult, StoreError>;
 
     /// A person wants a sync tried again: one in progress now instead of later, one that has ended by another sync of its
-    /// lead, which is a [`Source::Retry`], or whatever `crmStatus` says where the person insists. `None` where there is no
+    /// lead, which is a [`Source::Retry`], or whatever `crmStatus` says with `force`. `None` where there is no
     /// such sync.
-    async fn retry(&self, id: SyncId, insist: bool) -> Result<Option<Accepted>, StoreError>;
+    async fn retry(&self, id: SyncId, force: bool) -> Result<Option<Accepted>, StoreError>;
 
     /// An operator has dealt with a failure otherwise: it is not shown among the failures any more, nor tried again with them.
     async fn dismiss(&self, id: SyncId) -> Result<DismissResult, StoreError>;

@@ -478,7 +478,7 @@ impl Ear {
                 while !ended.load(Ordering::Relaxed) {
                     if let Err(error) = listen(&address, &own, &listeners, &ended) {
                         tracing::warn!(
-                            "the other replicas are not heard, only what is due is found: {}",
+                            "no notifications of the other replicas; work is found when it is due: {}",
                             told(&error)
                         );
                         std::thread::sleep(LISTEN);

@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
-            "sync {} of lead {} failed and is tried again: {error}", sync.id, sync.lead
+            "sync {} of lead {}: attempt failed, will retry: {error}", sync.id, sync.lead
         );
         self.add(claimed, code, Effect::Failed(failure(error, None)));
     }
@@ -178,7 +178,7 @@ impl<'a> Batch<'a> {
         let sync = &claimed.sync;
         tracing::warn!(
             sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
-            "sync {} of lead {} failed alone and is retried: {reason}", sync.id, sync.lead
+            "sync {} of lead {}: attempt failed alone, will retry: {reason}", sync.id, sync.lead
         );
         let failure = Failure {
             ambiguous_insert: insert && is_ambiguous,
@@ -285,7 +285,7 @@ impl<'a> Batch<'a> {
         if pauses.any(|(known, _)| is_same(known) && known.retry_after >= service_error.retry_after) {
             return;
         }
-        tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "work pauses: {service_error}");
+        tracing::warn!(remote = service_error.remote.label(), code = %service_error.code, "circuit breaker opened: {service_error}");
         self.pauses.retain(|(known, _)| !is_same(known));
         self.pauses.push((service_error, cause));
     }

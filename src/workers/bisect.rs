@@ -3,7 +3,7 @@
 //! # Properties
 //!
 //! - A poison item, one that makes each call hang or fail, ends `failed`. The other items of its calls are sent.
-//! - An outage costs no lead an attempt.
+//! - In an outage no attempt is counted.
 //! - No step outlasts its lease because of calls that time out, whatever the size of the group.
 //!
 //! # Design
@@ -13,11 +13,11 @@
 //! - **Answered**: each record is judged by itself.
 //! - **Unavailable**: the service takes no calls. The circuit breaker opens, and no lead is blamed.
 //! - **Rejected** as a whole, for its content: nothing was applied, so both halves are sent at once.
-//! - **Ambiguous** (timeout, lost answer, 5xx): it may have been applied. The step sends nothing more. The items of the call
+//! - **Ambiguous** (timeout, lost connection, 5xx): it may have been applied. The step sends nothing more. The items of the call
 //!   become suspects: their `bisect_limit` is half of the call's size. They travel with suspects of the same limit only, until
 //!   a call with them succeeds or they are alone. Fresh leads are sent and tags are added between those steps.
 //!
-//! An item that fails alone loses an attempt only by contrast: if another item was accepted since it last failed.
+//! If an item fails alone, the attempt counts only if another item was accepted since its last failure.
 //!
 //! # Why
 //!

@@ -1,5 +1,5 @@
-//! Calls that no sync asks for, the look for missed webhooks, the read of the fields at start and the check of a service:
-//! they keep the pauses of the breakers as those of the syncs do, and tell what they have found out.
+//! Calls outside a sync (reconciliation, field metadata, checks). They respect the circuit breakers and report results to
+//! them.
 
 use std::time::Duration;
 

@@ -31,7 +31,9 @@ impl Heartbeat {
         let beaten = self.notifier.get().await;
         let was_failing = self.is_failing.swap(beaten.is_err(), Ordering::Relaxed);
         match &beaten {
-            Err(not) if !was_failing => tracing::warn!(code = %not.code, "HEARTBEAT_URL is not reached ({})", not.code),
+            Err(error) if !was_failing => {
+                tracing::warn!(code = %error.code, "HEARTBEAT_URL is not reached ({})", error.code);
+            }
             Ok(()) if was_failing => tracing::info!("HEARTBEAT_URL is reached again"),
             _ => {}
         }

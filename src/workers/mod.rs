@@ -48,42 +48,42 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// How long a worker waits after the store has failed it.
 const AFTER_STORE_FAILURE: Duration = Duration::from_secs(1);
 
-/// What the workers work with.
+/// What the mutex of the steps of upsert and tag protects.
+#[derive(Debug, Default)]
+pub struct ContactsLock {
+    /// An upsert was sent whose outcome is not recorded, because the store failed or the worker panicked: all tag delays
+    /// must restart first.
+    pub has_unrecorded_upsert: bool,
+}
+
+/// What the workers share.
 pub struct Context {
-    /// The durable truth.
     pub store: Arc<dyn Store>,
-    /// Where leads go.
     pub bigin: Bigin,
-    /// Where they come from.
     pub sanity: Sanity,
-    /// How a lead becomes a record.
     pub mapping: Arc<Mapping>,
-    /// What the organisation's fields look like.
+    /// The organisation's field metadata.
     pub org: OrgCache,
-    /// Turns records into keyed hashes.
+    /// Keyed hashes of what was sent.
     pub hasher: Hasher,
-    /// A unique custom field that carries the lead's id, if there is one.
+    /// `BIGIN_LEAD_ID_FIELD`: a unique field of Bigin that carries the lead's id.
     pub lead_id_field: Option<String>,
-    /// Between an upsert and its tag.
+    /// `TAG_DELAY`.
     pub tag_delay: Duration,
-    /// How long a claim holds.
+    /// `LEASE_DURATION`.
     pub lease: Duration,
-    /// When a lead is given up.
     pub retry: RetryPolicy,
-    /// How many records the next calls may carry.
+    /// The batch size of each stage.
     pub paces: Paces,
-    /// Held during every upsert until its outcome is recorded, and by the tag worker from its claim to its answer: so no
-    /// tag is under way while the upsert of another lead may move its time, and no two upserts of one contact overlap.
-    /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
-    /// panicked: no tag may be added before all of them have been moved.
-    pub contacts: Mutex<bool>,
-    /// At which revision leads were read last.
+    /// Serialises the steps of upsert and tag: no tag is added while an upsert may move its time, and no two upserts of one
+    /// contact overlap.
+    pub contacts: Mutex<ContactsLock>,
+    /// The revision of each lead at its last read.
     pub last_reads: LastReads,
-    /// Which of several replicas this process is: a random word.
+    /// A random word that names this process among the replicas.
     pub replica: String,
-    /// For how long things took.
+    /// Measures durations.
     pub clock: SharedClock,
-    /// What this process has counted.
     pub metrics: Arc<Metrics>,
 }
 

@@ -123,7 +123,7 @@ impl Context {
     async fn store_fields(&self, fields: &OrgFields) {
         let json = serde_json::to_vec(fields).unwrap_or_default();
         if let Err(error) = self.store.kv_put(KEPT, json).await {
-            tracing::warn!("Bigin's fields could not be kept: {error}");
+            tracing::warn!("Bigin's fields could not be stored: {error}");
         }
     }
 

@@ -121,7 +121,7 @@ async fn open<'c>(
         Err(error) => {
             let ReadError::Failed { ids, error } = error else {
                 // Our own reads, not Sanity: the next round goes on.
-                tracing::warn!("reconciliation ends early: other reads use all the room there is for answers");
+                tracing::warn!("reconciliation ends early: other reads use the whole budget for answers");
                 return Ok(&[]);
             };
             round.failures += 1;
@@ -130,7 +130,7 @@ async fn open<'c>(
             }
             tracing::warn!(
                 leads = ids,
-                "reconciliation leaves out {ids} leads, which could not be read: {error}"
+                "reconciliation skips {ids} leads, which could not be read: {error}"
             );
             round.failed.get_or_insert(error);
             return Ok(candidates.get(ids..).unwrap_or_default());
@@ -146,13 +146,13 @@ async fn open<'c>(
                 Ok(read) => read.unwrap_or_default(),
                 Err(error) if matches!(error, CallError::Service(_)) => return Err(error.into()),
                 Err(error) => {
-                    tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}, which is large and could not be read: {error}");
+                    tracing::warn!(lead_id = %id, "reconciliation skips lead {id}, which is large and could not be read: {error}");
                     round.failed.get_or_insert(error);
                     continue;
                 }
             },
             Read::Denied | Read::Missing => {
-                tracing::warn!(lead_id = %id, "reconciliation leaves out the lead {id}, which requests a sync: SANITY_API_WRITE_TOKEN may not read it, or Sanity's answer lacks it");
+                tracing::warn!(lead_id = %id, "reconciliation skips lead {id}, which requests a sync: SANITY_API_WRITE_TOKEN may not read it, or Sanity's answer lacks it");
                 continue;
             }
         };
@@ -165,7 +165,7 @@ async fn open<'c>(
             .await?;
         if let Accepted::Created(sync) = accepted {
             round.opened += 1;
-            tracing::warn!(sync_id = %sync, lead_id = %id, "lead {id} asked for a sync and no webhook came: sync {sync} is opened by reconciliation");
+            tracing::warn!(sync_id = %sync, lead_id = %id, "missed webhook: reconciliation created sync {sync} of lead {id}");
         }
     }
     Ok(rest)

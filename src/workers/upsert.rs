@@ -41,11 +41,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let ready = settled(&mut batch, ready, context.store.now().await?);
     let ready = one_per_identity(&mut batch, ready);
 
-    let mut unrecorded = batch.wait_for(context.contacts.lock()).await;
-    if *unrecorded {
+    let mut contacts = batch.wait_for(context.contacts.lock()).await;
+    if contacts.has_unrecorded_upsert {
         batch.ambiguous_upsert();
     }
-    *unrecorded = true;
+    contacts.has_unrecorded_upsert = true;
     let ready = match_contact(context, &mut batch, ready).await?;
     let ready = not_given_up(context, &mut batch, ready);
     for group in groups(ready) {
@@ -57,11 +57,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         }
     }
     let stepped = batch.finish().await?;
-    *unrecorded = false;
+    contacts.has_unrecorded_upsert = false;
     Ok(stepped)
 }
 
-/// Without those of which an insert may still be applied: a look-up would not find its contact yet.
+/// Postpones leads whose ambiguous insert may still be applied: a look-up would not find the contact yet.
 fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Ready> {
     let (settling, settled): (Vec<_>, Vec<_>) = ready
         .into_iter()
@@ -70,8 +70,8 @@ fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Read
     settled
 }
 
-/// Without those that have failed for long enough, the last time ambiguously, and of which the look-up has found no contact:
-/// they were only sent back to be looked up.
+/// Rejects leads that have failed for `GIVE_UP_AFTER` and whose look-up found no contact: they were sent back only to be
+/// looked up.
 fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
     let mut rest = Vec::with_capacity(ready.len());
     for ready in ready {

@@ -179,7 +179,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                 }
             }
             Err(CommitError::Call(CallError::Rejected { .. })) if due.len() > 1 => {
-                // The culprit is found by contrast: each half is written by itself.
+                // Bisect: write each half by itself.
                 let rest = due.split_off(due.len() / 2);
                 Box::pin(write(context, batch, due, refusals)).await;
                 due = rest;

@@ -161,7 +161,7 @@ test('a new operator finds what happened, why, what would mend it, and what has 
 
 test('a lead appears in the list by itself, and its bar moves until it is sent', async () => {
   const page = await operator('/syncs?q=77b3e012-8d1e-4b7a-9c05-6e2f1a4d8b73')
-  await page.getByText('No lead or contact that was asked for here has 77b3e012-8d1e-4b7a-9c05-6e2f1a4d8b73').waitFor()
+  await page.getByText('No sync has a lead or contact ID that contains 77b3e012-8d1e-4b7a-9c05-6e2f1a4d8b73').waitFor()
   await page.getByText('Live', {exact: true}).waitFor()
   await remember(page)
   await world('request', '77b3e012')
@@ -256,7 +256,7 @@ test('a sync is cancelled by keyboard alone', async () => {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'cancel')
   await page.keyboard.press('Enter')
   await page.getByText('Sync cancelled.').waitFor()
-  await page.locator('#standing').getByText('Its status in Sanity stays as it is').waitFor()
+  await page.locator('#standing').getByText('As long as it says REQUESTED in Sanity').waitFor()
 })
 
 test('while Bigin is down the page says so, who waits longest, and that none is lost', async () => {

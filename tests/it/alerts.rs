@@ -154,7 +154,7 @@ async fn unauthorized_fires_and_resolves_once() {
     assert_eq!(told.len(), 1, "at once");
     assert!(
         told[0].starts_with(
-            "bigin-sync: action needed\n- Zoho Accounts rejects our credentials: the refresh token was rejected"
+            "bigin-sync: action needed\n- zoho_accounts_unauthorized: Zoho Accounts rejects our credentials: the refresh token was rejected"
         ),
         "{told:?}"
     );
@@ -171,7 +171,7 @@ async fn unauthorized_fires_and_resolves_once() {
     let told = chat.texts();
     assert_eq!((told.len(), chat.calls()), (2, 2), "{told:?}");
     assert!(
-        told[1].contains("resolved\n- Zoho Accounts accepts our credentials again."),
+        told[1].contains("resolved\n- zoho_accounts_unauthorized: Zoho Accounts accepts our credentials again."),
         "{told:?}"
     );
     assert_eq!(world.state("Ada").await, "sent");
@@ -304,7 +304,7 @@ async fn counts_come_from_the_store() {
     let told = chat.texts().join("\n");
     for words in [
         "3 webhooks never arrived within 60 minutes",
-        "The lead lead-ada (sync 1) has been in progress for 16 minutes and is requested, although every service is reachable; 3 leads are waiting.",
+        "The lead lead-ada (sync 1) has been in progress for 16 minutes (Queued), although every remote service is reachable. 3 leads are waiting.",
         "of Bigin's 2 API credits for 24 hours are used",
         "No lead is stuck any more.",
     ] {

@@ -81,8 +81,8 @@ async fn large_bodies_share_a_budget() {
     let metrics = client().get(format!("{}/metrics", world.url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     // Those that were refused at the same moment are counted too.
-    assert!(metrics.contains(r#"answer="no_room",code="503"} "#), "{metrics}");
-    assert!(!metrics.contains(r#"answer="no_room",code="503"} 0"#), "{metrics}");
+    assert!(metrics.contains(r#"answer="busy",code="503"} "#), "{metrics}");
+    assert!(!metrics.contains(r#"answer="busy",code="503"} 0"#), "{metrics}");
     drop(held);
     // The budget comes back when the server notices that the connections are gone.
     let mut status = 503;

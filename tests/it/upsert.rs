@@ -230,7 +230,9 @@ async fn gives_up_contact_that_comes_and_goes() {
     assert_eq!(world.state("Ada").await, "failed");
     assert_eq!(
         world.lead_says("Ada", "crmError").as_deref(),
-        Some("Bigin accepted the lead, and then reported that its contact does not exist")
+        Some(
+            "Bigin accepted the lead, and then reported that its contact does not exist. Search for the contact in Bigin, then send the lead again"
+        )
     );
     let calls = world.bigin.model().calls.len();
     assert!(calls < 1_500, "{calls} calls in a day");

@@ -28,7 +28,7 @@ async fn finds_data_center_and_uses_the_code_once() {
     let (found, asked) = tries(&[unknown(), granted.clone(), unknown()]).await;
     assert_eq!((found.unwrap(), asked), (Some("eu"), 2));
     let (found, asked) = tries(&[unknown(), json!({ "error": "invalid_code" }), granted]).await;
-    assert!(found.unwrap_err().to_string().starts_with("the code is refused"));
+    assert!(found.unwrap_err().to_string().starts_with("Zoho rejected the code"));
     assert_eq!(asked, 2, "the client's own data center has answered");
     let (found, asked) = tries(&[unknown(), unknown()]).await;
     assert!(

@@ -92,7 +92,7 @@ fn wrong_type(name: &str, field: &Field) -> Option<Finding> {
     let data_type = field.data_type.as_str();
     let (accepts_some, why) = match data_type {
         "text" | "textarea" | "email" | "phone" | "website" | "url" => return None,
-        // A rendered number or truth value is sent as one.
+        // A rendered number or boolean is sent as one.
         "integer" | "double" | "currency" | "boolean" => return None,
         "picklist" => (true, "Bigin rejects a value that is not in its list"),
         "date" => (true, "the value must look like 2026-11-22: `date(\"%Y-%m-%d\")`"),

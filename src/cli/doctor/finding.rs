@@ -53,7 +53,7 @@ pub(in crate::cli) struct Finding {
     /// `None` for `Ok` and `Skipped`.
     pub(in crate::cli) why: Option<String>,
     /// `None` for `Ok`.
-    pub(in crate::cli) todo: Option<String>,
+    pub(in crate::cli) action: Option<String>,
 }
 
 /// Creates the findings of a check, which has a group and a stable name.
@@ -69,30 +69,30 @@ impl Check {
             outcome: Outcome::Ok,
             what: what.into(),
             why: None,
-            todo: None,
+            action: None,
         }
     }
 
-    pub(super) fn skipped(self, what: impl Into<String>, todo: impl Into<String>) -> Finding {
+    pub(super) fn skipped(self, what: impl Into<String>, action: impl Into<String>) -> Finding {
         Finding {
             outcome: Outcome::Skipped,
-            todo: Some(todo.into()),
+            action: Some(action.into()),
             ..self.ok(what)
         }
     }
 
-    pub(super) fn warning(self, what: impl Into<String>, why: impl Into<String>, todo: impl Into<String>) -> Finding {
+    pub(super) fn warning(self, what: impl Into<String>, why: impl Into<String>, action: impl Into<String>) -> Finding {
         Finding {
             outcome: Outcome::Warning,
             why: Some(why.into()),
-            ..self.skipped(what, todo)
+            ..self.skipped(what, action)
         }
     }
 
-    pub(super) fn failed(self, what: impl Into<String>, why: impl Into<String>, todo: impl Into<String>) -> Finding {
+    pub(super) fn failed(self, what: impl Into<String>, why: impl Into<String>, action: impl Into<String>) -> Finding {
         Finding {
             outcome: Outcome::Failed,
-            ..self.warning(what, why, todo)
+            ..self.warning(what, why, action)
         }
     }
 }

@@ -179,7 +179,7 @@ fn shown(id: &LeadId, record: &Record, show_values: bool) -> ShownLead {
     let shown = |value: &Value| {
         let (kind, text) = match value {
             Value::String(text) => ("text", text.clone()),
-            Value::Bool(_) => ("truth value", value.to_string()),
+            Value::Bool(_) => ("boolean", value.to_string()),
             _ => ("number", value.to_string()),
         };
         ShownField {

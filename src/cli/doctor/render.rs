@@ -53,7 +53,7 @@ fn finding_rows(finding: &Finding, colours: bool) -> Vec<String> {
         false => word,
     };
     let mut rows = vec![format!("  {word}  {:<15}  {}", finding.check, plain(&finding.what))];
-    let more = [("Why", &finding.why), ("Fix", &finding.todo)];
+    let more = [("Why", &finding.why), ("Fix", &finding.action)];
     let more = more
         .into_iter()
         .filter_map(|(label, text)| Some((label, text.as_ref()?)));
@@ -78,9 +78,9 @@ fn totals(findings: &[Finding]) -> String {
     totals.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// `{"well", "findings": [{"group", "check", "outcome", "what", "why", "todo"}], "lead"}`.
+/// `{"ok", "findings": [{"group", "check", "outcome", "what", "why", "action"}], "lead"}`.
 pub(super) fn document(report: &Report) -> Value {
     let lead = report.lead.as_ref();
     let lead = lead.map(|lead| json!({ "id": lead.id, "fields": lead.fields }));
-    json!({ "well": report.is_ok(), "findings": report.findings, "lead": lead })
+    json!({ "ok": report.is_ok(), "findings": report.findings, "lead": lead })
 }

@@ -4,7 +4,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::api_types::{Page, SyncJson};
+use crate::api_types::{Page, SyncJson, event_text};
 use crate::cli::api::{Api, ApiError, REQUEST_TIMEOUT};
 use crate::cli::progress::state_text;
 use crate::cli::text::{count, date_time, plain};
@@ -44,7 +44,7 @@ pub(super) async fn report(api: &Api, lead: &LeadId) -> Result<Report, ApiError>
     Ok(Report {
         text: lines.join("\n") + "\n",
         ok,
-        body: json!({ "well": ok, "needs": problems, "sync": body }),
+        body: json!({ "ok": ok, "needs": problems, "sync": body }),
     })
 }
 
@@ -54,7 +54,7 @@ fn unknown(lead: &LeadId) -> Report {
             "{lead}: no sync found. The lead was never requested, or its syncs were deleted after the retention period (RETENTION).\n\n  \
              To send it, run `bigin-sync send {lead}`, or publish it with crmStatus REQUESTED.\n"
         ),
-        body: json!({ "well": false, "sync": null }),
+        body: json!({ "ok": false, "sync": null }),
         ok: false,
     }
 }
@@ -90,26 +90,5 @@ fn row(name: &str, text: &str) -> String {
 }
 
 fn line(event: &SyncEvent) -> String {
-    let text = |key: &str| event.detail.get(key).and_then(Value::as_str);
-    let attempt = event.detail.get("attempt").and_then(Value::as_u64);
-    let facts = [
-        text("action").map(str::to_owned),
-        attempt.map(|attempt| format!("attempt {attempt}")),
-        text("error").or_else(|| text("reason")).map(str::to_owned),
-    ];
-    let facts: Vec<String> = facts.into_iter().flatten().collect();
-    let mut line = match event.kind.as_str() {
-        "created" => "requested".to_owned(),
-        "coalesced" => "requested again".to_owned(),
-        kind => kind.replace('_', " "),
-    };
-    match text("by") {
-        Some("operator" | "manual") => line += " manually",
-        Some(by) => line = format!("{line} by {by}"),
-        None => {}
-    }
-    if !facts.is_empty() {
-        line = format!("{line}: {}", facts.join(", "));
-    }
-    format!("  {}  {}", date_time(event.at), plain(&line))
+    format!("  {}  {}", date_time(event.at), plain(&event_text(event)))
 }

@@ -51,7 +51,7 @@ pub(super) async fn report(api: &Api) -> Result<Report, ApiError> {
         text: lines.join("\n") + "\n",
         ok,
         body: json!({
-            "well": ok,
+            "ok": ok,
             "needs": needs,
             "readiness": readiness,
             "health": body,
@@ -72,7 +72,7 @@ fn unavailable(api: &Api, readiness: &Readiness) -> Report {
             "bigin-sync at {}\n\n  NOT READY: webhooks cannot be stored.\n{problems}",
             api.url
         ),
-        body: json!({ "well": false, "needs": readiness.degraded, "readiness": readiness }),
+        body: json!({ "ok": false, "needs": readiness.degraded, "readiness": readiness }),
         ok: false,
     }
 }

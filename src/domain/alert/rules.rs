@@ -76,8 +76,10 @@ pub(super) fn signals(log: &AlertLog, now: &Observation) -> Vec<(AlertKind, Sign
 pub(super) fn resolved(kind: AlertKind) -> &'static str {
     match kind {
         AlertKind::ZohoAccountsUnauthorized => "Zoho Accounts accepts our credentials again.",
-        AlertKind::BiginUnauthorized | AlertKind::BiginUnavailable => "Bigin is reachable again.",
-        AlertKind::SanityUnauthorized | AlertKind::SanityUnavailable => "Sanity is reachable again.",
+        AlertKind::BiginUnauthorized => "Bigin accepts our credentials again.",
+        AlertKind::SanityUnauthorized => "Sanity accepts our credentials again.",
+        AlertKind::BiginUnavailable => "Bigin is reachable again.",
+        AlertKind::SanityUnavailable => "Sanity is reachable again.",
         AlertKind::ZohoAccountsUnavailable => "Zoho Accounts grants access tokens again.",
         AlertKind::CreditsUsedUp => "Bigin's API credits are available again.",
         AlertKind::CreditsLow => "Enough of Bigin's API credits are left again.",
@@ -144,13 +146,26 @@ fn down(now: &Observation, remote: Remote) -> Signal {
         )
     });
     Signal::Firing(format!(
-        "{} has been unavailable for {}: {} ({}). {} Sending resumes by itself. Check the service's status page.{suspect}",
+        "{} has been unavailable for {}: {} ({}). {} Sending resumes by itself. {}{suspect}",
         remote.name(),
         time(until(open.since, now.at)),
         plain(&open.what),
         plain(&open.code),
-        effect(remote)
+        effect(remote),
+        advice(remote, open)
     ))
+}
+
+/// What to do while a remote service is unavailable.
+fn advice(remote: Remote, open: &Open) -> String {
+    match (open.kind, &open.action) {
+        (ServiceErrorKind::TokenRateLimited, _) => {
+            "Request no token for ten minutes: an earlier request extends the limit.".to_owned()
+        }
+        (ServiceErrorKind::RateLimited, _) => "No action is needed: calls are retried at a slower pace.".to_owned(),
+        (_, Some(action)) => format!("To fix it, {}.", plain(action)),
+        (_, None) => format!("Check the status page of {}.", remote.name()),
+    }
 }
 
 fn credits_used_up(now: &Observation) -> Signal {
@@ -224,24 +239,43 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
     }
     let last = oldest.attempts.last_error.as_ref().map_or(String::new(), |last| {
         let times = count(u64::from(oldest.attempts.count), "failed attempt");
-        format!(" {times}, the last error: {}.", plain(&last.to_string()))
+        format!(" {times}; last error: {}.", plain(&last.to_string()))
     });
+    let fix = if last.is_empty() {
+        ""
+    } else {
+        " and fix what the last error names"
+    };
     let part = now
         .breakers
         .iter()
         .find_map(|breaker| Some((breaker.remote, breaker.open.as_ref()?)));
-    let but = part.map_or("although every service is reachable".to_owned(), |(remote, open)| {
-        let (name, message, code) = (remote.name(), plain(&open.what), plain(&open.code));
-        format!("while {name} accepts some calls and rejects others: {message} ({code})")
-    });
+    let but = part.map_or(
+        "although every remote service is reachable".to_owned(),
+        |(remote, open)| {
+            let (name, message, code) = (remote.name(), plain(&open.what), plain(&open.code));
+            format!("while {name} accepts some calls and rejects others: {message} ({code})")
+        },
+    );
     Signal::Firing(format!(
-        "The lead {} (sync {}) has been in progress for {} and is {}, {but}; {}.{last} See the timeline of the sync. A restart is safe.",
-        oldest.lead,
+        "The lead {lead} (sync {}) has been in progress for {} ({}), {but}. {}.{last} Run `bigin-sync status {lead}`{fix}. If the log is silent, report a bug. A restart is safe.",
         oldest.id,
         time(until(oldest.created_at, now.at)),
-        oldest.state,
+        shown(&oldest.state),
         waits(now.in_progress),
+        lead = oldest.lead,
     ))
+}
+
+/// The state of a sync in progress, as the pages show it.
+fn shown(state: &State) -> &'static str {
+    match state {
+        State::Requested { .. } => "Queued",
+        State::Upserted { .. } => "Waiting to tag",
+        State::Tagged { .. } => "Writing back",
+        State::Rejected { .. } => "Writing back (failed)",
+        _ => state.label(),
+    }
 }
 
 fn signatures(log: &AlertLog) -> Signal {

@@ -422,7 +422,7 @@ proptest! {
         match record {
             Ok(record) => prop_assert!(length(record.text("Description").unwrap_or_default()) <= 32_000),
             Err(rejection) => {
-                let is_told = rejection.to_string().starts_with("Description has no room for ");
+                let is_told = rejection.to_string().contains(", and Description is full, ");
                 prop_assert!(gated && is_told, "{}", rejection);
             }
         }

@@ -160,7 +160,23 @@ fn cases_of_services() -> Vec<Case> {
                 now.breakers = vec![open(Remote::Bigin, ServiceErrorKind::RateLimited, minutes(5))];
             },
             &[AlertKind::BiginUnavailable],
-            &["Bigin has been unavailable for 15 minutes: ", "by itself"],
+            &[
+                "Bigin has been unavailable for 15 minutes: ",
+                "by itself. No action is needed",
+            ],
+        ),
+        (
+            "the token endpoint has limited the rate for 15 minutes",
+            |now| {
+                waits(now, upserted());
+                now.breakers = vec![open(
+                    Remote::ZohoAccounts,
+                    ServiceErrorKind::TokenRateLimited,
+                    minutes(5),
+                )];
+            },
+            &[AlertKind::ZohoAccountsUnavailable],
+            &["by itself. Request no token for ten minutes"],
         ),
         (
             "one lead alone fails for 15 minutes",
@@ -216,9 +232,9 @@ fn cases_of_leads() -> Vec<Case> {
             |now| waits(now, tagged()),
             &[AlertKind::LeadStuck],
             &[
-                "The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged",
+                "The lead lead-1 (sync 1) has been in progress for 20 minutes (Writing back), although",
                 "1 lead is waiting.",
-                "3 failed attempts, the last error: Bigin did not add the tag (RECORD_LOCKED).",
+                "3 failed attempts; last error: Bigin did not add the tag (RECORD_LOCKED).",
             ],
         ),
         (
@@ -382,23 +398,24 @@ fn each_trouble_in_its_words() {
         // Failures are gathered for a minute.
         let text = play.look(20, change).or_else(|| play.look(22, change)).unwrap();
         assert_eq!(play.firing(), [kind], "{text}");
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         told += text.trim_start_matches("bigin-sync: action needed\n");
         told.push('\n');
     }
     insta::assert_snapshot!(told, @r"
-    - Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Meanwhile leads stay queued, and none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
-    - Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Meanwhile leads stay queued, and none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
-    - Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Meanwhile webhooks are stored, leads stay queued, and none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
-    - Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
-    - Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
-    - Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Meanwhile webhooks are stored, leads stay queued, and none fails. Sending resumes by itself. Check the service's status page.
-    - Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
-    - About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
-    - 20 leads failed. Current reasons: “Bigin rejected Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.
-    - The lead lead-1 (sync 1) has been in progress for 20 minutes and is tagged, although every service is reachable; 1 lead is waiting. 3 failed attempts, the last error: Bigin did not add the tag (RECORD_LOCKED). See the timeline of the sync. A restart is safe.
-    - 5 webhooks were rejected for a wrong signature within 10 minutes. Leads arrive late, by reconciliation, or not at all if it is off. Set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook. If they match already, someone is sending forged webhooks.
-    - 3 webhooks never arrived within 60 minutes; reconciliation found their leads late. Check the webhook in the Sanity project: is it enabled, is its URL this service's, does its filter match? Its attempts log has the errors.
-    - Sending was paused by the operator 25 hours ago, and 0 leads are waiting. Resume it on the dashboard.
+    - zoho_accounts_unauthorized: Zoho Accounts rejects our credentials: the refresh token was rejected: it was revoked, mistyped, or replaced by the user's newer ones (invalid_code). Meanwhile leads stay queued, and none fails. To fix it, create a new one with `bigin-sync auth` and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - bigin_unauthorized: Bigin rejects our credentials: the refresh token lacks the scope ZohoBigin.modules.contacts.ALL (OAUTH_SCOPE_MISMATCH). Meanwhile leads stay queued, and none fails. To fix it, create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN, and restart the service.
+    - sanity_unauthorized: Sanity rejects our credentials: Sanity rejected SANITY_API_WRITE_TOKEN (SIO-401-ANF). Meanwhile webhooks are stored, leads stay queued, and none fails. To fix it, create a robot token with the Editor role and set it, and restart the service.
+    - zoho_accounts_unavailable: Zoho Accounts has been unavailable for 20 minutes: accounts.zoho.eu did not answer as a token endpoint (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the status page of Zoho Accounts.
+    - bigin_unavailable: Bigin has been unavailable for 20 minutes: Bigin's answer could not be read (HTTP 503). Meanwhile leads stay queued, and none fails. Sending resumes by itself. Check the status page of Bigin.
+    - sanity_unavailable: Sanity has been unavailable for 20 minutes: Sanity's answer could not be read (HTTP 503). Meanwhile webhooks are stored, leads stay queued, and none fails. Sending resumes by itself. Check the status page of Sanity.
+    - credits_used_up: Bigin's API credits for 24 hours are used up; bigin-sync used about 900 of them. Leads stay queued, and sending resumes by itself as credits return. Check what else uses the API, or buy more credits.
+    - credits_low: About 4000 of Bigin's 5000 API credits for 24 hours are used. Leads are queued when none is left. Check what uses them, or buy more.
+    - leads_failed: 20 leads failed. Current reasons: “Bigin rejected Email: not an email address” (20 leads). Each lead has its reason in crmError. Fix the cause and send the lead again.
+    - lead_stuck: The lead lead-1 (sync 1) has been in progress for 20 minutes (Writing back), although every remote service is reachable. 1 lead is waiting. 3 failed attempts; last error: Bigin did not add the tag (RECORD_LOCKED). Run `bigin-sync status lead-1` and fix what the last error names. If the log is silent, report a bug. A restart is safe.
+    - webhooks_rejected: 5 webhooks were rejected for a wrong signature within 10 minutes. Leads arrive late, by reconciliation, or not at all if it is off. Set SANITY_WEBHOOK_SECRET to the secret of Sanity's webhook. If they match already, someone is sending forged webhooks.
+    - webhooks_missed: 3 webhooks never arrived within 60 minutes; reconciliation found their leads late. Check the webhook in the Sanity project: is it enabled, is its URL this service's, does its filter match? Its attempts log has the errors.
+    - paused: Sending was paused by the operator 25 hours ago, and 0 leads are waiting. Resume it on the dashboard.
     ");
 }
 
@@ -422,7 +439,7 @@ fn a_trouble_is_told_once_and_once_that_it_is_over() {
     assert_eq!(*when, minutes(65), "once it has been so for a while");
     assert_eq!(
         message.text,
-        "bigin-sync: resolved\n- Zoho Accounts accepts our credentials again."
+        "bigin-sync: resolved\n- zoho_accounts_unauthorized: Zoho Accounts accepts our credentials again."
     );
 }
 
@@ -469,7 +486,10 @@ fn troubles_that_come_together_are_one_message_and_those_that_follow_wait_for_th
         text.contains("4500 of Bigin's 5000") && text.contains("Since 1 Jan 00:12 UTC; resolved at 1 Jan 00:14 UTC."),
         "what came and went meanwhile is not lost: {text}"
     );
-    assert!(text.contains("resolved\n- Sanity is reachable again."), "{text}");
+    assert!(
+        text.contains("resolved\n- sanity_unauthorized: Sanity accepts our credentials again."),
+        "{text}"
+    );
 }
 
 #[test]

@@ -24,12 +24,12 @@ pub(super) struct RetryForm {
 #[derive(Deserialize)]
 pub(super) struct InsistForm {
     #[serde(default)]
-    insist: bool,
+    force: bool,
 }
 
-/// Retries a sync, and shows the sync that carries it out, or that the lead's status is no longer `REQUESTED`.
+/// Retries a sync, and shows the sync that carries it out, or that an editor has changed the lead's `crmStatus`.
 pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
-    let retry = operator::try_again(&state, SyncId(*id), form.insist).await?;
+    let retry = operator::try_again(&state, SyncId(*id), form.force).await?;
     let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };
     Ok(see(&format!("/syncs/{}?{}", retry.sync, did.query())))
 }
@@ -45,10 +45,10 @@ pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>
     let remote = Remote::from_label(&remote).ok_or_else(|| {
         problem::answer(
             404,
-            "There is no such service: there are zoho_accounts, bigin and sanity.",
+            "There is no such remote service: there are zoho_accounts, bigin and sanity.",
         )
     })?;
-    let did = match &*check_now(&state, remote, form.insist).await?.state {
+    let did = match &*check_now(&state, remote, form.force).await?.state {
         "reachable" => Did::CheckedReachable,
         "unavailable" => Did::CheckedUnavailable,
         _ => Did::Check,

@@ -20,7 +20,7 @@ pub(super) struct Done {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Did {
     Retry,
-    /// Not retried: the lead's status is no longer `REQUESTED`.
+    /// Not retried: an editor has changed the lead's `crmStatus` since it failed.
     Withdrawn,
     RetryAll,
     Cancel,
@@ -101,9 +101,9 @@ impl Done {
             }
             (Did::Pause, _) => "Sending is paused. Requests are still stored; nothing is sent.".to_owned(),
             (Did::Resume, _) => format!("Sending resumed.{unavailable}"),
-            (Did::Check, _) => "The service is being checked. This page shows the result.".to_owned(),
-            (Did::CheckedReachable, _) => "The service is reachable. Sending continues.".to_owned(),
-            (Did::CheckedUnavailable, _) => "The service was checked and is still unavailable.".to_owned(),
+            (Did::Check, _) => "The remote service is being checked. This page shows the result.".to_owned(),
+            (Did::CheckedReachable, _) => "The remote service is reachable. Sending continues.".to_owned(),
+            (Did::CheckedUnavailable, _) => "The remote service was checked and is still unavailable.".to_owned(),
             (Did::Unknown, _) => return None,
         };
         let is_queued = matches!((did, self.count), (Did::RetryAll, count) if count != Some(0));

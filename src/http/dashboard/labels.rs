@@ -288,7 +288,7 @@ pub(super) fn capital(text: &str) -> String {
 /// What a status is called on a page.
 pub(super) fn status(status: u16) -> &'static str {
     match status {
-        400 => "That was not understood",
+        400 => "Invalid request",
         403 => "Not allowed",
         404 => "Not found",
         405 => "Not a page",

@@ -186,7 +186,7 @@ async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
 async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpResponse> {
     let id = query.id();
     if !query.is_narrowed() {
-        let words = "No lead has been asked for yet. As soon as an editor sets a lead's crmStatus to REQUESTED in Sanity, it is here.";
+        let words = "No syncs yet. A sync appears when an editor sets a lead's crmStatus to REQUESTED in Sanity.";
         return Ok(words.to_owned());
     }
     if id.is_empty() || !query.state.is_empty() || !query.reason.is_empty() {
@@ -201,14 +201,12 @@ async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpRespons
                 .contact
                 .map(|contact| format!(" Its contact in Bigin is {contact}."));
             return Ok(format!(
-                "The syncs of the lead {lead} ended so long ago that they are forgotten (RETENTION).{}",
+                "The syncs of lead {lead} were deleted after the retention period (RETENTION).{}",
                 contact.unwrap_or_default()
             ));
         }
     }
-    Ok(format!(
-        "No lead or contact that was asked for here has {id} in its id."
-    ))
+    Ok(format!("No sync has a lead or contact ID that contains {id}."))
 }
 
 fn text(field: &str) -> Option<String> {

@@ -76,7 +76,7 @@ pub(super) async fn log_in(request: HttpRequest, form_: web::Form<LoginForm>, st
     let next = local(form_.next.as_deref());
     match admin.log_in(form_.token.trim(), state.clock.now()) {
         Ok(session) => {
-            tracing::info!("a person has logged in");
+            tracing::info!("the operator has logged in");
             let mut response = see(&next);
             let cookie = admin.cookie(&session, state.links.by_https);
             response.add_cookie(&cookie).map_err(|_| off())?;

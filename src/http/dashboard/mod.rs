@@ -216,7 +216,7 @@ fn page(status: u16, template: &impl Template) -> HttpResponse {
         }
         Err(error) => {
             tracing::error!("a page could not be rendered: {error}");
-            problem::answer(500, "The page could not be made; the log says why.")
+            problem::answer(500, "This page could not be rendered. The log has the error.")
         }
     }
 }
@@ -294,7 +294,7 @@ fn state_of(request: &HttpRequest) -> Option<web::Data<State>> {
 fn off() -> HttpResponse {
     problem::answer(
         404,
-        "The dashboard is off: set ADMIN_TOKEN (32 characters or more) and start the service again to turn it on.",
+        "The dashboard is off: set ADMIN_TOKEN (at least 32 characters where other machines can reach the service) and start the service again to turn it on.",
     )
 }
 

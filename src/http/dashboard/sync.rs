@@ -54,7 +54,7 @@ struct SyncPage {
     newer: Option<i64>,
     /// When the failure was dismissed, if so.
     dismissed: Option<Moment>,
-    /// The lead no longer asks to be sent, so that only who insists has it sent.
+    /// An editor has changed the lead's `crmStatus` since it failed, so that it is sent only with `force`.
     is_withdrawn: bool,
 }
 
@@ -128,7 +128,7 @@ impl SyncPage {
 fn follows(sync: &SyncJson) -> Option<String> {
     let (before, after) = match (&*sync.state, sync.cancelled_by.as_deref()) {
         ("cancelled", Some(by)) if by == CancelledBy::Operator.label() => (
-            "Its status in Sanity stays as it is until someone edits the lead. ",
+            "As long as it says REQUESTED in Sanity, the next edit of it sends it again. To prevent that, set its crmStatus to NOT_SENT. ",
             "You can still send it here.",
         ),
         ("cancelled", _) => (

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::labels::Moment;
+use crate::api_types::event_text;
 use crate::store::SyncEvent;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
 }
 
 fn line(number: usize, entry: &SyncEvent) -> Line {
-    let (icon, tone, words) = told(entry);
+    let (icon, tone) = look(entry);
     // Where the whole service is left alone, the time is that of the failure, and says nothing.
     let next_try = text(entry, "next_attempt_at").and_then(|at| at.parse().ok());
     let next_try = next_try.filter(|next| *next > entry.at).map(Moment);
@@ -80,88 +81,30 @@ fn line(number: usize, entry: &SyncEvent) -> Line {
         at: Moment(entry.at),
         icon,
         tone,
-        words,
+        words: event_text(entry),
         facts: facts(entry),
         next_try,
         since: None,
     }
 }
 
-fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
-    let reason = || text(entry, "reason").unwrap_or("no reason given");
-    let (icon, tone, words) = match entry.kind.as_str() {
-        "created" => ("clock", "wait", asked(entry)),
-        "coalesced" => ("clock", "wait", format!("Requested again: {}", lower(&asked(entry)))),
-        "upserted" if text(entry, "action") == Some("insert") => {
-            ("up", "wait", "Created a contact in Bigin".to_owned())
-        }
-        "upserted" => ("up", "wait", "Updated an existing contact in Bigin".to_owned()),
-        "contact_upserted" => (
-            "hourglass",
-            "wait",
-            "Another lead updated the same contact: the tag delay starts again".to_owned(),
-        ),
-        "restored" => (
-            "back",
-            "wait",
-            "An old draft was published; Bigin has this data already, so only the result is written again"
-                .to_owned(),
-        ),
-        "changed" => (
-            "clock",
-            "wait",
-            "The lead was edited meanwhile: it is sent again with its present data".to_owned(),
-        ),
-        "contact_gone" => (
-            "clock",
-            "wait",
-            "The contact was deleted or merged in Bigin: it is created again".to_owned(),
-        ),
-        "tagged" => ("tag", "wait", "Tagged the contact in Bigin".to_owned()),
-        "rejected" => ("cross", "bad", reason().to_owned()),
-        "asked_again" => (
-            "clock",
-            "wait",
-            "Requested again since it was last read: it is sent once more".to_owned(),
-        ),
-        "written_back" if entry.state == "failed" => {
-            ("cross", "bad", "Wrote FAILED and the reason to Sanity".to_owned())
-        }
-        "written_back" => ("tick", "good", "Wrote SENT to Sanity".to_owned()),
-        "lead_deleted" => ("bin", "off", "The lead was deleted in Sanity".to_owned()),
-        "withdrawn" => ("slash", "off", "Withdrawn in Sanity: its crmStatus is no longer REQUESTED".to_owned()),
-        "cancelled" => ("slash", "off", "Cancelled by the operator".to_owned()),
-        "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
-        "retry" => ("again", "bad", attempt(entry)),
-        "ambiguous" => (
-            "again",
-            "wait",
-            "A call with several leads ended without a clear answer: this lead is retried in a smaller batch, and no attempt is counted"
-                .to_owned(),
-        ),
+/// The icon and the tone of a line.
+fn look(entry: &SyncEvent) -> (&'static str, &'static str) {
+    match entry.kind.as_str() {
+        "created" | "coalesced" | "changed" | "contact_gone" | "asked_again" => ("clock", "wait"),
+        "upserted" => ("up", "wait"),
+        "contact_upserted" => ("hourglass", "wait"),
+        "restored" => ("back", "wait"),
+        "tagged" => ("tag", "wait"),
+        "rejected" => ("cross", "bad"),
+        "written_back" if entry.state == "failed" => ("cross", "bad"),
+        "written_back" => ("tick", "good"),
+        "lead_deleted" => ("bin", "off"),
+        "withdrawn" | "cancelled" | "dismissed" => ("slash", "off"),
+        "retry" => ("again", "bad"),
+        "ambiguous" => ("again", "wait"),
         // A later version of the program has written it.
-        other => ("clock", "off", other.replace('_', " ")),
-    };
-    (icon, tone, words)
-}
-
-fn asked(entry: &SyncEvent) -> String {
-    match text(entry, "by") {
-        Some("webhook") => "Requested by an editor in Sanity (webhook)".to_owned(),
-        Some("reconciliation") => {
-            "Requested in Sanity; the webhook never arrived, the regular check found it".to_owned()
-        }
-        Some("manual") => "Requested from the dashboard or API".to_owned(),
-        Some("retry") => "Retried from the dashboard or API".to_owned(),
-        _ => "Requested".to_owned(),
-    }
-}
-
-fn attempt(entry: &SyncEvent) -> String {
-    let problem = text(entry, "error").unwrap_or("no reason given");
-    match entry.detail.get("attempt").and_then(Value::as_u64) {
-        Some(attempt) => format!("Attempt {attempt} failed: {problem}"),
-        None => format!("Failed: {problem}"),
+        _ => ("clock", "off"),
     }
 }
 
@@ -181,13 +124,6 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
     let code = code.map(|code| format!("result {code}"));
     let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
     [took, step, code, contact].into_iter().flatten().collect()
-}
-
-fn lower(text: &str) -> String {
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn text<'a>(entry: &'a SyncEvent, key: &str) -> Option<&'a str> {

@@ -17,7 +17,7 @@ pub(in crate::store) enum DbError {
     Sqlite(#[from] rusqlite::Error),
     #[error("{}", super::super::postgres::told(.0))]
     Postgres(#[from] postgres::Error),
-    #[error("{column}: {value} makes no sense")]
+    #[error("invalid value in column {column}: {value}")]
     Corrupt { column: String, value: String },
 }
 

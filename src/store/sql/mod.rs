@@ -264,10 +264,8 @@ impl Store for SqlStore {
             .await
     }
 
-    async fn retry(&self, id: SyncId, insist: bool) -> Answer<Option<Accepted>> {
-        self.writer
-            .write_if_room(move |txn| steer::retry(txn, id, insist))
-            .await
+    async fn retry(&self, id: SyncId, force: bool) -> Answer<Option<Accepted>> {
+        self.writer.write_if_room(move |txn| steer::retry(txn, id, force)).await
     }
 
     async fn dismiss(&self, id: SyncId) -> Answer<DismissResult> {

@@ -49,8 +49,8 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) ->
     Ok(CancelResult::Done)
 }
 
-pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, insist: bool) -> Result<Option<Accepted>> {
-    let source = if insist { Source::Manual } else { Source::Retry };
+pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option<Accepted>> {
+    let source = if force { Source::Manual } else { Source::Retry };
     match views::find(txn.db, id)? {
         Some(found) => ask_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),

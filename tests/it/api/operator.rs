@@ -26,10 +26,13 @@ async fn retry_skips_withdrawn_unless_forced() {
     let (status, body) = while_workers_run(&world, world.post("/api/syncs/1/retry", json!(null))).await;
     assert_eq!(status, 409, "{body}");
     let detail = body["detail"].as_str().unwrap();
-    assert!(detail.contains("no longer asks to be sent"), "{detail}");
-    assert!(detail.contains("/api/syncs/2/retry?insist=true"), "{detail}");
+    assert!(
+        detail.contains("an editor has changed the lead's crmStatus"),
+        "{detail}"
+    );
+    assert!(detail.contains("/api/syncs/2/retry?force=true"), "{detail}");
     assert_eq!(world.contact_count(), 0, "nothing was sent");
-    let (status, body) = world.post("/api/syncs/2/retry?insist=true", json!(null)).await;
+    let (status, body) = world.post("/api/syncs/2/retry?force=true", json!(null)).await;
     assert_eq!(
         (status, &body["id"], &body["isManual"]),
         (202, &json!(3), &json!(true)),
@@ -43,10 +46,7 @@ async fn retry_skips_withdrawn_unless_forced() {
     assert_eq!(status, 202, "it still carries our own result: {body}");
     world.run_to_the_end().await;
     assert_eq!(world.state("Grace").await, "sent");
-    assert_eq!(
-        world.post("/api/syncs/1/retry?insist=perhaps", json!(null)).await.0,
-        400
-    );
+    assert_eq!(world.post("/api/syncs/1/retry?force=perhaps", json!(null)).await.0, 400);
     world.finish().await;
 }
 
@@ -200,7 +200,7 @@ async fn claimed_sync_cannot_be_cancelled() {
     let (status, problem) = world.post(&format!("/api/syncs/{id}/cancel"), json!({})).await;
     assert_eq!(status, 409);
     assert!(
-        problem["detail"].as_str().unwrap().contains("at this very moment"),
+        problem["detail"].as_str().unwrap().contains("in a call at this moment"),
         "{problem}"
     );
     world.pass(secs(120)).await;

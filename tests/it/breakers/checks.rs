@@ -108,14 +108,14 @@ async fn rate_limited_token_needs_force() {
     assert_eq!(status, 409);
     let detail = body["detail"].as_str().unwrap();
     assert!(
-        detail.contains("ten minutes without any request") && detail.contains("insist=true"),
+        detail.contains("requires ten minutes without any") && detail.contains("force=true"),
         "{detail}"
     );
     world.app.context.check_at_start().await.unwrap();
     world.run_due().await;
     assert_eq!(world.bigin_calls(CallKind::Token), calls, "nor does a restart");
     bigin_mends(&world);
-    let (_, body) = check(&world, "zoho_accounts/check?insist=true").await;
+    let (_, body) = check(&world, "zoho_accounts/check?force=true").await;
     assert_eq!(body["state"], "reachable", "{body}");
     world.run_to_the_end().await;
     world.finish().await;

@@ -143,18 +143,18 @@ async fn every_error_has_its_message() {
     desk.run(&[&used]).await;
     let (code, _, err) = desk.run(&[&used]).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once");
+    insta::assert_snapshot!(err, @"bigin-sync: Zoho rejected the code (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once");
 
     let old = desk.code();
     desk.clock.advance(Duration::from_secs(181));
     assert!(desk.run(&[&old]).await.2.contains("(invalid_code)"), "expired");
 
     let (_, _, err) = desk.run(&["--client-id", "1000.OTHER", &desk.code()]).await;
-    insta::assert_snapshot!(err, @"bigin-sync: the client id is refused (invalid_client): 127.0.0.1 does not know this client; check the client ID, and the data center that you log in to (--data-center)");
+    insta::assert_snapshot!(err, @"bigin-sync: Zoho rejected the client ID (invalid_client): 127.0.0.1 does not know this client; check the client ID, and the data center that you log in to (--data-center)");
 
     std::fs::write(desk.folder.path().join("secret"), "another\n").unwrap();
     let (_, _, err) = desk.run(&["--client-secret-file", "secret", &desk.code()]).await;
-    insta::assert_snapshot!(err, @"bigin-sync: the client secret is refused (invalid_client_secret): it is not this client's secret in this data center; copy it again from the API console");
+    insta::assert_snapshot!(err, @"bigin-sync: Zoho rejected the client secret (invalid_client_secret): it is not this client's secret in this data center; copy it again from the API console");
 
     for (fault, sentence) in [
         (

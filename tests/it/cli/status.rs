@@ -40,7 +40,7 @@ async fn all_well_fits_a_screen() {
     let (code, out, _) = caller.run(&["status", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
-        (code, &said["well"], &said["lastSent"]["leadId"]),
+        (code, &said["ok"], &said["lastSent"]["leadId"]),
         (0, &json!(true), &json!("lead-ada"))
     );
     assert_eq!(said["health"]["oldestWaiting"]["leadId"], json!("lead-grace"));
@@ -265,8 +265,8 @@ async fn lead_shows_its_timeline() {
       Attempts       1 failed in a row. Last error: Bigin did not accept the lead (RECORD_LOCKED)
       Next attempt   2026-11-22 10:00:00 UTC
 
-      2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  Requested by an editor in Sanity (webhook)
+      2026-11-22 10:00:00 UTC  Attempt 1 failed: Bigin did not accept the lead (RECORD_LOCKED)
     ");
     world.run_to_the_end().await;
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
@@ -278,11 +278,11 @@ async fn lead_shows_its_timeline() {
       Sync           1, created 2026-11-22 10:00:00 UTC
       Contact        CONTACT, created by this sync
 
-      2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
-      2026-11-22 10:01:00 UTC  upserted: insert
-      2026-11-22 10:02:00 UTC  tagged
-      2026-11-22 10:02:00 UTC  written back
+      2026-11-22 10:00:00 UTC  Requested by an editor in Sanity (webhook)
+      2026-11-22 10:00:00 UTC  Attempt 1 failed: Bigin did not accept the lead (RECORD_LOCKED)
+      2026-11-22 10:01:00 UTC  Created a contact in Bigin
+      2026-11-22 10:02:00 UTC  Tagged the contact in Bigin
+      2026-11-22 10:02:00 UTC  Wrote SENT to Sanity
     ");
     let (code, out, _) = caller.run(&["status", "lead-ada", "--json"]).await;
     let said: Value = serde_json::from_str(&out).unwrap();
@@ -306,9 +306,9 @@ async fn failed_and_unknown_leads_are_exit_code() {
 
       Sync           2, created 2026-11-22 10:00:00 UTC
 
-      2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  rejected: Bigin rejected Email: not an email address
-      2026-11-22 10:00:00 UTC  written back
+      2026-11-22 10:00:00 UTC  Requested by an editor in Sanity (webhook)
+      2026-11-22 10:00:00 UTC  Bigin rejected Email: not an email address
+      2026-11-22 10:00:00 UTC  Wrote FAILED and the reason to Sanity
 
       1 earlier sync.
     ");

@@ -16,7 +16,7 @@ async fn new_installation() {
     overview.says("Bigin where leads go Not called yet");
     overview.says("Webhooks: none received yet; none rejected or missed.");
     overview.says("No access token was granted in the last day.");
-    operator.get("/syncs").await.says("No lead has been asked for yet.");
+    operator.get("/syncs").await.says("No syncs yet.");
     operator.get("/failures").await.says("No failed leads.");
     world.finish().await;
 }
@@ -136,9 +136,9 @@ async fn check_button() {
         "not by accident"
     );
     assert_eq!(operator.post("/services/nothing/check", &[]).await.status, 404);
-    let press = operator.press("/services/zoho_accounts/check", &[("insist", "true")]);
+    let press = operator.press("/services/zoho_accounts/check", &[("force", "true")]);
     let checked = world.while_workers_run(press).await;
-    checked.says("The service is reachable. Sending continues.");
+    checked.says("The remote service is reachable. Sending continues.");
     world.run_to_the_end().await;
     world.finish().await;
 }

@@ -34,7 +34,7 @@ async fn filters_by_lead_contact_state_and_reason() {
     assert_eq!(found("state=failed&q=lead-ada").await, [] as [i64; 0]);
     assert_eq!(found(&format!("reason={BAD_EMAIL_KEY}")).await, [2]);
     let nothing = operator.get("/syncs?q=lead-nobody").await;
-    nothing.says("No lead or contact that was asked for here has lead-nobody in its id.");
+    nothing.says("No sync has a lead or contact ID that contains lead-nobody.");
     operator
         .get("/syncs?q=lead-nobody&state=failed")
         .await
@@ -88,13 +88,13 @@ async fn deleted_syncs_differ_from_unknown_lead() {
     let operator = Operator::new(&world).await;
     for id in ["lead-ada", &contact] {
         let page = operator.get(&format!("/syncs?q={id}")).await;
-        page.says("The syncs of the lead lead-ada ended so long ago that they are forgotten (RETENTION).");
+        page.says("The syncs of lead lead-ada were deleted after the retention period (RETENTION).");
         page.says(&format!("Its contact in Bigin is {contact}."));
     }
     operator
         .get("/syncs?q=lead-grace")
         .await
-        .says("No lead or contact that was asked for here has lead-grace in its id.");
+        .says("No sync has a lead or contact ID that contains lead-grace.");
     world.finish().await;
 }
 
@@ -164,7 +164,7 @@ async fn retry_of_withdrawn_warns_first() {
     asked.says("Nothing was sent: the lead was withdrawn in Sanity.");
     asked.says("Send anyway");
     assert_eq!(world.contact_count(), 0);
-    operator.press("/syncs/2/retry", &[("insist", "true")]).await;
+    operator.press("/syncs/2/retry", &[("force", "true")]).await;
     world.run_to_the_end().await;
     assert_eq!(world.state("Ada").await, "sent");
     world.finish().await;
@@ -237,11 +237,11 @@ async fn cancelled_page_says_what_follows() {
     operator.get("/syncs/1").await.says("Cancel this sync");
     let cancelled = operator.press("/syncs/1/cancel", &[]).await;
     cancelled.says("Sync cancelled.");
-    cancelled.says("Its status in Sanity stays as it is");
+    cancelled.says("As long as it says REQUESTED in Sanity");
     cancelled.says("stays there, untagged.");
     let again = operator.post("/syncs/1/cancel", &[]).await;
     assert_eq!(again.status, 409);
-    again.says("The sync has ended: there is nothing to cancel.");
+    again.says("The sync has finished: there is nothing to cancel.");
 
     world.request(lead("Grace")).await;
     world.run(Stage::Upsert).await;

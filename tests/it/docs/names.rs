@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::page::{page, pages, root};
@@ -250,6 +251,66 @@ fn is_test(name: &str) -> bool {
             tests().iter().any(|test| plain(test) == plain(name))
         }
     }
+}
+
+/// The modules in brackets have tests.
+#[test]
+fn security_names_existing_test_modules() {
+    let text = read("docs/SECURITY.md");
+    let brackets = text.split("*(").skip(1).filter_map(|rest| rest.split(")*").next());
+    let modules: Vec<&str> = brackets
+        .flat_map(|bracket| bracket.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(modules.len() >= 10, "{modules:?}");
+    let tests = tests();
+    let has_tests = |module: &str| tests.iter().any(|test| test.starts_with(&format!("{module}::")));
+    let missing: Vec<&str> = modules.into_iter().filter(|module| !has_tests(module)).collect();
+    assert!(missing.is_empty(), "no tests in {missing:?}");
+    assert!(!has_tests("guards"));
+}
+
+/// The table of SETUP has each prompt in the words of the program, in its order.
+#[test]
+fn setup_has_every_prompt() {
+    let guide = read("docs/SETUP.md");
+    let (_, table) = guide.split_once("| prompt | value |\n").unwrap();
+    let told: Vec<&str> = table
+        .lines()
+        .skip(1)
+        .map_while(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .collect();
+    let mut prompts = Vec::new();
+    for (file, before) in [
+        ("src/cli/setup/answers.rs", "prompt: \""),
+        ("src/cli/setup.rs", "let prompt = \""),
+        ("src/cli/auth.rs", "prompt::text(\""),
+        ("src/cli/auth.rs", "prompt::secret(\""),
+        ("src/cli/auth/code.rs", "prompt::text(\""),
+    ] {
+        let source = read(file);
+        let found = source.split(before).skip(1).filter_map(|rest| rest.split('"').next());
+        let known = prompts.len();
+        prompts.extend(found.map(str::to_owned));
+        assert!(prompts.len() > known, "{file} has no {before}");
+    }
+    assert_eq!(told, prompts);
+}
+
+/// An example that retries by reason has a code that exists.
+#[test]
+fn reasons_in_examples_are_codes() {
+    let text = pages().iter().map(|page| read(&page.path)).collect::<String>();
+    let examples = text.split("{\"reason\": \"").skip(1);
+    let keys: Vec<ReasonKey> = examples
+        .filter_map(|rest| rest.split('"').next())
+        .map(ReasonKey::parse)
+        .collect();
+    assert!(keys.len() >= 2, "{keys:?}");
+    let is_known = |key: &ReasonKey| RejectReason::CODES.contains(&key.code.as_str());
+    assert!(keys.iter().all(is_known), "{keys:?}");
+    assert!(!is_known(&ReasonKey::parse(
+        "Bigin rejected Email: not an email address"
+    )));
 }
 
 /// What follows "text says" is what the program says: each line of it stands in a text that a test compares with.

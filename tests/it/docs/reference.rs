@@ -263,13 +263,18 @@ fn command_faults(guide: &str) -> Vec<String> {
             faults.push(format!("{name} has no section"));
             continue;
         };
-        let long = command.get_arguments().filter_map(clap::Arg::get_long);
-        let all: BTreeSet<&str> = long.collect();
+        let commands = || std::iter::once(command).chain(command.get_subcommands());
+        let long = commands().flat_map(clap::Command::get_arguments);
+        let all: BTreeSet<&str> = long.filter_map(clap::Arg::get_long).collect();
         let told = options(section);
         for option in all.iter().filter(|option| !COMMON.contains(option)) {
             if !told.contains(*option) {
                 faults.push(format!("{name}: --{option} is missing"));
             }
+        }
+        let values = command.get_positionals().filter_map(clap::Arg::get_value_names);
+        for value in values.flatten().filter(|value| !section.contains(value.as_str())) {
+            faults.push(format!("{name}: {value} is missing"));
         }
         for option in told.iter().filter(|option| !all.contains(option.as_str())) {
             faults.push(format!("{name} has no --{option}"));
@@ -295,6 +300,8 @@ fn cli_has_every_command_and_option() {
             "## `bigin-sync men`",
             "there is no `bigin-sync men`",
         ),
+        ("| `--yes` | (`auth", "| `--no` | (`auth", "auth: --yes is missing"),
+        ("| `CODE` |", "| the code |", "auth: CODE is missing"),
         ("| `--url URL` |", "| `URL` |", "--url is not among the common options"),
     ] {
         let faults = command_faults(&guide.replace(from, to));

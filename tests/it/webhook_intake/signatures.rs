@@ -183,10 +183,7 @@ async fn bad_signatures_are_logged_in_few_lines() {
     assert_eq!(storm.await.unwrap(), STORM);
     process.stop().await;
     let log = program.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("a webhook was refused"))
-        .count();
+    let lines = log.lines().filter(|line| line.contains("webhook rejected")).count();
     assert!((1..=14).contains(&lines), "{lines} lines for {STORM} bad signatures");
     program.finish().await;
 }

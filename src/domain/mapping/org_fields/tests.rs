@@ -113,7 +113,7 @@ fn the_conversation_gives_way_to_the_extras() {
     assert_eq!(described(14), "Note: keep me", "only the extras fit");
     assert_eq!(
         rendered(12).unwrap_err().to_string(),
-        "Description has no room for Note, which Bigin has no field of its own for: shorten it"
+        "Bigin has no field Note, and Description is full, so its value cannot be added there. Shorten it"
     );
     for limit in 13..250 {
         assert!(length(&described(limit)) <= limit, "{limit}");

@@ -135,7 +135,7 @@ impl Clinic {
             }
             let say = |key: &str| finding[key].as_str().unwrap();
             text += &format!("{outcome} {}: {}\n", say("check"), say("what"));
-            text += &format!("    why: {}\n    do: {}\n", say("why"), say("todo"));
+            text += &format!("    why: {}\n    do: {}\n", say("why"), say("action"));
         }
         text + &format!("exit {code}\n")
     }
@@ -383,12 +383,12 @@ async fn json_has_documented_shape() {
     let (code, out, err) = clinic.run(&["--json", "--lead", "lead-ada"]).await;
     assert_eq!((code, err.as_str()), (0, ""));
     let said: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(said["well"], json!(true));
+    assert_eq!(said["ok"], json!(true));
     let keys: Vec<&String> = said["findings"][0].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["check", "group", "outcome", "todo", "what", "why"]);
+    assert_eq!(keys, ["action", "check", "group", "outcome", "what", "why"]);
     assert_eq!(
         said["findings"][0],
-        json!({ "group": "settings", "check": "settings", "outcome": "ok", "what": "complete and valid", "why": null, "todo": null })
+        json!({ "group": "settings", "check": "settings", "outcome": "ok", "what": "complete and valid", "why": null, "action": null })
     );
     assert_eq!(said["lead"]["id"], json!("lead-ada"));
     assert_eq!(said["lead"]["fields"]["Email"], json!({ "kind": "text", "length": 15 }));

@@ -63,7 +63,7 @@ async fn webhook_needs_management_token() {
     let all = said["findings"].as_array().unwrap();
     let found = all.iter().find(|finding| finding["check"] == "webhook").unwrap();
     assert_eq!((code, found["outcome"].as_str()), (0, Some("skipped")));
-    insta::assert_snapshot!(found["todo"].as_str().unwrap(), @"create a temporary one (sanity.io/manage, API, Tokens) and set SANITY_MANAGEMENT_TOKEN or --management-token-file; it is not stored");
+    insta::assert_snapshot!(found["action"].as_str().unwrap(), @"create a temporary one (sanity.io/manage, API, Tokens) and set SANITY_MANAGEMENT_TOKEN or --management-token-file; it is not stored");
 
     let file = clinic.stage.folder.path().join("token");
     std::fs::write(&file, format!("{}\n", clinic.stage.sanity.management_token())).unwrap();

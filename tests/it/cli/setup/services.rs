@@ -203,7 +203,7 @@ async fn rejected_code_can_be_repeated() {
     let desk = Desk::new().await;
     let (code, _, err) = desk.run(&desk.flags_but("--bigin-code", Some("1000.old.old"))).await;
     assert_eq!(code, 1);
-    insta::assert_snapshot!(err, @"bigin-sync: the code is refused (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once. Run `bigin-sync setup` again to continue from here");
+    insta::assert_snapshot!(err, @"bigin-sync: Zoho rejected the code (invalid_code): a code is valid once, for the chosen number of minutes, and for its own client only; generate a new one and use it at once. Run `bigin-sync setup` again to continue from here");
     let made = desk.setting("ADMIN_TOKEN");
     assert!(made.is_some());
     assert_eq!(desk.setting("BIGIN_REFRESH_TOKEN"), None);
