@@ -96,7 +96,7 @@ pub struct SyncJob {
     /// upsert in between.
     pub contact_losses: u32,
     /// The sync was in a batch call that ended ambiguously, and travels in batches of at most this size until a call with it
-    /// succeeds: bisection isolates the poison item. `None`: it is no suspect.
+    /// succeeds: bisection isolates the poison item. `None`: it is not a suspect.
     pub bisect_limit: Option<u32>,
     /// When a worker is to take it up.
     pub next_attempt_at: Timestamp,
@@ -280,7 +280,7 @@ impl SyncJob {
     /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has accepted
     /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. One that has
     /// ended is above suspicion.
-    pub fn suspect(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
+    pub fn fail_uncounted(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
         if self.state.is_final() {
             return;
         }
@@ -294,7 +294,7 @@ impl SyncJob {
     }
 
     /// Whether it has failed before, so that another failure says little of the service.
-    pub fn is_suspect(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.bisect_limit.is_some() || self.attempts.count > 0
     }
 

@@ -218,8 +218,8 @@ pub enum Effect {
     Event(Event),
     /// It failed and is counted: again later, or given up.
     Failed(Failure),
-    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::suspect`].
-    Suspected(Failure),
+    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::fail_uncounted`].
+    FailedUncounted(Failure),
     /// Bigin says that the contact is gone; from the second time on this is a failure, see [`SyncJob::lose_contact`].
     ContactGone(Failure),
     /// A batch call with it ended ambiguously, and no attempt is counted.
@@ -239,7 +239,7 @@ impl Effect {
     /// Whether the call may have inserted a contact that no unique value finds.
     pub fn is_ambiguous_insert(&self) -> bool {
         match self {
-            Self::Failed(failure) | Self::Suspected(failure) => failure.ambiguous_insert,
+            Self::Failed(failure) | Self::FailedUncounted(failure) => failure.ambiguous_insert,
             Self::Ambiguous { insert, .. } => *insert,
             Self::Event(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
         }

@@ -187,7 +187,7 @@ impl<'a> Batch<'a> {
         };
         let effect = match is_to_blame {
             true => Effect::Failed(failure),
-            false => Effect::Suspected(failure),
+            false => Effect::FailedUncounted(failure),
         };
         self.add(claimed, &service_error.code, effect);
     }
@@ -233,7 +233,7 @@ impl<'a> Batch<'a> {
     }
 
     /// A call with these syncs ended ambiguously, which ends the step. Where it carried a sync that had not failed before,
-    /// the service has failed; where it carried only suspects, the service has failed once three such calls in a row have,
+    /// the service has failed; where all had failed before, the service has failed once three such calls in a row have,
     /// or where the call was its probe. Says which of both it carried.
     pub(super) fn call_ended_ambiguously(&mut self, carried: &[&Claimed], service_error: ServiceError) -> Cause {
         self.is_over = true;

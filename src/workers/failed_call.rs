@@ -48,6 +48,10 @@ pub(super) fn bisect_limit(records: usize) -> u32 {
 
 /// Syncs that had all failed before say little of the service.
 pub(super) fn cause_of(carried: &[&Claimed]) -> Cause {
-    let only_suspects = carried.iter().all(|claimed| claimed.sync.is_suspect());
-    if only_suspects { Cause::Suspects } else { Cause::Service }
+    let have_all_failed = carried.iter().all(|claimed| claimed.sync.has_failed());
+    if have_all_failed {
+        Cause::FailedLeads
+    } else {
+        Cause::Service
+    }
 }

@@ -199,7 +199,7 @@ async fn prepare(
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
         let keys = check.iter().filter_map(key).collect();
         let (_, canonical) = identity(&record, context.mapping.phone_region());
-        let retried = claimed.sync.is_suspect() || claimed.link.ambiguous_until.is_some();
+        let retried = claimed.sync.has_failed() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
             record
                 .text("Phone")

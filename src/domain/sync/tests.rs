@@ -27,7 +27,7 @@ enum Op {
     /// The worker reports; the requests it saw are filled in.
     Apply(Event),
     Fail(Failure),
-    Suspect(Failure),
+    FailUncounted(Failure),
     /// Bigin says that the contact is gone.
     LoseContact(Failure),
     /// A batch call with it ended ambiguously.
@@ -81,7 +81,7 @@ fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
             Op::Fail(failure) => result = sync.fail(failure.clone(), claimed, &POLICY, now),
             Op::LoseContact(failure) => result = sync.lose_contact(failure.clone(), claimed, &POLICY, now),
             Op::Bisect(limit) => sync.bisect(*limit, now),
-            Op::Suspect(failure) => sync.suspect(failure.clone(), 0, &POLICY, now),
+            Op::FailUncounted(failure) => sync.fail_uncounted(failure.clone(), 0, &POLICY, now),
             Op::ContactUpserted(delay) => result = sync.contact_upserted(now + Duration::from_secs(*delay)),
         }
         each(Step {
@@ -186,7 +186,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => join,
         9 => events().prop_map(Op::Apply),
         6 => failures().prop_map(Op::Fail),
-        1 => failures().prop_map(Op::Suspect),
+        1 => failures().prop_map(Op::FailUncounted),
         4 => failures().prop_map(Op::LoseContact),
         1 => (1..50u32).prop_map(Op::Bisect),
         1 => (0..30u64).prop_map(Op::ContactUpserted),
@@ -228,7 +228,7 @@ proptest! {
         walk(&ops, |step| {
             if step.before.state.is_final() {
                 assert_eq!(step.before, step.after, "{:?}", step.op);
-                let may_happen = matches!(step.op, Op::Wait(_) | Op::Claim | Op::Suspect(_));
+                let may_happen = matches!(step.op, Op::Wait(_) | Op::Claim | Op::FailUncounted(_));
                 assert_eq!(step.result.is_ok(), may_happen, "{:?}", step.op);
             }
         });
@@ -295,7 +295,7 @@ proptest! {
     fn a_result_that_is_known_is_never_given_up(ops in ops()) {
         walk(&ops, |step| {
             let known = matches!(step.before.state, State::Tagged { .. } | State::Rejected { .. });
-            if known && matches!(step.op, Op::Fail(_) | Op::Suspect(_)) {
+            if known && matches!(step.op, Op::Fail(_) | Op::FailUncounted(_)) {
                 assert_eq!(step.before.state, step.after.state);
             }
         });
@@ -306,7 +306,7 @@ proptest! {
         let (mut in_a_row, mut waited) = (0, 0.0);
         walk(&ops, |step| {
             let failure = match step.op {
-                Op::Fail(failure) | Op::Suspect(failure) if !step.before.state.is_final() => failure,
+                Op::Fail(failure) | Op::FailUncounted(failure) if !step.before.state.is_final() => failure,
                 Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => {
                     let failures = &step.after.attempts;
                     (in_a_row, waited) = (failures.count, failures.backoff_total.as_secs_f64());
@@ -350,7 +350,7 @@ proptest! {
                 Op::LoseContact(_) if step.after.state.label() == "rejected" => assert_eq!(*after, Attempts::default()),
                 Op::LoseContact(_) => assert!(after.count > before.count),
                 Op::Fail(_) if step.after.state != step.before.state => assert_eq!(*after, Attempts::default()),
-                Op::Fail(_) | Op::Suspect(_) => assert!(after.count >= before.count && after.backoff_total >= before.backoff_total),
+                Op::Fail(_) | Op::FailUncounted(_) => assert!(after.count >= before.count && after.backoff_total >= before.backoff_total),
                 _ => assert_eq!(before, after),
             }
         });

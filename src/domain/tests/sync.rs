@@ -254,7 +254,7 @@ fn a_result_that_is_known_is_written_however_long_it_takes() {
 fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_succeed() {
     let mut sync = sync(None);
     assert!(!sync.stands_out(5), "it has not failed");
-    sync.suspect(failure(), 5, &POLICY, at(30));
+    sync.fail_uncounted(failure(), 5, &POLICY, at(30));
     assert_eq!((sync.attempts.count, sync.attempts.backoff_total), (1, Duration::ZERO));
     assert_eq!(sync.next_attempt_at, at(31));
     assert!(!sync.stands_out(5), "no other has succeeded since");

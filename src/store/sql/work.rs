@@ -226,9 +226,9 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
         ),
         Effect::Failed(failure) => ("retry", sync.fail(failure.clone(), claimed_requests, policy, txn.now)),
-        Effect::Suspected(failure) => {
+        Effect::FailedUncounted(failure) => {
             let accepted = stage_of(&sync).map(|stage| claims::accepted(txn.db, stage));
-            sync.suspect(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
+            sync.fail_uncounted(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
             ("retry", Ok(()))
         }
         Effect::Ambiguous { bisect_limit, .. } => {
@@ -341,7 +341,7 @@ fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) 
         Effect::Ambiguous { bisect_limit, .. } => {
             detail.insert("bisect_limit".into(), (*bisect_limit).into());
         }
-        Effect::Failed(failure) | Effect::Suspected(failure) | Effect::ContactGone(failure) => {
+        Effect::Failed(failure) | Effect::FailedUncounted(failure) | Effect::ContactGone(failure) => {
             detail.insert("error".into(), failure.error.to_string().into());
             detail.insert("attempt".into(), sync.attempts.count.into());
             detail.insert("next_attempt_at".into(), sync.next_attempt_at.to_string().into());

@@ -239,7 +239,7 @@ impl Model {
         let has_fresh = due.iter().any(|row| row.sync.bisect_limit.is_none());
         let takes_suspects = longest_suspect.is_some() && (prefer == Prefer::Suspects || !has_fresh);
         let (of_kind, limit): (OfKind, usize) = match probe {
-            Some(Probe::Unfailed) => (Box::new(|sync| !sync.is_suspect()), 1),
+            Some(Probe::Unfailed) => (Box::new(|sync| !sync.has_failed()), 1),
             Some(Probe::Any) => (Box::new(|_| true), 1),
             None if takes_suspects => (
                 Box::new(move |sync| sync.bisect_limit == longest_suspect),
@@ -309,7 +309,7 @@ impl Model {
         let unfailed = self
             .syncs
             .iter()
-            .filter(|row| row.is_of(stage) && !row.sync.is_suspect());
+            .filter(|row| row.is_of(stage) && !row.sync.has_failed());
         unfailed.map(Row::claimable_at).min()
     }
 
@@ -423,8 +423,8 @@ impl Model {
                 Some("contact_gone"),
                 row.sync.lose_contact(failure.clone(), requests, retry, now),
             ),
-            Effect::Suspected(failure) => {
-                row.sync.suspect(failure.clone(), accepted, retry, now);
+            Effect::FailedUncounted(failure) => {
+                row.sync.fail_uncounted(failure.clone(), accepted, retry, now);
                 (Some("retry"), Ok(()))
             }
             Effect::Ambiguous { bisect_limit, .. } => {

@@ -78,7 +78,7 @@ enum Kind {
     /// Any event at all, which may be illegal.
     Any,
     Failed,
-    Suspected,
+    FailedUncounted,
     Ambiguous,
     ContactGone,
     Settling,
@@ -210,7 +210,7 @@ fn picks() -> impl Strategy<Value = Pick> {
         12 => Just(Kind::Legal),
         2 => Just(Kind::Any),
         3 => Just(Kind::Failed),
-        1 => Just(Kind::Suspected),
+        1 => Just(Kind::FailedUncounted),
         2 => Just(Kind::Ambiguous),
         1 => Just(Kind::ContactGone),
         1 => Just(Kind::Settling),
@@ -264,7 +264,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let claim = (select(Stage::ALL.to_vec()), 1..4usize, prefers()).prop_map(|(s, limit, p)| Step::Claim(s, limit, p));
     let record = (prop::collection::vec(picks(), 1..4), report());
     let record = record.prop_map(|(picks, report)| Step::Record { picks, report });
-    let cause = select(vec![Cause::Service, Cause::Suspects]);
+    let cause = select(vec![Cause::Service, Cause::FailedLeads]);
     let service_error = (pauses(), cause, prop::bool::weighted(0.2), jitters());
     let service_error = service_error.prop_map(|(service_error, cause, late, jitter)| Step::OpenBreaker {
         service_error,
@@ -314,7 +314,7 @@ impl Pick {
         let effect = match self.kind {
             Kind::Legal | Kind::Any => Effect::Event(self.event(&claimed.sync, model.now)),
             Kind::Failed => Effect::Failed(self.failure.clone()),
-            Kind::Suspected => Effect::Suspected(self.failure.clone()),
+            Kind::FailedUncounted => Effect::FailedUncounted(self.failure.clone()),
             Kind::ContactGone => Effect::ContactGone(self.failure.clone()),
             Kind::Ambiguous => Effect::Ambiguous {
                 bisect_limit: 1 + self

@@ -216,7 +216,7 @@ impl Builder {
         match effect {
             Effect::Event(event) => self.event(event),
             Effect::Failed(failure) => self.failure(1, failure),
-            Effect::Suspected(failure) => self.failure(2, failure),
+            Effect::FailedUncounted(failure) => self.failure(2, failure),
             Effect::ContactGone(failure) => self.failure(3, failure),
             Effect::Ambiguous { .. } => self.byte(4),
             Effect::Released => self.byte(5),

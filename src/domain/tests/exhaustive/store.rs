@@ -142,8 +142,8 @@ impl World {
             Effect::Event(event) => sync.apply(event.clone(), requests, now()),
             Effect::ContactGone(failure) => sync.lose_contact(failure.clone(), requests, &POLICY, now()),
             Effect::Failed(failure) => sync.fail(failure.clone(), requests, &POLICY, now()),
-            Effect::Suspected(failure) => {
-                sync.suspect(failure.clone(), ACCEPTED, &POLICY, now());
+            Effect::FailedUncounted(failure) => {
+                sync.fail_uncounted(failure.clone(), ACCEPTED, &POLICY, now());
                 Ok(())
             }
             Effect::Ambiguous { bisect_limit, .. } => {
@@ -288,7 +288,7 @@ fn note_return(row: &mut Row, before: &str, effect: &Effect, broken: &mut Option
     let is_known = |label: &str| matches!(label, "tagged" | "rejected");
     let sync = &row.sync;
     let is_return = match effect {
-        Effect::ContactGone(_) | Effect::Failed(_) | Effect::Suspected(_) | Effect::Ambiguous { .. } => true,
+        Effect::ContactGone(_) | Effect::Failed(_) | Effect::FailedUncounted(_) | Effect::Ambiguous { .. } => true,
         Effect::Event(_) | Effect::Released | Effect::Settling => false,
     };
     if sync.state.is_final() || is_known(sync.state.label()) && !is_known(before) {

@@ -228,7 +228,7 @@ fn in_doubt(job: &Job, insert: bool) -> Effect {
     };
     match job.is_to_blame {
         true => Effect::Failed(failure),
-        false => Effect::Suspected(failure),
+        false => Effect::FailedUncounted(failure),
     }
 }
 
