@@ -267,7 +267,7 @@ impl SyncJob {
             };
             return self.apply(event, claimed_requests, now);
         }
-        let wait = self.put_off(failure, policy, now);
+        let wait = self.schedule_retry(failure, policy, now);
         self.attempts.backoff_total = self.attempts.backoff_total.saturating_add(wait);
         Ok(())
     }
@@ -285,11 +285,11 @@ impl SyncJob {
             return;
         }
         self.attempts.accepted_before = Some(accepted);
-        self.put_off(failure, policy, now);
+        self.schedule_retry(failure, policy, now);
     }
 
     /// Whether other records have been accepted since the sync failed alone, so that failing again is its own doing.
-    pub fn stands_out(&self, accepted: i64) -> bool {
+    pub fn others_succeeded(&self, accepted: i64) -> bool {
         self.attempts.accepted_before.is_some_and(|before| accepted > before)
     }
 
@@ -304,7 +304,7 @@ impl SyncJob {
         self.next_attempt_at = self.next_attempt_at.max(now);
     }
 
-    fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
+    fn schedule_retry(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.attempts.count = self.attempts.count.saturating_add(1);
         self.attempts.last_error = Some(failure.error);
         if failure.isolates {

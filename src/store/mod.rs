@@ -165,21 +165,21 @@ pub enum Prefer {
 
 /// The contacts that an upsert which ended ambiguously may have changed.
 #[derive(Debug, Clone, Default)]
-pub struct Touched {
+pub struct PossiblyChanged {
     /// Those that it addressed by id.
     pub contacts: BTreeSet<ContactId>,
     /// Keyed hashes of the unique values that it looked contacts up by; see [`crate::domain::state::Delivered::keys`].
     pub keys: BTreeSet<String>,
 }
 
-impl Touched {
+impl PossiblyChanged {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.contacts.is_empty() && self.keys.is_empty()
     }
 
     /// Whether a contact, which was upserted with these keys, may be one of them.
-    pub fn may_be(&self, contact: Option<&ContactId>, keys: &[String]) -> bool {
+    pub fn may_include(&self, contact: Option<&ContactId>, keys: &[String]) -> bool {
         contact.is_some_and(|contact| self.contacts.contains(contact)) || keys.iter().any(|key| self.keys.contains(key))
     }
 }
@@ -195,7 +195,7 @@ pub struct StepReport {
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
     pub ambiguous_upsert: bool,
     /// Upserts that ended ambiguously may have changed these contacts: their tags wait the delay again.
-    pub touched: Touched,
+    pub possibly_changed: PossiblyChanged,
     /// Bigin's credits that calls have cost since the last time this was said: an estimate.
     pub credits: u32,
 }

@@ -7,7 +7,7 @@ use crate::store::Claimed;
 
 /// A failed call with one lead alone, whose fault or the service's it may be.
 #[derive(Clone)]
-pub(super) struct Doubt {
+pub(super) struct FailedCall {
     /// The failure, as if it were the whole service's.
     pub(super) service_error: ServiceError,
     /// What the lead is rejected for if it is to blame.
@@ -16,7 +16,7 @@ pub(super) struct Doubt {
     pub(super) is_ambiguous: bool,
 }
 
-impl Doubt {
+impl FailedCall {
     /// The service refused the record for a reason of its own; nothing was done.
     pub(super) fn refused(service_error: ServiceError) -> Self {
         Self {

@@ -159,7 +159,7 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
         }
         // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
         error @ CallError::Ambiguous { .. } => {
-            batch.carried_in_vain(waiting, Remote::Bigin, error);
+            batch.call_with_leads_failed(waiting, Remote::Bigin, error);
         }
         // A number of one of them may have spoilt the query.
         CallError::Rejected { code, reason } => {

@@ -151,7 +151,7 @@ pub(super) async fn read<T: Send>(
             Err(ReadError::Failed { ids, error }) => {
                 let others = rest.split_off(ids.min(rest.len()));
                 others.into_iter().for_each(|claimed| batch.release(claimed));
-                batch.carried_in_vain(rest, Remote::Sanity, error);
+                batch.call_with_leads_failed(rest, Remote::Sanity, error);
                 break;
             }
         }
@@ -185,7 +185,7 @@ pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, reason: RejectReas
             revision: None,
         },
     };
-    batch.happened_with(claimed, event, Some(code));
+    batch.record_event_with(claimed, event, Some(code));
 }
 
 /// An answer that does not say why it lacks the lead is no sign of a deletion.

@@ -11,7 +11,7 @@
 //! - The delay is a time in the table, `tag_not_before`, set with the outcome of the upsert, by the store's clock. It is
 //!   counted from the answer, since it is not known when before that the upsert was applied.
 //! - An upsert moves the tags of all syncs that may share its contact: by contact id where it is known, else by the keyed hashes
-//!   of the unique fields. An ambiguous upsert does so too ([`StepReport::touched`]).
+//!   of the unique fields. An ambiguous upsert does so too ([`StepReport::possibly_changed`]).
 //! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.
 //! - One lock, [`Context::contacts`], covers the steps of upsert and tag, so that no tag is in flight while an upsert may move
 //!   its time. Between replicas their turns do the same (`src/store/sql/turn.rs`).
@@ -28,7 +28,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Sent, Travels, send};
+use super::bisect::{BatchItem, ItemOutcome, send};
 use super::read::{made, read};
 use super::{BIGIN_ANSWERED, Context, Stepped};
 use crate::bigin::Results;
@@ -87,7 +87,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
                 seen,
                 edited,
             }),
-            Err(event) => batch.happened(claimed, event),
+            Err(event) => batch.record_event(claimed, event),
         }
     }
     tag(context, &mut batch, due).await?;
@@ -136,7 +136,7 @@ async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>
             return (Vec::new(), Vec::new());
         }
         Err(ReadError::Failed { error, .. }) => {
-            batch.carried_in_vain(syncs, Remote::Sanity, error);
+            batch.call_with_leads_failed(syncs, Remote::Sanity, error);
             return (Vec::new(), Vec::new());
         }
     };
@@ -196,7 +196,7 @@ fn judge(
     Ok((contact, claimed.sync.seen(lead, &claimed.link), edited))
 }
 
-impl Travels for Due {
+impl BatchItem for Due {
     type Answer = ();
 
     fn claimed(&self) -> &Claimed {
@@ -204,7 +204,7 @@ impl Travels for Due {
     }
 
     /// Adding a tag twice does no harm.
-    fn may_be_applied(&self, _: &mut Batch<'_>) {}
+    fn mark_possibly_applied(&self, _: &mut Batch<'_>) {}
 
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<()>, CallError> {
         let contacts: Vec<ContactId> = part.iter().map(|due| due.contact.clone()).collect();
@@ -226,23 +226,23 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
     Ok(())
 }
 
-fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp) {
+fn settle(batch: &mut Batch<'_>, due: Due, sent: ItemOutcome<()>, synced_at: Timestamp) {
     let Due {
         claimed, seen, edited, ..
     } = due;
     match sent {
-        Sent::Judged(Ok(())) => {
+        ItemOutcome::Answered(Ok(())) => {
             let remark = edited.then_some("edits_not_carried");
-            batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
+            batch.record_event_with(claimed, Event::Tagged { seen, synced_at }, remark);
         }
-        Sent::Judged(Err(error)) => {
+        ItemOutcome::Answered(Err(error)) => {
             batch.not_accepted(claimed, error, seen, |service_code| RejectReason::TagNotAdded {
                 service_code,
             });
         }
         // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, false),
-        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, false),
-        Sent::Undecided => batch.release(claimed),
+        ItemOutcome::Alone(failed_call) => batch.failed_alone(claimed, failed_call, false),
+        ItemOutcome::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, false),
+        ItemOutcome::NotSent => batch.release(claimed),
     }
 }

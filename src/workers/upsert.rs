@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Sent, Travels, send};
+use super::bisect::{BatchItem, ItemOutcome, send};
 use super::match_contact::match_contact;
 use super::read::{made, missing, read, reject};
 use super::ready::{Ready, is_bare, is_unknown, name};
@@ -83,7 +83,7 @@ fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> 
         match &claimed.sync.attempts.last_error {
             Some(reason) if is_given_up => {
                 let (reason, seen) = (reason.clone(), seen.clone());
-                batch.happened(ready.claimed, Event::Rejected { reason, seen });
+                batch.record_event(ready.claimed, Event::Rejected { reason, seen });
             }
             _ => rest.push(ready),
         }
@@ -166,7 +166,7 @@ async fn prepare(
     for (claimed, read) in reads {
         match made(batch, claimed, read) {
             Some((claimed, Ok(lead))) => judged.push((claimed, lead)),
-            Some((claimed, Err(Unsent::Happens(event)))) => batch.happened(claimed, event),
+            Some((claimed, Err(Unsent::Happens(event)))) => batch.record_event(claimed, event),
             Some((claimed, Err(Unsent::Unfit(unfit)))) => reject(batch, claimed, unfit),
             Some((claimed, Err(Unsent::Missing))) => missing(batch, claimed),
             None => {}
@@ -282,7 +282,7 @@ fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
 }
 
 /// What became of one lead.
-fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_before: Timestamp) {
+fn settle(batch: &mut Batch<'_>, ready: Ready, sent: ItemOutcome<Upserted>, tag_not_before: Timestamp) {
     let is_insert = is_unknown(&ready);
     let Ready {
         claimed,
@@ -292,14 +292,14 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
         ..
     } = ready;
     match sent {
-        Sent::Judged(Ok(Upserted { contact, action })) => {
+        ItemOutcome::Answered(Ok(Upserted { contact, action })) => {
             let delivered = Delivered {
                 contact,
                 action,
                 hash,
                 keys,
             };
-            batch.happened(
+            batch.record_event(
                 claimed,
                 Event::Upserted {
                     delivered,
@@ -308,30 +308,30 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
                 },
             );
         }
-        Sent::Judged(Err(error)) => {
+        ItemOutcome::Answered(Err(error)) => {
             batch.not_accepted(claimed, error, seen, |service_code| RejectReason::NotAccepted {
                 service_code,
             });
         }
-        Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
-            let reason = doubt.reason;
-            batch.happened(claimed, Event::Rejected { reason, seen });
+        ItemOutcome::Alone(failed_call) if !failed_call.is_ambiguous && batch.others_succeeded(&claimed) => {
+            let reason = failed_call.reason;
+            batch.record_event(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),
-        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, is_insert),
-        Sent::Undecided => batch.release(claimed),
+        ItemOutcome::Alone(failed_call) => batch.failed_alone(claimed, failed_call, is_insert),
+        ItemOutcome::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, is_insert),
+        ItemOutcome::NotSent => batch.release(claimed),
     }
 }
 
-impl Travels for Ready {
+impl BatchItem for Ready {
     type Answer = Upserted;
 
     fn claimed(&self) -> &Claimed {
         &self.claimed
     }
 
-    fn may_be_applied(&self, batch: &mut Batch<'_>) {
-        batch.touched(self.contact.as_ref(), &self.keys);
+    fn mark_possibly_applied(&self, batch: &mut Batch<'_>) {
+        batch.mark_possibly_changed(self.contact.as_ref(), &self.keys);
     }
 
     /// Of a group either all contacts are known or none is.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::failed_call::Doubt;
+use super::failed_call::FailedCall;
 use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
@@ -44,7 +44,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     for claimed in syncs {
         let last = context.last_reads.take(claimed.sync.id, context.clock.now());
         match last {
-            Some(_) if claimed.sync.asked_since_read() => batch.happened(claimed, Event::AskedAgain),
+            Some(_) if claimed.sync.asked_since_read() => batch.record_event(claimed, Event::AskedAgain),
             Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
             None => unread.push(claimed),
         }
@@ -76,7 +76,7 @@ fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &Lea
         read,
     };
     match before_write_back(view) {
-        BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
+        BeforeWriteBack::Settle(event) => batch.record_event(claimed, event),
         BeforeWriteBack::Write(lead) => {
             let rev = lead.rev.clone();
             due.push(Due::new(claimed, rev, read.copies.clone()));
@@ -94,7 +94,7 @@ async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, c
         Ok(Some(read)) => judge(batch, due, claimed, &read),
         Ok(None) => missing(batch, claimed),
         Err(error) => {
-            batch.carried_in_vain(vec![claimed], Remote::Sanity, error);
+            batch.call_with_leads_failed(vec![claimed], Remote::Sanity, error);
             return false;
         }
     }
@@ -154,7 +154,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                 batch.call_succeeded(due.len(), until(sent_at, context.clock.now()));
                 batch.has_accepted();
                 due.into_iter()
-                    .for_each(|due| batch.happened(due.claimed, Event::WrittenBack));
+                    .for_each(|due| batch.record_event(due.claimed, Event::WrittenBack));
                 return;
             }
             Err(CommitError::Conflict(changed)) if !changed.is_empty() => {
@@ -220,7 +220,7 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
 /// The token may not write this lead, or none: others that were written tell.
 fn forbidden(batch: &mut Batch<'_>, due: Vec<Due>, service_error: ServiceError) {
     for due in due {
-        batch.in_doubt(due.claimed, Doubt::refused(service_error.clone()), false);
+        batch.failed_alone(due.claimed, FailedCall::refused(service_error.clone()), false);
     }
 }
 
@@ -239,7 +239,7 @@ fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
         error => {
             let (is_ambiguous, records) = (matches!(error, CallError::Ambiguous { .. }), due.len());
             let carried = due.into_iter().map(|due| due.claimed).collect();
-            let cause = batch.carried_in_vain(carried, Remote::Sanity, error);
+            let cause = batch.call_with_leads_failed(carried, Remote::Sanity, error);
             if is_ambiguous && cause == Cause::Service {
                 batch.shrink(records);
             }

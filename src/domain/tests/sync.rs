@@ -253,12 +253,12 @@ fn a_result_that_is_known_is_written_however_long_it_takes() {
 #[test]
 fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_succeed() {
     let mut sync = sync(None);
-    assert!(!sync.stands_out(5), "it has not failed");
+    assert!(!sync.others_succeeded(5), "it has not failed");
     sync.fail_uncounted(failure(), 5, &POLICY, at(30));
     assert_eq!((sync.attempts.count, sync.attempts.backoff_total), (1, Duration::ZERO));
     assert_eq!(sync.next_attempt_at, at(31));
-    assert!(!sync.stands_out(5), "no other has succeeded since");
-    assert!(sync.stands_out(6));
+    assert!(!sync.others_succeeded(5), "no other has succeeded since");
+    assert!(sync.others_succeeded(6));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::domain::lead::{ContactId, LeadId, Revision};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::{Source, SyncId, SyncJob};
-use crate::store::{Accepted, Change, Delivery, Effect, Outcome, Stage, StepReport, StoreSettings, Touched};
+use crate::store::{Accepted, Change, Delivery, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreSettings};
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
     txn.count("accepted");
@@ -159,8 +159,8 @@ pub(super) fn record(
     if report.ambiguous_upsert {
         move_all_tags(txn.db, tag_not_before)?;
     }
-    if !report.touched.is_empty() {
-        move_touched_tags(txn, &report.touched, tag_not_before)?;
+    if !report.possibly_changed.is_empty() {
+        move_tags_of(txn, &report.possibly_changed, tag_not_before)?;
     }
     for stage in Stage::ALL {
         let accepted = outcomes
@@ -380,19 +380,19 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
 }
 
 /// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
-fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp) -> Result<()> {
+fn move_tags_of(txn: &Txn<'_>, possibly_changed: &PossiblyChanged, tag_not_before: Timestamp) -> Result<()> {
     // Few columns: as many may wait as the tag delay lets.
-    let sql = "-- move_touched_tags()
+    let sql = "-- move_tags_of()
         SELECT id, contact_id, unique_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
     let mut moved = Vec::new();
     txn.db.query(sql, &[], |row| {
-        if touched.may_be(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
+        if possibly_changed.may_include(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
             moved.push(row.get::<i64>("id")?);
         }
         Ok(())
     })?;
     for id in moved {
-        let sql = "-- move_touched_tags()
+        let sql = "-- move_tags_of()
             SELECT * FROM sync WHERE id = ?1";
         if let Some(sync) = txn.db.first(sql, args![id], rows::sync_of)? {
             move_tag(txn, sync, tag_not_before)?;

@@ -375,9 +375,11 @@ impl Model {
         if report.ambiguous_upsert {
             self.move_tags(now + self.settings.tag_delay, |_| true);
         }
-        if !report.touched.is_empty() {
+        if !report.possibly_changed.is_empty() {
             self.move_tags(now + self.settings.tag_delay, |sync| match &sync.state {
-                State::Upserted { delivered, .. } => report.touched.may_be(Some(&delivered.contact), &delivered.keys),
+                State::Upserted { delivered, .. } => report
+                    .possibly_changed
+                    .may_include(Some(&delivered.contact), &delivered.keys),
                 _ => false,
             });
         }

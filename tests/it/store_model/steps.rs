@@ -9,7 +9,7 @@ use bigin_sync::domain::record::Action;
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source, SyncId, SyncJob};
-use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, Prefer, Stage, StepReport, Touched};
+use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, PossiblyChanged, Prefer, Stage, StepReport};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -189,20 +189,22 @@ fn report() -> impl Strategy<Value = StepReport> {
     };
     let none = Just(Vec::new());
     let probed = prop_oneof![4 => none, 1 => some()];
-    let touched = (subsequence(contacts(), 0..=1), subsequence(keys(), 0..=1));
-    let touched = touched.prop_map(|(contacts, keys)| Touched {
+    let possibly_changed = (subsequence(contacts(), 0..=1), subsequence(keys(), 0..=1));
+    let possibly_changed = possibly_changed.prop_map(|(contacts, keys)| PossiblyChanged {
         contacts: contacts.into_iter().collect(),
         keys: keys.into_iter().collect(),
     });
-    let touched = prop_oneof![9 => Just(Touched::default()), 1 => touched];
-    let all = (some(), probed, prop::bool::weighted(0.05), touched, 0..9u32);
-    all.prop_map(|(answered, probed, ambiguous_upsert, touched, credits)| StepReport {
-        answered,
-        probed,
-        ambiguous_upsert,
-        touched,
-        credits,
-    })
+    let possibly_changed = prop_oneof![9 => Just(PossiblyChanged::default()), 1 => possibly_changed];
+    let all = (some(), probed, prop::bool::weighted(0.05), possibly_changed, 0..9u32);
+    all.prop_map(
+        |(answered, probed, ambiguous_upsert, possibly_changed, credits)| StepReport {
+            answered,
+            probed,
+            ambiguous_upsert,
+            possibly_changed,
+            credits,
+        },
+    )
 }
 
 fn picks() -> impl Strategy<Value = Pick> {

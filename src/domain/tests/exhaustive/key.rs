@@ -8,7 +8,7 @@ use crate::domain::lead::Revision;
 use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Delivered, Event, Seen, State};
 use crate::domain::sync::{Failure, SyncJob};
-use crate::store::{Effect, Touched};
+use crate::store::{Effect, PossiblyChanged};
 
 pub(super) type Key = Box<[u8]>;
 
@@ -200,14 +200,17 @@ impl Builder {
         self.number(job.lead);
         self.sync(&job.claimed.sync);
         self.link(&job.claimed.link);
-        self.flags(&[job.is_to_blame]);
+        self.flags(&[job.others_succeeded]);
         match &job.hand {
             Hand::Claimed => self.byte(0),
             Hand::Due { rev } => self.bytes(&[1, *rev]),
-            Hand::Done { effect, touched } => {
+            Hand::Done {
+                effect,
+                possibly_changed,
+            } => {
                 self.byte(2);
                 self.effect(effect);
-                self.touched(touched);
+                self.possibly_changed(possibly_changed);
             }
         }
     }
@@ -270,10 +273,13 @@ impl Builder {
         }
     }
 
-    fn touched(&mut self, touched: &Touched) {
-        self.number(touched.contacts.len());
-        touched.contacts.iter().for_each(|contact| self.byte(number(contact)));
-        self.number(touched.keys.len());
+    fn possibly_changed(&mut self, possibly_changed: &PossiblyChanged) {
+        self.number(possibly_changed.contacts.len());
+        possibly_changed
+            .contacts
+            .iter()
+            .for_each(|contact| self.byte(number(contact)));
+        self.number(possibly_changed.keys.len());
     }
 
     fn history(&mut self, history: &History) {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`World::claim`] | `claims::claim`, `turn::others`, `turn::expire_upserts` |
 //! | [`World::renew`] | `claims::renew` |
-//! | [`World::record`] | `work::record`, `record_one`, `settle`, `move_tags`, `move_touched_tags` |
+//! | [`World::record`] | `work::record`, `record_one`, `settle`, `move_tags`, `move_tags_of` |
 //! | [`World::request`] | `work::open_or_join` |
 //! | [`World::cancel`], [`World::retry`] | `steer::cancel`, `steer::retry` |
 
@@ -58,7 +58,7 @@ impl World {
         self.workers[worker] = Worker::Busy(Box::new(Job {
             stage,
             lead,
-            is_to_blame: row.sync.stands_out(ACCEPTED),
+            others_succeeded: row.sync.others_succeeded(ACCEPTED),
             claimed: Claimed {
                 sync: row.sync.clone(),
                 token: crate::store::ClaimToken(0),
@@ -113,14 +113,17 @@ impl World {
         let Job {
             lead,
             claimed,
-            hand: Hand::Done { effect, touched },
+            hand: Hand::Done {
+                effect,
+                possibly_changed,
+            },
             ..
         } = *job
         else {
             return;
         };
         self.move_tags(
-            |sync| touched.may_be(sync.state.contact(), keys_of(sync)),
+            |sync| possibly_changed.may_include(sync.state.contact(), keys_of(sync)),
             in_ticks(TAG_DELAY),
         );
         self.count_accepted(&effect);

@@ -13,7 +13,7 @@ use crate::domain::lead::{ContactId, Lead, LeadId, LeadRead, REQUESTED, Revision
 use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::SyncJob;
-use crate::store::{Claimed, Effect, Stage, Touched};
+use crate::store::{Claimed, Effect, PossiblyChanged, Stage};
 
 /// The present.
 pub(super) fn now() -> Timestamp {
@@ -127,7 +127,7 @@ pub(super) struct Job {
     pub(super) lead: usize,
     pub(super) claimed: Claimed,
     /// Whether the sync is to blame where its call fails alone.
-    pub(super) is_to_blame: bool,
+    pub(super) others_succeeded: bool,
     pub(super) hand: Hand,
 }
 
@@ -139,7 +139,10 @@ pub(super) enum Hand {
     /// The result is to be written to this revision.
     Due { rev: u8 },
     /// The outcome is known, and to be recorded.
-    Done { effect: Effect, touched: Touched },
+    Done {
+        effect: Effect,
+        possibly_changed: PossiblyChanged,
+    },
 }
 
 /// What may still go wrong, or be wished for.
