@@ -95,7 +95,7 @@ impl SyncJson {
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Page {
     pub(crate) syncs: Vec<SyncJson>,
-    /// The `before` of the next page, where there may be one. It stays good while syncs are opened.
+    /// The `before` of the next page, where there may be one. It stays good while syncs are created.
     #[schema(value_type = Option<i64>)]
     pub(crate) next: Option<SyncId>,
 }
@@ -128,7 +128,7 @@ pub(crate) struct Health {
     pub(crate) webhooks: Webhooks,
     /// Syncs in progress, by state.
     pub(crate) in_progress: BTreeMap<String, u64>,
-    /// The sync in progress that was opened first.
+    /// The sync in progress that was created first.
     pub(crate) oldest_waiting: Option<Waiting>,
     /// Leads whose last sync failed, without a request since.
     pub(crate) failed_leads: u64,

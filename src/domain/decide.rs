@@ -114,7 +114,7 @@ pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
 
 /// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
 pub fn stale_upsert(sync: &SyncJob, hash: &str) -> bool {
-    !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
+    !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.requested_since_read())
 }
 
 /// Whether the lead renders (`hash`) to what was upserted.
@@ -165,8 +165,8 @@ pub enum BeforeWriteBack<'a> {
 /// Judges a lead before the result is written to it. A result that is already there was written by a call whose reply
 /// was lost.
 pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
-    if view.sync.asked_since_read() {
-        return BeforeWriteBack::Settle(Event::AskedAgain);
+    if view.sync.requested_since_read() {
+        return BeforeWriteBack::Settle(Event::RequestedAgain);
     }
     if view
         .read

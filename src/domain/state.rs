@@ -82,7 +82,7 @@ pub struct Delivered {
 /// What a read of the lead saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// How many requests had joined the sync when the read began. More by now means another request.
+    /// How many requests the sync had when the read began. More by now means another request.
     pub requests: u32,
     /// The revision; `None` where the lead could not be read at all.
     pub revision: Option<Revision>,
@@ -157,7 +157,7 @@ pub enum Event {
         seen: Seen,
     },
     /// Another request came after the last read.
-    AskedAgain,
+    RequestedAgain,
     /// The lead carries the result.
     WrittenBack,
     /// The lead is gone.
@@ -274,7 +274,7 @@ impl Event {
             Self::ContactGone => "contact_gone",
             Self::Tagged { .. } => "tagged",
             Self::Rejected { .. } => "rejected",
-            Self::AskedAgain => "asked_again",
+            Self::RequestedAgain => "requested_again",
             Self::WrittenBack => "written_back",
             Self::LeadDeleted => "lead_deleted",
             Self::Withdrawn => "withdrawn",
@@ -387,7 +387,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             Event::WrittenBack,
         ) => Ok(State::Sent { delivered, synced_at }),
         (Rejected { reason, contact, .. }, Event::WrittenBack) => Ok(State::Failed { reason, contact }),
-        (state @ (Tagged { .. } | Rejected { .. }), Event::AskedAgain) => Ok(state.another_round()),
+        (state @ (Tagged { .. } | Rejected { .. }), Event::RequestedAgain) => Ok(state.another_round()),
 
         _ => Err(illegal),
     }

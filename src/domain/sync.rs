@@ -100,7 +100,7 @@ pub struct SyncJob {
     pub bisect_limit: Option<u32>,
     /// When a worker is to take it up.
     pub next_attempt_at: Timestamp,
-    /// When it was opened.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
@@ -123,8 +123,8 @@ pub struct Failure {
 }
 
 impl SyncJob {
-    /// Lets a new request join.
-    pub fn join(&mut self, source: Source, revision: Option<Revision>) {
+    /// Coalesces a new request with the sync.
+    pub fn coalesce(&mut self, source: Source, revision: Option<Revision>) {
         self.requests.count += 1;
         self.requests.is_manual |= source == Source::Manual;
         self.requests.is_retry |= source == Source::Retry;
@@ -132,14 +132,14 @@ impl SyncJob {
     }
 
     /// Whether a request has come in since the last read of this round, which that read can therefore not have covered.
-    pub fn asked_since_read(&self) -> bool {
+    pub fn requested_since_read(&self) -> bool {
         self.state
             .seen()
             .is_some_and(|seen| seen.requests < self.requests.count)
     }
 
-    /// Opens a sync for a request.
-    pub fn open(id: SyncId, lead: LeadId, source: Source, revision: Option<Revision>, now: Timestamp) -> Self {
+    /// Creates a sync for a request.
+    pub fn create(id: SyncId, lead: LeadId, source: Source, revision: Option<Revision>, now: Timestamp) -> Self {
         Self {
             id,
             lead,
@@ -170,7 +170,7 @@ impl SyncJob {
     /// # Errors
     /// [`IllegalEvent`] where the event does not go with the state; nothing has changed then.
     pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
-        let unasked_edit = event == Event::Changed && !self.asked_since_read();
+        let unrequested_edit = event == Event::Changed && !self.requested_since_read();
         let is_return = matches!(event, Event::Upserted { .. } | Event::Changed | Event::ContactGone);
         let another_round = self.state.another_round();
         let next = state::apply(self.state.clone(), event)?;
@@ -181,7 +181,7 @@ impl SyncJob {
             self.finished_at = Some(now);
         }
         if matches!(self.state, State::Requested { .. }) {
-            self.edits = if unasked_edit { self.edits + 1 } else { 0 };
+            self.edits = if unrequested_edit { self.edits + 1 } else { 0 };
         }
         if !is_return {
             self.contact_losses = 0;

@@ -205,8 +205,7 @@ pub(super) fn missing() -> HttpResponse {
 
 /// A lead to be sent.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = LeadToSend)]
-pub(super) struct OpenBody {
+pub(super) struct LeadToSend {
     /// Sanity's id of the published lead.
     #[serde(rename = "leadId")]
     #[schema(pattern = r"^(?!drafts\.|versions\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -216,12 +215,12 @@ pub(super) struct OpenBody {
 /// Opens a sync for a lead, or joins the one that is on its way, and does not wait for it.
 ///
 /// It is carried out whatever the lead's crmStatus says.
-#[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = OpenBody, responses(
+#[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = LeadToSend, responses(
     (status = 202, description = "The sync that carries it out", body = SyncJson),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn create(body: web::Json<LeadToSend>, state: web::Data<State>) -> HttpResponse {
     match request(&state, &body.lead_id).await {
         Ok(id) => accepted(&state, id).await,
         Err(response) => response,

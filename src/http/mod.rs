@@ -207,7 +207,7 @@ pub const API: &[Address] = &[
     Address {
         path: "/syncs",
         methods: &["GET", "POST"],
-        mount: |address| address.route(get().to(api::list)).post(api::open),
+        mount: |address| address.route(get().to(api::list)).post(api::create),
     },
     Address {
         path: "/syncs/retry",

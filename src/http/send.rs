@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 use super::State;
-use super::api::{OpenBody, request};
+use super::api::{LeadToSend, request};
 use super::problem::{self, ProblemDetails};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::SyncId;
@@ -45,7 +45,7 @@ pub(super) struct StillSending {
 }
 
 /// Sends a lead, and waits for the end: the route of the original plan's button.
-#[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = OpenBody, responses(
+#[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = LeadToSend, responses(
     (status = 200, description = "The lead is in Bigin", body = InBigin),
     (status = 202, description = "It is still being sent: the wait (SEND_WAIT) has ended, the sync goes on", body = StillSending),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
@@ -54,7 +54,7 @@ pub(super) struct StillSending {
     (status = 422, description = "Bigin rejected the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn send_to_bigin(body: web::Json<LeadToSend>, state: web::Data<State>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.
     let mut changes = state.store.changes();
     let id = match request(&state, &body.lead_id).await {

@@ -313,8 +313,8 @@ pub trait Store: Send + Sync {
     /// Stores a verified webhook. Returns after it is on disk.
     async fn accept(&self, delivery: Delivery) -> Result<Accepted, StoreError>;
 
-    /// Opens a sync, or joins the lead's active one. `revision` is the one the asker saw. A request by
-    /// reconciliation never joins: where a sync is active the answer is [`Accepted::Duplicate`].
+    /// Creates a sync, or coalesces the request with the lead's active one. `revision` is the one the asker saw. A request by
+    /// reconciliation is never coalesced: where a sync is active the answer is [`Accepted::Duplicate`].
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted, StoreError>;
 
     /// Claims up to `limit` due syncs of a stage, all of them suspects of one limit or none; one only where a breaker asks
@@ -372,7 +372,7 @@ pub trait Store: Send + Sync {
     /// An operator wants a service checked: the next probe of its breaker may go at once. The breaker stays open.
     async fn check_now(&self, remote: Remote) -> Result<CheckResult, StoreError>;
 
-    /// Opens a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
+    /// Creates a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
     /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
     async fn retry_failed(
         &self,

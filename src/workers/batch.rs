@@ -119,14 +119,14 @@ impl<'a> Batch<'a> {
     pub(super) fn failed(&mut self, claimed: Claimed, code: &str, error: RejectReason) {
         let sync = &claimed.sync;
         tracing::warn!(
-            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
+            sync_id = %sync.id, lead_id = %sync.lead, stage = self.stage.label(), code,
             "sync {} of lead {} failed and is tried again: {error}", sync.id, sync.lead
         );
         self.add(claimed, code, Effect::Failed(failure(error, None)));
     }
 
     fn add(&mut self, claimed: Claimed, code: &str, effect: Effect) {
-        let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
+        let note = Some(json!({ "ms": self.took(), "stage": self.stage.label(), "code": code }));
         self.outcomes.push(Outcome { claimed, effect, note });
     }
 
@@ -177,7 +177,7 @@ impl<'a> Batch<'a> {
         }
         let sync = &claimed.sync;
         tracing::warn!(
-            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
+            sync_id = %sync.id, lead_id = %sync.lead, stage = self.stage.label(), code = %service_error.code,
             "sync {} of lead {} failed alone and is retried: {reason}", sync.id, sync.lead
         );
         let failure = Failure {
@@ -239,7 +239,7 @@ impl<'a> Batch<'a> {
         self.is_over = true;
         let (leads, cause) = (carried.len(), cause_of(carried));
         tracing::warn!(
-            worker = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
+            stage = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
             "a call for {leads} leads ended ambiguously: {}", sentence(&service_error.code, &service_error.what)
         );
         let is_service = self.context.paces.of(self.stage).ended_ambiguously(cause);

@@ -142,7 +142,7 @@ pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Recei
             Ok(Stepped::Worked(_)) => continue,
             Ok(Stepped::Idle(next_due)) => context.wait(next_due).await,
             Err(error) => {
-                tracing::error!(worker = stage.label(), "the store failed: {error}");
+                tracing::error!(stage = stage.label(), "the store failed: {error}");
                 Some(AFTER_STORE_FAILURE)
             }
         };

@@ -48,7 +48,7 @@ pub async fn stop(context: &Context) {
     }
 }
 
-/// One round over all leads that ask. Returns how many syncs it opened: webhooks that were missed. `None` while Sanity
+/// One round over all leads that ask. Returns how many syncs it created: webhooks that were missed. `None` while Sanity
 /// wants to be left alone or another replica makes the rounds: then there is none.
 ///
 /// # Errors
@@ -72,7 +72,7 @@ pub async fn round(context: &Context, interval: Duration, min_age: Duration) -> 
 /// What a round has come to so far.
 #[derive(Default)]
 struct Round {
-    opened: usize,
+    created: usize,
     /// The first part that could not be read.
     failed: Option<CallError>,
     /// How many could not be since the last one that could.
@@ -104,11 +104,11 @@ async fn pages(context: &Context, interval: Duration, min_age: Duration) -> Resu
     }
     match round.failed {
         Some(error) => Err(error.into()),
-        None => Ok(round.opened),
+        None => Ok(round.created),
     }
 }
 
-/// The query may be behind: each candidate is read again, consistently, before a sync is opened for it. Works on the first
+/// The query may be behind: each candidate is read again, consistently, before a sync is created for it. Works on the first
 /// candidates and returns the others. Leads that cannot be read are left to the next round.
 async fn open<'c>(
     context: &Context,
@@ -164,7 +164,7 @@ async fn open<'c>(
             .request(id.clone(), Source::Reconciliation, Some(lead.revision()))
             .await?;
         if let Accepted::Created(sync) = accepted {
-            round.opened += 1;
+            round.created += 1;
             tracing::warn!(sync_id = %sync, lead_id = %id, "lead {id} asked for a sync and no webhook came: sync {sync} is opened by reconciliation");
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     for claimed in syncs {
         let last = context.last_reads.take(claimed.sync.id, context.clock.now());
         match last {
-            Some(_) if claimed.sync.asked_since_read() => batch.record_event(claimed, Event::AskedAgain),
+            Some(_) if claimed.sync.requested_since_read() => batch.record_event(claimed, Event::RequestedAgain),
             Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
             None => unread.push(claimed),
         }

@@ -92,15 +92,22 @@ fn row(name: &str, text: &str) -> String {
 fn line(event: &SyncEvent) -> String {
     let text = |key: &str| event.detail.get(key).and_then(Value::as_str);
     let attempt = event.detail.get("attempt").and_then(Value::as_u64);
+    let has_failed = event.kind == "attempt_failed";
     let facts = [
         text("action").map(str::to_owned),
-        attempt.map(|attempt| format!("attempt {attempt}")),
+        attempt
+            .filter(|_| !has_failed)
+            .map(|attempt| format!("attempt {attempt}")),
         text("error").or_else(|| text("reason")).map(str::to_owned),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     let mut line = match event.kind.as_str() {
         "created" => "requested".to_owned(),
         "coalesced" => "requested again".to_owned(),
+        "attempt_failed" => attempt.map_or_else(
+            || "attempt failed".to_owned(),
+            |attempt| format!("attempt {attempt} failed"),
+        ),
         kind => kind.replace('_', " "),
     };
     match text("by") {

@@ -23,7 +23,7 @@ enum Op {
     Wait(u64),
     /// A worker claims it, and sees the requests there are.
     Claim,
-    Join(Source, Option<Revision>),
+    Coalesce(Source, Option<Revision>),
     /// The worker reports; the requests it saw are filled in.
     Apply(Event),
     Fail(Failure),
@@ -61,13 +61,13 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn opened() -> SyncJob {
+fn created() -> SyncJob {
     let lead = LeadId::parse("lead-ada").unwrap();
-    SyncJob::open(SyncId(1), lead, Source::Webhook, None, at(0))
+    SyncJob::create(SyncId(1), lead, Source::Webhook, None, at(0))
 }
 
 fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
-    let (mut sync, mut claimed, mut now) = (opened(), 1, at(0));
+    let (mut sync, mut claimed, mut now) = (created(), 1, at(0));
     for op in ops {
         let before = sync.clone();
         let mut result = Ok(());
@@ -75,8 +75,8 @@ fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
             Op::Wait(seconds) => now += Duration::from_secs(*seconds),
             Op::Claim => claimed = sync.requests.count,
             // A request for a lead whose sync has ended opens another.
-            Op::Join(..) | Op::Bisect(_) if sync.state.is_final() => continue,
-            Op::Join(source, revision) => sync.join(*source, revision.clone()),
+            Op::Coalesce(..) | Op::Bisect(_) if sync.state.is_final() => continue,
+            Op::Coalesce(source, revision) => sync.coalesce(*source, revision.clone()),
             Op::Apply(event) => result = sync.apply(filled_in(event, claimed, now), claimed, now),
             Op::Fail(failure) => result = sync.fail(failure.clone(), claimed, &POLICY, now),
             Op::LoseContact(failure) => result = sync.lose_contact(failure.clone(), claimed, &POLICY, now),
@@ -158,7 +158,7 @@ fn events() -> impl Strategy<Value = Event> {
                 seen,
             },
             10..13 => Event::Changed,
-            13..16 => Event::AskedAgain,
+            13..16 => Event::RequestedAgain,
             16 => Event::WrittenBack,
             _ if second < 33 => Event::LeadDeleted,
             _ if second < 66 => Event::Withdrawn,
@@ -179,7 +179,8 @@ fn failures() -> impl Strategy<Value = Failure> {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let join = (select(Source::ALL.to_vec()), revisions()).prop_map(|(source, revision)| Op::Join(source, revision));
+    let join =
+        (select(Source::ALL.to_vec()), revisions()).prop_map(|(source, revision)| Op::Coalesce(source, revision));
     let op = prop_oneof![
         3 => (0..20u64).prop_map(Op::Wait),
         5 => Just(Op::Claim),
@@ -431,7 +432,7 @@ proptest! {
     fn requests_are_only_ever_added(ops in ops()) {
         walk(&ops, |step| {
             let (before, after) = (&step.before.requests, &step.after.requests);
-            let Op::Join(source, revision) = step.op else {
+            let Op::Coalesce(source, revision) = step.op else {
                 assert_eq!(before, after);
                 return;
             };

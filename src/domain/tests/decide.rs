@@ -19,7 +19,7 @@ fn read(lead: Option<Lead>) -> LeadRead {
 
 fn is_manual(state: State) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
-    let sync = SyncJob::open(SyncId(1), lead, Source::Manual, None, at(0));
+    let sync = SyncJob::create(SyncId(1), lead, Source::Manual, None, at(0));
     SyncJob { state, ..sync }
 }
 
@@ -63,7 +63,7 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
     let mut retry = by_webhook(tagged());
     // The lead was read since the request that it began with.
     retry.requests.revision = None;
-    retry.join(Source::Retry, None);
+    retry.coalesce(Source::Retry, None);
     retry.requests.count = webhook.requests.count;
     let go_on = [None; 3];
     let withdrawn = [Some("withdrawn"); 3];
@@ -88,11 +88,11 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
 #[test]
 fn who_asked_after_the_read_is_heard_before_anything_is_written() {
     let mut sync = by_webhook(tagged());
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     let [_, _, write_back] = settled(&sync, &LeadLink::default(), None);
     assert_eq!(
         write_back,
-        Some("asked_again"),
+        Some("requested_again"),
         "even where the lead is gone: the next read says so"
     );
 }
@@ -284,7 +284,7 @@ fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
     }
     sync.edits = MOST_EDIT_ROUNDS;
     assert!(!stale_upsert(&sync, "other"));
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     assert!(stale_upsert(&sync, "other"));
     assert!(
         !stale_upsert(&by_webhook(tagged()), "other"),

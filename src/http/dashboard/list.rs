@@ -64,7 +64,7 @@ pub(super) struct Row {
     pub(super) sentence: String,
     pub(super) countdown: Option<Countdown>,
     pub(super) contact: Option<String>,
-    pub(super) opened: Moment,
+    pub(super) created: Moment,
     pub(super) changed: Moment,
     /// The lead's next sync, where this one failed and the lead was asked for again.
     pub(super) again: Option<i64>,
@@ -277,7 +277,7 @@ impl Row {
             sentence: labels::sentence(sync, around.stand, around.now),
             countdown: labels::countdown(sync, around.stand, around.tag_delay, around.now),
             contact: sync.contact_id.clone(),
-            opened: Moment(sync.created_at),
+            created: Moment(sync.created_at),
             changed: Moment(sync.changed_at),
             again: sync.next_sync.filter(|_| sync.state == "failed").map(|next| next.0),
             studio: studio.map(|studio| format!("{studio}/intent/edit/id={lead};type={}", around.lead_type)),

@@ -88,7 +88,11 @@ pub(super) async fn show(
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
     let newer = others.first().filter(|newest| newest.id > sync.id);
     let moves = stand.holds_up(&sync.state).is_none();
-    let mut attempts = sync.events.iter().flatten().filter(|entry| entry.kind == "retry");
+    let mut attempts = sync
+        .events
+        .iter()
+        .flatten()
+        .filter(|entry| entry.kind == "attempt_failed");
     let template = SyncPage {
         frame,
         next_try: sync

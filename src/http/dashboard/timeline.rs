@@ -52,7 +52,7 @@ pub(super) fn lines(history: &[SyncEvent]) -> (Vec<Line>, Vec<Line>) {
 
 fn is_same_attempt(one: &SyncEvent, other: &SyncEvent) -> bool {
     let same = |key: &str| one.detail.get(key) == other.detail.get(key);
-    one.kind == "retry" && other.kind == "retry" && ["error", "worker", "code"].into_iter().all(same)
+    one.kind == "attempt_failed" && other.kind == "attempt_failed" && ["error", "stage", "code"].into_iter().all(same)
 }
 
 /// Many attempts in one line, which is the last one's.
@@ -119,7 +119,7 @@ fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
         ),
         "tagged" => ("tag", "wait", "Tagged the contact in Bigin".to_owned()),
         "rejected" => ("cross", "bad", reason().to_owned()),
-        "asked_again" => (
+        "requested_again" => (
             "clock",
             "wait",
             "Requested again since it was last read: it is sent once more".to_owned(),
@@ -132,7 +132,7 @@ fn told(entry: &SyncEvent) -> (&'static str, &'static str, String) {
         "withdrawn" => ("slash", "off", "Withdrawn in Sanity: its crmStatus is no longer REQUESTED".to_owned()),
         "cancelled" => ("slash", "off", "Cancelled by the operator".to_owned()),
         "dismissed" => ("slash", "off", "The failure was dismissed".to_owned()),
-        "retry" => ("again", "bad", attempt(entry)),
+        "attempt_failed" => ("again", "bad", attempt(entry)),
         "ambiguous" => (
             "again",
             "wait",
@@ -170,7 +170,7 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
         0..1000 => format!("took {ms} ms"),
         _ => format!("took {}.{} s", ms / 1000, ms % 1000 / 100),
     });
-    let step = text(entry, "worker").map(|worker| match worker {
+    let stage = text(entry, "stage").map(|stage| match stage {
         "upsert" => "while sending the data".to_owned(),
         "tag" => "while adding the tag".to_owned(),
         "write_back" => "while writing to Sanity".to_owned(),
@@ -180,7 +180,7 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
     let code = text(entry, "code").filter(|code| !problem.contains(code));
     let code = code.map(|code| format!("result {code}"));
     let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
-    [took, step, code, contact].into_iter().flatten().collect()
+    [took, stage, code, contact].into_iter().flatten().collect()
 }
 
 fn lower(text: &str) -> String {
@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn an_attempt_shows_its_number_result_and_next_try() {
         let detail = json!({
-            "worker": "upsert", "code": "HTTP 502", "error": "Bigin answered 502 (HTTP 502)", "attempt": 2,
+            "stage": "upsert", "code": "HTTP 502", "error": "Bigin answered 502 (HTTP 502)", "attempt": 2,
             "next_attempt_at": "2026-11-22T10:00:04Z",
         });
-        let line = line(1, &entry("retry", "requested", detail));
+        let line = line(1, &entry("attempt_failed", "requested", detail));
         assert_eq!(line.words, "Attempt 2 failed: Bigin answered 502 (HTTP 502)");
         assert_eq!(line.facts, ["while sending the data"], "the code is in the sentence");
         assert_eq!(line.next_try.unwrap().to_string(), "22 Nov 2026, 10:00:04 UTC");
@@ -239,8 +239,8 @@ mod tests {
     #[test]
     fn attempts_that_fail_alike_are_one_line() {
         let failed = |attempt: u64, problem: &str| {
-            let detail = json!({ "worker": "upsert", "error": problem, "attempt": attempt });
-            entry("retry", "requested", detail)
+            let detail = json!({ "stage": "upsert", "error": problem, "attempt": attempt });
+            entry("attempt_failed", "requested", detail)
         };
         let mut history: Vec<SyncEvent> = (1..=323).map(|attempt| failed(attempt, "no answer")).collect();
         history.extend([failed(324, "busy"), failed(325, "busy"), failed(326, "no answer")]);
@@ -277,12 +277,12 @@ mod tests {
             "contact_gone",
             "tagged",
             "rejected",
-            "asked_again",
+            "requested_again",
             "written_back",
             "lead_deleted",
             "withdrawn",
             "cancelled",
-            "retry",
+            "attempt_failed",
             "ambiguous",
         ];
         for what in known {

@@ -64,7 +64,7 @@ fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
     })
 }
 
-/// Reconciliation has opened a sync whose webhook never came.
+/// Reconciliation has created a sync whose webhook never came.
 pub(super) fn note_missed(txn: &Txn<'_>) -> Result<()> {
     let missed = webhooks(txn.db)?.missed + 1;
     kv::put(txn.db, MISSED, missed.to_string().as_bytes(), txn.now)

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::db::{Arg, Db, Result, args};
 use super::overview::LAST_FAILED;
-use super::work::{active, change_of, open_or_join, settle, wake_for};
+use super::work::{active, change_of, create_or_coalesce, settle, wake_for};
 use super::writer::Txn;
 use super::{kv, rows, turn, views};
 use crate::domain::failure::Remote;
@@ -52,13 +52,13 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) ->
 pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, insist: bool) -> Result<Option<Accepted>> {
     let source = if insist { Source::Manual } else { Source::Retry };
     match views::find(txn.db, id)? {
-        Some(found) => ask_again(txn, &found.sync.lead, source).map(Some),
+        Some(found) => request_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),
     }
 }
 
-fn ask_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
-    let accepted = open_or_join(txn, lead, source, None)?;
+fn request_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
+    let accepted = create_or_coalesce(txn, lead, source, None)?;
     if let Some(sync) = active(txn, lead)? {
         make_due(txn, sync)?;
     }
@@ -99,7 +99,7 @@ pub(super) fn retry_failed(
         .db
         .query(&sql, &args, |row| Ok((row.get("id")?, rows::lead_of(row)?)))?;
     for (_, lead) in &found {
-        ask_again(txn, lead, Source::Retry)?;
+        request_again(txn, lead, Source::Retry)?;
     }
     let next = (found.len() == limit).then(|| found.last().map(|(id, _)| SyncId(*id)));
     Ok((found.len(), next.flatten()))

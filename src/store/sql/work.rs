@@ -21,7 +21,7 @@ pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted>
         txn.count("duplicates");
         return Ok(Accepted::Duplicate);
     }
-    let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
+    let accepted = create_or_coalesce(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
     if matches!(accepted, Accepted::Coalesced(_)) {
         txn.count("coalesced_by_webhook");
     }
@@ -59,7 +59,7 @@ pub(super) fn request(
         }
         overview::note_missed(txn)?;
     }
-    open_or_join(txn, lead, source, revision)
+    create_or_coalesce(txn, lead, source, revision)
 }
 
 pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<SyncJob>> {
@@ -68,7 +68,7 @@ pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<SyncJob>> {
     txn.db.first(sql, args![lead.as_str()], rows::sync_of)
 }
 
-pub(super) fn open_or_join(
+pub(super) fn create_or_coalesce(
     txn: &mut Txn<'_>,
     lead: &LeadId,
     source: Source,
@@ -76,14 +76,14 @@ pub(super) fn open_or_join(
 ) -> Result<Accepted> {
     let detail = json!({ "by": source.label() });
     if let Some(mut sync) = active(txn, lead)? {
-        sync.join(source, revision);
-        rows::join(txn.db, &sync)?;
+        sync.coalesce(source, revision);
+        rows::coalesce(txn.db, &sync)?;
         rows::note(txn.db, &sync, "coalesced", &detail, txn.now)?;
         return Ok(Accepted::Coalesced(sync.id));
     }
     // The database gives it its number.
-    let mut sync = SyncJob::open(SyncId(0), lead.clone(), source, revision, txn.now);
-    sync.id = rows::open(txn.db, &sync)?;
+    let mut sync = SyncJob::create(SyncId(0), lead.clone(), source, revision, txn.now);
+    sync.id = rows::create(txn.db, &sync)?;
     rows::note(txn.db, &sync, "created", &detail, txn.now)?;
     txn.count(created_by(source));
     txn.wake(Stage::Upsert);
@@ -225,11 +225,14 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             Event::ContactGone.label(),
             sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
         ),
-        Effect::Failed(failure) => ("retry", sync.fail(failure.clone(), claimed_requests, policy, txn.now)),
+        Effect::Failed(failure) => (
+            "attempt_failed",
+            sync.fail(failure.clone(), claimed_requests, policy, txn.now),
+        ),
         Effect::FailedUncounted(failure) => {
             let accepted = stage_of(&sync).map(|stage| claims::accepted(txn.db, stage));
             sync.fail_uncounted(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
-            ("retry", Ok(()))
+            ("attempt_failed", Ok(()))
         }
         Effect::Ambiguous { bisect_limit, .. } => {
             sync.bisect(*bisect_limit, txn.now);

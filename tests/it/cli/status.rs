@@ -266,7 +266,7 @@ async fn lead_shows_its_timeline() {
       Next attempt   2026-11-22 10:00:00 UTC
 
       2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  attempt 1 failed: Bigin did not accept the lead (RECORD_LOCKED)
     ");
     world.run_to_the_end().await;
     let contact = world.sync("Ada").await.sync.state.contact().unwrap().to_string();
@@ -279,7 +279,7 @@ async fn lead_shows_its_timeline() {
       Contact        CONTACT, created by this sync
 
       2026-11-22 10:00:00 UTC  requested by webhook
-      2026-11-22 10:00:00 UTC  retry: attempt 1, Bigin did not accept the lead (RECORD_LOCKED)
+      2026-11-22 10:00:00 UTC  attempt 1 failed: Bigin did not accept the lead (RECORD_LOCKED)
       2026-11-22 10:01:00 UTC  upserted: insert
       2026-11-22 10:02:00 UTC  tagged
       2026-11-22 10:02:00 UTC  written back

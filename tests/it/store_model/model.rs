@@ -145,7 +145,7 @@ impl Model {
             return Accepted::Duplicate;
         }
         self.deliveries.push((delivery.clone(), self.now));
-        let accepted = self.open_or_join(&delivery.lead, Source::Webhook, delivery.revision());
+        let accepted = self.create_or_coalesce(&delivery.lead, Source::Webhook, delivery.revision());
         if matches!(accepted, Accepted::Coalesced(_)) {
             self.ledger.coalesced_by_webhook += 1;
         }
@@ -160,13 +160,13 @@ impl Model {
             }
             self.missed = Some((self.webhooks().missed + 1, self.now));
         }
-        self.open_or_join(lead, source, revision)
+        self.create_or_coalesce(lead, source, revision)
     }
 
-    fn open_or_join(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
+    fn create_or_coalesce(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
         let now = self.now;
         if let Some(row) = self.active(lead) {
-            row.sync.join(source, revision);
+            row.sync.coalesce(source, revision);
             let id = row.sync.id;
             self.note(id, "coalesced");
             return Accepted::Coalesced(id);
@@ -174,7 +174,7 @@ impl Model {
         self.last_id += 1;
         let id = SyncId(self.last_id);
         self.syncs.push(Row {
-            sync: SyncJob::open(id, lead.clone(), source, revision, now),
+            sync: SyncJob::create(id, lead.clone(), source, revision, now),
             lease: None,
             changed_at: now,
             contact: None,
@@ -420,14 +420,17 @@ impl Model {
         }
         let (what, applied) = match &outcome.effect {
             Effect::Event(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
-            Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
+            Effect::Failed(failure) => (
+                Some("attempt_failed"),
+                row.sync.fail(failure.clone(), requests, retry, now),
+            ),
             Effect::ContactGone(failure) => (
                 Some("contact_gone"),
                 row.sync.lose_contact(failure.clone(), requests, retry, now),
             ),
             Effect::FailedUncounted(failure) => {
                 row.sync.fail_uncounted(failure.clone(), accepted, retry, now);
-                (Some("retry"), Ok(()))
+                (Some("attempt_failed"), Ok(()))
             }
             Effect::Ambiguous { bisect_limit, .. } => {
                 row.sync.bisect(*bisect_limit, now);

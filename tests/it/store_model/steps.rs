@@ -399,7 +399,7 @@ impl Pick {
             // and one whose result is known.
             Event::WrittenBack,
             Event::WrittenBack,
-            Event::AskedAgain,
+            Event::RequestedAgain,
         ]
     }
 }

@@ -1,5 +1,5 @@
 //! The bytes by which two states are told apart: all that any step or property looks at. Left out are a sync's number and
-//! the times at which it was opened and ended, which nothing in the model compares.
+//! the times at which it was created and ended, which nothing in the model compares.
 
 use jiff::Timestamp;
 
@@ -26,7 +26,7 @@ pub(super) fn key(world: &World) -> Key {
         .iter()
         .for_each(|row| key.option(row.as_ref(), Builder::row));
     world.store.links.iter().for_each(|link| key.link(link));
-    key.bytes(&[world.store.opened, world.store.ended]);
+    key.bytes(&[world.store.created, world.store.ended]);
     key.number(world.bigin.contacts.len());
     world.bigin.contacts.iter().for_each(|contact| key.contact(*contact));
     key.option(world.bigin.late.as_ref(), Builder::late);
@@ -265,7 +265,7 @@ impl Builder {
             Event::ContactUpserted { .. }
             | Event::Changed
             | Event::ContactGone
-            | Event::AskedAgain
+            | Event::RequestedAgain
             | Event::WrittenBack
             | Event::LeadDeleted
             | Event::Withdrawn

@@ -6,7 +6,7 @@
 //! | [`World::claim`] | `claims::claim`, `turn::others`, `turn::expire_upserts` |
 //! | [`World::renew`] | `claims::renew` |
 //! | [`World::record`] | `work::record`, `record_one`, `settle`, `move_tags`, `move_tags_of` |
-//! | [`World::request`] | `work::open_or_join` |
+//! | [`World::request`] | `work::create_or_coalesce` |
 //! | [`World::cancel`], [`World::retry`] | `steer::cancel`, `steer::retry` |
 
 use jiff::Timestamp;
@@ -225,17 +225,17 @@ impl World {
         }
     }
 
-    /// A request opens a sync, or joins the active one.
+    /// A request creates a sync, or is coalesced with the active one.
     pub(super) fn request(&mut self, lead: usize, source: Source, revision: Option<Revision>) {
         if let Some(row) = &mut self.store.rows[lead] {
-            row.sync.join(source, revision);
+            row.sync.coalesce(source, revision);
             row.free_returns = 0;
             return;
         }
-        self.store.opened += 1;
+        self.store.created += 1;
         let id = SyncId(i64::try_from(lead).unwrap());
         self.store.rows[lead] = Some(Row {
-            sync: SyncJob::open(id, lead_id(lead), source, revision, now()),
+            sync: SyncJob::create(id, lead_id(lead), source, revision, now()),
             lease: None,
             free_returns: 0,
         });

@@ -67,7 +67,7 @@ pub(super) enum Status {
 pub(super) struct Store {
     pub(super) rows: [Option<Row>; LEADS],
     pub(super) links: [LeadLink; LEADS],
-    pub(super) opened: u8,
+    pub(super) created: u8,
     pub(super) ended: u8,
 }
 
@@ -202,7 +202,7 @@ impl World {
             store: Store {
                 rows: [const { None }; LEADS],
                 links: Default::default(),
-                opened: 0,
+                created: 0,
                 ended: 0,
             },
             bigin: Bigin::default(),

@@ -12,11 +12,11 @@ fn now() -> Timestamp {
 /// A sync as the API shows it, in this state.
 fn sync(state: &'static str) -> SyncJson {
     let lead = crate::domain::lead::LeadId::parse("lead-ada").unwrap();
-    let opened = "2026-11-22T10:00:00Z".parse().unwrap();
-    let sync = SyncJob::open(SyncId(7), lead, Source::Webhook, None, opened);
+    let created = "2026-11-22T10:00:00Z".parse().unwrap();
+    let sync = SyncJob::create(SyncId(7), lead, Source::Webhook, None, created);
     let view = SyncView {
         sync,
-        changed_at: opened,
+        changed_at: created,
         contact: None,
         next: None,
         dismissed_at: None,
