@@ -17,7 +17,7 @@ use crate::store::CheckResult;
 
 /// How long an answer waits for the end of the check; a call may take longer.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a check is wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -108,7 +108,7 @@ async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, Htt
         if breaker.epoch != epoch {
             return Ok(breaker);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -24,7 +24,7 @@ pub const MOST_STREAMS: usize = 64;
 const LOOK: usize = 200;
 
 /// A change may come from elsewhere, or be missed by a slow watcher, so the store is looked at this often all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Silent connections are cut by proxies, mostly after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -139,7 +139,7 @@ impl Watcher {
                 change = self.changes.recv() => if change == Err(RecvError::Closed) {
                     return None;
                 },
-                () = tokio::time::sleep(LOOK_AGAIN) => silent += LOOK_AGAIN,
+                () = tokio::time::sleep(POLL_INTERVAL) => silent += POLL_INTERVAL,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = tokio::time::sleep_until(self.ends) => return None,
             }

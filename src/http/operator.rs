@@ -25,7 +25,7 @@ pub(super) const MOST_REASONS: usize = 50;
 
 /// How long a cancellation waits for a worker that has the sync in hand.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the answer to a retry waits until the lead has been read, which takes a moment where nothing is in the way.
 const RETRY_WAIT: Duration = Duration::from_secs(3);
@@ -61,7 +61,7 @@ pub(super) struct Retry {
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
-    let retry = match try_again(&state, SyncId(*id), query.insist).await {
+    let retry = match retry_sync(&state, SyncId(*id), query.insist).await {
         Ok(retry) => retry,
         Err(response) => return response,
     };
@@ -83,7 +83,7 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
 }
 
 /// Tries a sync again, and says what comes of it where that shows at once.
-pub(super) async fn try_again(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
+pub(super) async fn retry_sync(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
     let sync = match state.store.retry(id, insist).await? {
         Some(Accepted::Created(now) | Accepted::Coalesced(now)) => now,
         Some(Accepted::Duplicate) => return Err(problem::answer(500, "The request was taken for a repeat.")),
@@ -112,7 +112,7 @@ async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
     loop {
         let found = state.store.sync(id).await?;
         match found.map(|(view, _)| view.sync.state) {
-            Some(SyncState::Requested { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
+            Some(SyncState::Requested { .. }) => tokio::time::sleep(POLL_INTERVAL).await,
             Some(SyncState::Cancelled { by: CancelledBy::Lead }) => return Ok(true),
             _ => return Ok(false),
         }
@@ -134,14 +134,14 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match put_away(&state, SyncId(*id)).await {
+    match dismiss_failure(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
 
 /// Dismisses a failure.
-pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn dismiss_failure(state: &State, id: SyncId) -> Result<(), HttpResponse> {
     match state.store.dismiss(id).await? {
         DismissResult::Done => {
             tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
@@ -175,7 +175,7 @@ pub(super) struct RetryBody {
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
-    match try_failed_again(&state, body.into_inner().reason.as_deref()).await {
+    match retry_failed_leads(&state, body.into_inner().reason.as_deref()).await {
         Err(response) => response,
         Ok(retried) => HttpResponse::Accepted().json(Retried {
             retried,
@@ -185,7 +185,7 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 }
 
 /// Tries failed leads again, and says how many.
-pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
+pub(super) async fn retry_failed_leads(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
     if reason.is_some_and(|reason| reason.contains('\0')) {
         return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
     }
@@ -213,14 +213,14 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match call_off(&state, SyncId(*id)).await {
+    match cancel_sync(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
 
 /// Cancels a sync, after the worker that has it in hand, if one has.
-pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn cancel_sync(state: &State, id: SyncId) -> Result<(), HttpResponse> {
     let mut waited = Duration::ZERO;
     loop {
         // Waited for to its end: a cancellation that is given up may be carried out all the same.
@@ -230,8 +230,8 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
                 return Ok(());
             }
             CancelResult::Busy if waited < CANCEL_WAIT => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                waited += LOOK_AGAIN;
+                tokio::time::sleep(POLL_INTERVAL).await;
+                waited += POLL_INTERVAL;
             }
             CancelResult::Busy => {
                 return Err(problem::answer(

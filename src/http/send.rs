@@ -15,7 +15,7 @@ use crate::domain::sync::SyncId;
 use crate::store::{Change, SyncView};
 
 /// A change may be missed by a slow watcher, so the sync is looked at this often all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The lead is in Bigin, and says so.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,7 +103,7 @@ async fn wait_for_end(
             }
         };
         // Elapsed or not, the sync is looked at again.
-        let _ = tokio::time::timeout(LOOK_AGAIN, ours).await;
+        let _ = tokio::time::timeout(POLL_INTERVAL, ours).await;
     }
 }
 

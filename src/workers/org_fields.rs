@@ -102,15 +102,15 @@ impl Context {
     /// # Errors
     /// The store's. Bigin's trouble is recorded.
     pub async fn read_org_at_start(&self) -> Result<(), StoreError> {
-        let Some(breakers) = self.unless_paused(&BIGIN_ANSWERED).await? else {
+        let Some(breakers) = self.breakers_if_callable(&BIGIN_ANSWERED).await? else {
             return Ok(());
         };
         match self.org_fields(AT_START).await {
-            Ok(read) if read.answered => self.has_heard(&breakers).await,
+            Ok(read) if read.answered => self.record_success(&breakers).await,
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
-                self.has_failed(&breakers, Remote::Bigin, &error).await
+                self.record_failure(&breakers, Remote::Bigin, &error).await
             }
         }
     }

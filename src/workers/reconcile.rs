@@ -57,13 +57,13 @@ pub async fn round(context: &Context, interval: Duration, min_age: Duration) -> 
     if !is_ours(context, interval).await? {
         return Ok(None);
     }
-    let Some(breakers) = context.unless_paused(&[Remote::Sanity]).await? else {
+    let Some(breakers) = context.breakers_if_callable(&[Remote::Sanity]).await? else {
         return Ok(None);
     };
     let found = pages(context, interval, min_age).await;
     match &found {
-        Ok(_) => context.has_heard(&breakers).await?,
-        Err(ReconcileError::Sanity(error)) => context.has_failed(&breakers, Remote::Sanity, error).await?,
+        Ok(_) => context.record_success(&breakers).await?,
+        Err(ReconcileError::Sanity(error)) => context.record_failure(&breakers, Remote::Sanity, error).await?,
         Err(ReconcileError::Store(_)) => {}
     }
     found.map(Some)

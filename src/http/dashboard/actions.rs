@@ -29,14 +29,14 @@ pub(super) struct InsistForm {
 
 /// Retries a sync, and shows the sync that carries it out, or that the lead's status is no longer `REQUESTED`.
 pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
-    let retry = operator::try_again(&state, SyncId(*id), form.insist).await?;
+    let retry = operator::retry_sync(&state, SyncId(*id), form.insist).await?;
     let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };
     Ok(see(&format!("/syncs/{}?{}", retry.sync, did.query())))
 }
 
 /// Dismisses a failure.
 pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Answer {
-    operator::put_away(&state, SyncId(*id)).await?;
+    operator::dismiss_failure(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Dismiss.query())))
 }
 
@@ -66,13 +66,13 @@ pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<St
         )
         .into());
     }
-    let count = operator::try_failed_again(&state, reason.as_deref()).await?;
+    let count = operator::retry_failed_leads(&state, reason.as_deref()).await?;
     Ok(see(&format!("/failures?{}&count={count}", Did::RetryAll.query())))
 }
 
 /// Cancels a sync.
 pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> Answer {
-    operator::call_off(&state, SyncId(*id)).await?;
+    operator::cancel_sync(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Cancel.query())))
 }
 
