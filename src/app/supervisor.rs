@@ -137,7 +137,7 @@ async fn reconcile(
 }
 
 /// Checks the services for which the operator requested a check and no sync is in progress.
-async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut stopping: watch::Receiver<bool>) {
+async fn idle_checks(context: Arc<Context>, http: web::Data<http::AppState>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         tokio::select! {
             biased;

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 
 use super::health::open;
 use super::problem::{self, ProblemDetails};
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::Checked;
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
@@ -45,7 +45,7 @@ pub(super) struct CheckQuery {
 pub(super) async fn check(
     remote: web::Path<String>,
     query: web::Query<CheckQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> HttpResponse {
     let Some(remote) = Remote::from_label(&remote) else {
         return problem::answer(
@@ -57,7 +57,7 @@ pub(super) async fn check(
 }
 
 /// Has a service checked, and waits a moment for what comes of it.
-pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Result<Checked, HttpResponse> {
+pub(super) async fn check_now(state: &AppState, remote: Remote, insist: bool) -> Result<Checked, HttpResponse> {
     let before = state.store.breaker(remote).await?;
     let epoch = before.epoch;
     let Some(open) = open(before) else {
@@ -102,7 +102,7 @@ pub(super) async fn check_now(state: &State, remote: Remote, insist: bool) -> Re
 }
 
 /// Waits until something has come of a call that began in this epoch, and returns the breaker.
-async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
+async fn ended(state: &AppState, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
     loop {
         let breaker = state.store.breaker(remote).await?;
         if breaker.epoch != epoch {

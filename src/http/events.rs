@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::IntoParams;
 
-use super::State;
+use super::AppState;
 use super::problem::{self, ProblemDetails};
 use crate::store::{Change, EventRow, Store, StoreError};
 
@@ -54,7 +54,7 @@ pub(super) struct EventsQuery {
 pub(super) async fn events(
     request: HttpRequest,
     query: web::Query<EventsQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> HttpResponse {
     // An empty header is what a browser sends that has seen no id.
     let last = request.headers().get("last-event-id").map(HeaderValue::as_bytes);

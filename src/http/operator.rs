@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::api::{brief, missing};
 use super::health::open_breakers;
 use super::problem::{self, ProblemDetails};
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::{Failures, OpenBreaker, Retried, SyncJson};
 use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::{CancelledBy, State as SyncState};
@@ -60,7 +60,11 @@ pub(super) struct Retry {
     (status = 409, description = "The lead no longer asks to be sent: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn retry(
+    id: web::Path<i64>,
+    query: web::Query<RetryQuery>,
+    state: web::Data<AppState>,
+) -> HttpResponse {
     let retry = match retry_sync(&state, SyncId(*id), query.insist).await {
         Ok(retry) => retry,
         Err(response) => return response,
@@ -83,7 +87,7 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
 }
 
 /// Tries a sync again, and says what comes of it where that shows at once.
-pub(super) async fn retry_sync(state: &State, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
+pub(super) async fn retry_sync(state: &AppState, id: SyncId, insist: bool) -> Result<Retry, HttpResponse> {
     let sync = match state.store.retry(id, insist).await? {
         Some(Accepted::Created(now) | Accepted::Coalesced(now)) => now,
         Some(Accepted::Duplicate) => return Err(problem::answer(500, "The request was taken for a repeat.")),
@@ -108,7 +112,7 @@ pub(super) async fn retry_sync(state: &State, id: SyncId, insist: bool) -> Resul
 }
 
 /// Waits until the lead has been read, and says whether it does not ask any more.
-async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
+async fn is_withdrawn(state: &AppState, id: SyncId) -> Result<bool, HttpResponse> {
     loop {
         let found = state.store.sync(id).await?;
         match found.map(|(view, _)| view.sync.state) {
@@ -121,7 +125,7 @@ async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
 
 /// The services that are unavailable now, beside an answer that what was asked is done: it stands also where they cannot be
 /// read.
-async fn unavailable(state: &State) -> Vec<OpenBreaker> {
+async fn unavailable(state: &AppState) -> Vec<OpenBreaker> {
     open_breakers(state.store.open_breakers().await.unwrap_or_default())
 }
 
@@ -133,7 +137,7 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
     (status = 409, description = "It has not failed, or the lead was sent again since", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<AppState>) -> HttpResponse {
     match dismiss_failure(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
@@ -141,7 +145,7 @@ pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Http
 }
 
 /// Dismisses a failure.
-pub(super) async fn dismiss_failure(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn dismiss_failure(state: &AppState, id: SyncId) -> Result<(), HttpResponse> {
     match state.store.dismiss(id).await? {
         DismissResult::Done => {
             tracing::info!(sync_id = %id, "sync {id}: its failure is dismissed by a person");
@@ -174,7 +178,7 @@ pub(super) struct RetryBody {
     (status = 400, description = "The body is not understood", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<AppState>) -> HttpResponse {
     match retry_failed_leads(&state, body.into_inner().reason.as_deref()).await {
         Err(response) => response,
         Ok(retried) => HttpResponse::Accepted().json(Retried {
@@ -185,7 +189,7 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 }
 
 /// Tries failed leads again, and says how many.
-pub(super) async fn retry_failed_leads(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
+pub(super) async fn retry_failed_leads(state: &AppState, reason: Option<&str>) -> Result<usize, HttpResponse> {
     if reason.is_some_and(|reason| reason.contains('\0')) {
         return Err(problem::answer(400, "The reason is a text, which has no zero byte."));
     }
@@ -212,7 +216,7 @@ pub(super) async fn retry_failed_leads(state: &State, reason: Option<&str>) -> R
     (status = 409, description = "It has ended, or is being sent at this very moment", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<AppState>) -> HttpResponse {
     match cancel_sync(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
@@ -220,7 +224,7 @@ pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpR
 }
 
 /// Cancels a sync, after the worker that has it in hand, if one has.
-pub(super) async fn cancel_sync(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn cancel_sync(state: &AppState, id: SyncId) -> Result<(), HttpResponse> {
     let mut waited = Duration::ZERO;
     loop {
         // Waited for to its end: a cancellation that is given up may be carried out all the same.
@@ -251,7 +255,7 @@ pub(super) async fn cancel_sync(state: &State, id: SyncId) -> Result<(), HttpRes
 #[utoipa::path(get, path = "/api/failures", tag = "syncs", responses(
     (status = 200, description = "The fifty most frequent", body = Failures),
 ))]
-pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn failures(state: web::Data<AppState>) -> HttpResponse {
     let failures = state.store.failure_groups(MOST_REASONS).await;
     answer(failures.map(|failures| Failures { failures }))
 }
@@ -273,7 +277,7 @@ pub(super) struct Paused {
     (status = 200, description = "It is paused", body = Paused),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn pause(state: web::Data<AppState>) -> HttpResponse {
     answer(set_paused(&state, true).await)
 }
 
@@ -282,12 +286,12 @@ pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
     (status = 200, description = "It goes on", body = Paused),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn resume(state: web::Data<AppState>) -> HttpResponse {
     answer(set_paused(&state, false).await)
 }
 
 /// Pauses the work, or lets it go on.
-pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, HttpResponse> {
+pub(super) async fn set_paused(state: &AppState, paused: bool) -> Result<Paused, HttpResponse> {
     let set = async {
         state.store.set_paused(paused).await?;
         state.store.paused_since().await

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use super::State;
+use super::AppState;
 use super::api::{LeadToSend, request};
 use super::problem::{self, ProblemDetails};
 use crate::domain::state::State as SyncState;
@@ -54,7 +54,7 @@ pub(super) struct StillSending {
     (status = 422, description = "Bigin rejected the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: try again", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn send_to_bigin(body: web::Json<LeadToSend>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn send_to_bigin(body: web::Json<LeadToSend>, state: web::Data<AppState>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.
     let mut changes = state.store.changes();
     let id = match request(&state, &body.lead_id).await {
@@ -82,7 +82,7 @@ pub(super) async fn send_to_bigin(body: web::Json<LeadToSend>, state: web::Data<
 }
 
 async fn wait_for_end(
-    state: &State,
+    state: &AppState,
     id: SyncId,
     changes: &mut broadcast::Receiver<Change>,
 ) -> Result<SyncState, HttpResponse> {

@@ -8,7 +8,7 @@ use super::{Answer, see};
 use crate::domain::failure::Remote;
 use crate::domain::sync::SyncId;
 use crate::http::check::check_now;
-use crate::http::{State, operator, problem};
+use crate::http::{AppState, operator, problem};
 
 /// Which failed leads, and where the button was.
 #[derive(Deserialize)]
@@ -28,20 +28,24 @@ pub(super) struct InsistForm {
 }
 
 /// Retries a sync, and shows the sync that carries it out, or that the lead's status is no longer `REQUESTED`.
-pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<AppState>) -> Answer {
     let retry = operator::retry_sync(&state, SyncId(*id), form.insist).await?;
     let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };
     Ok(see(&format!("/syncs/{}?{}", retry.sync, did.query())))
 }
 
 /// Dismisses a failure.
-pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Answer {
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<AppState>) -> Answer {
     operator::dismiss_failure(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Dismiss.query())))
 }
 
 /// Checks a service now, and shows what comes of it.
-pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn check(
+    remote: web::Path<String>,
+    form: web::Form<InsistForm>,
+    state: web::Data<AppState>,
+) -> Answer {
     let remote = Remote::from_label(&remote).ok_or_else(|| {
         problem::answer(
             404,
@@ -57,7 +61,7 @@ pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>
 }
 
 /// Tries the failed leads of a reason again, or all of them.
-pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<AppState>) -> Answer {
     let RetryForm { reason, all } = form.into_inner();
     if reason.is_some() == all {
         return Err(problem::answer(
@@ -71,19 +75,19 @@ pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<St
 }
 
 /// Cancels a sync.
-pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> Answer {
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<AppState>) -> Answer {
     operator::cancel_sync(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Cancel.query())))
 }
 
 /// Pauses all work.
-pub(super) async fn pause(state: web::Data<State>) -> Answer {
+pub(super) async fn pause(state: web::Data<AppState>) -> Answer {
     operator::set_paused(&state, true).await?;
     Ok(see(&format!("/?{}", Did::Pause.query())))
 }
 
 /// Lets the work go on.
-pub(super) async fn resume(state: web::Data<State>) -> Answer {
+pub(super) async fn resume(state: web::Data<AppState>) -> Answer {
     operator::set_paused(&state, false).await?;
     Ok(see(&format!("/?{}", Did::Resume.query())))
 }

@@ -7,7 +7,7 @@ use super::flash::Done;
 use super::labels::{Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::domain::text::count;
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::auth::Session;
 use crate::http::operator::MOST_REASONS;
 
@@ -35,7 +35,7 @@ struct Group {
 }
 
 /// Shows the reasons.
-pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
+pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<AppState>) -> Answer {
     let groups = state.store.failure_groups(MOST_REASONS).await?;
     let overview = state.store.overview().await?;
     let leads = overview.failed_leads;

@@ -15,7 +15,7 @@ use crate::domain::lead_link::LeadLink;
 use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
-use crate::http::{Links, State};
+use crate::http::{AppState, Links};
 use crate::store::FailureGroup;
 
 const ROWS: u32 = 50;
@@ -87,7 +87,7 @@ pub(super) struct Around<'a> {
 pub(super) async fn show(
     session: web::ReqData<Session>,
     query: web::Query<PageQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> Answer {
     let query = query.into_inner().trimmed();
     let overview = state.store.overview().await?;
@@ -139,7 +139,7 @@ pub(super) async fn show(
 }
 
 /// The syncs of the lead or the contact with this id; where there is none, those with this in an id.
-async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
+async fn find(state: &AppState, query: &PageQuery) -> Result<Page, HttpResponse> {
     let all = || ListQuery {
         state: text(&query.state),
         reason: text(&query.reason),
@@ -183,7 +183,7 @@ async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
 }
 
 /// What it means that nothing was found. A lead whose syncs are forgotten is told from one that never was here.
-async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpResponse> {
+async fn nothing(state: &AppState, query: &PageQuery) -> Result<String, HttpResponse> {
     let id = query.id();
     if !query.is_narrowed() {
         let words = "No lead has been asked for yet. As soon as an editor sets a lead's crmStatus to REQUESTED in Sanity, it is here.";
@@ -254,7 +254,7 @@ impl PageQuery {
 }
 
 impl<'a> Around<'a> {
-    pub(super) fn new(state: &'a State, stand: &'a Standstill, now: Timestamp) -> Self {
+    pub(super) fn new(state: &'a AppState, stand: &'a Standstill, now: Timestamp) -> Self {
         Self {
             stand,
             links: &state.links,

@@ -14,7 +14,7 @@ use crate::api_types::SyncJson;
 use crate::clock::until;
 use crate::domain::state::CancelledBy;
 use crate::domain::sync::SyncId;
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 
@@ -63,7 +63,7 @@ pub(super) async fn show(
     session: web::ReqData<Session>,
     id: web::Path<i64>,
     done: web::Query<Done>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> Answer {
     let sync = api::find(&state, SyncId(*id)).await?;
     let lead = ListQuery {
