@@ -14,7 +14,7 @@ use crate::http_client::{BYTE_ORDER_MARK, json, with_whole_characters};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Read<T> {
     /// Its document, or that it does not exist: what the caller made of it.
-    Made(T),
+    Answered(T),
     /// With its drafts and versions it exceeds the limit of an answer.
     TooLarge,
     /// The token may not read it.
@@ -24,10 +24,10 @@ pub enum Read<T> {
 }
 
 impl<T> Read<T> {
-    /// What was made of the lead, where Sanity said something of it.
-    pub fn made(self) -> Option<T> {
+    /// What the caller made of the lead, where Sanity said something of it.
+    pub fn answered(self) -> Option<T> {
         match self {
-            Self::Made(made) => Some(made),
+            Self::Answered(made) => Some(made),
             Self::TooLarge | Self::Denied | Self::Missing => None,
         }
     }
@@ -145,7 +145,7 @@ impl<'a> DocAnswer<'a> {
 
     /// What it says of each of `ids`, in their order. `visit` gets every lead that exists, or is said not to, with its
     /// document where it is published.
-    pub(super) fn sort<T>(
+    pub(super) fn by_lead<T>(
         &self,
         ids: &[LeadId],
         lead_type: &str,
@@ -168,15 +168,15 @@ impl<'a> DocAnswer<'a> {
                 continue;
             };
             let is_lead = document_type.as_deref() == Some(lead_type);
-            match asked(ids, &id) {
-                Some(asked) if asked == id && is_lead && lead.is_none() => {
+            match lead_of(ids, &id) {
+                Some(lead_id) if lead_id == id && is_lead && lead.is_none() => {
                     // It lacks its own fields, so what it says cannot be trusted: it counts as absent.
                 }
-                Some(asked) if asked == id => {
+                Some(lead_id) if lead_id == id => {
                     let lead = lead.filter(|_| is_lead);
-                    published.insert(asked, Published { lead, raw });
+                    published.insert(lead_id, Published { lead, raw });
                 }
-                Some(asked) if is_lead => copies.entry(asked).or_default().push(id),
+                Some(lead_id) if is_lead => copies.entry(lead_id).or_default().push(id),
                 _ => {}
             }
         }
@@ -188,9 +188,9 @@ impl<'a> DocAnswer<'a> {
                 Some(Published { lead, raw }) => {
                     let document = lead.is_some().then_some(RawDocument(raw));
                     let published = lead;
-                    Read::Made(visit(id, LeadRead { published, copies }, document))
+                    Read::Answered(visit(id, LeadRead { published, copies }, document))
                 }
-                None if gone.contains(key) => Read::Made(visit(
+                None if gone.contains(key) => Read::Answered(visit(
                     id,
                     LeadRead {
                         published: None,
@@ -286,7 +286,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// The one of `ids` that a document is of: its published one, a draft or a version.
-fn asked<'i>(ids: &'i [LeadId], document: &str) -> Option<&'i str> {
+fn lead_of<'i>(ids: &'i [LeadId], document: &str) -> Option<&'i str> {
     let of = published_id(document)?;
     ids.iter().find(|id| **id == of).map(LeadId::as_str)
 }

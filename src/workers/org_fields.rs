@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use super::batch::Batch;
 use super::{BIGIN_ANSWERED, Context};
 use crate::clock::until;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::record::OrgFields;
-use crate::store::StoreError;
+use crate::store::{Claimed, StoreError};
 
 /// Fields are added seldom, and a call costs a credit.
 const FRESH: Duration = Duration::from_secs(60 * 60);
@@ -125,6 +126,31 @@ impl Context {
     async fn stored_fields(&self) -> Option<OrgFields> {
         let (json, _) = self.store.kv_get(KEPT).await.ok().flatten()?;
         serde_json::from_slice(&json).ok()
+    }
+}
+
+/// The organisation's fields, without which a lead cannot be rendered to be compared. Where they are not to be had, all
+/// syncs are settled here.
+pub(super) async fn read_org_fields(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    syncs: Vec<Claimed>,
+) -> (Vec<Claimed>, Option<OrgFields>) {
+    let Some(deadline) = batch.deadline().await else {
+        syncs.into_iter().for_each(|claimed| batch.release(claimed));
+        return (Vec::new(), None);
+    };
+    match context.org_fields(deadline).await {
+        Ok(read) => {
+            if read.answered {
+                batch.answered(&BIGIN_ANSWERED);
+            }
+            (syncs, read.fields)
+        }
+        Err(error) => {
+            batch.call_failed(syncs, Remote::Bigin, error);
+            (Vec::new(), None)
+        }
     }
 }
 

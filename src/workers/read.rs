@@ -132,11 +132,11 @@ pub(super) async fn read<T: Send>(
                 let others = rest.split_off(part.len());
                 for (claimed, (_, part)) in rest.into_iter().zip(part) {
                     let part = match part {
-                        Read::Made(Some(made)) => {
-                            kept += bytes_of(&made);
-                            Read::Made(made)
+                        Read::Answered(Some(answered)) => {
+                            kept += bytes_of(&answered);
+                            Read::Answered(answered)
                         }
-                        Read::Made(None) | Read::Missing => Read::Missing,
+                        Read::Answered(None) | Read::Missing => Read::Missing,
                         Read::TooLarge => Read::TooLarge,
                         Read::Denied => Read::Denied,
                     };
@@ -165,9 +165,9 @@ fn is_late(context: &Context, batch: &Batch<'_>) -> bool {
 }
 
 /// What was made of a lead before its upsert or its tag; one that was not read is settled here.
-pub(super) fn made<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Read<T>) -> Option<(Claimed, T)> {
+pub(super) fn take_answered<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Read<T>) -> Option<(Claimed, T)> {
     match read {
-        Read::Made(made) => return Some((claimed, made)),
+        Read::Answered(answered) => return Some((claimed, answered)),
         Read::TooLarge => reject(batch, claimed, RejectReason::LeadTooLarge),
         Read::Denied => reject(batch, claimed, RejectReason::LeadUnreadable),
         Read::Missing => missing(batch, claimed),

@@ -140,7 +140,7 @@ async fn open<'c>(
     let rest = candidates.get(part.len()..).unwrap_or_default();
     for (id, read) in part {
         let read = match read {
-            Read::Made(read) => read,
+            Read::Answered(read) => read,
             // It is to be rejected, with a reason that the editor sees.
             Read::TooLarge => match context.sanity.outline(&id, DEADLINE).await {
                 Ok(read) => read.unwrap_or_default(),

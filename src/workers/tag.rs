@@ -29,8 +29,9 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::bisect::{BatchItem, ItemOutcome, send};
-use super::read::{made, read};
-use super::{BIGIN_ANSWERED, Context, Stepped};
+use super::org_fields::read_org_fields;
+use super::read::{read, take_answered};
+use super::{Context, Stepped};
 use crate::bigin::Results;
 use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, seen_again, stale_upsert, still_upserted};
 use crate::domain::failure::{CallError, Remote};
@@ -67,7 +68,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
-    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let (mut due, changed) = unchanged(context, &mut batch, syncs).await;
     let judged = read(
         context,
@@ -77,7 +78,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_ref()),
     );
     for (claimed, read) in judged.await {
-        let Some((claimed, judged)) = made(&mut batch, claimed, read) else {
+        let Some((claimed, judged)) = take_answered(&mut batch, claimed, read) else {
             continue;
         };
         match judged {
@@ -92,31 +93,6 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     }
     tag(context, &mut batch, due).await?;
     batch.finish().await
-}
-
-/// The organisation's fields, without which a lead cannot be rendered to be compared. Where they are not to be had, all
-/// syncs are settled here.
-pub(super) async fn with_fields(
-    context: &Context,
-    batch: &mut Batch<'_>,
-    syncs: Vec<Claimed>,
-) -> (Vec<Claimed>, Option<OrgFields>) {
-    let Some(deadline) = batch.deadline().await else {
-        syncs.into_iter().for_each(|claimed| batch.release(claimed));
-        return (Vec::new(), None);
-    };
-    match context.org_fields(deadline).await {
-        Ok(read) => {
-            if read.answered {
-                batch.answered(&BIGIN_ANSWERED);
-            }
-            (syncs, read.fields)
-        }
-        Err(error) => {
-            batch.call_failed(syncs, Remote::Bigin, error);
-            (Vec::new(), None)
-        }
-    }
 }
 
 /// Tells the leads that are still at the revision that was upserted from those that have to be read, by their revisions

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::batch::Batch;
 use super::bisect::{BatchItem, ItemOutcome, send};
 use super::match_contact::match_contact;
-use super::read::{made, missing, read, reject};
+use super::org_fields::read_org_fields;
+use super::read::{missing, read, reject, take_answered};
 use super::ready::{Ready, is_bare, is_unknown, name};
-use super::tag::with_fields;
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
@@ -32,7 +32,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
-    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let judged = read(context, &mut batch, syncs, bytes_of, |claimed, lead, document| {
         judge(context, claimed, lead, document, fields.as_ref())
     });
@@ -164,7 +164,7 @@ async fn prepare(
 ) -> Result<Vec<Ready>, StoreError> {
     let mut judged = Vec::with_capacity(reads.len());
     for (claimed, read) in reads {
-        match made(batch, claimed, read) {
+        match take_answered(batch, claimed, read) {
             Some((claimed, Ok(lead))) => judged.push((claimed, lead)),
             Some((claimed, Err(Unsent::Happens(event)))) => batch.record_event(claimed, event),
             Some((claimed, Err(Unsent::Unfit(unfit)))) => reject(batch, claimed, unfit),

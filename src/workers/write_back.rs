@@ -54,7 +54,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         match read {
             // Each is a call of its own, which may take its whole deadline.
             Read::TooLarge if fails => batch.release(claimed),
-            Read::Made(read) => judge(&mut batch, &mut due, claimed, &read),
+            Read::Answered(read) => judge(&mut batch, &mut due, claimed, &read),
             Read::TooLarge => fails = !outline(context, &mut batch, &mut due, claimed).await,
             // Without its revision nothing can be written.
             Read::Denied => {

@@ -166,8 +166,8 @@ fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
 }
 
 /// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
-/// open for as long as the probe's lease, so that no other worker probes meanwhile. Where only syncs that had failed opened it, a sync
-/// that has not failed may probe before.
+/// open for as long as the probe's lease, so that no other worker probes meanwhile. Where only syncs that
+/// had failed opened it, a sync that has not failed may probe before.
 ///
 /// A sync that has failed may be what the service chokes on, so it probes only where no other can: neither of its stage
 /// nor of the other stage that needs the same services, which is left the probe then.
