@@ -9,8 +9,8 @@ use super::batch::Batch;
 use super::bisect::{BatchItem, ItemOutcome, send};
 use super::match_contact::match_contact;
 use super::org_fields::read_org_fields;
+use super::prepared::{PreparedLead, has_only_a_name, is_unidentified, name};
 use super::read::{missing, read, reject, take_answered};
-use super::ready::{Ready, is_bare, is_unknown, name};
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
@@ -37,23 +37,23 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         judge(context, claimed, lead, document, fields.as_ref())
     });
     let judged = judged.await;
-    let ready = prepare(context, &mut batch, judged, fields.as_ref()).await?;
-    let ready = settled(&mut batch, ready, context.store.now().await?);
-    let ready = one_per_identity(&mut batch, ready);
+    let prepared = prepare(context, &mut batch, judged, fields.as_ref()).await?;
+    let prepared = settled(&mut batch, prepared, context.store.now().await?);
+    let prepared = one_per_identity(&mut batch, prepared);
 
     let mut unrecorded = batch.wait_for(context.contacts.lock()).await;
     if *unrecorded {
         batch.ambiguous_upsert();
     }
     *unrecorded = true;
-    let ready = match_contact(context, &mut batch, ready).await?;
-    let ready = not_given_up(context, &mut batch, ready);
-    for group in groups(ready) {
+    let prepared = match_contact(context, &mut batch, prepared).await?;
+    let prepared = not_given_up(context, &mut batch, prepared);
+    for group in groups(prepared) {
         let sent = send(context, &mut batch, group).await;
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
-        for (ready, sent) in sent {
-            settle(&mut batch, ready, sent, tag_not_before);
+        for (prepared, sent) in sent {
+            settle(&mut batch, prepared, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await?;
@@ -62,30 +62,32 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 }
 
 /// Without those of which an insert may still be applied: a look-up would not find its contact yet.
-fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Ready> {
-    let (settling, settled): (Vec<_>, Vec<_>) = ready
+fn settled(batch: &mut Batch<'_>, prepared: Vec<PreparedLead>, now: Timestamp) -> Vec<PreparedLead> {
+    let (settling, settled): (Vec<_>, Vec<_>) = prepared
         .into_iter()
-        .partition(|ready| is_unknown(ready) && settles_at(&ready.claimed.link, now).is_some());
-    settling.into_iter().for_each(|ready| batch.settling(ready.claimed));
+        .partition(|prepared| is_unidentified(prepared) && settles_at(&prepared.claimed.link, now).is_some());
+    settling
+        .into_iter()
+        .for_each(|prepared| batch.settling(prepared.claimed));
     settled
 }
 
 /// Without those that have failed for long enough, the last time ambiguously, and of which the look-up has found no contact:
 /// they were only sent back to be looked up.
-fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
-    let mut rest = Vec::with_capacity(ready.len());
-    for ready in ready {
-        let Ready { claimed, seen, .. } = &ready;
-        let is_given_up = is_unknown(&ready)
+fn not_given_up(context: &Context, batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
+    let mut rest = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        let PreparedLead { claimed, seen, .. } = &prepared;
+        let is_given_up = is_unidentified(&prepared)
             && claimed.link.ambiguous_until.is_some()
             && !claimed.sync.attempts.backoff_total.is_zero()
             && claimed.sync.has_failed_for_long(&context.retry);
         match &claimed.sync.attempts.last_error {
             Some(reason) if is_given_up => {
                 let (reason, seen) = (reason.clone(), seen.clone());
-                batch.record_event(ready.claimed, Event::Rejected { reason, seen });
+                batch.record_event(prepared.claimed, Event::Rejected { reason, seen });
             }
-            _ => rest.push(ready),
+            _ => rest.push(prepared),
         }
     }
     rest
@@ -161,7 +163,7 @@ async fn prepare(
     batch: &mut Batch<'_>,
     reads: Vec<(Claimed, Read<Result<Judged, Unsent>>)>,
     fields: Option<&OrgFields>,
-) -> Result<Vec<Ready>, StoreError> {
+) -> Result<Vec<PreparedLead>, StoreError> {
     let mut judged = Vec::with_capacity(reads.len());
     for (claimed, read) in reads {
         match take_answered(batch, claimed, read) {
@@ -177,7 +179,7 @@ async fn prepare(
         .filter_map(|(_, judged)| judged.read.published.as_ref()?.contact.clone())
         .collect();
     let owners = context.store.owners(named).await?;
-    let mut ready = Vec::with_capacity(judged.len());
+    let mut prepared = Vec::with_capacity(judged.len());
     for (claimed, judged) in judged {
         let Judged {
             read,
@@ -195,9 +197,9 @@ async fn prepare(
             .published
             .as_ref()
             .and_then(|lead| known_contact(view, lead, others));
-        let check = unique_fields(context, &record, fields);
+        let duplicate_check_fields = unique_fields(context, &record, fields);
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
-        let keys = check.iter().filter_map(key).collect();
+        let keys = duplicate_check_fields.iter().filter_map(key).collect();
         let (_, canonical) = identity(&record, context.mapping.phone_region());
         let retried = claimed.sync.has_failed() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
@@ -207,18 +209,18 @@ async fn prepare(
                 .map(|text| text.trim().to_owned())
         };
         let phone = canonical.or_else(as_spelled);
-        ready.push(Ready {
+        prepared.push(PreparedLead {
             claimed,
             contact,
             record,
-            check,
+            duplicate_check_fields,
             keys,
             hash,
             seen,
             phone,
         });
     }
-    Ok(ready)
+    Ok(prepared)
 }
 
 /// The unique fields of the record, by which Bigin can tell that a contact is there already: the lead's id first, then
@@ -238,59 +240,59 @@ fn unique_fields(context: &Context, record: &Record, fields: Option<&OrgFields>)
 
 /// Two leads with one identity never travel in the same step: the later one is put back, and finds the contact that
 /// the first has made.
-fn one_per_identity(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+fn one_per_identity(batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
     let mut taken = BTreeSet::new();
-    let mut kept = Vec::with_capacity(ready.len());
-    for ready in ready {
-        let email = ready
+    let mut kept = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        let email = prepared
             .record
             .text("Email")
             .map(|email| format!("email {}", email.trim().to_lowercase()));
-        let phone = ready.phone.as_ref().map(|phone| format!("phone {phone}"));
-        let contact = ready.contact.as_ref().map(|contact| format!("contact {contact}"));
-        let name = is_bare(&ready).then(|| format!("name {:?}", name(&ready.record)));
+        let phone = prepared.phone.as_ref().map(|phone| format!("phone {phone}"));
+        let contact = prepared.contact.as_ref().map(|contact| format!("contact {contact}"));
+        let name = has_only_a_name(&prepared).then(|| format!("name {:?}", name(&prepared.record)));
         let identities: Vec<String> = [email, phone, contact, name].into_iter().flatten().collect();
         if identities.iter().any(|identity| taken.contains(identity)) {
-            batch.release(ready.claimed);
+            batch.release(prepared.claimed);
         } else {
             taken.extend(identities);
-            kept.push(ready);
+            kept.push(prepared);
         }
     }
     kept
 }
 
 /// One call each: known contacts, and for the others those with the same unique fields.
-fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
-    let mut groups: Vec<Vec<Ready>> = Vec::new();
-    for ready in ready {
-        let same = |group: &&mut Vec<Ready>| {
+fn groups(prepared: Vec<PreparedLead>) -> Vec<Vec<PreparedLead>> {
+    let mut groups: Vec<Vec<PreparedLead>> = Vec::new();
+    for prepared in prepared {
+        let same = |group: &&mut Vec<PreparedLead>| {
             group
                 .first()
-                .is_some_and(|first| match (&first.contact, &ready.contact) {
+                .is_some_and(|first| match (&first.contact, &prepared.contact) {
                     (Some(_), Some(_)) => true,
-                    (None, None) => first.check == ready.check,
+                    (None, None) => first.duplicate_check_fields == prepared.duplicate_check_fields,
                     _ => false,
                 })
         };
         match groups.iter_mut().find(same) {
-            Some(group) => group.push(ready),
-            None => groups.push(vec![ready]),
+            Some(group) => group.push(prepared),
+            None => groups.push(vec![prepared]),
         }
     }
     groups
 }
 
 /// What became of one lead.
-fn settle(batch: &mut Batch<'_>, ready: Ready, sent: ItemOutcome<Upserted>, tag_not_before: Timestamp) {
-    let is_insert = is_unknown(&ready);
-    let Ready {
+fn settle(batch: &mut Batch<'_>, prepared: PreparedLead, sent: ItemOutcome<Upserted>, tag_not_before: Timestamp) {
+    let is_insert = is_unidentified(&prepared);
+    let PreparedLead {
         claimed,
         hash,
         keys,
         seen,
         ..
-    } = ready;
+    } = prepared;
     match sent {
         ItemOutcome::Answered(Ok(Upserted { contact, action })) => {
             let delivered = Delivered {
@@ -323,7 +325,7 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: ItemOutcome<Upserted>, tag_
     }
 }
 
-impl BatchItem for Ready {
+impl BatchItem for PreparedLead {
     type Answer = Upserted;
 
     fn claimed(&self) -> &Claimed {
@@ -338,13 +340,16 @@ impl BatchItem for Ready {
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<Upserted>, CallError> {
         let known: Option<Vec<(ContactId, Record)>> = part
             .iter()
-            .map(|ready| Some((ready.contact.clone()?, ready.record.clone())))
+            .map(|prepared| Some((prepared.contact.clone()?, prepared.record.clone())))
             .collect();
         if let Some(known) = known {
             return context.bigin.update(&known, deadline).await;
         }
-        let records: Vec<Record> = part.iter().map(|ready| ready.record.clone()).collect();
-        let check = part.first().map(|ready| ready.check.as_slice()).unwrap_or_default();
+        let records: Vec<Record> = part.iter().map(|prepared| prepared.record.clone()).collect();
+        let check = part
+            .first()
+            .map(|prepared| prepared.duplicate_check_fields.as_slice())
+            .unwrap_or_default();
         let check: Vec<&str> = check.iter().map(String::as_str).collect();
         context.bigin.upsert(&records, &check, deadline).await
     }
