@@ -7,9 +7,9 @@ use super::lead_link::LeadLink;
 use super::state::{Delivered, Event, Seen, State};
 use super::sync::SyncJob;
 
-/// After this many rounds of edits without a request, the tag no longer waits: a busy conversation must not hold a
-/// lead back for ever.
-pub const MOST_EDIT_ROUNDS: u32 = 3;
+/// After this many edits without a request, each of which restarted the sync, the tag no longer waits: a busy conversation
+/// must not hold a lead back for ever.
+pub const MAX_UNREQUESTED_EDITS: u32 = 3;
 
 /// A lead as one worker sees it: the sync it claimed, what the store remembers, and what Sanity just answered.
 #[derive(Clone, Copy)]
@@ -114,7 +114,7 @@ pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
 
 /// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
 pub fn stale_upsert(sync: &SyncJob, hash: &str) -> bool {
-    !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.requested_since_read())
+    !is_as_upserted(sync, hash) && (sync.edits < MAX_UNREQUESTED_EDITS || sync.requested_since_read())
 }
 
 /// Whether the lead renders (`hash`) to what was upserted.
@@ -188,7 +188,7 @@ fn is_edited_since_refused(sync: &SyncJob, lead: &Lead) -> bool {
     match &sync.state {
         State::Rejected { seen, .. } => {
             let refused = seen.revision.as_ref();
-            sync.edits < MOST_EDIT_ROUNDS && refused.is_some_and(|refused| *refused != lead.revision())
+            sync.edits < MAX_UNREQUESTED_EDITS && refused.is_some_and(|refused| *refused != lead.revision())
         }
         _ => false,
     }

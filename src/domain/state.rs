@@ -234,8 +234,8 @@ impl State {
         }
     }
 
-    /// The state of a sync that begins another round, with what is known of the contact.
-    pub(super) fn another_round(&self) -> Self {
+    /// The state of a sync that is restarted, with what is known of the contact.
+    pub(super) fn restarted(&self) -> Self {
         let (contact_created, force_create) = match self {
             Self::Requested {
                 contact_created,
@@ -373,7 +373,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             seen,
             tag_not_before: was.max(tag_not_before),
         }),
-        (state @ (Upserted { .. } | Rejected { .. }), Event::Changed) => Ok(state.another_round()),
+        (state @ (Upserted { .. } | Rejected { .. }), Event::Changed) => Ok(state.restarted()),
         (Upserted { delivered, .. }, Event::Tagged { seen, synced_at }) => Ok(Tagged {
             delivered,
             seen,
@@ -387,7 +387,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             Event::WrittenBack,
         ) => Ok(State::Sent { delivered, synced_at }),
         (Rejected { reason, contact, .. }, Event::WrittenBack) => Ok(State::Failed { reason, contact }),
-        (state @ (Tagged { .. } | Rejected { .. }), Event::RequestedAgain) => Ok(state.another_round()),
+        (state @ (Tagged { .. } | Rejected { .. }), Event::RequestedAgain) => Ok(state.restarted()),
 
         _ => Err(illegal),
     }

@@ -172,10 +172,10 @@ impl SyncJob {
     pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
         let unrequested_edit = event == Event::Changed && !self.requested_since_read();
         let is_return = matches!(event, Event::Upserted { .. } | Event::Changed | Event::ContactGone);
-        let another_round = self.state.another_round();
+        let restarted = self.state.restarted();
         let next = state::apply(self.state.clone(), event)?;
         let overtaken = next.is_final() && !cancelled_by_operator(&next) && self.requests.count > claimed_requests;
-        self.state = if overtaken { another_round } else { next };
+        self.state = if overtaken { restarted } else { next };
 
         if self.state.is_final() {
             self.finished_at = Some(now);

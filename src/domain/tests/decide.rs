@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::decide::{
-    BeforeTag, BeforeUpsert, BeforeWriteBack, MOST_EDIT_ROUNDS, View, before_tag, before_upsert, before_write_back,
-    known_contact, restores, stale_upsert, still_upserted,
+    BeforeTag, BeforeUpsert, BeforeWriteBack, MAX_UNREQUESTED_EDITS, View, before_tag, before_upsert,
+    before_write_back, known_contact, restores, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
 use crate::domain::lead_link::LeadLink;
@@ -278,11 +278,11 @@ fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_fie
 fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
     let mut sync = by_webhook(upserted());
     assert!(!stale_upsert(&sync, "hash"), "nothing was edited");
-    for edits in 0..MOST_EDIT_ROUNDS {
+    for edits in 0..MAX_UNREQUESTED_EDITS {
         sync.edits = edits;
         assert!(stale_upsert(&sync, "other"));
     }
-    sync.edits = MOST_EDIT_ROUNDS;
+    sync.edits = MAX_UNREQUESTED_EDITS;
     assert!(!stale_upsert(&sync, "other"));
     sync.coalesce(Source::Webhook, None);
     assert!(stale_upsert(&sync, "other"));
