@@ -41,7 +41,7 @@ fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeUpsert<'a> {
     /// Nothing is sent: this follows.
-    Settle(Event),
+    Event(Event),
     /// The lead is rendered and sent.
     Send(&'a Lead),
 }
@@ -50,7 +50,7 @@ pub enum BeforeUpsert<'a> {
 pub fn before_upsert<'a>(view: View<'a>) -> BeforeUpsert<'a> {
     match standing(view) {
         Ok(lead) => BeforeUpsert::Send(lead),
-        Err(event) => BeforeUpsert::Settle(event),
+        Err(event) => BeforeUpsert::Event(event),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn settles_at(link: &LeadLink, now: Timestamp) -> Option<Timestamp> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeTag<'a> {
     /// No tag: this follows.
-    Settle(Event),
+    Event(Event),
     /// The contact is tagged, unless the lead now renders to something else; see [`stale_upsert`].
     Tag(&'a Lead),
 }
@@ -108,7 +108,7 @@ pub enum BeforeTag<'a> {
 pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
     match standing(view) {
         Ok(lead) => BeforeTag::Tag(lead),
-        Err(event) => BeforeTag::Settle(event),
+        Err(event) => BeforeTag::Event(event),
     }
 }
 
@@ -157,7 +157,7 @@ pub fn seen_again(sync: &SyncJob, rev: &str) -> Option<Seen> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeWriteBack<'a> {
     /// Nothing is written: this follows.
-    Settle(Event),
+    Event(Event),
     /// The result is written, on condition that the lead is still at this revision.
     Write(&'a Lead),
 }
@@ -166,7 +166,7 @@ pub enum BeforeWriteBack<'a> {
 /// was lost.
 pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
     if view.sync.requested_since_read() {
-        return BeforeWriteBack::Settle(Event::RequestedAgain);
+        return BeforeWriteBack::Event(Event::RequestedAgain);
     }
     if view
         .read
@@ -174,12 +174,12 @@ pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
         .as_ref()
         .is_some_and(|lead| carries_result(lead, &view.sync.state))
     {
-        return BeforeWriteBack::Settle(Event::WrittenBack);
+        return BeforeWriteBack::Event(Event::WrittenBack);
     }
     match standing(view) {
-        Ok(lead) if is_edited_since_refused(view.sync, lead) => BeforeWriteBack::Settle(Event::Changed),
+        Ok(lead) if is_edited_since_refused(view.sync, lead) => BeforeWriteBack::Event(Event::Changed),
         Ok(lead) => BeforeWriteBack::Write(lead),
-        Err(event) => BeforeWriteBack::Settle(event),
+        Err(event) => BeforeWriteBack::Event(event),
     }
 }
 

@@ -436,7 +436,7 @@ pub trait Store: Send + Sync {
     /// The grants since a time, oldest first.
     async fn grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, StoreError>;
 
-    /// Forgets up to `limit` finished syncs, with their history, and up to `limit` deliveries that are older than `age`. Returns how many
-    /// rows went; fewer than `limit` means that nothing is left to forget.
-    async fn forget(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
+    /// Deletes up to `limit` finished syncs, with their history, and up to `limit` deliveries that are older than `age`. Returns how many
+    /// rows went; fewer than `limit` means that nothing is left to delete.
+    async fn delete_old(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
 }

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub async fn delete_expired(context: &Context, age: Duration) -> Result<usize, StoreError> {
     let mut deleted = 0;
     loop {
-        let step = context.store.forget(age, STEP).await?;
+        let step = context.store.delete_old(age, STEP).await?;
         deleted += step;
         if step < STEP {
             return Ok(deleted);

@@ -14,7 +14,7 @@
 //!   of the unique fields. An ambiguous upsert does so too ([`StepReport::possibly_changed`]).
 //! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.
 //! - One lock, [`Context::contacts`], covers the steps of upsert and tag, so that no tag is in flight while an upsert may move
-//!   its time. Between replicas their turns do the same (`src/store/sql/turn.rs`).
+//!   its time. Between replicas their turns do the same (`src/store/sql/turns.rs`).
 //! - The lead is read again before the tag: changed data goes back to the upsert, a withdrawn lead gets no tag.
 //!
 //! # Why
@@ -153,7 +153,7 @@ fn judge(
     };
     let lead = match before_tag(view) {
         BeforeTag::Tag(lead) => lead,
-        BeforeTag::Settle(event) => return Err(event),
+        BeforeTag::Event(event) => return Err(event),
     };
     let hash = match still_upserted(&claimed.sync, lead) {
         Some(hash) => hash.to_owned(),
@@ -197,12 +197,12 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
     // Milliseconds, as JavaScript writes times.
     let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     for (due, sent) in sent {
-        settle(batch, due, sent, synced_at);
+        record_outcome(batch, due, sent, synced_at);
     }
     Ok(())
 }
 
-fn settle(batch: &mut Batch<'_>, due: Due, sent: ItemOutcome<()>, synced_at: Timestamp) {
+fn record_outcome(batch: &mut Batch<'_>, due: Due, sent: ItemOutcome<()>, synced_at: Timestamp) {
     let Due {
         claimed, seen, edited, ..
     } = due;

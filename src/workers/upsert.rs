@@ -53,7 +53,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
         for (prepared, sent) in sent {
-            settle(&mut batch, prepared, sent, tag_not_before);
+            record_outcome(&mut batch, prepared, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await?;
@@ -128,7 +128,7 @@ fn judge(
     };
     let lead = match before_upsert(view) {
         BeforeUpsert::Send(lead) => lead,
-        BeforeUpsert::Settle(event) => return Err(Unsent::Happens(event)),
+        BeforeUpsert::Event(event) => return Err(Unsent::Happens(event)),
     };
     let seen = claimed.sync.seen(lead, &claimed.link);
     let raw = document.ok_or(Unsent::Missing)?;
@@ -284,7 +284,12 @@ fn groups(prepared: Vec<PreparedLead>) -> Vec<Vec<PreparedLead>> {
 }
 
 /// What became of one lead.
-fn settle(batch: &mut Batch<'_>, prepared: PreparedLead, sent: ItemOutcome<Upserted>, tag_not_before: Timestamp) {
+fn record_outcome(
+    batch: &mut Batch<'_>,
+    prepared: PreparedLead,
+    sent: ItemOutcome<Upserted>,
+    tag_not_before: Timestamp,
+) {
     let is_insert = is_unidentified(&prepared);
     let PreparedLead {
         claimed,

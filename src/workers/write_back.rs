@@ -76,7 +76,7 @@ fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &Lea
         read,
     };
     match before_write_back(view) {
-        BeforeWriteBack::Settle(event) => batch.record_event(claimed, event),
+        BeforeWriteBack::Event(event) => batch.record_event(claimed, event),
         BeforeWriteBack::Write(lead) => {
             let rev = lead.rev.clone();
             due.push(Due::new(claimed, rev, read.copies.clone()));

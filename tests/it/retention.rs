@@ -25,10 +25,10 @@ async fn deletes_old_syncs_but_no_contact() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
-    let forget = || retention::delete_expired(&world.app.context, secs(3600));
-    assert_eq!(forget().await.unwrap(), 0);
+    let delete = || retention::delete_expired(&world.app.context, secs(3600));
+    assert_eq!(delete().await.unwrap(), 0);
     world.clock.advance(secs(3700));
-    assert_eq!(forget().await.unwrap(), 1);
+    assert_eq!(delete().await.unwrap(), 1);
     assert!(world.ledger().await.balances(), "the ledger remembers");
 
     world.edit(

@@ -39,15 +39,15 @@ fn settled(sync: &SyncJob, link: &LeadLink, lead: Option<Lead>) -> [Option<&'sta
         read: &read,
     };
     let upsert = match before_upsert(view) {
-        BeforeUpsert::Settle(event) => Some(event.label()),
+        BeforeUpsert::Event(event) => Some(event.label()),
         BeforeUpsert::Send(_) => None,
     };
     let tag = match before_tag(view) {
-        BeforeTag::Settle(event) => Some(event.label()),
+        BeforeTag::Event(event) => Some(event.label()),
         BeforeTag::Tag(_) => None,
     };
     let write_back = match before_write_back(view) {
-        BeforeWriteBack::Settle(event) => Some(event.label()),
+        BeforeWriteBack::Event(event) => Some(event.label()),
         BeforeWriteBack::Write(_) => None,
     };
     [upsert, tag, write_back]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::db::{Arg, Db, Result, args};
 use super::writer::Txn;
-use super::{rows, steer, turn};
+use super::{operator, rows, turns};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
@@ -57,12 +57,12 @@ pub(super) fn claim(
     token: ClaimToken,
 ) -> Result<Claim> {
     if stage != Stage::WriteBack {
-        turn::expire_upserts(txn.db, txn.now, settings)?;
+        turns::expire_upserts(txn.db, txn.now, settings)?;
     }
-    if steer::paused_since(txn.db)?.is_some() {
+    if operator::paused_since(txn.db)?.is_some() {
         return Ok(nothing(None, BTreeMap::new()));
     }
-    if let Some(until) = turn::others(txn, stage)? {
+    if let Some(until) = turns::others(txn, stage)? {
         return Ok(nothing(Some(until), BTreeMap::new()));
     }
     let check = check_breakers(txn, stage, (limit, prefer), settings.lease)?;
@@ -73,7 +73,7 @@ pub(super) fn claim(
     for kind in &check.kinds {
         syncs = claim_kind(txn, stage, *kind, check.limit, settings.lease, token)?;
         if !syncs.is_empty() {
-            turn::taken(txn, stage)?;
+            turns::taken(txn, stage)?;
             break;
         }
     }

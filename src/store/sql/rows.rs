@@ -376,8 +376,8 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
 }
 
 /// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn note(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
-    let sql = "-- note()
+pub(super) fn insert_event(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+    let sql = "-- insert_event()
         INSERT INTO event (sync_id, at, kind, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
     let detail = detail.to_string();

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::world::secs;
 
-mod steer;
+mod operator;
 mod views;
 
 pub struct Model {

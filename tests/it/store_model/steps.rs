@@ -34,7 +34,7 @@ pub enum Step {
     },
     Advance(u64),
     Restart,
-    Forget(u64, usize),
+    DeleteOld(u64, usize),
     Cancel(Which),
     Retry(Which),
     RetryFailed {
@@ -281,7 +281,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let retry_failed = retry_failed.prop_map(|(reason, before, limit)| Step::RetryFailed { reason, before, limit });
     // Mostly the work goes on again soon.
     let set_paused = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
-    let forget = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::Forget(age, limit));
+    let delete_old = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::DeleteOld(age, limit));
     let step = prop_oneof![
         5 => deliveries().prop_map(Step::Accept),
         4 => request,
@@ -290,7 +290,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => service_error,
         5 => advance,
         1 => Just(Step::Restart),
-        1 => forget,
+        1 => delete_old,
         2 => which().prop_map(Step::Cancel),
         2 => which().prop_map(Step::Retry),
         1 => retry_failed,

@@ -3,11 +3,11 @@
 //!
 //! | here | there |
 //! |---|---|
-//! | [`World::claim`] | `claims::claim`, `turn::others`, `turn::expire_upserts` |
+//! | [`World::claim`] | `claims::claim`, `turns::others`, `turns::expire_upserts` |
 //! | [`World::renew`] | `claims::renew` |
-//! | [`World::record`] | `work::record`, `record_one`, `settle`, `move_tags`, `move_tags_of` |
-//! | [`World::request`] | `work::create_or_coalesce` |
-//! | [`World::cancel`], [`World::retry`] | `steer::cancel`, `steer::retry` |
+//! | [`World::record`] | `outcomes::record`, `record_one`, `finish_outcome`, `move_tags`, `move_tags_of` |
+//! | [`World::request`] | `intake::create_or_coalesce` |
+//! | [`World::cancel`], [`World::retry`] | `operator::cancel`, `operator::retry` |
 
 use jiff::Timestamp;
 
@@ -173,11 +173,11 @@ impl World {
             Effect::ContactGone(_) => Some(Event::ContactGone),
             _ => None,
         };
-        self.settle(lead, happened.as_ref());
+        self.finish_outcome(lead, happened.as_ref());
     }
 
     /// What follows once a sync is saved.
-    fn settle(&mut self, lead: usize, happened: Option<&Event>) {
+    fn finish_outcome(&mut self, lead: usize, happened: Option<&Event>) {
         let Some(row) = &self.store.rows[lead] else { return };
         let mut upserted = None;
         if let Some(event) = happened {
@@ -252,7 +252,7 @@ impl World {
         if row.sync.apply(Event::Cancelled, requests, now()).is_err() {
             self.broken = Some("an active sync cannot be cancelled");
         }
-        self.settle(lead, Some(&Event::Cancelled));
+        self.finish_outcome(lead, Some(&Event::Cancelled));
     }
 
     /// A person retries a sync.

@@ -66,7 +66,7 @@ impl World {
         };
         let published = match before_upsert(view) {
             BeforeUpsert::Send(published) => published,
-            BeforeUpsert::Settle(event) => return without_call(answer, Effect::Event(event)),
+            BeforeUpsert::Event(event) => return without_call(answer, Effect::Event(event)),
         };
         let doc = doc?;
         let seen = claimed.sync.seen(published, &claimed.link);
@@ -123,7 +123,7 @@ impl World {
         };
         let seen = match (unchanged, before_tag(view)) {
             (Some(seen), _) => seen,
-            (None, BeforeTag::Settle(event)) => return without_call(answer, Effect::Event(event)),
+            (None, BeforeTag::Event(event)) => return without_call(answer, Effect::Event(event)),
             (None, BeforeTag::Tag(lead)) => {
                 let hash = still_upserted(sync, lead).map_or_else(|| doc.map(Doc::hash), |hash| Some(hash.to_owned()));
                 if stale_upsert(sync, &hash.unwrap_or_default()) {
@@ -160,7 +160,7 @@ impl World {
             read: &read,
         };
         match before_write_back(view) {
-            BeforeWriteBack::Settle(event) => Err(event),
+            BeforeWriteBack::Event(event) => Err(event),
             BeforeWriteBack::Write(lead) => Ok(lead.rev.parse().unwrap()),
         }
     }

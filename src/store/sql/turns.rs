@@ -29,7 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::work::move_all_tags;
+use super::outcomes::move_all_tags;
 use super::writer::Txn;
 use super::{kv, rows};
 use crate::clock::after;
