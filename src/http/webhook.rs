@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::problem::{self, BROKEN_OFF, ProblemDetails};
 use super::{AppState, connections};
-use crate::domain::lead::{LeadId, REQUESTED, is_copy};
+use crate::domain::lead::{LeadId, REQUESTED, is_draft_or_version};
 use crate::domain::sync::SyncId;
 use crate::signature::{self, SignatureError};
 use crate::store::{Accepted, Delivery};
@@ -250,7 +250,7 @@ fn malformed(detail: &str) -> Answered {
 
 /// Why a webhook with a good signature is ignored, if it is. A payload that does not say the status is: the lead will be read.
 fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
-    if is_copy(&payload._id) {
+    if is_draft_or_version(&payload._id) {
         Some("a draft or a version of a release")
     } else if payload
         ._type

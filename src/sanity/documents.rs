@@ -128,8 +128,8 @@ struct Published<'a> {
 pub struct RevisionRead {
     /// `_rev` of the published document.
     pub rev: String,
-    /// As for [`LeadRead::copies`].
-    pub copies: Vec<String>,
+    /// As for [`LeadRead::drafts_and_versions`].
+    pub drafts_and_versions: Vec<String>,
 }
 
 impl<'a> DocAnswer<'a> {
@@ -155,7 +155,7 @@ impl<'a> DocAnswer<'a> {
             return Err(CallError::unreadable("Sanity's answer has no documents"));
         };
         let mut published: BTreeMap<&str, Published<'_>> = BTreeMap::new();
-        let mut copies: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut drafts_and_versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for raw in documents {
             let Some((id, document_type, lead)) = fields(raw, |fields| {
                 let document_type = text(fields.document_type);
@@ -176,25 +176,32 @@ impl<'a> DocAnswer<'a> {
                     let lead = lead.filter(|_| is_lead);
                     published.insert(lead_id, Published { lead, raw });
                 }
-                Some(lead_id) if is_lead => copies.entry(lead_id).or_default().push(id),
+                Some(lead_id) if is_lead => drafts_and_versions.entry(lead_id).or_default().push(id),
                 _ => {}
             }
         }
         let (gone, denied) = self.omitted();
         let read = ids.iter().map(|id| {
             let key = id.as_str();
-            let copies = copies.remove(key).unwrap_or_default();
+            let drafts_and_versions = drafts_and_versions.remove(key).unwrap_or_default();
             let read = match published.remove(key) {
                 Some(Published { lead, raw }) => {
                     let document = lead.is_some().then_some(RawDocument(raw));
                     let published = lead;
-                    Read::Answered(visit(id, LeadRead { published, copies }, document))
+                    Read::Answered(visit(
+                        id,
+                        LeadRead {
+                            published,
+                            drafts_and_versions,
+                        },
+                        document,
+                    ))
                 }
                 None if gone.contains(key) => Read::Answered(visit(
                     id,
                     LeadRead {
                         published: None,
-                        copies,
+                        drafts_and_versions,
                     },
                     None,
                 )),
@@ -210,17 +217,23 @@ impl<'a> DocAnswer<'a> {
     pub(super) fn revisions(&self, ids: &[LeadId]) -> Option<BTreeMap<LeadId, RevisionRead>> {
         let (gone, denied) = self.omitted();
         let mut revisions: BTreeMap<LeadId, RevisionRead> = BTreeMap::new();
-        let mut copies: BTreeMap<LeadId, Vec<String>> = BTreeMap::new();
+        let mut drafts_and_versions: BTreeMap<LeadId, Vec<String>> = BTreeMap::new();
         for raw in self.documents.iter().flatten() {
             let Some((id, rev)) = fields(raw, |fields| Some((text(fields.id)?, text(fields.rev)))) else {
                 continue;
             };
             match (published_id(&id), rev) {
                 (Some(lead), Some(rev)) if lead.as_str() == id => {
-                    let copies = Vec::new();
-                    revisions.insert(lead, RevisionRead { rev, copies });
+                    let drafts_and_versions = Vec::new();
+                    revisions.insert(
+                        lead,
+                        RevisionRead {
+                            rev,
+                            drafts_and_versions,
+                        },
+                    );
                 }
-                (Some(lead), _) if lead.as_str() != id => copies.entry(lead).or_default().push(id),
+                (Some(lead), _) if lead.as_str() != id => drafts_and_versions.entry(lead).or_default().push(id),
                 _ => {}
             }
         }
@@ -231,7 +244,7 @@ impl<'a> DocAnswer<'a> {
             return None;
         }
         for (lead, read) in &mut revisions {
-            read.copies = copies.remove(lead).unwrap_or_default();
+            read.drafts_and_versions = drafts_and_versions.remove(lead).unwrap_or_default();
         }
         Some(revisions)
     }

@@ -25,16 +25,16 @@ const MAX_KEPT: usize = 8 * 1024 * 1024;
 /// A revision that was read longer ago is read again before it is written on.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Most revisions kept, each with at most [`MAX_COPIES`] ids.
+/// Most revisions kept, each with at most [`MAX_DRAFTS_AND_VERSIONS`] ids.
 const MAX_REVISIONS: usize = 1_000;
 
 /// A lead with more drafts and versions is read again.
-const MAX_COPIES: usize = 20;
+const MAX_DRAFTS_AND_VERSIONS: usize = 20;
 
 /// At which revision a lead was read, and with which drafts and versions.
 pub(super) struct LastRead {
     pub(super) rev: String,
-    pub(super) copies: Vec<String>,
+    pub(super) drafts_and_versions: Vec<String>,
     at: Timestamp,
 }
 
@@ -49,15 +49,22 @@ impl LastReads {
     }
 
     /// The lead of a sync was read in a call that began at `at`.
-    pub(super) fn put(&self, sync: SyncId, rev: &str, copies: &[String], at: Timestamp) {
+    pub(super) fn put(&self, sync: SyncId, rev: &str, drafts_and_versions: &[String], at: Timestamp) {
         let mut table = self.table();
         table.remove(&sync);
         if table.len() >= MAX_REVISIONS {
             table.retain(|_, read| until(read.at, at) <= FRESH);
         }
-        if table.len() < MAX_REVISIONS && copies.len() <= MAX_COPIES {
-            let (rev, copies) = (rev.to_owned(), copies.to_vec());
-            table.insert(sync, LastRead { rev, copies, at });
+        if table.len() < MAX_REVISIONS && drafts_and_versions.len() <= MAX_DRAFTS_AND_VERSIONS {
+            let (rev, drafts_and_versions) = (rev.to_owned(), drafts_and_versions.to_vec());
+            table.insert(
+                sync,
+                LastRead {
+                    rev,
+                    drafts_and_versions,
+                    at,
+                },
+            );
         }
     }
 
@@ -122,7 +129,7 @@ pub(super) async fn read<T: Send>(
             if let Some(published) = &lead.published {
                 context
                     .last_reads
-                    .put(claimed.sync.id, &published.rev, &lead.copies, at);
+                    .put(claimed.sync.id, &published.rev, &lead.drafts_and_versions, at);
             }
             Some(visit(claimed, lead, document))
         };
@@ -225,7 +232,12 @@ mod tests {
         assert_eq!(reads.table().len(), MAX_REVISIONS);
         reads.put(SyncId(3_000), "r", &[], at(9));
         assert_eq!(reads.table().len(), 1, "stale ones make room");
-        reads.put(SyncId(3_001), "r", &vec![String::new(); MAX_COPIES + 1], at(9));
+        reads.put(
+            SyncId(3_001),
+            "r",
+            &vec![String::new(); MAX_DRAFTS_AND_VERSIONS + 1],
+            at(9),
+        );
         assert_eq!(reads.table().len(), 1);
     }
 }

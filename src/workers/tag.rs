@@ -124,7 +124,9 @@ async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>
         let seen = revision.and_then(|revision| seen_again(sync, &revision.rev));
         match (revision, seen, sync.state.contact()) {
             (Some(revision), Some(seen), Some(contact)) => {
-                context.last_reads.put(sync.id, &revision.rev, &revision.copies, at);
+                context
+                    .last_reads
+                    .put(sync.id, &revision.rev, &revision.drafts_and_versions, at);
                 due.push(Due {
                     contact: contact.clone(),
                     claimed,

@@ -26,7 +26,7 @@ const CONTENTIONS: usize = 3;
 struct Due {
     claimed: Claimed,
     rev: String,
-    copies: Vec<String>,
+    drafts_and_versions: Vec<String>,
     set: Map<String, Value>,
     unset: &'static [&'static str],
 }
@@ -45,7 +45,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         let last = context.last_reads.take(claimed.sync.id, context.clock.now());
         match last {
             Some(_) if claimed.sync.requested_since_read() => batch.record_event(claimed, Event::RequestedAgain),
-            Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
+            Some(LastRead {
+                rev,
+                drafts_and_versions,
+                ..
+            }) => due.push(Due::new(claimed, rev, drafts_and_versions)),
             None => unread.push(claimed),
         }
     }
@@ -79,7 +83,7 @@ fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &Lea
         BeforeWriteBack::Event(event) => batch.record_event(claimed, event),
         BeforeWriteBack::Write(lead) => {
             let rev = lead.rev.clone();
-            due.push(Due::new(claimed, rev, read.copies.clone()));
+            due.push(Due::new(claimed, rev, read.drafts_and_versions.clone()));
         }
     }
 }
@@ -102,12 +106,12 @@ async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, c
 }
 
 impl Due {
-    fn new(claimed: Claimed, rev: String, copies: Vec<String>) -> Self {
+    fn new(claimed: Claimed, rev: String, drafts_and_versions: Vec<String>) -> Self {
         let (set, unset) = result_of(&claimed);
         Self {
             claimed,
             rev,
-            copies,
+            drafts_and_versions,
             set,
             unset,
         }
@@ -210,7 +214,7 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
         .map(|due| WriteBack {
             lead: &due.claimed.sync.lead,
             rev: &due.rev,
-            copies: &due.copies,
+            drafts_and_versions: &due.drafts_and_versions,
             set: due.set.clone(),
             unset: due.unset,
         })

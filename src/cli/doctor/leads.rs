@@ -164,7 +164,7 @@ async fn one(
     }
     let (lead, rendered) = read.and_then(Read::answered).unwrap_or_default();
     let Some((published, rendered)) = lead.published.zip(rendered) else {
-        let todo = match lead.copies.is_empty() {
+        let todo = match lead.drafts_and_versions.is_empty() {
             true => "copy the ID from the Studio; the document must have the type in SANITY_LEAD_TYPE",
             false => "publish it: there is only a draft",
         };

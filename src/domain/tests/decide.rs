@@ -13,7 +13,7 @@ use crate::domain::state::Event;
 fn read(lead: Option<Lead>) -> LeadRead {
     LeadRead {
         published: lead,
-        copies: Vec::new(),
+        drafts_and_versions: Vec::new(),
     }
 }
 

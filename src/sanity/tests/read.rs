@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::documents::DocAnswer;
 use super::*;
-use crate::domain::lead::{LeadRead, is_copy};
+use crate::domain::lead::{LeadRead, is_draft_or_version};
 use crate::testing::arbitrary_json;
 
 /// Reads leads without their documents.
@@ -57,7 +57,7 @@ fn many(count: usize) -> Vec<LeadId> {
 }
 
 #[tokio::test]
-async fn leads_are_read_with_their_copies() {
+async fn leads_are_read_with_their_drafts_and_versions() {
     let (server, sanity) = serve(|_| {
         Reply::Json(
             200,
@@ -75,9 +75,9 @@ async fn leads_are_read_with_their_copies() {
         ["a", "b", "gone", "other"]
     );
     assert_eq!(answered("a").published.unwrap().rev, "rev-a");
-    assert_eq!(answered("a").copies, ["drafts.a"]);
+    assert_eq!(answered("a").drafts_and_versions, ["drafts.a"]);
     assert!(answered("b").published.is_none());
-    assert_eq!(answered("b").copies, ["versions.r1.b"]);
+    assert_eq!(answered("b").drafts_and_versions, ["versions.r1.b"]);
     assert_eq!(answered("gone"), LeadRead::default());
     assert_eq!(answered("other"), LeadRead::default(), "another type is no lead");
 
@@ -268,7 +268,7 @@ async fn revisions_are_read_without_content_where_sanity_has_them() {
         .unwrap();
     let expected = RevisionRead {
         rev: "rev-a".to_owned(),
-        copies: vec!["drafts.a".to_owned()],
+        drafts_and_versions: vec!["drafts.a".to_owned()],
     };
     assert_eq!(read, BTreeMap::from([(lead("a"), expected)]));
     let sent = &server.requests("/a,b")[0];
@@ -362,7 +362,7 @@ proptest! {
     #![proptest_config(arbitrary_json::config())]
 
     #[test]
-    fn a_lead_gets_its_own_document_and_its_own_copies_and_no_other(body in bodies()) {
+    fn a_lead_gets_its_own_document_and_its_own_drafts_and_versions_and_no_other(body in bodies()) {
         let ids = ["a", "b"].map(lead);
         let text = body.to_string();
         let Some(answer) = DocAnswer::of(text.as_bytes()) else {
@@ -389,9 +389,10 @@ proptest! {
                 prop_assert_eq!((&lead.id, lead.document_type.as_str()), (&id, "dbrLead"));
                 prop_assert_eq!(&document.unwrap()["_id"], id.as_str());
             }
-            let mut copies = lead.copies.iter();
+            let mut drafts_and_versions = lead.drafts_and_versions.iter();
             let end = format!(".{id}");
-            prop_assert!(copies.all(|copy| is_copy(copy) && copy.ends_with(&end)), "{:?}", lead.copies);
+            let is_own = |id: &String| is_draft_or_version(id) && id.ends_with(&end);
+            prop_assert!(drafts_and_versions.all(is_own), "{:?}", lead.drafts_and_versions);
         }
     }
 }

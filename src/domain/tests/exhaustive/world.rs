@@ -269,7 +269,7 @@ impl Doc {
     pub(super) fn read(doc: Option<Self>, lead: usize) -> LeadRead {
         LeadRead {
             published: doc.map(|doc| doc.as_lead(lead)),
-            copies: Vec::new(),
+            drafts_and_versions: Vec::new(),
         }
     }
 
