@@ -194,7 +194,7 @@ pub(crate) struct OpenBreaker {
     pub(crate) check: String,
     /// To check it early prolongs the trouble: see the address above.
     #[serde(skip)]
-    pub(crate) is_throttled: bool,
+    pub(crate) is_rate_limited: bool,
 }
 
 /// A sync that has not ended.

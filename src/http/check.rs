@@ -70,7 +70,7 @@ pub(super) async fn check_now(state: &AppState, remote: Remote, insist: bool) ->
         ));
     }
     let now = state.store.now().await?;
-    if open.is_throttled && open.until > now && !insist {
+    if open.is_rate_limited && open.until > now && !insist {
         return Err(problem::answer(409, &risk(open.until)));
     }
     let checking = state.store.check_now(remote).await?;
@@ -120,7 +120,7 @@ fn reachable(remote: Remote) -> Checked {
     }
 }
 
-/// Why a throttled token endpoint is not asked early.
+/// Why a rate-limited token endpoint is not asked early.
 fn risk(until: Timestamp) -> String {
     let until = until.strftime("%H:%M:%S UTC");
     format!(

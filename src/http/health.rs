@@ -211,6 +211,6 @@ pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
         what,
         action,
         check: format!("/api/services/{}/check", breaker.remote.label()),
-        is_throttled: open.kind == ServiceErrorKind::TokenRateLimited,
+        is_rate_limited: open.kind == ServiceErrorKind::TokenRateLimited,
     })
 }

@@ -1,5 +1,5 @@
-//! Writing results back: many leads with all their drafts and versions in one transaction, `POST /data/mutate/{dataset}` (Sanity's docs,
-//! HTTP mutations).
+//! Writing results back: many leads with all their drafts and versions in one transaction,
+//! `POST /data/mutate/{dataset}` (Sanity's docs, HTTP mutations).
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ const CHECK: Duration = Duration::from_secs(30);
 
 impl Context {
     /// After a restart an unavailable service is tried at once: what was wrong may have been repaired meanwhile, and a
-    /// setting that was corrected takes effect with the restart. A token endpoint that throttles us is not: each early
+    /// setting that was corrected takes effect with the restart. A token endpoint that rate limits us is not: each early
     /// call prolongs that.
     ///
     /// # Errors
@@ -22,11 +22,11 @@ impl Context {
     pub async fn check_at_start(&self) -> Result<(), StoreError> {
         let mut is_idle = false;
         for breaker in self.store.open_breakers().await? {
-            let is_throttled = breaker
+            let is_rate_limited = breaker
                 .open
                 .as_ref()
                 .is_some_and(|open| open.kind == ServiceErrorKind::TokenRateLimited);
-            if !is_throttled {
+            if !is_rate_limited {
                 is_idle |= self.store.check_now(breaker.remote).await? == CheckResult::Idle;
             }
         }

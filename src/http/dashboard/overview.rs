@@ -265,7 +265,7 @@ mod tests {
             what: "Bigin returned an error".to_owned(),
             action: "wait".to_owned(),
             check: "/api/services/bigin/check".to_owned(),
-            is_throttled: false,
+            is_rate_limited: false,
         }
     }
 
