@@ -32,6 +32,7 @@ use crate::domain::record::{Action, OrgFields, Record};
 use crate::http_client::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
+pub use item::{SCOPE_MISMATCH, lacks_permission};
 pub use organisation::{NewTag, Organisation, organisation};
 pub use token::{TokenVault, VaultError};
 

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::org_fields::is_permission;
 use super::prepared::{PreparedLead, has_only_a_name, is_unidentified, name};
 use super::{BIGIN_ANSWERED, Context};
-use crate::bigin::{Bare, Found};
+use crate::bigin::{Bare, Found, lacks_permission};
 use crate::clock::before;
 use crate::domain::failure::{CallError, Remote};
 use crate::domain::phone;
@@ -159,7 +158,7 @@ fn without(
 /// A missing permission concerns only them.
 fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError) {
     match error {
-        CallError::Service(service_error) if is_permission(&service_error.code) => {
+        CallError::Service(service_error) if lacks_permission(&service_error.code) => {
             for claimed in waiting {
                 let error = RejectReason::SearchForbidden {
                     service_code: service_error.code.clone(),

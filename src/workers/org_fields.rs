@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 
 use super::batch::Batch;
 use super::{BIGIN_ANSWERED, Context};
+use crate::bigin::lacks_permission;
 use crate::clock::until;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::record::OrgFields;
@@ -81,7 +82,7 @@ impl Context {
                     ),
                     (None, CallError::Service(service_error))
                         if service_error.kind == ServiceErrorKind::Unauthorized
-                            && is_permission(&service_error.code) =>
+                            && lacks_permission(&service_error.code) =>
                     {
                         tracing::warn!(code = %service_error.code, "Bigin's fields cannot be read, so leads are sent as they are: {service_error}");
                     }
@@ -158,9 +159,4 @@ pub(super) async fn read_org_fields(
 fn is_limited(error: &CallError) -> bool {
     use ServiceErrorKind::{CreditsUsedUp, RateLimited, TokenRateLimited};
     matches!(error, CallError::Service(error) if matches!(error.kind, RateLimited | TokenRateLimited | CreditsUsedUp))
-}
-
-/// The refusals that say "this, you may not": unlike those of a token, which say "you, not at all".
-pub(super) fn is_permission(code: &str) -> bool {
-    matches!(code, "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED")
 }
