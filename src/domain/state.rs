@@ -8,6 +8,10 @@ use super::lead::{ContactId, Revision};
 use super::record::Action;
 use super::reject_reason::RejectReason;
 
+mod shown_name;
+
+pub use shown_name::shown_name;
+
 /// Where a sync stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {

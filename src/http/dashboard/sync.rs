@@ -81,7 +81,7 @@ pub(super) async fn show(
         &state,
         Some(&session),
         "syncs",
-        &format!("{} – {}", row.lead, row.badge.word),
+        &format!("{} – {}", row.lead, row.badge.word()),
     );
     frame.now = Moment(overview.at);
     frame.note = done.note(stand.holds_up(&sync.state));

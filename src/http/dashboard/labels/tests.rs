@@ -45,6 +45,7 @@ fn standstill(remotes: &[Remote]) -> Standstill {
 fn every_state_has_a_badge_and_no_badge_is_without_a_state() {
     let labels: Vec<&str> = BADGES.iter().map(|badge| badge.label).collect();
     assert_eq!(labels, State::LABELS);
+    assert_eq!(labels, State::SHOWN_NAMES.map(|(label, _)| label));
     for badge in BADGES {
         assert!(!badge.meaning.is_empty() && !badge.icon.is_empty(), "{}", badge.label);
     }
