@@ -124,7 +124,7 @@ impl App {
             send_wait: settings.send_wait,
             metrics,
             large_bodies: tokio::sync::Semaphore::new(http::LARGE_BODIES),
-            streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
+            streams: Arc::new(tokio::sync::Semaphore::new(http::MAX_STREAMS)),
             scraping: tokio::sync::Mutex::new(false),
             idle_check: tokio::sync::Notify::new(),
             started_at,

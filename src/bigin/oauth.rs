@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
 /// units that others have met.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);
 
 /// The scopes that the program needs (official docs, scopes; endpoint pages): contacts are upserted, tagged and looked up,
 /// the organisation's fields and tags are read, a missing tag is made, and the organisation's name is shown.
@@ -239,8 +239,8 @@ fn lasts(body: &Value) -> Duration {
     };
     number("expires_in_sec")
         .or_else(|| number("expires_in"))
-        .map_or(LONGEST, Duration::from_secs)
-        .min(LONGEST)
+        .map_or(MAX_TOKEN_AGE, Duration::from_secs)
+        .min(MAX_TOKEN_AGE)
 }
 
 /// An API address that a token may be sent to.

@@ -15,7 +15,7 @@ use crate::store::{Accepted, Filter, SyncEvent, SyncView};
 
 /// Syncs of a page, where the request does not say.
 const PAGE: u32 = 50;
-const LARGEST_PAGE: usize = 200;
+const MAX_PAGE_SIZE: usize = 200;
 
 impl SyncJson {
     pub(super) fn new(view: SyncView, events: Option<Vec<SyncEvent>>) -> Self {
@@ -164,7 +164,7 @@ pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<AppState
 /// One page, for the API and for people.
 pub(super) async fn page(state: &AppState, query: ListQuery) -> Result<Page, HttpResponse> {
     let limit = usize::try_from(query.limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
+    if !(1..=MAX_PAGE_SIZE).contains(&limit) {
         return Err(problem::answer(400, "The limit is from 1 to 200."));
     }
     let views = state.store.list(query.filter()?, limit).await?;

@@ -18,7 +18,7 @@ use super::problem::{self, ProblemDetails};
 use crate::store::{Change, EventRow, Store, StoreError};
 
 /// Streams at once; each looks into the store whenever something happens.
-pub const MOST_STREAMS: usize = 64;
+pub const MAX_STREAMS: usize = 64;
 
 /// Events of one look.
 const LOOK: usize = 200;
@@ -30,7 +30,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A stream ends after this, and the client connects again: with a session that is still good, if it came with one.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const MAX_STREAM_AGE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -81,7 +81,7 @@ pub(super) async fn events(
         pending: Some(format!("retry: 2000\nid: {after}\n\n")),
         changes,
         stopping: state.stopping.subscribe(),
-        ends: tokio::time::Instant::now() + LONGEST,
+        ends: tokio::time::Instant::now() + MAX_STREAM_AGE,
         _permit: permit,
     };
     let stream = unfold(watcher, |mut watcher| async {

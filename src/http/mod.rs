@@ -44,7 +44,7 @@ mod webhook;
 
 pub use auth::Admin;
 pub use dashboard::{LOGIN_ROUTES, PAGES};
-pub use events::MOST_STREAMS;
+pub use events::MAX_STREAMS;
 pub use openapi::Document;
 
 /// What the handlers work with.
@@ -108,7 +108,7 @@ pub const LARGE_BODIES: usize = 32 * 1024 * 1024;
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests in flight get this long when the server stops.
-const SHUTDOWN: u64 = 5;
+const SHUTDOWN_TIMEOUT: u64 = 5;
 
 /// Threads that read and answer. Checking a signature is microseconds and storing is one thread's work, so that one
 /// would do; the second keeps a large body from holding up the others.
@@ -129,7 +129,7 @@ pub fn serve(state: web::Data<AppState>, listener: std::net::TcpListener) -> std
     let builder = Server::build()
         .workers(WORKERS)
         .max_concurrent_connections(CONNECTIONS)
-        .shutdown_timeout(SHUTDOWN)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT)
         .disable_signals();
     let connections = Arc::new(Connections::default());
     let stop = builder.graceful_shutdown_signal();

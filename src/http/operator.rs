@@ -21,7 +21,7 @@ use crate::store::{Accepted, CancelResult, DismissResult};
 const RETRIED_AT_ONCE: usize = 200;
 
 /// Reasons that are listed.
-pub(super) const MOST_REASONS: usize = 50;
+pub(super) const MAX_REASONS: usize = 50;
 
 /// How long a cancellation waits for a worker that has the sync in hand.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
@@ -256,7 +256,7 @@ pub(super) async fn cancel_sync(state: &AppState, id: SyncId) -> Result<(), Http
     (status = 200, description = "The fifty most frequent", body = Failures),
 ))]
 pub(super) async fn failures(state: web::Data<AppState>) -> HttpResponse {
-    let failures = state.store.failure_groups(MOST_REASONS).await;
+    let failures = state.store.failure_groups(MAX_REASONS).await;
     answer(failures.map(|failures| Failures { failures }))
 }
 

@@ -18,7 +18,7 @@ use crate::signature::{self, SignatureError};
 use crate::store::{Accepted, Delivery};
 
 /// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
-const LARGEST_BODY: usize = 8 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// A body beyond this takes its bytes from a budget that all of them share ([`LARGE_BODIES`](super::LARGE_BODIES)): its
 /// signature can be verified only once it has been read.
@@ -192,7 +192,7 @@ async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, An
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|_| ("broken_off", problem::come_again(BROKEN_OFF)))?;
         let length = bytes.len() + chunk.len();
-        if length > LARGEST_BODY {
+        if length > MAX_BODY_BYTES {
             let detail = "The body is larger than 8 MiB: give the webhook a projection.";
             return Err(("too_large", problem::answer(413, detail)));
         }

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::failed_call::{FailedCall, bisect_limit};
+use super::failed_call::{FailedCall, MAX_REFUSALS, bisect_limit};
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
 use crate::clock::until;
@@ -42,10 +42,6 @@ use crate::store::Claimed;
 /// Where this many calls in a row are refused and none has succeeded, the whole group and both of its halves have been: one
 /// lead by itself tells whether it is the service.
 const REFUSALS_OF_ALL: usize = 3;
-
-/// Where others have succeeded, the culprits are looked for until this many calls in a row have been refused: then the service
-/// refuses all by now. Halving a hundred leads down to one takes eight.
-const MAX_REFUSALS: usize = 9;
 
 /// What became of one lead of a group.
 pub(super) enum ItemOutcome<R> {

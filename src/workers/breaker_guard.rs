@@ -10,7 +10,7 @@ use crate::random;
 use crate::store::{CheckResult, StepReport, StoreError};
 
 /// A call that only checks a service is given up after this.
-const CHECK: Duration = Duration::from_secs(30);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Context {
     /// After a restart an unavailable service is tried at once: what was wrong may have been repaired meanwhile, and a
@@ -58,8 +58,12 @@ impl Context {
             return Ok(());
         }
         let called = match remote {
-            Remote::ZohoAccounts | Remote::Bigin => self.bigin.fields(CHECK).await.map(drop),
-            Remote::Sanity => self.sanity.requested(None, Duration::ZERO, 1, CHECK).await.map(drop),
+            Remote::ZohoAccounts | Remote::Bigin => self.bigin.fields(CHECK_TIMEOUT).await.map(drop),
+            Remote::Sanity => self
+                .sanity
+                .requested(None, Duration::ZERO, 1, CHECK_TIMEOUT)
+                .await
+                .map(drop),
         };
         match called {
             Ok(()) => self.record_success(&breakers).await,

@@ -5,6 +5,10 @@ use crate::domain::failure::{CallError, Remote, ServiceError};
 use crate::domain::reject_reason::RejectReason;
 use crate::store::Claimed;
 
+/// The culprits of a refused batch are looked for until this many calls in a row have been refused: then the service refuses all
+/// by now. Halving a hundred leads down to one takes eight.
+pub(super) const MAX_REFUSALS: usize = 9;
+
 /// A failed call with one lead alone, whose fault or the service's it may be.
 #[derive(Clone)]
 pub(super) struct FailedCall {

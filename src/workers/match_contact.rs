@@ -15,7 +15,7 @@ use crate::domain::reject_reason::RejectReason;
 use crate::store::{Claimed, StoreError};
 
 /// By how much Bigin's clock may be behind ours.
-const SKEW: Duration = Duration::from_secs(10 * 60);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10 * 60);
 
 /// Leads without a unique value are looked up before each upsert, and so also after one whose end is unknown. Those that
 /// cannot be are settled here.
@@ -100,7 +100,7 @@ async fn among_the_latest(
     };
     let found = match batch.deadline().await {
         Some(deadline) => {
-            let since = before(since, SKEW);
+            let since = before(since, MAX_CLOCK_SKEW);
             context.bigin.find_bare(since, deadline).await
         }
         None => return Ok(put_back(batch, prepared)),

@@ -43,10 +43,10 @@ pub use pace::Paces;
 pub use read::LastReads;
 
 /// A call is given up after this, however long the lease.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
+const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a worker waits after the store has failed it.
-const AFTER_STORE_FAILURE: Duration = Duration::from_secs(1);
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the workers work with.
 pub struct Context {
@@ -92,7 +92,7 @@ impl Context {
     async fn wait(&self, next_due: Option<Timestamp>) -> Option<Duration> {
         match self.store.now().await {
             Ok(now) => next_due.map(|due| until(now, due)),
-            Err(_) => Some(AFTER_STORE_FAILURE),
+            Err(_) => Some(STORE_RETRY_INTERVAL),
         }
     }
 
@@ -110,7 +110,7 @@ impl Context {
 /// The deadline of a call under such a lease: two thirds of it, so that its outcome is recorded before the lease is over, and
 /// at most 30 s.
 fn deadline(lease: Duration) -> Duration {
-    (lease * 2 / 3).min(LONGEST_CALL)
+    (lease * 2 / 3).min(MAX_CALL_TIMEOUT)
 }
 
 /// What one step of a worker did.
@@ -143,7 +143,7 @@ pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Recei
             Ok(Stepped::Idle(next_due)) => context.wait(next_due).await,
             Err(error) => {
                 tracing::error!(stage = stage.label(), "the store failed: {error}");
-                Some(AFTER_STORE_FAILURE)
+                Some(STORE_RETRY_INTERVAL)
             }
         };
         // A wake-up between the claim and this line is kept by the Notify, so none is lost.

@@ -14,10 +14,10 @@ use crate::domain::record::OrgFields;
 use crate::store::{Claimed, StoreError};
 
 /// Fields are added seldom, and a call costs a credit.
-const FRESH: Duration = Duration::from_secs(60 * 60);
+const FIELDS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Nothing waits for the read at start.
-const AT_START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name it is kept under.
 const KEPT: &str = "org_fields";
@@ -55,7 +55,10 @@ impl Context {
             )));
         };
         let now = self.clock.now();
-        if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
+        if let Some(cached) = cached
+            .as_ref()
+            .filter(|cached| until(cached.read_at, now) < FIELDS_MAX_AGE)
+        {
             return Ok(OrgRead {
                 fields: cached.fields.clone(),
                 answered: false,
@@ -107,7 +110,7 @@ impl Context {
         let Some(breakers) = self.breakers_if_callable(&BIGIN_ANSWERED).await? else {
             return Ok(());
         };
-        match self.org_fields(AT_START).await {
+        match self.org_fields(START_TIMEOUT).await {
             Ok(read) if read.answered => self.record_success(&breakers).await,
             Ok(_) => Ok(()),
             Err(error) => {

@@ -23,7 +23,7 @@ use crate::store::Claimed;
 const MAX_KEPT: usize = 8 * 1024 * 1024;
 
 /// A revision that was read longer ago is read again before it is written on.
-const FRESH: Duration = Duration::from_secs(5);
+const READ_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// Most revisions kept, each with at most [`MAX_DRAFTS_AND_VERSIONS`] ids.
 const MAX_REVISIONS: usize = 1_000;
@@ -53,7 +53,7 @@ impl LastReads {
         let mut table = self.table();
         table.remove(&sync);
         if table.len() >= MAX_REVISIONS {
-            table.retain(|_, read| until(read.at, at) <= FRESH);
+            table.retain(|_, read| until(read.at, at) <= READ_MAX_AGE);
         }
         if table.len() < MAX_REVISIONS && drafts_and_versions.len() <= MAX_DRAFTS_AND_VERSIONS {
             let (rev, drafts_and_versions) = (rev.to_owned(), drafts_and_versions.to_vec());
@@ -72,7 +72,7 @@ impl LastReads {
     /// been carried out, the lead is read again.
     pub(super) fn take(&self, sync: SyncId, now: Timestamp) -> Option<LastRead> {
         let read = self.table().remove(&sync)?;
-        (until(read.at, now) <= FRESH).then_some(read)
+        (until(read.at, now) <= READ_MAX_AGE).then_some(read)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::failed_call::FailedCall;
+use super::failed_call::{FailedCall, MAX_REFUSALS};
 use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
@@ -16,11 +16,8 @@ use crate::domain::state::{Event, State};
 use crate::sanity::{CommitError, Read, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};
 
-/// So many transactions in a row that the token may not write are the token's: halving a hundred leads down to one takes eight.
-const MAX_REFUSALS: usize = 9;
-
 /// A transaction that loses against others is sent again this often before its leads are put back.
-const CONTENTIONS: usize = 3;
+const MAX_CONTENTIONS: usize = 3;
 
 /// A result to be written.
 struct Due {
@@ -175,7 +172,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
             }
             Err(CommitError::Conflict(_) | CommitError::Contention) => {
                 contentions += 1;
-                if contentions >= CONTENTIONS {
+                if contentions >= MAX_CONTENTIONS {
                     for due in due {
                         batch.failed(due.claimed, "contention", RejectReason::WriteContention);
                     }

@@ -129,7 +129,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
 ];
 
 /// A form of these pages is a few ids and a reason.
-const LARGEST_FORM: usize = 16 * 1024;
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// What every page is framed by.
 struct Frame {
@@ -275,7 +275,7 @@ async fn pass(request: &mut ServiceRequest) -> Result<(), HttpResponse> {
             return Err(own());
         }
         let body = request.extract::<web::Bytes>().await.ok();
-        let body = body.filter(|body| body.len() <= LARGEST_FORM).ok_or_else(own)?;
+        let body = body.filter(|body| body.len() <= MAX_FORM_BYTES).ok_or_else(own)?;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         let form = web::Query::<OwnForm>::from_query(text).map_err(|_| own())?;
         if !admin.is_own_form(&session, &form.form_token) {

@@ -29,7 +29,7 @@ use crate::domain::sync::{Source, SyncId};
 use crate::metrics::Metrics;
 use crate::random;
 use db::{Db, Result};
-use writer::{Commits, Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
+use writer::{Commits, Engine, Listeners, STORE_TIMEOUT, Txn, Writer, hangs, in_time};
 
 mod claims;
 pub(super) mod db;
@@ -157,7 +157,7 @@ impl SqlStore {
                     })
                     .await
                 };
-                tokio::time::timeout(PATIENCE, read).await.map_err(|_| hangs())??
+                tokio::time::timeout(STORE_TIMEOUT, read).await.map_err(|_| hangs())??
             }
         };
         result.map_err(|error| StoreError::from(&error))
