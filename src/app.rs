@@ -92,7 +92,7 @@ impl App {
             lease: settings.lease_duration,
             retry: settings.retry,
             paces: Paces::default(),
-            contacts: tokio::sync::Mutex::new(false),
+            contacts: tokio::sync::Mutex::default(),
             last_reads: LastReads::default(),
             replica: format!("{:016x}", u64::from_le_bytes(random::bytes())),
             clock: SharedClock::clone(&clock),

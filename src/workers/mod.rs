@@ -72,11 +72,8 @@ pub struct Context {
     pub retry: RetryPolicy,
     /// How many records the next calls may carry.
     pub paces: Paces,
-    /// Held during every upsert until its outcome is recorded, and by the tag worker from its claim to its answer: so no
-    /// tag is under way while the upsert of another lead may move its time, and no two upserts of one contact overlap.
-    /// Holds whether an upsert was begun whose outcome has not been recorded, because the store failed or the worker
-    /// panicked: no tag may be added before all of them have been moved.
-    pub contacts: Mutex<bool>,
+    /// Serialises the steps of upsert and tag.
+    pub contacts: Mutex<ContactsLock>,
     /// At which revision leads were read last.
     pub last_reads: LastReads,
     /// Which of several replicas this process is: a random word.
@@ -85,6 +82,15 @@ pub struct Context {
     pub clock: SharedClock,
     /// What this process has counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// Held during every upsert until its outcome is recorded, and by the tag stage from its claim to its answer: so no tag is in
+/// flight while the upsert of another lead may move its time, and no two upserts of one contact overlap.
+#[derive(Debug, Default)]
+pub struct ContactsLock {
+    /// An upsert was sent whose outcome is not recorded, because the store failed or the worker panicked: all tag delays must
+    /// restart first.
+    has_unrecorded_upsert: bool,
 }
 
 impl Context {

@@ -52,14 +52,14 @@ struct Due {
 }
 
 pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
-    let mut unrecorded = context.contacts.lock().await;
-    if *unrecorded {
+    let mut contacts = context.contacts.lock().await;
+    if contacts.has_unrecorded_upsert {
         let report = StepReport {
             ambiguous_upsert: true,
             ..StepReport::default()
         };
         context.store.record(Vec::new(), report).await?;
-        *unrecorded = false;
+        contacts.has_unrecorded_upsert = false;
     }
     let claimed_at = context.clock.now();
     let (limit, prefer) = context.next_claim(Stage::Tag);

@@ -41,11 +41,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let prepared = settled(&mut batch, prepared, context.store.now().await?);
     let prepared = one_per_identity(&mut batch, prepared);
 
-    let mut unrecorded = batch.wait_for(context.contacts.lock()).await;
-    if *unrecorded {
+    let mut contacts = batch.wait_for(context.contacts.lock()).await;
+    if contacts.has_unrecorded_upsert {
         batch.ambiguous_upsert();
     }
-    *unrecorded = true;
+    contacts.has_unrecorded_upsert = true;
     let prepared = match_contact(context, &mut batch, prepared).await?;
     let prepared = not_given_up(context, &mut batch, prepared);
     for group in groups(prepared) {
@@ -57,7 +57,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         }
     }
     let stepped = batch.finish().await?;
-    *unrecorded = false;
+    contacts.has_unrecorded_upsert = false;
     Ok(stepped)
 }
 

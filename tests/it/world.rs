@@ -19,7 +19,7 @@ use bigin_sync::fake::sanity::{self, FakeSanity, Kind};
 use bigin_sync::http;
 use bigin_sync::store::{Filter, Ledger, Stage, Store, SyncEvent, SyncView};
 use bigin_sync::workers::reconcile::{self, ReconcileError};
-use bigin_sync::workers::{self, Stepped};
+use bigin_sync::workers::{self, ContactsLock, Stepped};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Whoever holds it keeps upserts and tags waiting.
-    pub fn contacts(&self) -> &tokio::sync::Mutex<bool> {
+    pub fn contacts(&self) -> &tokio::sync::Mutex<ContactsLock> {
         &self.app.context.contacts
     }
 
