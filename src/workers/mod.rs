@@ -1,6 +1,7 @@
-//! The three workers: each a loop of claim what is due → read the leads → one remote call for the batch → record the
-//! outcomes. Whatever is due the moment a worker is free travels together; nothing waits for a batch to fill, and
-//! suspects travel by themselves.
+//! The background work: the three stages; reconciliation, retention, alerts and heartbeat.
+//!
+//! Each stage is a loop: claim → read the leads → one call per batch → record the outcomes. A batch is what is due when its
+//! worker is free: nothing waits for a batch to fill. Suspects are sent in batches of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
