@@ -99,7 +99,7 @@ impl SyncJson {
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Page {
     pub(crate) syncs: Vec<SyncJson>,
-    /// The `before` of the next page, where there may be one. It stays good while syncs are opened.
+    /// The `before` of the next page, where there may be one. It stays good while syncs are created.
     #[schema(value_type = Option<i64>)]
     pub(crate) next: Option<SyncId>,
 }
@@ -198,7 +198,7 @@ pub(crate) struct OpenBreaker {
     pub(crate) check: String,
     /// An early check extends the rate limit.
     #[serde(skip)]
-    pub(crate) is_throttled: bool,
+    pub(crate) is_rate_limited: bool,
 }
 
 /// A sync that has not ended.

@@ -51,7 +51,7 @@ pub struct App {
     /// The workers' state.
     pub context: Arc<Context>,
     /// The handlers' state.
-    pub http: web::Data<http::State>,
+    pub http: web::Data<http::AppState>,
     /// Alerts, if `ALERT_URL` is set.
     pub alerts: Option<Arc<Alerts>>,
     /// The heartbeat, if `HEARTBEAT_URL` is set.
@@ -106,7 +106,7 @@ impl App {
         )?;
         let token = settings.admin_token.clone();
         let admin = token.map(|token| http::Admin::new(token, clock.now()));
-        let http = http::State {
+        let http = http::AppState {
             store,
             clock,
             secrets,
@@ -124,7 +124,7 @@ impl App {
             send_wait: settings.send_wait,
             metrics,
             large_bodies: tokio::sync::Semaphore::new(http::LARGE_BODIES),
-            streams: Arc::new(tokio::sync::Semaphore::new(http::MOST_STREAMS)),
+            streams: Arc::new(tokio::sync::Semaphore::new(http::MAX_STREAMS)),
             scraping: tokio::sync::Mutex::new(false),
             idle_check: tokio::sync::Notify::new(),
             started_at,

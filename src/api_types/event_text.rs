@@ -18,14 +18,14 @@ pub(crate) fn event_text(event: &SyncEvent) -> String {
         "contact_gone" => "The contact was deleted or merged in Bigin: it is created again",
         "tagged" => "Tagged the contact in Bigin",
         "rejected" => reason(),
-        "asked_again" => "Requested again since it was last read: it is sent once more",
+        "requested_again" => "Requested again since it was last read: it is sent once more",
         "written_back" if event.state == "failed" => "Wrote FAILED and the reason to Sanity",
         "written_back" => "Wrote SENT to Sanity",
         "lead_deleted" => "The lead was deleted in Sanity",
         "withdrawn" => "Withdrawn in Sanity: its crmStatus is no longer REQUESTED",
         "cancelled" => "Cancelled by the operator",
         "dismissed" => "The failure was dismissed",
-        "retry" => return failed_attempt(event),
+        "attempt_failed" => return failed_attempt(event),
         "ambiguous" => {
             "A call with several leads ended without a clear answer: this lead is retried in a smaller batch, and no attempt is counted"
         }

@@ -116,8 +116,8 @@ async fn reconcile(
     mut stopping: watch::Receiver<bool>,
 ) {
     while !*stopping.borrow() {
-        let round = workers::reconcile::round(&context, interval, min_age).await;
-        match &round {
+        let reconciled = workers::reconcile::reconcile(&context, interval, min_age).await;
+        match &reconciled {
             Ok(None) => {
                 tracing::debug!("reconciliation skipped: Sanity is unavailable, or another replica holds the lock")
             }
@@ -128,7 +128,7 @@ async fn reconcile(
         // During the wait, so that a slow monitor delays nothing.
         let beat = async {
             if let Some(heartbeat) = &heartbeat {
-                heartbeat.after(&context, &round).await;
+                heartbeat.after(&context, &reconciled).await;
             }
         };
         tokio::join!(beat, pause(interval, &mut stopping));
@@ -137,7 +137,7 @@ async fn reconcile(
 }
 
 /// Checks the services for which the operator requested a check and no sync is in progress.
-async fn idle_checks(context: Arc<Context>, http: web::Data<http::State>, mut stopping: watch::Receiver<bool>) {
+async fn idle_checks(context: Arc<Context>, http: web::Data<http::AppState>, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
         tokio::select! {
             biased;
@@ -161,7 +161,7 @@ async fn send_alerts(alerts: Arc<Alerts>, context: Arc<Context>, mut stopping: w
 
 async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
-        match workers::retention::round(&context, age).await {
+        match workers::retention::delete_expired(&context, age).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "deleted {rows} old syncs and deliveries"),
             Err(error) => tracing::warn!("cannot delete old syncs and deliveries: {error}"),

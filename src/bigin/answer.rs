@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::item::{self, clean_code};
+use super::item::{self, SCOPE_MISMATCH, clean_code, lacks_permission};
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::reject_reason::RejectReason;
 use crate::http_client::{self, Answer};
@@ -73,12 +73,12 @@ fn judge_body_error<'a>(answer: &'a Answer, body: &'a Value, said: &str, scope: 
         "INVALID_TOKEN" => Verdict::TokenRefused,
         _ if credits_used_up(said, status, body) => failed(credits(answer, code)),
         "TOO_MANY_REQUESTS" => failed(rate_limited(answer, code)),
-        "OAUTH_SCOPE_MISMATCH" => failed(unauthorized(
+        SCOPE_MISMATCH => failed(unauthorized(
             code,
             format!("the refresh token lacks the scope {scope}"),
             "create one with this scope in Zoho's API console and set BIGIN_REFRESH_TOKEN".to_owned(),
         )),
-        "NO_PERMISSION" | "AUTHORIZATION_FAILED" => failed(unauthorized(
+        _ if lacks_permission(said) => failed(unauthorized(
             code,
             "Bigin does not permit this call".to_owned(),
             format!("give the refresh token the scope {scope}, and its user the permission in Bigin"),

@@ -41,13 +41,21 @@ pub(super) fn judge(item: &Value, status: StatusCode, by_id: bool) -> Result<&Va
     }
 }
 
+/// The code of a token without the scope of the call.
+pub const SCOPE_MISMATCH: &str = "OAUTH_SCOPE_MISMATCH";
+
+/// Whether a code says that this call is not permitted: the token lacks the scope, or its user the permission. The codes of
+/// a token that is refused for every call are not among them.
+pub fn lacks_permission(code: &str) -> bool {
+    matches!(code, SCOPE_MISMATCH | "NO_PERMISSION" | "AUTHORIZATION_FAILED")
+}
+
 /// The kind of trouble, where the refusal of a record speaks of the service and not of the record: a missing right, a limit,
 /// an internal error.
 fn service_refusal(code: &str) -> Option<ServiceErrorKind> {
     match code {
-        "INVALID_TOKEN" | "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED" => {
-            Some(ServiceErrorKind::Unauthorized)
-        }
+        "INVALID_TOKEN" => Some(ServiceErrorKind::Unauthorized),
+        code if lacks_permission(code) => Some(ServiceErrorKind::Unauthorized),
         "LIMIT_EXCEEDED" | "TOO_MANY_REQUESTS" => Some(ServiceErrorKind::RateLimited),
         code if code.contains("INTERNAL") => Some(ServiceErrorKind::Unavailable),
         _ => None,

@@ -26,20 +26,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::clock::SharedClock;
 use crate::config::BiginSettings;
+use crate::domain::batch_size::MAX_BATCH;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::lead::ContactId;
 use crate::domain::record::{Action, OrgFields, Record};
 use crate::http_client::{Answer, Call, Calls, Deadline, Operation};
 
 pub use coql::{Bare, Found};
+pub use item::{SCOPE_MISMATCH, lacks_permission};
 pub use organisation::{NewTag, Organisation, organisation};
 pub use token::{TokenVault, VaultError};
 
 use token::{Token, Tokens};
-
-/// Most records of one upsert or update, and most contacts of one call to add tags (official docs, api-limits: 100, and
-/// 500 for tags, whose ids travel in the URL here).
-pub const BATCH: usize = 100;
 
 /// Covers upsert, update and add_tags (official docs, upsert-records and add-tags-records).
 const CONTACTS_SCOPE: &str = "ZohoBigin.modules.contacts.ALL";
@@ -146,7 +144,7 @@ impl Bigin {
 
     /// Makes or updates one contact per record: `POST /bigin/v2/Contacts/upsert` (official docs, upsert-records).
     ///
-    /// At most [`BATCH`] records. `duplicate_check` names fields in the order of the check; only unique fields may be
+    /// At most [`MAX_BATCH`] records. `duplicate_check` names fields in the order of the check; only unique fields may be
     /// listed, and Bigin checks other unique fields all the same. One result per record, in order.
     ///
     /// # Errors
@@ -180,7 +178,7 @@ impl Bigin {
         item::unless_service_refused(results)
     }
 
-    /// Updates contacts by id: `PUT /bigin/v2/Contacts` (official docs, update-records). At most [`BATCH`]. One result per
+    /// Updates contacts by id: `PUT /bigin/v2/Contacts` (official docs, update-records). At most [`MAX_BATCH`]. One result per
     /// record, in order; [`ItemError::ContactGone`] where there is no contact of that id (any more).
     ///
     /// # Errors
@@ -224,7 +222,7 @@ impl Bigin {
     /// Adds the configured tags to contacts that keep those they have: `POST /bigin/v1/Contacts/actions/add_tags` with
     /// everything in the query string (official docs of v1, add-tags-records; v2 does not document its parameters).
     ///
-    /// At most [`BATCH`] contacts, of which the same may be named more than once. One result per contact, in order: results
+    /// At most [`MAX_BATCH`] contacts, of which the same may be named more than once. One result per contact, in order: results
     /// are matched by the id they name, and by their order where they name none. [`ItemError::ContactGone`] where there is no such
     /// contact. Adding a tag twice does no harm.
     ///
@@ -353,10 +351,10 @@ fn is_token_refused(answer: &Answer) -> bool {
 }
 
 fn within_batch(records: usize) -> Result<(), CallError> {
-    if records <= BATCH {
+    if records <= MAX_BATCH {
         return Ok(());
     }
-    let what = format!("{records} records in one call, and Bigin accepts {BATCH}");
+    let what = format!("{records} records in one call, and Bigin accepts {MAX_BATCH}");
     Err(answer::rejected(&what, "TOO_MANY_RECORDS".to_owned()))
 }
 

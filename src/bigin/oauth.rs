@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An access token lasts an hour (official docs, self-client-refresh-token-usage). A longer time in the answer is a mix-up of
 /// units that others have met.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TOKEN_AGE: Duration = Duration::from_secs(3600);
 
 /// The scopes that the program needs (official docs, scopes; endpoint pages): contacts are upserted, tagged and looked up,
 /// the organisation's fields and tags are read, a missing tag is made, and the organisation's name is shown.
@@ -144,7 +144,7 @@ fn no_answer(none: TransportError, accounts_url: &Url) -> ServiceError {
 
 /// Judges an answer of the token endpoint: an `access_token` in the body is success, whatever the status.
 ///
-/// `invalid_*` means that the credentials are refused. Any other JSON is a throttle: its text is localised ("Access
+/// `invalid_*` means that the credentials are refused. Any other JSON is a rate limit: its text is localised ("Access
 /// Denied", or the like in Chinese) and its status is 200 or 400 (docs of Zoho CRM, token-validity; integrators' reports).
 /// What is not JSON, or comes with 5xx, is no answer of the endpoint.
 fn judge(answer: &Answer, accounts_url: &Url) -> Result<Granted, ServiceError> {
@@ -162,12 +162,12 @@ fn judge(answer: &Answer, accounts_url: &Url) -> Result<Granted, ServiceError> {
     let error = body.and_then(|body| body.get("error")).and_then(Value::as_str);
     match error.and_then(invalid) {
         Some(code) => Err(unauthorized(code, &host(accounts_url))),
-        None if is_throttle(answer.status, body) => Err(throttled(answer, error)),
+        None if is_rate_limit(answer.status, body) => Err(rate_limited(answer, error)),
         None => Err(down(answer, accounts_url)),
     }
 }
 
-fn is_throttle(status: StatusCode, body: Option<&Value>) -> bool {
+fn is_rate_limit(status: StatusCode, body: Option<&Value>) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || (body.is_some() && !status.is_server_error())
 }
 
@@ -205,7 +205,7 @@ fn unauthorized(code: &str, host: &str) -> ServiceError {
     ServiceError::new(Remote::ZohoAccounts, ServiceErrorKind::Unauthorized, code, what).with_action(action)
 }
 
-fn throttled(answer: &Answer, error: Option<&str>) -> ServiceError {
+fn rate_limited(answer: &Answer, error: Option<&str>) -> ServiceError {
     let code = error.and_then(|error| word(error, 40, |c| c.is_ascii_alphabetic() || matches!(c, b'_' | b' ')));
     ServiceError::new(
         Remote::ZohoAccounts,
@@ -239,8 +239,8 @@ fn lasts(body: &Value) -> Duration {
     };
     number("expires_in_sec")
         .or_else(|| number("expires_in"))
-        .map_or(LONGEST, Duration::from_secs)
-        .min(LONGEST)
+        .map_or(MAX_TOKEN_AGE, Duration::from_secs)
+        .min(MAX_TOKEN_AGE)
 }
 
 /// An API address that a token may be sent to.

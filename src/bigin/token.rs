@@ -28,7 +28,7 @@ use crate::random;
 
 /// Zoho grants ten access tokens per refresh token in ten minutes (docs of Zoho CRM, token-validity); we stop one short,
 /// since asking beyond it prolongs the silence.
-const MOST_GRANTS: usize = 9;
+const MAX_GRANTS: usize = 9;
 const GRANT_WINDOW: Duration = Duration::from_secs(600);
 
 /// Longest wait for the token endpoint, whatever the deadline of the call that asked first: what is granted serves all.
@@ -337,7 +337,7 @@ impl Inner {
         heed("note a grant", self.vault.note_grant(at).await);
     }
 
-    /// Holds back while [`MOST_GRANTS`] were granted in the last [`GRANT_WINDOW`].
+    /// Holds back while [`MAX_GRANTS`] were granted in the last [`GRANT_WINDOW`].
     async fn check_budget(&self, now: Timestamp) -> Result<(), ServiceError> {
         let since = before(now, GRANT_WINDOW);
         let mut grants = {
@@ -351,7 +351,7 @@ impl Inner {
             grants = shared;
         }
         grants.sort_unstable();
-        let Some(first_to_fall_out) = grants.len().checked_sub(MOST_GRANTS).map(|place| grants[place]) else {
+        let Some(first_to_fall_out) = grants.len().checked_sub(MAX_GRANTS).map(|place| grants[place]) else {
             return Ok(());
         };
         Err(ServiceError::new(

@@ -7,24 +7,12 @@ use jiff::Timestamp;
 
 use super::text::plain;
 use crate::api_types::SyncJson;
-use crate::domain::state::CancelledBy;
+use crate::domain::state::{CancelledBy, State, shown_name};
 
 const PLAIN: &str = "{prefix} {spinner} {wide_msg}";
 pub(super) const COUNTDOWN: &str = "{prefix} {spinner:.cyan} {bar:6.cyan/dim} {wide_msg}";
 pub(super) const GOOD: &str = "{prefix} {wide_msg:.green}";
 const BAD: &str = "{prefix} {wide_msg:.red}";
-
-/// The states, each with the name that people see.
-const STATES: [(&str, &str); 8] = [
-    ("requested", "Queued"),
-    ("upserted", "Waiting to tag"),
-    ("tagged", "Writing back"),
-    ("rejected", "Writing back (failed)"),
-    ("sent", "Sent"),
-    ("failed", "Failed"),
-    ("lead_deleted", "Lead deleted"),
-    ("cancelled", "Cancelled"),
-];
 
 /// A row's content without the seconds.
 #[derive(Clone, PartialEq)]
@@ -81,8 +69,7 @@ impl Row {
 }
 
 pub(super) fn state_name(state: &str) -> String {
-    let known = STATES.iter().find(|(code, _)| *code == state);
-    known.map_or_else(|| plain(state), |(_, name)| (*name).to_owned())
+    shown_name(state).map_or_else(|| plain(state), str::to_owned)
 }
 
 /// The state of a sync, with the reason for it.
@@ -110,7 +97,7 @@ pub(super) fn count_by_state<'a>(syncs: impl Iterator<Item = &'a SyncJson>) -> S
 
 /// The same, from the number of syncs of each state.
 pub(super) fn counts_text(count: impl Fn(&str) -> u64) -> String {
-    let counts = STATES.iter().map(|(state, name)| (count(state), name));
+    let counts = State::SHOWN_NAMES.iter().map(|(state, name)| (count(state), name));
     let parts = counts
         .filter(|(count, _)| *count > 0)
         .map(|(count, name)| format!("{count} {name}"));

@@ -248,7 +248,7 @@ impl AlertLog {
 
     /// Whether an outage has an alert of its own, or has not yet delayed the oldest lead for long enough.
     fn is_explained(&self, observation: &Observation) -> bool {
-        let is_told = |remote| {
+        let is_firing = |remote| {
             let alerts = [
                 AlertKind::unauthorized(remote),
                 AlertKind::unavailable(remote),
@@ -260,7 +260,7 @@ impl AlertLog {
         };
         let oldest = observation.oldest.as_ref();
         oldest.is_none_or(|oldest| until(after(oldest.created_at, observation.tag_delay), observation.at) < INHIBIT_FOR)
-            || Remote::ALL.into_iter().any(is_told)
+            || Remote::ALL.into_iter().any(is_firing)
     }
 
     /// The message that is due, if any; `dashboard` is the URL it names.

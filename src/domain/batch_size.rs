@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::datetime::after;
 
-/// Most records of one call: what one upsert takes (official docs, api-limits).
+/// Most records of one upsert or update, and most contacts of one call to add tags (official docs, api-limits: 100, and 500 for
+/// tags, whose ids travel in the URL here).
 pub const MAX_BATCH: usize = 100;
 
 /// Records of a process's first call, whose time per record is not known: a slow service does no more of them twice.

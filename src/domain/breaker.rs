@@ -8,11 +8,12 @@ use super::datetime::{after, until};
 use super::failure::{Remote, ServiceError, ServiceErrorKind};
 use super::retry::{MAX_RETRY_AFTER, RetryPolicy};
 
-/// Least time between two probes of leads that have not failed, while the breaker is open for suspects.
+/// Least time between two probes of leads that have not failed, while the breaker is open for leads that have failed.
 pub const FRESH_PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most of a pause that suspects have caused, unless the service asked for more. A healthy lead may be among them.
-const MAX_SUSPECT_PAUSE: Duration = Duration::from_secs(10);
+/// Most of a pause that leads which had failed before have caused, unless the service asked for more. A healthy lead may be
+/// among them.
+const MAX_FAILED_LEADS_PAUSE: Duration = Duration::from_secs(10);
 
 /// One service's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub struct Breaker {
 pub enum Cause {
     /// Leads that had not failed before, or nothing of a lead; or the service itself said that it takes no work.
     Service,
-    /// Only suspects: leads that had failed before.
-    Suspects,
+    /// Only leads that had failed before.
+    FailedLeads,
 }
 
 /// An open breaker.
@@ -43,8 +44,8 @@ pub struct Open {
     pub since: Timestamp,
     /// When the next single call may try.
     pub until: Timestamp,
-    /// Where a call that carried only suspects opened it: when a lead that has not failed may probe, which need not wait
-    /// until then.
+    /// Where a call that carried only leads that had failed before opened it: when a lead that has not failed may probe, which
+    /// need not wait until then.
     pub fresh_from: Option<Timestamp>,
     /// What kind of trouble it is: tells whether a person is needed.
     pub kind: ServiceErrorKind,
@@ -70,8 +71,8 @@ impl Breaker {
     /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing, unless the service
     /// asks to wait for longer.
     ///
-    /// A call that carried only suspects says little of the service: the pause grows to ten seconds at most for it, and a lead that has not
-    /// failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
+    /// A call that carried only leads that had failed before says little of the service: the pause grows to ten seconds at most
+    /// for it, and a lead that has not failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
     pub fn record_failure(
         &mut self,
         (service_error, cause): (&ServiceError, Cause),
@@ -90,15 +91,15 @@ impl Breaker {
         self.epoch += 1;
         let since = self.open.as_ref().map_or(now, |open| open.since);
         let mut wait = policy.breaker_delay(service_error.kind, self.failures, jitter, service_error.retry_after);
-        if cause == Cause::Suspects {
-            // In an outage in which all leads have become suspects, their probes get rarer all the same.
+        if cause == Cause::FailedLeads {
+            // In an outage in which all leads have failed, their probes get rarer all the same.
             let open_for = until(since, now);
-            wait = wait.max((open_for / 10).min(MAX_SUSPECT_PAUSE));
+            wait = wait.max((open_for / 10).min(MAX_FAILED_LEADS_PAUSE));
         }
         self.open = Some(Open {
             since,
             until: after(now, wait),
-            fresh_from: (cause == Cause::Suspects).then(|| probed.unwrap_or(now).max(now)),
+            fresh_from: (cause == Cause::FailedLeads).then(|| probed.unwrap_or(now).max(now)),
             kind: service_error.kind,
             code: service_error.code.clone(),
             what: service_error.what.clone(),
@@ -179,11 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn pause_of_suspects_stays_short_and_lets_a_fresh_lead_probe() {
+    fn pause_of_failed_leads_stays_short_and_lets_a_fresh_lead_probe() {
         let now = Timestamp::UNIX_EPOCH;
         let mut breaker = Breaker::closed(Remote::Bigin);
         for epoch in 0..5 {
-            assert!(breaker.record_failure((&down(), Cause::Suspects), epoch, &POLICY, 1.0, now));
+            assert!(breaker.record_failure((&down(), Cause::FailedLeads), epoch, &POLICY, 1.0, now));
             let open = breaker.open.as_ref().unwrap();
             assert_eq!(open.until, now + Duration::from_secs(1));
             assert_eq!(open.fresh_from, Some(now));
@@ -191,7 +192,7 @@ mod tests {
         for (after, service_error) in [(50, 5), (100, 10), (1_000_000, 10)] {
             let later = now + Duration::from_secs(after);
             let mut breaker = breaker.clone();
-            assert!(breaker.record_failure((&down(), Cause::Suspects), 5, &POLICY, 1.0, later));
+            assert!(breaker.record_failure((&down(), Cause::FailedLeads), 5, &POLICY, 1.0, later));
             assert_eq!(breaker.open.unwrap().until, later + Duration::from_secs(service_error));
         }
         // The probe of a fresh lead failed too: now it is the service.

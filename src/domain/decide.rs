@@ -7,9 +7,9 @@ use super::lead_link::LeadLink;
 use super::state::{Delivered, Event, Seen, State};
 use super::sync::SyncJob;
 
-/// After this many rounds of edits without a request, the tag no longer waits: a busy conversation must not hold a
-/// lead back for ever.
-pub const MOST_EDIT_ROUNDS: u32 = 3;
+/// After this many edits without a request, each of which restarted the sync, the tag no longer waits: a busy conversation
+/// must not hold a lead back for ever.
+pub const MAX_UNREQUESTED_EDITS: u32 = 3;
 
 /// A lead as one worker sees it: the sync it claimed, what the store remembers, and what Sanity just answered.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ fn standing<'a>(view: View<'a>) -> Result<&'a Lead, Event> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeUpsert<'a> {
     /// Nothing is sent: this follows.
-    Settle(Event),
+    Event(Event),
     /// The lead is rendered and sent.
     Send(&'a Lead),
 }
@@ -50,7 +50,7 @@ pub enum BeforeUpsert<'a> {
 pub fn before_upsert<'a>(view: View<'a>) -> BeforeUpsert<'a> {
     match standing(view) {
         Ok(lead) => BeforeUpsert::Send(lead),
-        Err(event) => BeforeUpsert::Settle(event),
+        Err(event) => BeforeUpsert::Event(event),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn settles_at(link: &LeadLink, now: Timestamp) -> Option<Timestamp> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeTag<'a> {
     /// No tag: this follows.
-    Settle(Event),
+    Event(Event),
     /// The contact is tagged, unless the lead now renders to something else; see [`stale_upsert`].
     Tag(&'a Lead),
 }
@@ -108,13 +108,13 @@ pub enum BeforeTag<'a> {
 pub fn before_tag<'a>(view: View<'a>) -> BeforeTag<'a> {
     match standing(view) {
         Ok(lead) => BeforeTag::Tag(lead),
-        Err(event) => BeforeTag::Settle(event),
+        Err(event) => BeforeTag::Event(event),
     }
 }
 
 /// Whether what was upserted is not what the lead says now (`hash`) and must be upserted again before the tag.
 pub fn stale_upsert(sync: &SyncJob, hash: &str) -> bool {
-    !is_as_upserted(sync, hash) && (sync.edits < MOST_EDIT_ROUNDS || sync.asked_since_read())
+    !is_as_upserted(sync, hash) && (sync.edits < MAX_UNREQUESTED_EDITS || sync.requested_since_read())
 }
 
 /// Whether the lead renders (`hash`) to what was upserted.
@@ -157,7 +157,7 @@ pub fn seen_again(sync: &SyncJob, rev: &str) -> Option<Seen> {
 #[derive(Debug, PartialEq)]
 pub enum BeforeWriteBack<'a> {
     /// Nothing is written: this follows.
-    Settle(Event),
+    Event(Event),
     /// The result is written, on condition that the lead is still at this revision.
     Write(&'a Lead),
 }
@@ -165,8 +165,8 @@ pub enum BeforeWriteBack<'a> {
 /// Judges a lead before the result is written to it. A result that is already there was written by a call whose reply
 /// was lost.
 pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
-    if view.sync.asked_since_read() {
-        return BeforeWriteBack::Settle(Event::AskedAgain);
+    if view.sync.requested_since_read() {
+        return BeforeWriteBack::Event(Event::RequestedAgain);
     }
     if view
         .read
@@ -174,12 +174,12 @@ pub fn before_write_back<'a>(view: View<'a>) -> BeforeWriteBack<'a> {
         .as_ref()
         .is_some_and(|lead| carries_result(lead, &view.sync.state))
     {
-        return BeforeWriteBack::Settle(Event::WrittenBack);
+        return BeforeWriteBack::Event(Event::WrittenBack);
     }
     match standing(view) {
-        Ok(lead) if is_edited_since_refused(view.sync, lead) => BeforeWriteBack::Settle(Event::Changed),
+        Ok(lead) if is_edited_since_refused(view.sync, lead) => BeforeWriteBack::Event(Event::Changed),
         Ok(lead) => BeforeWriteBack::Write(lead),
-        Err(event) => BeforeWriteBack::Settle(event),
+        Err(event) => BeforeWriteBack::Event(event),
     }
 }
 
@@ -188,7 +188,7 @@ fn is_edited_since_refused(sync: &SyncJob, lead: &Lead) -> bool {
     match &sync.state {
         State::Rejected { seen, .. } => {
             let refused = seen.revision.as_ref();
-            sync.edits < MOST_EDIT_ROUNDS && refused.is_some_and(|refused| *refused != lead.revision())
+            sync.edits < MAX_UNREQUESTED_EDITS && refused.is_some_and(|refused| *refused != lead.revision())
         }
         _ => false,
     }

@@ -35,7 +35,7 @@ impl LeadId {
     pub fn parse(id: &str) -> Result<Self, InvalidLeadId> {
         let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
         let shape = (1..=128).contains(&id.len()) && id.bytes().all(legal) && !id.starts_with(['-', '.']);
-        if shape && !is_copy(id) {
+        if shape && !is_draft_or_version(id) {
             Ok(Self(id.to_owned()))
         } else {
             Err(InvalidLeadId)
@@ -55,7 +55,7 @@ impl fmt::Display for LeadId {
 }
 
 /// Whether a document id is that of a draft or of a release's version.
-pub fn is_copy(id: &str) -> bool {
+pub fn is_draft_or_version(id: &str) -> bool {
     id.starts_with("drafts.") || id.starts_with("versions.")
 }
 
@@ -184,5 +184,5 @@ pub struct LeadRead {
     /// The published document; `None` where the lead was deleted or unpublished.
     pub published: Option<Lead>,
     /// The full ids of its draft and of its versions in releases, which carry copies of the fields we write.
-    pub copies: Vec<String>,
+    pub drafts_and_versions: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! What a sync is and what follows from what. Pure: no I/O, no async, and `now` is an argument.
+//! The rules: states of a sync, decisions before each stage, retries and circuit breakers, mapping, alerts. Pure: no I/O, no
+//! async, and `now` is an argument.
 
 pub mod alert;
 pub mod batch_size;

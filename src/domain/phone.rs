@@ -5,7 +5,7 @@ use phonenumber::metadata::{DATABASE, Descriptor};
 use phonenumber::{Metadata, Mode, PhoneNumber, Type};
 
 /// Longest text that is looked at; E.164 has at most 15 digits, and Bigin's Phone takes 50 characters.
-const LONGEST: usize = 64;
+const MAX_LENGTH: usize = 64;
 
 /// The kinds of numbers that people have, and that can be called from abroad.
 const KINDS: [Type; 9] = [
@@ -97,7 +97,7 @@ fn parse(text: &str, region: &str) -> Option<PhoneNumber> {
 fn bare(text: &str, home: Option<&Metadata>) -> Option<String> {
     let text = text.trim();
     let text = text.strip_prefix("tel:").unwrap_or(text);
-    if text.len() > LONGEST {
+    if text.len() > MAX_LENGTH {
         return None;
     }
     let mut number = String::new();

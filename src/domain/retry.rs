@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::failure::ServiceErrorKind;
 
-/// The token endpoint wants this much silence once it throttles; asking within it prolongs it (Zoho, Kaizen 43).
+/// The token endpoint wants this much silence once it rate limits; asking within it prolongs it (Zoho, Kaizen 43).
 const TOKEN_RATE_LIMIT_DELAY: Duration = Duration::from_secs(10 * 60);
 
 /// A service that says "come back in a month" costs at most this much: by then it is worth asking again.
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_token_endpoint_gets_ten_quiet_minutes() {
+    fn a_rate_limited_token_endpoint_gets_ten_quiet_minutes() {
         let delay = |kind| POLICY.breaker_delay(kind, 1, 0.0, None);
         assert_eq!(delay(ServiceErrorKind::TokenRateLimited), Duration::from_secs(600));
         assert_eq!(delay(ServiceErrorKind::Unauthorized), Duration::from_millis(500));

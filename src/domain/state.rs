@@ -8,6 +8,10 @@ use super::lead::{ContactId, Revision};
 use super::record::Action;
 use super::reject_reason::RejectReason;
 
+mod shown_name;
+
+pub use shown_name::shown_name;
+
 /// Where a sync stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -82,7 +86,7 @@ pub struct Delivered {
 /// What a read of the lead saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// How many requests had joined the sync when the read began. More by now means another request.
+    /// How many requests the sync had when the read began. More by now means another request.
     pub requests: u32,
     /// The revision; `None` where the lead could not be read at all.
     pub revision: Option<Revision>,
@@ -157,7 +161,7 @@ pub enum Event {
         seen: Seen,
     },
     /// Another request came after the last read.
-    AskedAgain,
+    RequestedAgain,
     /// The lead carries the result.
     WrittenBack,
     /// The lead is gone.
@@ -234,8 +238,8 @@ impl State {
         }
     }
 
-    /// The state of a sync that begins another round, with what is known of the contact.
-    pub(super) fn another_round(&self) -> Self {
+    /// The state of a sync that is restarted, with what is known of the contact.
+    pub(super) fn restarted(&self) -> Self {
         let (contact_created, force_create) = match self {
             Self::Requested {
                 contact_created,
@@ -274,7 +278,7 @@ impl Event {
             Self::ContactGone => "contact_gone",
             Self::Tagged { .. } => "tagged",
             Self::Rejected { .. } => "rejected",
-            Self::AskedAgain => "asked_again",
+            Self::RequestedAgain => "requested_again",
             Self::WrittenBack => "written_back",
             Self::LeadDeleted => "lead_deleted",
             Self::Withdrawn => "withdrawn",
@@ -373,7 +377,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             seen,
             tag_not_before: was.max(tag_not_before),
         }),
-        (state @ (Upserted { .. } | Rejected { .. }), Event::Changed) => Ok(state.another_round()),
+        (state @ (Upserted { .. } | Rejected { .. }), Event::Changed) => Ok(state.restarted()),
         (Upserted { delivered, .. }, Event::Tagged { seen, synced_at }) => Ok(Tagged {
             delivered,
             seen,
@@ -387,7 +391,7 @@ pub fn apply(state: State, event: Event) -> Result<State, IllegalEvent> {
             Event::WrittenBack,
         ) => Ok(State::Sent { delivered, synced_at }),
         (Rejected { reason, contact, .. }, Event::WrittenBack) => Ok(State::Failed { reason, contact }),
-        (state @ (Tagged { .. } | Rejected { .. }), Event::AskedAgain) => Ok(state.another_round()),
+        (state @ (Tagged { .. } | Rejected { .. }), Event::RequestedAgain) => Ok(state.restarted()),
 
         _ => Err(illegal),
     }

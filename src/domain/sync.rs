@@ -92,7 +92,7 @@ pub struct SyncJob {
     /// upsert in between.
     pub contact_losses: u32,
     /// The sync was in a batch call that ended ambiguously, and travels in batches of at most this size until a call with it
-    /// succeeds: bisection isolates the poison item. `None`: it is no suspect.
+    /// succeeds: bisection isolates the poison item. `None`: it is not a suspect.
     pub bisect_limit: Option<u32>,
     /// No worker claims it before this.
     pub next_attempt_at: Timestamp,
@@ -117,8 +117,8 @@ pub struct Failure {
 }
 
 impl SyncJob {
-    /// Lets a new request join.
-    pub fn join(&mut self, source: Source, revision: Option<Revision>) {
+    /// Coalesces a new request with the sync.
+    pub fn coalesce(&mut self, source: Source, revision: Option<Revision>) {
         self.requests.count += 1;
         self.requests.is_manual |= source == Source::Manual;
         self.requests.is_retry |= source == Source::Retry;
@@ -126,14 +126,14 @@ impl SyncJob {
     }
 
     /// Whether a request has come in since the last read of this round, which that read can therefore not have covered.
-    pub fn asked_since_read(&self) -> bool {
+    pub fn requested_since_read(&self) -> bool {
         self.state
             .seen()
             .is_some_and(|seen| seen.requests < self.requests.count)
     }
 
-    /// Opens a sync for a request.
-    pub fn open(id: SyncId, lead: LeadId, source: Source, revision: Option<Revision>, now: Timestamp) -> Self {
+    /// Creates a sync for a request.
+    pub fn create(id: SyncId, lead: LeadId, source: Source, revision: Option<Revision>, now: Timestamp) -> Self {
         Self {
             id,
             lead,
@@ -164,18 +164,18 @@ impl SyncJob {
     /// # Errors
     /// [`IllegalEvent`] where the event does not go with the state; nothing has changed then.
     pub fn apply(&mut self, event: Event, claimed_requests: u32, now: Timestamp) -> Result<(), IllegalEvent> {
-        let unasked_edit = event == Event::Changed && !self.asked_since_read();
+        let unrequested_edit = event == Event::Changed && !self.requested_since_read();
         let is_return = matches!(event, Event::Upserted { .. } | Event::Changed | Event::ContactGone);
-        let another_round = self.state.another_round();
+        let restarted = self.state.restarted();
         let next = state::apply(self.state.clone(), event)?;
         let overtaken = next.is_final() && !cancelled_by_operator(&next) && self.requests.count > claimed_requests;
-        self.state = if overtaken { another_round } else { next };
+        self.state = if overtaken { restarted } else { next };
 
         if self.state.is_final() {
             self.finished_at = Some(now);
         }
         if matches!(self.state, State::Requested { .. }) {
-            self.edits = if unasked_edit { self.edits + 1 } else { 0 };
+            self.edits = if unrequested_edit { self.edits + 1 } else { 0 };
         }
         if !is_return {
             self.contact_losses = 0;
@@ -261,7 +261,7 @@ impl SyncJob {
             };
             return self.apply(event, claimed_requests, now);
         }
-        let wait = self.put_off(failure, policy, now);
+        let wait = self.schedule_retry(failure, policy, now);
         self.attempts.backoff_total = self.attempts.backoff_total.saturating_add(wait);
         Ok(())
     }
@@ -274,21 +274,21 @@ impl SyncJob {
     /// A call with this sync alone failed, and nothing shows whether the sync is to blame or the service, which has accepted
     /// `accepted` records of the stage so far. It is retried behind the others, and the wait does not count. No effect on a
     /// finished sync.
-    pub fn suspect(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
+    pub fn fail_uncounted(&mut self, failure: Failure, accepted: i64, policy: &RetryPolicy, now: Timestamp) {
         if self.state.is_final() {
             return;
         }
         self.attempts.accepted_before = Some(accepted);
-        self.put_off(failure, policy, now);
+        self.schedule_retry(failure, policy, now);
     }
 
     /// Whether other records have been accepted since the sync failed alone, so that failing again is its own doing.
-    pub fn stands_out(&self, accepted: i64) -> bool {
+    pub fn others_succeeded(&self, accepted: i64) -> bool {
         self.attempts.accepted_before.is_some_and(|before| accepted > before)
     }
 
     /// Whether it has failed before, so that another failure says little of the service.
-    pub fn is_suspect(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.bisect_limit.is_some() || self.attempts.count > 0
     }
 
@@ -298,7 +298,7 @@ impl SyncJob {
         self.next_attempt_at = self.next_attempt_at.max(now);
     }
 
-    fn put_off(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
+    fn schedule_retry(&mut self, failure: Failure, policy: &RetryPolicy, now: Timestamp) -> Duration {
         self.attempts.count = self.attempts.count.saturating_add(1);
         self.attempts.last_error = Some(failure.error);
         if failure.isolates {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{self, ProblemDetails};
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::{Page, SyncJson};
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::reject_reason::{ReasonKey, RejectReason};
@@ -15,7 +15,7 @@ use crate::store::{Accepted, Filter, SyncEvent, SyncView};
 
 /// Syncs of a page, where the request does not say.
 const PAGE: u32 = 50;
-const LARGEST_PAGE: usize = 200;
+const MAX_PAGE_SIZE: usize = 200;
 
 impl SyncJson {
     pub(super) fn new(view: SyncView, events: Option<Vec<SyncEvent>>) -> Self {
@@ -154,14 +154,14 @@ impl ListQuery {
     (status = 200, description = "A page of syncs", body = Page),
     (status = 400, description = "A parameter is invalid", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn list(query: web::Query<ListQuery>, state: web::Data<AppState>) -> HttpResponse {
     answer(page(&state, query.into_inner()).await)
 }
 
 /// One page, for the API and for people.
-pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpResponse> {
+pub(super) async fn page(state: &AppState, query: ListQuery) -> Result<Page, HttpResponse> {
     let limit = usize::try_from(query.limit.unwrap_or(PAGE)).unwrap_or(usize::MAX);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
+    if !(1..=MAX_PAGE_SIZE).contains(&limit) {
         return Err(problem::answer(400, "The limit is from 1 to 200."));
     }
     let views = state.store.list(query.filter()?, limit).await?;
@@ -177,18 +177,18 @@ pub(super) async fn page(state: &State, query: ListQuery) -> Result<Page, HttpRe
     (status = 200, description = "The sync with its history", body = SyncJson),
     (status = 404, description = "It does not exist, or was deleted after the retention period", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn one(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn one(id: web::Path<i64>, state: web::Data<AppState>) -> HttpResponse {
     answer(find(&state, SyncId(*id)).await)
 }
 
 /// One sync with its history, for the API and for people.
-pub(super) async fn find(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
+pub(super) async fn find(state: &AppState, id: SyncId) -> Result<SyncJson, HttpResponse> {
     let (view, events) = state.store.sync(id).await?.ok_or_else(missing)?;
     Ok(SyncJson::new(view, Some(events)))
 }
 
 /// One sync without its history.
-pub(super) async fn brief(state: &State, id: SyncId) -> Result<SyncJson, HttpResponse> {
+pub(super) async fn brief(state: &AppState, id: SyncId) -> Result<SyncJson, HttpResponse> {
     let sync = find(state, id).await?;
     Ok(SyncJson { events: None, ..sync })
 }
@@ -202,8 +202,7 @@ pub(super) fn missing() -> HttpResponse {
 
 /// A lead to be sent.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = LeadToSend)]
-pub(super) struct OpenBody {
+pub(super) struct LeadToSend {
     /// Sanity's id of the published lead.
     #[serde(rename = "leadId")]
     #[schema(pattern = r"^(?!drafts\.|versions\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
@@ -213,19 +212,19 @@ pub(super) struct OpenBody {
 /// Creates a sync for a lead, or coalesces with its active one, and does not wait for the result.
 ///
 /// The lead is sent whatever its crmStatus says.
-#[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = OpenBody, responses(
+#[utoipa::path(post, path = "/api/syncs", tag = "syncs", request_body = LeadToSend, responses(
     (status = 202, description = "The sync that carries it out", body = SyncJson),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn open(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn create(body: web::Json<LeadToSend>, state: web::Data<AppState>) -> HttpResponse {
     match request(&state, &body.lead_id).await {
         Ok(id) => accepted(&state, id).await,
         Err(response) => response,
     }
 }
 
-pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
+pub(super) async fn accepted(state: &AppState, id: SyncId) -> HttpResponse {
     match brief(state, id).await {
         Ok(sync) => HttpResponse::Accepted().json(sync),
         Err(response) => response,
@@ -233,7 +232,7 @@ pub(super) async fn accepted(state: &State, id: SyncId) -> HttpResponse {
 }
 
 /// A person's request for a sync.
-pub(super) async fn request(state: &State, lead_id: &str) -> Result<SyncId, HttpResponse> {
+pub(super) async fn request(state: &AppState, lead_id: &str) -> Result<SyncId, HttpResponse> {
     let lead = LeadId::parse(lead_id).map_err(|error| problem::answer(400, &format!("The leadId is {error}.")))?;
     match state.store.request(lead.clone(), Source::Manual, None).await? {
         Accepted::Created(id) | Accepted::Coalesced(id) => {

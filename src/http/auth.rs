@@ -17,7 +17,7 @@ use actix_web::{HttpMessage, web};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{State, connections, problem};
+use super::{AppState, connections, problem};
 use crate::clock::{after, until};
 use crate::crypto::{self, MacKey};
 
@@ -176,7 +176,7 @@ pub(super) async fn authorize(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let state = request.app_data::<web::Data<State>>().cloned();
+    let state = request.app_data::<web::Data<AppState>>().cloned();
     let Some((state, admin)) = state.as_ref().and_then(|state| Some((state, state.admin.as_ref()?))) else {
         let response = problem::answer(404, "The API is off: set ADMIN_TOKEN to turn it on.");
         return Ok(request.into_response(response).map_into_right_body());

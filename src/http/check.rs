@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 
 use super::health::open;
 use super::problem::{self, ProblemDetails};
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::Checked;
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
@@ -17,7 +17,7 @@ use crate::store::CheckResult;
 
 /// How long an answer waits for the end of the check; a call may take longer.
 const CHECK_WAIT: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a check is wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -45,7 +45,7 @@ pub(super) struct CheckQuery {
 pub(super) async fn check(
     remote: web::Path<String>,
     query: web::Query<CheckQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> HttpResponse {
     let Some(remote) = Remote::from_label(&remote) else {
         return problem::answer(
@@ -57,7 +57,7 @@ pub(super) async fn check(
 }
 
 /// Has a service checked, and waits a moment for what comes of it.
-pub(super) async fn check_now(state: &State, remote: Remote, force: bool) -> Result<Checked, HttpResponse> {
+pub(super) async fn check_now(state: &AppState, remote: Remote, force: bool) -> Result<Checked, HttpResponse> {
     let before = state.store.breaker(remote).await?;
     let epoch = before.epoch;
     let Some(open) = open(before) else {
@@ -70,7 +70,7 @@ pub(super) async fn check_now(state: &State, remote: Remote, force: bool) -> Res
         ));
     }
     let now = state.store.now().await?;
-    if open.is_throttled && open.until > now && !force {
+    if open.is_rate_limited && open.until > now && !force {
         return Err(problem::answer(409, &risk(open.until)));
     }
     let checking = state.store.check_now(remote).await?;
@@ -102,13 +102,13 @@ pub(super) async fn check_now(state: &State, remote: Remote, force: bool) -> Res
 }
 
 /// Waits until something has come of a call that began in this epoch, and returns the breaker.
-async fn ended(state: &State, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
+async fn ended(state: &AppState, remote: Remote, epoch: i64) -> Result<Breaker, HttpResponse> {
     loop {
         let breaker = state.store.breaker(remote).await?;
         if breaker.epoch != epoch {
             return Ok(breaker);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -120,7 +120,7 @@ fn reachable(remote: Remote) -> Checked {
     }
 }
 
-/// Why a throttled token endpoint is not asked early.
+/// Why a rate-limited token endpoint is not asked early.
 fn risk(until: Timestamp) -> String {
     let until = until.strftime("%H:%M:%S UTC");
     format!(

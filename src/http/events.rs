@@ -13,24 +13,24 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::IntoParams;
 
-use super::State;
+use super::AppState;
 use super::problem::{self, ProblemDetails};
 use crate::store::{Change, EventRow, Store, StoreError};
 
 /// Streams at once; each looks into the store whenever something happens.
-pub const MOST_STREAMS: usize = 64;
+pub const MAX_STREAMS: usize = 64;
 
 /// Events of one look.
 const LOOK: usize = 200;
 
 /// A change may come from elsewhere, or be missed by a slow watcher, so the store is looked at this often all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Silent connections are cut by proxies, mostly after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A stream ends after this, and the client connects again: with a session that is still good, if it came with one.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const MAX_STREAM_AGE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +54,7 @@ pub(super) struct EventsQuery {
 pub(super) async fn events(
     request: HttpRequest,
     query: web::Query<EventsQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> HttpResponse {
     // An empty header is what a browser sends that has seen no id.
     let last = request.headers().get("last-event-id").map(HeaderValue::as_bytes);
@@ -81,7 +81,7 @@ pub(super) async fn events(
         pending: Some(format!("retry: 2000\nid: {after}\n\n")),
         changes,
         stopping: state.stopping.subscribe(),
-        ends: tokio::time::Instant::now() + LONGEST,
+        ends: tokio::time::Instant::now() + MAX_STREAM_AGE,
         _permit: permit,
     };
     let stream = unfold(watcher, |mut watcher| async {
@@ -139,7 +139,7 @@ impl Watcher {
                 change = self.changes.recv() => if change == Err(RecvError::Closed) {
                     return None;
                 },
-                () = tokio::time::sleep(LOOK_AGAIN) => silent += LOOK_AGAIN,
+                () = tokio::time::sleep(POLL_INTERVAL) => silent += POLL_INTERVAL,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
                 () = tokio::time::sleep_until(self.ends) => return None,
             }

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 
 use super::problem::ProblemDetails;
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::{Ended, Health, OpenBreaker, Service, Token, Waiting, Webhooks};
 use crate::clock::{before, until};
 use crate::domain::breaker::Breaker;
@@ -108,12 +108,12 @@ impl Ended {
     (status = 200, description = "The state of the service", body = Health),
     (status = 503, description = "The database cannot be read", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn health(state: web::Data<AppState>) -> HttpResponse {
     answer(read(&state).await.map(|(health, _)| health))
 }
 
 /// How things stand, and how many syncs ended in each minute of the last hour and each hour of the last day.
-pub(super) async fn read(state: &State) -> Result<(Health, [Vec<Flow>; 2]), HttpResponse> {
+pub(super) async fn read(state: &AppState) -> Result<(Health, [Vec<Flow>; 2]), HttpResponse> {
     let overview = state.store.overview().await?;
     let flow = async |span: Duration, step: Duration| {
         let since = before(overview.at, span);
@@ -211,6 +211,6 @@ pub(super) fn open(breaker: Breaker) -> Option<OpenBreaker> {
         what,
         action,
         check: format!("/api/services/{}/check", breaker.remote.label()),
-        is_throttled: open.kind == ServiceErrorKind::TokenRateLimited,
+        is_rate_limited: open.kind == ServiceErrorKind::TokenRateLimited,
     })
 }

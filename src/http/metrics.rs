@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 
-use super::State;
+use super::AppState;
 use super::health::DAY;
 use super::webhook::ANSWERS;
 use crate::clock::{before, until};
@@ -29,7 +29,7 @@ pub(super) fn show(metrics: &Metrics) {
 #[utoipa::path(get, path = "/metrics", tag = "service", security(()), responses(
     (status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"),
 ))]
-pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn metrics(state: web::Data<AppState>) -> HttpResponse {
     let mut text = Text::default();
     about(&mut text, state.started_at);
     state.metrics.write(&mut text);

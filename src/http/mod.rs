@@ -11,7 +11,7 @@ use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service,
 use actix_web::dev::{AppConfig, Extensions};
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
-use actix_web::{App, HttpResponse, Resource, Route, guard, web};
+use actix_web::{App, HttpResponse, Resource, guard, web};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -43,12 +43,12 @@ mod send;
 mod webhook;
 
 pub use auth::Admin;
-pub use dashboard::{DOOR, PAGES};
-pub use events::MOST_STREAMS;
+pub use dashboard::{LOGIN_ROUTES, PAGES};
+pub use events::MAX_STREAMS;
 pub use openapi::Document;
 
 /// What the handlers work with.
-pub struct State {
+pub struct AppState {
     pub store: Arc<dyn Store>,
     /// For the age of signatures.
     pub clock: SharedClock,
@@ -107,7 +107,7 @@ pub const LARGE_BODIES: usize = 32 * 1024 * 1024;
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Requests in flight get this long when the server stops.
-const SHUTDOWN: u64 = 5;
+const SHUTDOWN_TIMEOUT: u64 = 5;
 
 /// Threads that read and answer. Checking a signature is microseconds and storing is one thread's work, so that one
 /// would do; the second keeps a large body from holding up the others.
@@ -123,12 +123,12 @@ const CONNECTIONS: usize = 400;
 ///
 /// # Errors
 /// Where the address is taken or not ours.
-pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::io::Result<Server> {
+pub fn serve(state: web::Data<AppState>, listener: std::net::TcpListener) -> std::io::Result<Server> {
     metrics::show(&state.metrics);
     let builder = Server::build()
         .workers(WORKERS)
         .max_concurrent_connections(CONNECTIONS)
-        .shutdown_timeout(SHUTDOWN)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT)
         .disable_signals();
     let connections = Arc::new(Connections::default());
     let stop = builder.graceful_shutdown_signal();
@@ -158,13 +158,13 @@ pub fn serve(state: web::Data<State>, listener: std::net::TcpListener) -> std::i
 }
 
 /// All addresses, on this state.
-pub fn configure(config: &mut web::ServiceConfig, state: &web::Data<State>) {
+pub fn configure(config: &mut web::ServiceConfig, state: &web::Data<AppState>) {
     config.app_data(state.clone());
     routes(config, state.cors_origin.as_deref());
 }
 
-/// An address, with the methods it takes and who answers them.
-pub struct Address {
+/// A route: a path, with the methods it takes and their handlers.
+pub struct Route {
     /// Relative to where it is mounted.
     pub path: &'static str,
     /// GET brings HEAD along.
@@ -173,100 +173,100 @@ pub struct Address {
 }
 
 /// The addresses that are open to everybody.
-pub const OPEN: &[Address] = &[
-    Address {
+pub const PUBLIC_ROUTES: &[Route] = &[
+    Route {
         path: "/webhooks/sanity",
         methods: &["POST"],
-        mount: |address| address.post(webhook::receive),
+        mount: |resource| resource.post(webhook::receive),
     },
-    Address {
+    Route {
         path: "/livez",
         methods: &["GET"],
-        mount: |address| address.route(get().to(probes::livez)),
+        mount: |resource| resource.route(get().to(probes::livez)),
     },
-    Address {
+    Route {
         path: "/readyz",
         methods: &["GET"],
-        mount: |address| address.route(get().to(probes::readyz)),
+        mount: |resource| resource.route(get().to(probes::readyz)),
     },
-    Address {
+    Route {
         path: "/metrics",
         methods: &["GET"],
-        mount: |address| address.route(get().to(metrics::metrics)),
+        mount: |resource| resource.route(get().to(metrics::metrics)),
     },
 ];
 
 /// The addresses under `/api`, which want the admin token.
-pub const API: &[Address] = &[
-    Address {
+pub const API: &[Route] = &[
+    Route {
         path: "/send-to-bigin",
         methods: &["POST"],
-        mount: |address| address.post(send::send_to_bigin),
+        mount: |resource| resource.post(send::send_to_bigin),
     },
-    Address {
+    Route {
         path: "/syncs",
         methods: &["GET", "POST"],
-        mount: |address| address.route(get().to(api::list)).post(api::open),
+        mount: |resource| resource.route(get().to(api::list)).post(api::create),
     },
-    Address {
+    Route {
         path: "/syncs/retry",
         methods: &["POST"],
-        mount: |address| address.post(operator::retry_failed),
+        mount: |resource| resource.post(operator::retry_failed),
     },
-    Address {
+    Route {
         path: "/syncs/{id}",
         methods: &["GET"],
-        mount: |address| address.route(get().to(api::one)),
+        mount: |resource| resource.route(get().to(api::one)),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/retry",
         methods: &["POST"],
-        mount: |address| address.post(operator::retry),
+        mount: |resource| resource.post(operator::retry),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
-        mount: |address| address.post(operator::cancel),
+        mount: |resource| resource.post(operator::cancel),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/dismiss",
         methods: &["POST"],
-        mount: |address| address.post(operator::dismiss),
+        mount: |resource| resource.post(operator::dismiss),
     },
-    Address {
+    Route {
         path: "/services/{remote}/check",
         methods: &["POST"],
-        mount: |address| address.post(check::check),
+        mount: |resource| resource.post(check::check),
     },
-    Address {
+    Route {
         path: "/failures",
         methods: &["GET"],
-        mount: |address| address.route(get().to(operator::failures)),
+        mount: |resource| resource.route(get().to(operator::failures)),
     },
-    Address {
+    Route {
         path: "/events",
         methods: &["GET"],
-        mount: |address| address.route(get().to(events::events)),
+        mount: |resource| resource.route(get().to(events::events)),
     },
-    Address {
+    Route {
         path: "/health",
         methods: &["GET"],
-        mount: |address| address.route(get().to(health::health)),
+        mount: |resource| resource.route(get().to(health::health)),
     },
-    Address {
+    Route {
         path: "/pause",
         methods: &["POST"],
-        mount: |address| address.post(operator::pause),
+        mount: |resource| resource.post(operator::pause),
     },
-    Address {
+    Route {
         path: "/resume",
         methods: &["POST"],
-        mount: |address| address.post(operator::resume),
+        mount: |resource| resource.post(operator::resume),
     },
-    Address {
+    Route {
         path: "/openapi.json",
         methods: &["GET"],
-        mount: |address| address.route(get().to(openapi::openapi)),
+        mount: |resource| resource.route(get().to(openapi::openapi)),
     },
 ];
 
@@ -280,8 +280,8 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
                 .add((X_CONTENT_TYPE_OPTIONS, "nosniff")),
         )
         .wrap(Condition::new(cors_origin.is_some(), cors(cors_origin)));
-    for address in API {
-        api = api.service(address.resource());
+    for route in API {
+        api = api.service(route.resource());
     }
     config
         .app_data(
@@ -292,14 +292,14 @@ fn routes(config: &mut web::ServiceConfig, cors_origin: Option<&str>) {
         .app_data(web::FormConfig::default().error_handler(problem::bad_form))
         .app_data(web::QueryConfig::default().error_handler(problem::bad_query))
         .app_data(web::PathConfig::default().error_handler(problem::bad_path));
-    for address in OPEN {
-        config.service(address.resource());
+    for route in PUBLIC_ROUTES {
+        config.service(route.resource());
     }
-    for address in DOOR {
-        config.service(address.resource().wrap(from_fn(dashboard::door)));
+    for route in LOGIN_ROUTES {
+        config.service(route.resource().wrap(from_fn(dashboard::public_page)));
     }
-    for address in PAGES {
-        config.service(address.resource().wrap(from_fn(dashboard::gate)));
+    for route in PAGES {
+        config.service(route.resource().wrap(from_fn(dashboard::require_session)));
     }
     config
         .service(api.default_service(web::to(not_found)))
@@ -318,7 +318,7 @@ fn cors(origin: Option<&str>) -> Cors {
     }
 }
 
-impl Address {
+impl Route {
     fn resource(&self) -> Resource {
         let methods: Vec<&str> = self
             .methods
@@ -332,7 +332,7 @@ impl Address {
             })
             .collect();
         let methods = methods.join(", ");
-        // Answers the methods that the address does not take, and names those it does.
+        // Answers the methods that the route does not take, and names those it does.
         let only = web::to(move || {
             let response = problem::method_not_allowed(&methods);
             async move { response }
@@ -354,6 +354,6 @@ async fn not_found() -> HttpResponse {
 }
 
 /// GET, and HEAD, which monitors like to ask with; the server leaves the body out by itself.
-fn get() -> Route {
+fn get() -> actix_web::Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }

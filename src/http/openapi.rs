@@ -20,7 +20,7 @@ use super::{api, check, events, health, metrics, operator, probes, send, webhook
         metrics::metrics,
         send::send_to_bigin,
         api::list,
-        api::open,
+        api::create,
         operator::retry_failed,
         api::one,
         operator::retry,

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::api::{brief, duplicate, missing};
 use super::health::open_breakers;
 use super::problem::{self, ProblemDetails};
-use super::{State, answer};
+use super::{AppState, answer};
 use crate::api_types::{Failures, OpenBreaker, Retried, SyncJson};
 use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::{CancelledBy, State as SyncState};
@@ -21,11 +21,11 @@ use crate::store::{Accepted, CancelResult, DismissResult};
 const RETRIED_AT_ONCE: usize = 200;
 
 /// Reasons that are listed.
-pub(super) const MOST_REASONS: usize = 50;
+pub(super) const MAX_REASONS: usize = 50;
 
 /// How long a cancellation waits for a worker that has the sync in hand.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the answer to a retry waits until the lead has been read, which takes a moment where nothing is in the way.
 const RETRY_WAIT: Duration = Duration::from_secs(3);
@@ -60,8 +60,12 @@ pub(super) struct Retry {
     (status = 409, description = "An editor has changed the lead's crmStatus since it failed: nothing was sent", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, state: web::Data<State>) -> HttpResponse {
-    let retry = match try_again(&state, SyncId(*id), query.force).await {
+pub(super) async fn retry(
+    id: web::Path<i64>,
+    query: web::Query<RetryQuery>,
+    state: web::Data<AppState>,
+) -> HttpResponse {
+    let retry = match retry_sync(&state, SyncId(*id), query.force).await {
         Ok(retry) => retry,
         Err(response) => return response,
     };
@@ -83,7 +87,7 @@ pub(super) async fn retry(id: web::Path<i64>, query: web::Query<RetryQuery>, sta
 }
 
 /// Tries a sync again, and says what comes of it where that shows at once.
-pub(super) async fn try_again(state: &State, id: SyncId, force: bool) -> Result<Retry, HttpResponse> {
+pub(super) async fn retry_sync(state: &AppState, id: SyncId, force: bool) -> Result<Retry, HttpResponse> {
     let sync = match state.store.retry(id, force).await? {
         Some(Accepted::Created(now) | Accepted::Coalesced(now)) => now,
         Some(Accepted::Duplicate) => return Err(duplicate()),
@@ -108,11 +112,11 @@ pub(super) async fn try_again(state: &State, id: SyncId, force: bool) -> Result<
 }
 
 /// Waits until the lead has been read, and says whether it does not ask any more.
-async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
+async fn is_withdrawn(state: &AppState, id: SyncId) -> Result<bool, HttpResponse> {
     loop {
         let found = state.store.sync(id).await?;
         match found.map(|(view, _)| view.sync.state) {
-            Some(SyncState::Requested { .. }) => tokio::time::sleep(LOOK_AGAIN).await,
+            Some(SyncState::Requested { .. }) => tokio::time::sleep(POLL_INTERVAL).await,
             Some(SyncState::Cancelled { by: CancelledBy::Lead }) => return Ok(true),
             _ => return Ok(false),
         }
@@ -121,7 +125,7 @@ async fn is_withdrawn(state: &State, id: SyncId) -> Result<bool, HttpResponse> {
 
 /// The services that are unavailable now, beside an answer that what was asked is done: it stands also where they cannot be
 /// read.
-async fn unavailable(state: &State) -> Vec<OpenBreaker> {
+async fn unavailable(state: &AppState) -> Vec<OpenBreaker> {
     open_breakers(state.store.open_breakers().await.unwrap_or_default())
 }
 
@@ -133,15 +137,15 @@ async fn unavailable(state: &State) -> Vec<OpenBreaker> {
     (status = 409, description = "It has not failed, or the lead was sent again since", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match put_away(&state, SyncId(*id)).await {
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<AppState>) -> HttpResponse {
+    match dismiss_failure(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
 
 /// Dismisses a failure.
-pub(super) async fn put_away(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn dismiss_failure(state: &AppState, id: SyncId) -> Result<(), HttpResponse> {
     match state.store.dismiss(id).await? {
         DismissResult::Done => {
             tracing::info!(sync_id = %id, "sync {id}: failure dismissed by the operator");
@@ -174,8 +178,8 @@ pub(super) struct RetryBody {
     (status = 400, description = "The body is invalid", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<State>) -> HttpResponse {
-    match try_failed_again(&state, body.into_inner().reason.as_deref()).await {
+pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<AppState>) -> HttpResponse {
+    match retry_failed_leads(&state, body.into_inner().reason.as_deref()).await {
         Err(response) => response,
         Ok(retried) => HttpResponse::Accepted().json(Retried {
             retried,
@@ -185,7 +189,7 @@ pub(super) async fn retry_failed(body: web::Json<RetryBody>, state: web::Data<St
 }
 
 /// Tries failed leads again, and says how many.
-pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Result<usize, HttpResponse> {
+pub(super) async fn retry_failed_leads(state: &AppState, reason: Option<&str>) -> Result<usize, HttpResponse> {
     if reason.is_some_and(|reason| reason.contains('\0')) {
         return Err(problem::answer(400, "reason must not contain a NUL byte."));
     }
@@ -212,15 +216,15 @@ pub(super) async fn try_failed_again(state: &State, reason: Option<&str>) -> Res
     (status = 409, description = "It has finished, or is in a call at this moment", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> HttpResponse {
-    match call_off(&state, SyncId(*id)).await {
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<AppState>) -> HttpResponse {
+    match cancel_sync(&state, SyncId(*id)).await {
         Ok(()) => answer(brief(&state, SyncId(*id)).await),
         Err(response) => response,
     }
 }
 
 /// Cancels a sync, after the worker that has it in hand, if one has.
-pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpResponse> {
+pub(super) async fn cancel_sync(state: &AppState, id: SyncId) -> Result<(), HttpResponse> {
     let mut waited = Duration::ZERO;
     loop {
         // Waited for to its end: a cancellation that is given up may be carried out all the same.
@@ -230,8 +234,8 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
                 return Ok(());
             }
             CancelResult::Busy if waited < CANCEL_WAIT => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                waited += LOOK_AGAIN;
+                tokio::time::sleep(POLL_INTERVAL).await;
+                waited += POLL_INTERVAL;
             }
             CancelResult::Busy => {
                 return Err(problem::answer(409, "The sync is in a call at this moment. Retry."));
@@ -251,8 +255,8 @@ pub(super) async fn call_off(state: &State, id: SyncId) -> Result<(), HttpRespon
 #[utoipa::path(get, path = "/api/failures", tag = "syncs", responses(
     (status = 200, description = "The fifty most frequent", body = Failures),
 ))]
-pub(super) async fn failures(state: web::Data<State>) -> HttpResponse {
-    let failures = state.store.failure_groups(MOST_REASONS).await;
+pub(super) async fn failures(state: web::Data<AppState>) -> HttpResponse {
+    let failures = state.store.failure_groups(MAX_REASONS).await;
     answer(failures.map(|failures| Failures { failures }))
 }
 
@@ -273,7 +277,7 @@ pub(super) struct Paused {
     (status = 200, description = "Sending is paused", body = Paused),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn pause(state: web::Data<AppState>) -> HttpResponse {
     answer(set_paused(&state, true).await)
 }
 
@@ -282,12 +286,12 @@ pub(super) async fn pause(state: web::Data<State>) -> HttpResponse {
     (status = 200, description = "Sending is resumed", body = Paused),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn resume(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn resume(state: web::Data<AppState>) -> HttpResponse {
     answer(set_paused(&state, false).await)
 }
 
 /// Pauses or resumes sending.
-pub(super) async fn set_paused(state: &State, paused: bool) -> Result<Paused, HttpResponse> {
+pub(super) async fn set_paused(state: &AppState, paused: bool) -> Result<Paused, HttpResponse> {
     let set = async {
         state.store.set_paused(paused).await?;
         state.store.paused_since().await

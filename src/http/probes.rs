@@ -4,7 +4,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::{State, health};
+use super::{AppState, health};
 use crate::api_types::Readiness;
 use crate::domain::problem::Problem;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ pub(super) async fn livez() -> HttpResponse {
     (status = 200, description = "Webhooks can be stored; `degraded` lists other problems", body = Readiness),
     (status = 503, description = "Webhooks cannot be stored now", body = Readiness),
 ))]
-pub(super) async fn readyz(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn readyz(state: web::Data<AppState>) -> HttpResponse {
     let mut degraded = Vec::new();
     let stored = state.store.check().await;
     if let Err(error) = &stored {

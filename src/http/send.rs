@@ -7,15 +7,15 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
-use super::State;
-use super::api::{OpenBody, request};
+use super::AppState;
+use super::api::{LeadToSend, request};
 use super::problem::{self, ProblemDetails};
 use crate::domain::state::State as SyncState;
 use crate::domain::sync::SyncId;
 use crate::store::{Change, SyncView};
 
 /// A change may be missed by a slow watcher, so the sync is looked at this often all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The lead is in Bigin, and says so.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,7 +45,7 @@ pub(super) struct StillSending {
 }
 
 /// Sends a lead and waits up to SEND_WAIT for the result.
-#[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = OpenBody, responses(
+#[utoipa::path(post, path = "/api/send-to-bigin", tag = "syncs", request_body = LeadToSend, responses(
     (status = 200, description = "The lead is in Bigin", body = InBigin),
     (status = 202, description = "The wait (SEND_WAIT) has ended; the sync is still in progress", body = StillSending),
     (status = 400, description = "There is no id of a lead in it", body = ProblemDetails, content_type = "application/problem+json"),
@@ -54,7 +54,7 @@ pub(super) struct StillSending {
     (status = 422, description = "Bigin rejected the lead: the detail says why", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 503, description = "Nothing can be stored now: retry", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
-pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn send_to_bigin(body: web::Json<LeadToSend>, state: web::Data<AppState>) -> HttpResponse {
     // Watched before it is asked for, so that no change falls in between.
     let mut changes = state.store.changes();
     let id = match request(&state, &body.lead_id).await {
@@ -82,7 +82,7 @@ pub(super) async fn send_to_bigin(body: web::Json<OpenBody>, state: web::Data<St
 }
 
 async fn wait_for_end(
-    state: &State,
+    state: &AppState,
     id: SyncId,
     changes: &mut broadcast::Receiver<Change>,
 ) -> Result<SyncState, HttpResponse> {
@@ -103,7 +103,7 @@ async fn wait_for_end(
             }
         };
         // Elapsed or not, the sync is looked at again.
-        let _ = tokio::time::timeout(LOOK_AGAIN, ours).await;
+        let _ = tokio::time::timeout(POLL_INTERVAL, ours).await;
     }
 }
 

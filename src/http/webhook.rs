@@ -11,14 +11,14 @@ use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::problem::{self, BROKEN_OFF, ProblemDetails};
-use super::{State, connections};
-use crate::domain::lead::{LeadId, REQUESTED, is_copy};
+use super::{AppState, connections};
+use crate::domain::lead::{LeadId, REQUESTED, is_draft_or_version};
 use crate::domain::sync::SyncId;
 use crate::signature::{self, SignatureError};
 use crate::store::{Accepted, Delivery};
 
 /// The webhook's projection is five small fields; one without a projection is the whole lead, conversation included.
-const LARGEST_BODY: usize = 8 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// A body beyond this takes its bytes from a budget that all of them share ([`LARGE_BODIES`](super::LARGE_BODIES)): its
 /// signature can be verified only once it has been read.
@@ -104,7 +104,7 @@ pub(super) const ANSWERS: [[&str; 2]; 11] = [
         (status = 503, description = "It cannot be stored now, too many large bodies are being read, or it did not arrive whole: retry", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
+pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web::Data<AppState>) -> HttpResponse {
     let span = tracing::info_span!(
         "webhook",
         otel.kind = "server",
@@ -123,7 +123,7 @@ pub(super) async fn receive(request: HttpRequest, body: web::Payload, state: web
     response
 }
 
-async fn take(request: &HttpRequest, body: web::Payload, state: &State) -> Answered {
+async fn take(request: &HttpRequest, body: web::Payload, state: &AppState) -> Answered {
     let headers = || request.headers().get_all(signature::HEADER).map(HeaderValue::as_bytes);
     // Before the body is read: a request without a signature costs no memory.
     let claimed = signature::sole_header(headers());
@@ -192,7 +192,7 @@ async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, An
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|_| ("body_incomplete", problem::come_again(BROKEN_OFF)))?;
         let length = bytes.len() + chunk.len();
-        if length > LARGEST_BODY {
+        if length > MAX_BODY_BYTES {
             let detail = "The body is larger than 8 MiB: give the webhook a projection.";
             return Err(("too_large", problem::answer(413, detail)));
         }
@@ -213,7 +213,7 @@ async fn read(mut body: web::Payload, budget: &Semaphore) -> Result<Body<'_>, An
     Ok(Body { bytes, _share: share })
 }
 
-async fn store(state: &State, delivery: Delivery) -> Answered {
+async fn store(state: &AppState, delivery: Delivery) -> Answered {
     let lead = delivery.lead.clone();
     match state.store.accept(delivery).await {
         Ok(Accepted::Created(sync)) => {
@@ -250,7 +250,7 @@ fn malformed(detail: &str) -> Answered {
 
 /// Why a webhook with a good signature is ignored, if it is. A payload that does not say the status is: the lead will be read.
 fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
-    if is_copy(&payload._id) {
+    if is_draft_or_version(&payload._id) {
         Some("a draft or a version of a release")
     } else if payload
         ._type
@@ -266,7 +266,7 @@ fn ignored(payload: &Payload, lead_type: &str) -> Option<&'static str> {
 }
 
 /// Strangers can make as many of these as they like, so only each doubling of their number is logged.
-fn refused(state: &State, error: SignatureError) -> Answered {
+fn refused(state: &AppState, error: SignatureError) -> Answered {
     let count = state.metrics.signatures_rejected.add() + 1;
     state.metrics.rejected_in_a_row.add(state.clock.now());
     if count.is_power_of_two() {

@@ -29,7 +29,7 @@ pub enum Operation {
     Coql,
     /// The organisation itself, and its tags. No service asks this: only who checks how it is set up.
     Organisation,
-    /// Leads with their copies.
+    /// Leads with their drafts and versions.
     Doc,
     /// Ids of leads by a query.
     Query,

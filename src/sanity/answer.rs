@@ -58,7 +58,7 @@ pub(super) fn commit_label(answer: &Answer, dataset: &str, mutations: &[Owner<'_
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Nothing was written: the leads of these write-backs (places in the list given, ascending) changed since they were
-    /// read, or lost a copy. Read those again, and send the rest again.
+    /// read, or lost a draft or version. Read those again, and send the rest again.
     #[error("{} of the leads changed since they were read", .0.len())]
     Conflict(Vec<usize>),
     /// Nothing was written, for no fault of the content: the same call may be made again.

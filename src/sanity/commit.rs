@@ -1,5 +1,5 @@
-//! Writing results back: many leads and all their copies in one transaction, `POST /data/mutate/{dataset}` (Sanity's docs,
-//! HTTP mutations).
+//! Writing results back: many leads with all their drafts and versions in one transaction,
+//! `POST /data/mutate/{dataset}` (Sanity's docs, HTTP mutations).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct WriteBack<'a> {
     /// Its revision as read: nothing is written if it has changed since.
     pub rev: &'a str,
     /// Full ids of its draft and versions, which take the same fields whatever their revision.
-    pub copies: &'a [String],
+    pub drafts_and_versions: &'a [String],
     /// Fields to set.
     pub set: Map<String, Value>,
     /// Fields to remove.
@@ -103,9 +103,9 @@ impl Sanity {
 fn mutations<'a>(writes: &'a [WriteBack<'a>]) -> impl Iterator<Item = (Owner<'a>, Mutation<'a>)> {
     writes.iter().enumerate().flat_map(|(place, write)| {
         let published = (write.lead.as_str(), Some(write.rev));
-        let copies = write.copies.iter().map(|id| (id.as_str(), None));
+        let drafts_and_versions = write.drafts_and_versions.iter().map(|id| (id.as_str(), None));
         std::iter::once(published)
-            .chain(copies)
+            .chain(drafts_and_versions)
             .map(move |(id, if_revision_id)| {
                 let patch = Patch {
                     id,

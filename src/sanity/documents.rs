@@ -14,7 +14,7 @@ use crate::http_client::{BYTE_ORDER_MARK, json, with_whole_characters};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Read<T> {
     /// Its document, or that it does not exist: what the caller made of it.
-    Made(T),
+    Answered(T),
     /// With its drafts and versions it exceeds the limit of an answer.
     TooLarge,
     /// The token may not read it.
@@ -24,10 +24,10 @@ pub enum Read<T> {
 }
 
 impl<T> Read<T> {
-    /// What was made of the lead, where Sanity said something of it.
-    pub fn made(self) -> Option<T> {
+    /// What the caller made of the lead, where Sanity said something of it.
+    pub fn answered(self) -> Option<T> {
         match self {
-            Self::Made(made) => Some(made),
+            Self::Answered(made) => Some(made),
             Self::TooLarge | Self::Denied | Self::Missing => None,
         }
     }
@@ -128,8 +128,8 @@ struct Published<'a> {
 pub struct RevisionRead {
     /// `_rev` of the published document.
     pub rev: String,
-    /// As for [`LeadRead::copies`].
-    pub copies: Vec<String>,
+    /// As for [`LeadRead::drafts_and_versions`].
+    pub drafts_and_versions: Vec<String>,
 }
 
 impl<'a> DocAnswer<'a> {
@@ -145,7 +145,7 @@ impl<'a> DocAnswer<'a> {
 
     /// What it says of each of `ids`, in their order. `visit` gets every lead that exists, or is said not to, with its
     /// document where it is published.
-    pub(super) fn sort<T>(
+    pub(super) fn by_lead<T>(
         &self,
         ids: &[LeadId],
         lead_type: &str,
@@ -155,7 +155,7 @@ impl<'a> DocAnswer<'a> {
             return Err(CallError::unreadable("Sanity's answer has no documents"));
         };
         let mut published: BTreeMap<&str, Published<'_>> = BTreeMap::new();
-        let mut copies: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut drafts_and_versions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for raw in documents {
             let Some((id, document_type, lead)) = fields(raw, |fields| {
                 let document_type = text(fields.document_type);
@@ -168,33 +168,40 @@ impl<'a> DocAnswer<'a> {
                 continue;
             };
             let is_lead = document_type.as_deref() == Some(lead_type);
-            match asked(ids, &id) {
-                Some(asked) if asked == id && is_lead && lead.is_none() => {
+            match lead_of(ids, &id) {
+                Some(lead_id) if lead_id == id && is_lead && lead.is_none() => {
                     // It lacks its own fields, so what it says cannot be trusted: it counts as absent.
                 }
-                Some(asked) if asked == id => {
+                Some(lead_id) if lead_id == id => {
                     let lead = lead.filter(|_| is_lead);
-                    published.insert(asked, Published { lead, raw });
+                    published.insert(lead_id, Published { lead, raw });
                 }
-                Some(asked) if is_lead => copies.entry(asked).or_default().push(id),
+                Some(lead_id) if is_lead => drafts_and_versions.entry(lead_id).or_default().push(id),
                 _ => {}
             }
         }
         let (gone, denied) = self.omitted();
         let read = ids.iter().map(|id| {
             let key = id.as_str();
-            let copies = copies.remove(key).unwrap_or_default();
+            let drafts_and_versions = drafts_and_versions.remove(key).unwrap_or_default();
             let read = match published.remove(key) {
                 Some(Published { lead, raw }) => {
                     let document = lead.is_some().then_some(RawDocument(raw));
                     let published = lead;
-                    Read::Made(visit(id, LeadRead { published, copies }, document))
+                    Read::Answered(visit(
+                        id,
+                        LeadRead {
+                            published,
+                            drafts_and_versions,
+                        },
+                        document,
+                    ))
                 }
-                None if gone.contains(key) => Read::Made(visit(
+                None if gone.contains(key) => Read::Answered(visit(
                     id,
                     LeadRead {
                         published: None,
-                        copies,
+                        drafts_and_versions,
                     },
                     None,
                 )),
@@ -210,17 +217,23 @@ impl<'a> DocAnswer<'a> {
     pub(super) fn revisions(&self, ids: &[LeadId]) -> Option<BTreeMap<LeadId, RevisionRead>> {
         let (gone, denied) = self.omitted();
         let mut revisions: BTreeMap<LeadId, RevisionRead> = BTreeMap::new();
-        let mut copies: BTreeMap<LeadId, Vec<String>> = BTreeMap::new();
+        let mut drafts_and_versions: BTreeMap<LeadId, Vec<String>> = BTreeMap::new();
         for raw in self.documents.iter().flatten() {
             let Some((id, rev)) = fields(raw, |fields| Some((text(fields.id)?, text(fields.rev)))) else {
                 continue;
             };
             match (published_id(&id), rev) {
                 (Some(lead), Some(rev)) if lead.as_str() == id => {
-                    let copies = Vec::new();
-                    revisions.insert(lead, RevisionRead { rev, copies });
+                    let drafts_and_versions = Vec::new();
+                    revisions.insert(
+                        lead,
+                        RevisionRead {
+                            rev,
+                            drafts_and_versions,
+                        },
+                    );
                 }
-                (Some(lead), _) if lead.as_str() != id => copies.entry(lead).or_default().push(id),
+                (Some(lead), _) if lead.as_str() != id => drafts_and_versions.entry(lead).or_default().push(id),
                 _ => {}
             }
         }
@@ -231,7 +244,7 @@ impl<'a> DocAnswer<'a> {
             return None;
         }
         for (lead, read) in &mut revisions {
-            read.copies = copies.remove(lead).unwrap_or_default();
+            read.drafts_and_versions = drafts_and_versions.remove(lead).unwrap_or_default();
         }
         Some(revisions)
     }
@@ -286,7 +299,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// The one of `ids` that a document is of: its published one, a draft or a version.
-fn asked<'i>(ids: &'i [LeadId], document: &str) -> Option<&'i str> {
+fn lead_of<'i>(ids: &'i [LeadId], document: &str) -> Option<&'i str> {
     let of = published_id(document)?;
     ids.iter().find(|id| **id == of).map(LeadId::as_str)
 }

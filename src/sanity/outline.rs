@@ -51,7 +51,9 @@ impl Sanity {
             Some(revision) if revision.rev != lead.rev => Ok(None),
             revision => Ok(Some(LeadRead {
                 published: Some(lead),
-                copies: revision.map(|revision| revision.copies).unwrap_or_default(),
+                drafts_and_versions: revision
+                    .map(|revision| revision.drafts_and_versions)
+                    .unwrap_or_default(),
             })),
         }
     }

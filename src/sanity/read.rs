@@ -155,12 +155,12 @@ impl Sanity {
             };
             let answer = self.judged(&raw).map_err(failed)?;
             let parsing = self.reading.parsing.lock().await;
-            let read = answer.sort(part, &self.lead_type, &mut visit).map_err(failed)?;
+            let read = answer.by_lead(part, &self.lead_type, &mut visit).map_err(failed)?;
             self.reading.grow(part.len(), raw.body.len());
             drop((parsing, permit));
             break (part, read);
         };
-        if part.is_empty() || read.iter().any(|(_, read)| matches!(read, Read::Made(_))) {
+        if part.is_empty() || read.iter().any(|(_, read)| matches!(read, Read::Answered(_))) {
             return Ok(read);
         }
         let failed = |error| ReadError::Failed { ids: part.len(), error };
@@ -272,8 +272,8 @@ impl Sanity {
             Err(error) => return Err(error.into_call_error(Remote::Sanity)),
         };
         let is_gone = |_: &LeadId, lead: LeadRead, _: Option<RawDocument<'_>>| lead.published.is_none();
-        let read = self.judged(&raw)?.sort(ids, &self.lead_type, &mut { is_gone })?;
-        Ok(matches!(read.first(), Some((_, Read::Made(true)))))
+        let read = self.judged(&raw)?.by_lead(ids, &self.lead_type, &mut { is_gone })?;
+        Ok(matches!(read.first(), Some((_, Read::Answered(true)))))
     }
 
     fn judged<'a>(&self, raw: &'a RawAnswer) -> Result<DocAnswer<'a>, CallError> {

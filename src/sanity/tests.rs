@@ -42,12 +42,12 @@ pub(super) fn document(id: &str, kind: &str) -> Value {
         "crmStatus": REQUESTED, "name": "Ada"})
 }
 
-pub(super) fn write<'a>(lead: &'a LeadId, copies: &'a [String]) -> WriteBack<'a> {
+pub(super) fn write<'a>(lead: &'a LeadId, drafts_and_versions: &'a [String]) -> WriteBack<'a> {
     let set = json!({"crmStatus": SENT, "biginContactId": "1"});
     WriteBack {
         lead,
         rev: "r1",
-        copies,
+        drafts_and_versions,
         set: set.as_object().unwrap().clone(),
         unset: &["crmError"],
     }
@@ -179,19 +179,22 @@ fn a_conflict_names_the_leads_to_read_again() {
 }
 
 #[tokio::test]
-async fn a_commit_is_conditional_on_the_lead_and_not_on_its_copies() {
+async fn a_commit_is_conditional_on_the_lead_and_not_on_its_drafts_and_versions() {
     let (server, sanity) = serve(|_| Reply::Json(200, json!({"transactionId": "t", "results": []}))).await;
     let (a, b) = (lead("a"), lead("b"));
-    let copies = ["drafts.a".to_owned()];
+    let drafts_and_versions = ["drafts.a".to_owned()];
     sanity
-        .commit(&[write(&a, &copies), write(&b, &[])], DEADLINE)
+        .commit(&[write(&a, &drafts_and_versions), write(&b, &[])], DEADLINE)
         .await
         .unwrap();
     sanity
-        .commit(&[write(&a, &copies), write(&b, &[])], DEADLINE)
+        .commit(&[write(&a, &drafts_and_versions), write(&b, &[])], DEADLINE)
         .await
         .unwrap();
-    sanity.commit(&[write(&a, &copies)], DEADLINE).await.unwrap();
+    sanity
+        .commit(&[write(&a, &drafts_and_versions)], DEADLINE)
+        .await
+        .unwrap();
     sanity.commit(&[], DEADLINE).await.unwrap();
 
     let sent = server.requests("/v2025-02-19/data/mutate/production");

@@ -165,21 +165,21 @@ pub enum Prefer {
 
 /// The contacts that an upsert which ended ambiguously may have changed.
 #[derive(Debug, Clone, Default)]
-pub struct Touched {
+pub struct PossiblyChanged {
     /// Those that it addressed by id.
     pub contacts: BTreeSet<ContactId>,
     /// Keyed hashes of the unique values that it looked contacts up by; see [`crate::domain::state::Delivered::keys`].
     pub keys: BTreeSet<String>,
 }
 
-impl Touched {
+impl PossiblyChanged {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.contacts.is_empty() && self.keys.is_empty()
     }
 
     /// Whether a contact, which was upserted with these keys, may be one of them.
-    pub fn may_be(&self, contact: Option<&ContactId>, keys: &[String]) -> bool {
+    pub fn may_include(&self, contact: Option<&ContactId>, keys: &[String]) -> bool {
         contact.is_some_and(|contact| self.contacts.contains(contact)) || keys.iter().any(|key| self.keys.contains(key))
     }
 }
@@ -195,7 +195,7 @@ pub struct StepReport {
     /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
     pub ambiguous_upsert: bool,
     /// Upserts that ended ambiguously may have changed these contacts: their tags wait the delay again.
-    pub touched: Touched,
+    pub possibly_changed: PossiblyChanged,
     /// Bigin's credits that calls have cost since the last time this was said: an estimate.
     pub credits: u32,
 }
@@ -218,8 +218,8 @@ pub enum Effect {
     Event(Event),
     /// It failed and is counted: again later, or given up.
     Failed(Failure),
-    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::suspect`].
-    Suspected(Failure),
+    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::fail_uncounted`].
+    FailedUncounted(Failure),
     /// Bigin says that the contact is gone; from the second time on this is a failure, see [`SyncJob::lose_contact`].
     ContactGone(Failure),
     /// A batch call with it ended ambiguously, and no attempt is counted.
@@ -239,7 +239,7 @@ impl Effect {
     /// Whether the call may have inserted a contact that no unique value finds.
     pub fn is_ambiguous_insert(&self) -> bool {
         match self {
-            Self::Failed(failure) | Self::Suspected(failure) => failure.ambiguous_insert,
+            Self::Failed(failure) | Self::FailedUncounted(failure) => failure.ambiguous_insert,
             Self::Ambiguous { insert, .. } => *insert,
             Self::Event(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
         }
@@ -313,8 +313,8 @@ pub trait Store: Send + Sync {
     /// Stores a verified webhook. Returns after it is on disk.
     async fn accept(&self, delivery: Delivery) -> Result<Accepted, StoreError>;
 
-    /// Opens a sync, or joins the lead's active one. `revision` is the one the asker saw. A request by
-    /// reconciliation never joins: where a sync is active the answer is [`Accepted::Duplicate`].
+    /// Creates a sync, or coalesces the request with the lead's active one. `revision` is the one the asker saw. A request by
+    /// reconciliation is never coalesced: where a sync is active the answer is [`Accepted::Duplicate`].
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted, StoreError>;
 
     /// Claims up to `limit` due syncs of a stage, all of them suspects of one limit or none; one only where a breaker asks
@@ -372,7 +372,7 @@ pub trait Store: Send + Sync {
     /// An operator wants a service checked: the next probe of its breaker may go at once. The breaker stays open.
     async fn check_now(&self, remote: Remote) -> Result<CheckResult, StoreError>;
 
-    /// Opens a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
+    /// Creates a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
     /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
     async fn retry_failed(
         &self,
@@ -436,7 +436,7 @@ pub trait Store: Send + Sync {
     /// The grants since a time, oldest first.
     async fn grants(&self, since: Timestamp) -> Result<Vec<Timestamp>, StoreError>;
 
-    /// Forgets up to `limit` finished syncs, with their history, and up to `limit` deliveries that are older than `age`. Returns how many
-    /// rows went; fewer than `limit` means that nothing is left to forget.
-    async fn forget(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
+    /// Deletes up to `limit` finished syncs, with their history, and up to `limit` deliveries that are older than `age`. Returns how many
+    /// rows went; fewer than `limit` means that nothing is left to delete.
+    async fn delete_old(&self, age: Duration, limit: usize) -> Result<usize, StoreError>;
 }

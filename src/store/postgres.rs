@@ -34,7 +34,7 @@ use crate::random;
 ///
 /// - A commit is on the server's disk before it is answered.
 /// - A replica that hangs inside a transaction loses its connection, and with it the lock.
-/// - The server ends a statement after the writer's `PATIENCE` is over, and before Sanity gives a webhook up (30 s).
+/// - The server ends a statement after the writer's `STORE_TIMEOUT` is over, and before Sanity gives a webhook up (30 s).
 ///   So a write that is slow and does not hang is done, though its caller was told to come again, and finds it done. Were it
 ///   the other way round the server would undo it, and what comes again would be as slow, and undone again, for ever.
 macro_rules! settings {

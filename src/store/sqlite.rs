@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::sql::db::{Db, DbError};
 use super::sql::writer::{Commits, Engine};
-use super::sql::{Reader, SqlStore, Time, listeners, whole_micros, work};
+use super::sql::{Reader, SqlStore, Time, listeners, outcomes, whole_micros};
 use super::{StoreSettings, migrations};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
@@ -179,6 +179,6 @@ fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
 
 fn take_over(conn: &Connection, now: Timestamp, settings: &StoreSettings) -> Result<(), DbError> {
     let txn = conn.unchecked_transaction()?;
-    work::take_over(Db::Sqlite(&txn), now, settings)?;
+    outcomes::take_over(Db::Sqlite(&txn), now, settings)?;
     Ok(txn.commit()?)
 }

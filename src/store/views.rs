@@ -20,7 +20,7 @@ pub struct SyncView {
     pub changed_at: Timestamp,
     /// Its contact in Bigin, also where it has ended without one in its state.
     pub contact: Option<ContactId>,
-    /// The next sync that was opened for the lead, if it has ended and there is one.
+    /// The next sync that was created for the lead, if it has ended and there is one.
     pub next: Option<SyncId>,
     /// When an operator dismissed the failure, if so.
     pub dismissed_at: Option<Timestamp>,
@@ -31,7 +31,7 @@ pub struct SyncView {
 pub struct SyncEvent {
     /// When.
     pub at: Timestamp,
-    /// `created`, `coalesced`, `retry`, or the label of an [`Event`](crate::domain::state::Event).
+    /// `created`, `coalesced`, `attempt_failed`, or the label of an [`Event`](crate::domain::state::Event).
     pub kind: String,
     /// Label of the sync's state after it.
     pub state: String,
@@ -102,7 +102,7 @@ pub struct Overview {
     pub at: Timestamp,
     /// Syncs in progress, by the label of their state; a state without any may be left out.
     pub in_progress: BTreeMap<String, u64>,
-    /// The sync in progress that was opened first.
+    /// The sync in progress that was created first.
     pub oldest: Option<SyncView>,
     pub ledger: Ledger,
     /// The breakers that are not closed.
@@ -154,13 +154,13 @@ pub struct Filter {
 pub struct Ledger {
     /// Deliveries answered 2xx after they were stored or found to be repeats.
     pub accepted: u64,
-    /// Those that opened a sync.
+    /// Those that created a sync.
     pub created_by_webhook: u64,
-    /// Those that joined one.
+    /// Those that were coalesced with one.
     pub coalesced_by_webhook: u64,
     /// Those that were seen before.
     pub duplicates: u64,
-    /// Syncs opened by anybody.
+    /// Syncs created.
     pub created: u64,
     /// Of these, by reconciliation: webhooks that never came.
     pub created_by_reconciliation: u64,

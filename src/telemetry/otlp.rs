@@ -22,7 +22,7 @@ const SERVICE: &str = "bigin-sync";
 const LAST_SENDING: Duration = Duration::from_secs(1);
 
 /// The standard's default.
-const LONGEST_SENDING: Duration = Duration::from_secs(10);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
@@ -68,7 +68,7 @@ fn client() -> Option<Client> {
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .filter_map(|der| reqwest::Certificate::from_der(der).ok());
-    let builder = Client::builder().tls_certs_merge(roots).timeout(LONGEST_SENDING);
+    let builder = Client::builder().tls_certs_merge(roots).timeout(EXPORT_TIMEOUT);
     // It makes a runtime of its own, which it may not do on a thread of another's.
     std::thread::spawn(|| builder.build().ok()).join().ok().flatten()
 }

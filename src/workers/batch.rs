@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::failed_call::{Doubt, bisect_limit, cause_of};
+use super::failed_call::{FailedCall, bisect_limit, cause_of};
 use super::{Context, Stepped};
 use crate::clock::until;
 use crate::domain::breaker::{Breaker, Cause};
@@ -17,7 +17,7 @@ use crate::domain::reject_reason::{RejectReason, sentence};
 use crate::domain::state::{Event, Seen};
 use crate::domain::sync::Failure;
 use crate::random;
-use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, Stage, StepReport, StoreError, Touched};
+use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreError};
 
 /// The part of a lease that is left when a call ends at its deadline, for its outcome to be recorded.
 const TO_RECORD: u32 = 10;
@@ -44,7 +44,7 @@ pub(super) struct Batch<'a> {
     answered: BTreeSet<Remote>,
     pauses: Vec<(ServiceError, Cause)>,
     ambiguous_upsert: bool,
-    touched: Touched,
+    possibly_changed: PossiblyChanged,
     outcomes: Vec<Outcome>,
 }
 
@@ -68,18 +68,18 @@ impl<'a> Batch<'a> {
             answered: BTreeSet::new(),
             pauses: Vec::new(),
             ambiguous_upsert: false,
-            touched: Touched::default(),
+            possibly_changed: PossiblyChanged::default(),
             outcomes: Vec::with_capacity(claim.syncs.len()),
         };
         (batch, claim.syncs)
     }
 
-    pub(super) fn happened(&mut self, claimed: Claimed, event: Event) {
-        self.happened_with(claimed, event, None);
+    pub(super) fn record_event(&mut self, claimed: Claimed, event: Event) {
+        self.record_event_with(claimed, event, None);
     }
 
     /// An event happened, and the history is to say something more of it.
-    pub(super) fn happened_with(&mut self, claimed: Claimed, event: Event, remark: Option<&str>) {
+    pub(super) fn record_event_with(&mut self, claimed: Claimed, event: Event, remark: Option<&str>) {
         let sync = &claimed.sync;
         match &event {
             // The reason names fields and no values, and is what a reader of the log wants to know.
@@ -119,14 +119,14 @@ impl<'a> Batch<'a> {
     pub(super) fn failed(&mut self, claimed: Claimed, code: &str, error: RejectReason) {
         let sync = &claimed.sync;
         tracing::warn!(
-            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code,
+            sync_id = %sync.id, lead_id = %sync.lead, stage = self.stage.label(), code,
             "sync {} of lead {}: attempt failed, will retry: {error}", sync.id, sync.lead
         );
         self.add(claimed, code, Effect::Failed(failure(error, None)));
     }
 
     fn add(&mut self, claimed: Claimed, code: &str, effect: Effect) {
-        let note = Some(json!({ "ms": self.took(), "worker": self.stage.label(), "code": code }));
+        let note = Some(json!({ "ms": self.took(), "stage": self.stage.label(), "code": code }));
         self.outcomes.push(Outcome { claimed, effect, note });
     }
 
@@ -150,34 +150,34 @@ impl<'a> Batch<'a> {
     ) {
         match error {
             ItemError::ContactGone => self.contact_gone(claimed),
-            ItemError::Service { error } => self.in_doubt(claimed, Doubt::refused(error), false),
-            ItemError::Rejected { reason, .. } => self.happened(claimed, Event::Rejected { reason, seen }),
+            ItemError::Service { error } => self.failed_alone(claimed, FailedCall::refused(error), false),
+            ItemError::Rejected { reason, .. } => self.record_event(claimed, Event::Rejected { reason, seen }),
             ItemError::Retry { code } => self.failed(claimed, &code, retry(code.clone())),
         }
     }
 
     /// Whether a sync whose call failed alone is to blame: others were accepted in this step, or have been since it last
     /// failed.
-    pub(super) fn is_to_blame(&self, claimed: &Claimed) -> bool {
-        self.has_accepted || claimed.sync.stands_out(self.accepted)
+    pub(super) fn others_succeeded(&self, claimed: &Claimed) -> bool {
+        self.has_accepted || claimed.sync.others_succeeded(self.accepted)
     }
 
     /// The call with this sync alone failed. Where nothing shows that it is the sync's own doing, no attempt counts, and the
     /// sync stands back behind the others. `insert`: see [`Failure::ambiguous_insert`].
-    pub(super) fn in_doubt(&mut self, claimed: Claimed, doubt: Doubt, insert: bool) {
-        let Doubt {
+    pub(super) fn failed_alone(&mut self, claimed: Claimed, failed_call: FailedCall, insert: bool) {
+        let FailedCall {
             service_error,
             reason,
             is_ambiguous,
-        } = doubt;
-        let is_to_blame = self.is_to_blame(&claimed);
+        } = failed_call;
+        let others_succeeded = self.others_succeeded(&claimed);
         // An ambiguous end has been weighed where the call ended.
-        if !is_to_blame && !is_ambiguous {
+        if !others_succeeded && !is_ambiguous {
             self.open_breaker(service_error.clone(), cause_of(&[&claimed]));
         }
         let sync = &claimed.sync;
         tracing::warn!(
-            sync_id = %sync.id, lead_id = %sync.lead, worker = self.stage.label(), code = %service_error.code,
+            sync_id = %sync.id, lead_id = %sync.lead, stage = self.stage.label(), code = %service_error.code,
             "sync {} of lead {}: attempt failed alone, will retry: {reason}", sync.id, sync.lead
         );
         let failure = Failure {
@@ -185,9 +185,9 @@ impl<'a> Batch<'a> {
             isolates: is_ambiguous,
             ..failure(reason, service_error.retry_after)
         };
-        let effect = match is_to_blame {
+        let effect = match others_succeeded {
             true => Effect::Failed(failure),
-            false => Effect::Suspected(failure),
+            false => Effect::FailedUncounted(failure),
         };
         self.add(claimed, &service_error.code, effect);
     }
@@ -210,7 +210,7 @@ impl<'a> Batch<'a> {
 
     /// A call to `remote` that carried these syncs, and changed nothing that another look would not show, failed. One that
     /// ended ambiguously makes suspects of them.
-    pub(super) fn carried_in_vain(&mut self, carried: Vec<Claimed>, remote: Remote, error: CallError) -> Cause {
+    pub(super) fn call_with_leads_failed(&mut self, carried: Vec<Claimed>, remote: Remote, error: CallError) -> Cause {
         // An answer that comes at once and says nothing of the one lead it was asked for is the service's.
         let may_be_theirs = match &error {
             CallError::Ambiguous { transport, .. } => carried.len() > 1 || *transport == Some(TransportError::Timeout),
@@ -220,26 +220,26 @@ impl<'a> Batch<'a> {
             self.call_failed(carried, remote, error);
             return Cause::Service;
         }
-        let doubt = Doubt::of(error, remote);
-        let cause = self.call_ended_ambiguously(&carried.iter().collect::<Vec<_>>(), doubt.service_error.clone());
+        let failed_call = FailedCall::of(error, remote);
+        let cause = self.call_ended_ambiguously(&carried.iter().collect::<Vec<_>>(), failed_call.service_error.clone());
         let (limit, is_alone) = (bisect_limit(carried.len()), carried.len() == 1);
         for claimed in carried {
             match is_alone {
-                true => self.in_doubt(claimed, doubt.clone(), false),
-                false => self.ambiguous(claimed, &doubt.service_error.code, limit, false),
+                true => self.failed_alone(claimed, failed_call.clone(), false),
+                false => self.ambiguous(claimed, &failed_call.service_error.code, limit, false),
             }
         }
         cause
     }
 
     /// A call with these syncs ended ambiguously, which ends the step. Where it carried a sync that had not failed before,
-    /// the service has failed; where it carried only suspects, the service has failed once three such calls in a row have,
+    /// the service has failed; where all had failed before, the service has failed once three such calls in a row have,
     /// or where the call was its probe. Says which of both it carried.
     pub(super) fn call_ended_ambiguously(&mut self, carried: &[&Claimed], service_error: ServiceError) -> Cause {
         self.is_over = true;
         let (leads, cause) = (carried.len(), cause_of(carried));
         tracing::warn!(
-            worker = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
+            stage = self.stage.label(), remote = service_error.remote.label(), code = %service_error.code, leads,
             "a call for {leads} leads ended ambiguously: {}", sentence(&service_error.code, &service_error.what)
         );
         let is_service = self.context.paces.of(self.stage).ended_ambiguously(cause);
@@ -296,12 +296,12 @@ impl<'a> Batch<'a> {
     }
 
     /// An upsert that ended ambiguously may have changed this contact, or those with these keys.
-    pub(super) fn touched(&mut self, contact: Option<&ContactId>, keys: &[String]) {
+    pub(super) fn mark_possibly_changed(&mut self, contact: Option<&ContactId>, keys: &[String]) {
         match contact {
             Some(contact) => {
-                self.touched.contacts.insert(contact.clone());
+                self.possibly_changed.contacts.insert(contact.clone());
             }
-            None => self.touched.keys.extend(keys.iter().cloned()),
+            None => self.possibly_changed.keys.extend(keys.iter().cloned()),
         }
     }
 
@@ -373,7 +373,7 @@ impl<'a> Batch<'a> {
             answered: self.answered.iter().map(in_epoch).collect(),
             probed: self.probed.iter().map(in_epoch).collect(),
             ambiguous_upsert: self.ambiguous_upsert,
-            touched: self.touched,
+            possibly_changed: self.possibly_changed,
             credits: self.context.bigin.take_credits(),
         };
         let credits = report.credits;

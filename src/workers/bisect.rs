@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::failed_call::{Doubt, bisect_limit};
+use super::failed_call::{FailedCall, MAX_REFUSALS, bisect_limit};
 use super::{BIGIN_ANSWERED, Context};
 use crate::bigin::Results;
 use crate::clock::until;
@@ -43,16 +43,12 @@ use crate::store::Claimed;
 /// lead by itself tells whether it is the service.
 const REFUSALS_OF_ALL: usize = 3;
 
-/// Where others have succeeded, the culprits are looked for until this many calls in a row have been refused: then the service
-/// refuses all by now. Halving a hundred leads down to one takes eight.
-const MAX_REFUSALS: usize = 9;
-
 /// What became of one lead of a group.
-pub(super) enum Sent<R> {
+pub(super) enum ItemOutcome<R> {
     /// Bigin answered for this very record.
-    Judged(Result<R, ItemError>),
+    Answered(Result<R, ItemError>),
     /// The call with this lead alone failed.
-    Alone(Doubt),
+    Alone(FailedCall),
     /// The call with this and other leads ended ambiguously, with this code.
     Ambiguous {
         /// Short stable word.
@@ -61,11 +57,11 @@ pub(super) enum Sent<R> {
         bisect_limit: u32,
     },
     /// It was not sent, or it went along in a call that was refused for all: nothing is known against it.
-    Undecided,
+    NotSent,
 }
 
 /// What travels in groups: leads to be upserted, contacts to be tagged.
-pub(super) trait Travels: Sized + Send + Sync {
+pub(super) trait BatchItem: Sized + Send + Sync {
     /// What Bigin answers for one of them.
     type Answer: Send;
 
@@ -73,7 +69,7 @@ pub(super) trait Travels: Sized + Send + Sync {
     fn claimed(&self) -> &Claimed;
 
     /// Notes what a call that ended ambiguously may have changed.
-    fn may_be_applied(&self, batch: &mut Batch<'_>);
+    fn mark_possibly_applied(&self, batch: &mut Batch<'_>);
 
     /// One call for all of a part; one result for each, in order.
     fn call(
@@ -84,12 +80,12 @@ pub(super) trait Travels: Sized + Send + Sync {
 }
 
 /// Sends a group.
-pub(super) async fn send<T: Travels>(
+pub(super) async fn send<T: BatchItem>(
     context: &Context,
     batch: &mut Batch<'_>,
     group: Vec<T>,
-) -> Vec<(T, Sent<T::Answer>)> {
-    let mut results: Vec<(T, Sent<T::Answer>)> = Vec::with_capacity(group.len());
+) -> Vec<(T, ItemOutcome<T::Answer>)> {
+    let mut results: Vec<(T, ItemOutcome<T::Answer>)> = Vec::with_capacity(group.len());
     // First come, first sent: both halves of a group before a quarter, so that three refusals in a row are all of it.
     let mut waiting = VecDeque::from([group]);
     let mut refusals = 0;
@@ -98,7 +94,7 @@ pub(super) async fn send<T: Travels>(
         // Tags wait meanwhile: with many culprits bisection goes on in the next step.
         let takes_too_long = refusals > 0 && batch.held() > context.lease;
         let Some(deadline) = batch.deadline().await.filter(|_| !takes_too_long) else {
-            results.extend(undecided(part));
+            results.extend(not_sent(part));
             continue;
         };
         let sent_at = context.clock.now();
@@ -111,12 +107,12 @@ pub(super) async fn send<T: Travels>(
                 if judged.iter().any(Result::is_ok) {
                     batch.has_accepted();
                 }
-                results.extend(part.into_iter().zip(judged.into_iter().map(Sent::Judged)));
+                results.extend(part.into_iter().zip(judged.into_iter().map(ItemOutcome::Answered)));
             }
             Err(CallError::Service(service_error)) => {
                 batch.open_breaker(service_error, Cause::Service);
                 batch.end();
-                results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
+                results.extend(not_sent(waiting.drain(..).chain([part]).flatten()));
             }
             Err(error @ CallError::Ambiguous { .. }) => results.extend(ambiguous(batch, part, error)),
             Err(error @ CallError::Rejected { .. }) => {
@@ -131,12 +127,12 @@ pub(super) async fn send<T: Travels>(
                     waiting.push_back(rest);
                 } else if refusals >= most && !is_last {
                     batch.open_breaker(error.into_service_error(Remote::Bigin), Cause::Service);
-                    results.extend(undecided(waiting.drain(..).chain([part]).flatten()));
+                    results.extend(not_sent(waiting.drain(..).chain([part]).flatten()));
                 } else if may_part {
                     let rest = part.split_off(part.len() / 2);
                     waiting.extend([part, rest]);
                 } else {
-                    let alone = |item| (item, Sent::Alone(Doubt::of(error.clone(), Remote::Bigin)));
+                    let alone = |item| (item, ItemOutcome::Alone(FailedCall::of(error.clone(), Remote::Bigin)));
                     results.extend(part.into_iter().map(alone));
                 }
             }
@@ -145,24 +141,24 @@ pub(super) async fn send<T: Travels>(
     results
 }
 
-fn undecided<T: Travels>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Sent<T::Answer>)> {
-    items.into_iter().map(|item| (item, Sent::Undecided))
+fn not_sent<T: BatchItem>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, ItemOutcome<T::Answer>)> {
+    items.into_iter().map(|item| (item, ItemOutcome::NotSent))
 }
 
-fn ambiguous<T: Travels>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) -> Vec<(T, Sent<T::Answer>)> {
-    part.iter().for_each(|item| item.may_be_applied(batch));
-    let doubt = Doubt::of(error, Remote::Bigin);
+fn ambiguous<T: BatchItem>(batch: &mut Batch<'_>, part: Vec<T>, error: CallError) -> Vec<(T, ItemOutcome<T::Answer>)> {
+    part.iter().for_each(|item| item.mark_possibly_applied(batch));
+    let failed_call = FailedCall::of(error, Remote::Bigin);
     let carried: Vec<&Claimed> = part.iter().map(T::claimed).collect();
-    if batch.call_ended_ambiguously(&carried, doubt.service_error.clone()) == Cause::Service {
+    if batch.call_ended_ambiguously(&carried, failed_call.service_error.clone()) == Cause::Service {
         batch.shrink(part.len());
     }
     let bisect_limit = bisect_limit(part.len());
     let is_alone = part.len() == 1;
     let sent = |item| {
         let sent = match is_alone {
-            true => Sent::Alone(doubt.clone()),
-            false => Sent::Ambiguous {
-                code: doubt.service_error.code.clone(),
+            true => ItemOutcome::Alone(failed_call.clone()),
+            false => ItemOutcome::Ambiguous {
+                code: failed_call.service_error.code.clone(),
                 bisect_limit,
             },
         };

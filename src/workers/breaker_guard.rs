@@ -10,11 +10,11 @@ use crate::random;
 use crate::store::{CheckResult, StepReport, StoreError};
 
 /// A call that only checks a service is given up after this.
-const CHECK: Duration = Duration::from_secs(30);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Context {
     /// After a restart an unavailable service is tried at once: what was wrong may have been repaired meanwhile, and a
-    /// setting that was corrected takes effect with the restart. A token endpoint that throttles us is not: each early
+    /// setting that was corrected takes effect with the restart. A token endpoint that rate limits us is not: each early
     /// call prolongs that.
     ///
     /// # Errors
@@ -22,11 +22,11 @@ impl Context {
     pub async fn check_at_start(&self) -> Result<(), StoreError> {
         let mut is_idle = false;
         for breaker in self.store.open_breakers().await? {
-            let is_throttled = breaker
+            let is_rate_limited = breaker
                 .open
                 .as_ref()
                 .is_some_and(|open| open.kind == ServiceErrorKind::TokenRateLimited);
-            if !is_throttled {
+            if !is_rate_limited {
                 is_idle |= self.store.check_now(breaker.remote).await? == CheckResult::Idle;
             }
         }
@@ -50,7 +50,7 @@ impl Context {
             Remote::ZohoAccounts | Remote::Bigin => &BIGIN_ANSWERED,
             Remote::Sanity => &[Remote::Sanity],
         };
-        let Some(breakers) = self.unless_paused(needed).await? else {
+        let Some(breakers) = self.breakers_if_callable(needed).await? else {
             return Ok(());
         };
         // The one before may have shown that this one is well.
@@ -58,21 +58,25 @@ impl Context {
             return Ok(());
         }
         let called = match remote {
-            Remote::ZohoAccounts | Remote::Bigin => self.bigin.fields(CHECK).await.map(drop),
-            Remote::Sanity => self.sanity.requested(None, Duration::ZERO, 1, CHECK).await.map(drop),
+            Remote::ZohoAccounts | Remote::Bigin => self.bigin.fields(CHECK_TIMEOUT).await.map(drop),
+            Remote::Sanity => self
+                .sanity
+                .requested(None, Duration::ZERO, 1, CHECK_TIMEOUT)
+                .await
+                .map(drop),
         };
         match called {
-            Ok(()) => self.has_heard(&breakers).await,
+            Ok(()) => self.record_success(&breakers).await,
             // Whatever its end: a service that is unavailable has not shown that it is well.
             Err(error) => {
                 let error = CallError::Service(error.into_service_error(remote));
-                self.has_failed(&breakers, remote, &error).await
+                self.record_failure(&breakers, remote, &error).await
             }
         }
     }
 
     /// The breakers of the services, where none of them has a pause now.
-    pub(super) async fn unless_paused(&self, remotes: &[Remote]) -> Result<Option<Vec<Breaker>>, StoreError> {
+    pub(super) async fn breakers_if_callable(&self, remotes: &[Remote]) -> Result<Option<Vec<Breaker>>, StoreError> {
         let now = self.store.now().await?;
         let mut breakers = Vec::with_capacity(remotes.len());
         for remote in remotes {
@@ -86,7 +90,7 @@ impl Context {
     }
 
     /// All of them have answered: the breakers close.
-    pub(super) async fn has_heard(&self, breakers: &[Breaker]) -> Result<(), StoreError> {
+    pub(super) async fn record_success(&self, breakers: &[Breaker]) -> Result<(), StoreError> {
         let answered: Vec<_> = breakers
             .iter()
             .filter(|breaker| breaker.open.is_some())
@@ -104,7 +108,7 @@ impl Context {
 
     /// The call to `remote` failed, also where its deadline ran out. What was refused for what was in it says nothing of the
     /// service.
-    pub(super) async fn has_failed(
+    pub(super) async fn record_failure(
         &self,
         breakers: &[Breaker],
         remote: Remote,

@@ -5,9 +5,13 @@ use crate::domain::failure::{CallError, Remote, ServiceError};
 use crate::domain::reject_reason::RejectReason;
 use crate::store::Claimed;
 
+/// The culprits of a refused batch are looked for until this many calls in a row have been refused: then the service refuses all
+/// by now. Halving a hundred leads down to one takes eight.
+pub(super) const MAX_REFUSALS: usize = 9;
+
 /// A failed call with one lead alone, whose fault or the service's it may be.
 #[derive(Clone)]
-pub(super) struct Doubt {
+pub(super) struct FailedCall {
     /// The failure, as if it were the whole service's.
     pub(super) service_error: ServiceError,
     /// What the lead is rejected for if it is to blame.
@@ -16,7 +20,7 @@ pub(super) struct Doubt {
     pub(super) is_ambiguous: bool,
 }
 
-impl Doubt {
+impl FailedCall {
     /// The service refused the record for a reason of its own; nothing was done.
     pub(super) fn refused(service_error: ServiceError) -> Self {
         Self {
@@ -48,6 +52,10 @@ pub(super) fn bisect_limit(records: usize) -> u32 {
 
 /// Syncs that had all failed before say little of the service.
 pub(super) fn cause_of(carried: &[&Claimed]) -> Cause {
-    let only_suspects = carried.iter().all(|claimed| claimed.sync.is_suspect());
-    if only_suspects { Cause::Suspects } else { Cause::Service }
+    let have_all_failed = carried.iter().all(|claimed| claimed.sync.has_failed());
+    if have_all_failed {
+        Cause::FailedLeads
+    } else {
+        Cause::Service
+    }
 }

@@ -24,8 +24,8 @@ impl Heartbeat {
 
     /// Sends a heartbeat if the reconciliation was complete, the store is writable, and no service rejects our credentials. An
     /// outage that ends by itself does not stop it. Returns whether it was accepted.
-    pub async fn after(&self, context: &Context, round: &Result<Option<usize>, ReconcileError>) -> bool {
-        if !matches!(round, Ok(Some(_))) || context.store.check().await.is_err() || is_refused(context).await {
+    pub async fn after(&self, context: &Context, reconciled: &Result<Option<usize>, ReconcileError>) -> bool {
+        if !matches!(reconciled, Ok(Some(_))) || context.store.check().await.is_err() || is_refused(context).await {
             return false;
         }
         let beaten = self.notifier.get().await;

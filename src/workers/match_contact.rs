@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::batch::Batch;
-use super::org_fields::is_permission;
-use super::ready::{Ready, is_bare, is_unknown, name};
+use super::prepared::{PreparedLead, has_only_a_name, is_unidentified, name};
 use super::{BIGIN_ANSWERED, Context};
-use crate::bigin::{Bare, Found};
+use crate::bigin::{Bare, Found, lacks_permission};
 use crate::clock::before;
 use crate::domain::failure::{CallError, Remote};
 use crate::domain::phone;
@@ -16,27 +15,27 @@ use crate::domain::reject_reason::RejectReason;
 use crate::store::{Claimed, StoreError};
 
 /// By how much Bigin's clock may be behind ours.
-const SKEW: Duration = Duration::from_secs(10 * 60);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10 * 60);
 
 /// Leads without a unique value are looked up before each upsert, and so also after one whose end is unknown. Those that
 /// cannot be are settled here.
 pub(super) async fn match_contact(
     context: &Context,
     batch: &mut Batch<'_>,
-    ready: Vec<Ready>,
-) -> Result<Vec<Ready>, StoreError> {
-    let ready = by_phone(context, batch, ready).await;
-    among_the_latest(context, batch, ready).await
+    prepared: Vec<PreparedLead>,
+) -> Result<Vec<PreparedLead>, StoreError> {
+    let prepared = by_phone(context, batch, prepared).await;
+    among_the_latest(context, batch, prepared).await
 }
 
 /// Spellings that are looked up in one step, which is four calls: they share a deadline. Leads with more wait for the next.
 const MAX_SPELLINGS: usize = 200;
 
-async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+async fn by_phone(context: &Context, batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
     let region = context.mapping.phone_region();
     let mut spellings: Vec<String> = Vec::new();
-    let (ready, later): (Vec<_>, Vec<_>) = ready.into_iter().partition(|ready| {
-        let phone = ready.record.text("Phone").filter(|_| is_unknown(ready));
+    let (prepared, later): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|prepared| {
+        let phone = prepared.record.text("Phone").filter(|_| is_unidentified(prepared));
         let of_lead = phone.map(|phone| phone::spellings(phone, region)).unwrap_or_default();
         let fits = spellings.is_empty() || spellings.len() + of_lead.len() <= MAX_SPELLINGS;
         if fits {
@@ -44,28 +43,32 @@ async fn by_phone(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -
         }
         fits
     });
-    later.into_iter().for_each(|ready| batch.release(ready.claimed));
+    later.into_iter().for_each(|prepared| batch.release(prepared.claimed));
     if spellings.is_empty() {
-        return ready;
+        return prepared;
     }
-    let has_phone = |ready: &Ready| is_unknown(ready) && ready.phone.is_some();
+    let has_phone = |prepared: &PreparedLead| is_unidentified(prepared) && prepared.phone.is_some();
     let found = match batch.deadline().await {
         Some(deadline) => context.bigin.find_by_phone(&spellings, deadline).await,
-        None => return put_back(batch, ready),
+        None => return put_back(batch, prepared),
     };
     let found = match found {
         Ok(found) => found,
-        Err(error) => return without(batch, ready, has_phone, error),
+        Err(error) => return without(batch, prepared, has_phone, error),
     };
     batch.answered(&BIGIN_ANSWERED);
     let find = |phone: &str| found.iter().find(|found| is_theirs(found, phone, region));
-    ready
+    prepared
         .into_iter()
-        .map(|mut ready| {
-            if has_phone(&ready) {
-                ready.contact = ready.phone.as_deref().and_then(find).map(|found| found.contact.clone());
+        .map(|mut prepared| {
+            if has_phone(&prepared) {
+                prepared.contact = prepared
+                    .phone
+                    .as_deref()
+                    .and_then(find)
+                    .map(|found| found.contact.clone());
             }
-            ready
+            prepared
         })
         .collect()
 }
@@ -85,26 +88,26 @@ fn is_theirs(found: &Found, phone: &str, region: &str) -> bool {
 async fn among_the_latest(
     context: &Context,
     batch: &mut Batch<'_>,
-    ready: Vec<Ready>,
-) -> Result<Vec<Ready>, StoreError> {
-    let asked = ready
+    prepared: Vec<PreparedLead>,
+) -> Result<Vec<PreparedLead>, StoreError> {
+    let asked = prepared
         .iter()
-        .filter(|ready| is_bare(ready))
-        .map(|ready| &ready.claimed)
+        .filter(|prepared| has_only_a_name(prepared))
+        .map(|prepared| &prepared.claimed)
         .map(|claimed| claimed.link.created_from.unwrap_or(claimed.sync.created_at));
     let Some(since) = asked.min() else {
-        return Ok(ready);
+        return Ok(prepared);
     };
     let found = match batch.deadline().await {
         Some(deadline) => {
-            let since = before(since, SKEW);
+            let since = before(since, MAX_CLOCK_SKEW);
             context.bigin.find_bare(since, deadline).await
         }
-        None => return Ok(put_back(batch, ready)),
+        None => return Ok(put_back(batch, prepared)),
     };
     let found = match found {
         Ok(found) => found,
-        Err(error) => return Ok(without(batch, ready, is_bare, error)),
+        Err(error) => return Ok(without(batch, prepared, has_only_a_name, error)),
     };
     batch.answered(&BIGIN_ANSWERED);
     let owned = context
@@ -120,36 +123,42 @@ async fn among_the_latest(
             .map(|bare| bare.contact.clone())
             .find(|contact| !owned.contains_key(contact))
     };
-    let with_contact = |mut ready: Ready| {
-        if is_bare(&ready) {
-            ready.contact = find(&ready.record);
+    let with_contact = |mut prepared: PreparedLead| {
+        if has_only_a_name(&prepared) {
+            prepared.contact = find(&prepared.record);
         }
-        ready
+        prepared
     };
-    Ok(ready.into_iter().map(with_contact).collect())
+    Ok(prepared.into_iter().map(with_contact).collect())
 }
 
-fn put_back(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
-    ready.into_iter().for_each(|ready| batch.release(ready.claimed));
+fn put_back(batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
+    prepared
+        .into_iter()
+        .for_each(|prepared| batch.release(prepared.claimed));
     Vec::new()
 }
 
 /// Without the look-up those who need it could be doubled, so they wait; the others go on.
 fn without(
     batch: &mut Batch<'_>,
-    ready: Vec<Ready>,
-    needs_it: impl Fn(&Ready) -> bool,
+    prepared: Vec<PreparedLead>,
+    needs_it: impl Fn(&PreparedLead) -> bool,
     error: CallError,
-) -> Vec<Ready> {
-    let (waiting, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(needs_it);
-    not_looked_up(batch, waiting.into_iter().map(|ready| ready.claimed).collect(), error);
+) -> Vec<PreparedLead> {
+    let (waiting, others): (Vec<_>, Vec<_>) = prepared.into_iter().partition(needs_it);
+    not_looked_up(
+        batch,
+        waiting.into_iter().map(|prepared| prepared.claimed).collect(),
+        error,
+    );
     others
 }
 
 /// A missing permission concerns only them.
 fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError) {
     match error {
-        CallError::Service(service_error) if is_permission(&service_error.code) => {
+        CallError::Service(service_error) if lacks_permission(&service_error.code) => {
             for claimed in waiting {
                 let error = RejectReason::SearchForbidden {
                     service_code: service_error.code.clone(),
@@ -159,7 +168,7 @@ fn not_looked_up(batch: &mut Batch<'_>, waiting: Vec<Claimed>, error: CallError)
         }
         // Queries alone may be in trouble: those who need them are suspects, and the others go on in the next step.
         error @ CallError::Ambiguous { .. } => {
-            batch.carried_in_vain(waiting, Remote::Bigin, error);
+            batch.call_with_leads_failed(waiting, Remote::Bigin, error);
         }
         // A number of one of them may have spoilt the query.
         CallError::Rejected { code, reason } => {

@@ -1,6 +1,7 @@
-//! The three workers: each a loop of claim what is due → read the leads → one remote call for the batch → record the
-//! outcomes. Whatever is due the moment a worker is free travels together; nothing waits for a batch to fill, and
-//! suspects travel by themselves.
+//! The background work: the three stages; reconciliation, retention, alerts and heartbeat.
+//!
+//! Each stage is a loop: claim → read the leads → one call per batch → record the outcomes. A batch is what is due when its
+//! worker is free: nothing waits for a batch to fill. Suspects are sent in batches of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,8 @@ mod match_contact;
 pub mod notifier;
 mod org_fields;
 mod pace;
+mod prepared;
 mod read;
-mod ready;
 pub mod reconcile;
 pub mod retention;
 mod tag;
@@ -43,10 +44,10 @@ pub use pace::Paces;
 pub use read::LastReads;
 
 /// A call is given up after this, however long the lease.
-const LONGEST_CALL: Duration = Duration::from_secs(30);
+const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a worker waits after the store has failed it.
-const AFTER_STORE_FAILURE: Duration = Duration::from_secs(1);
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the mutex of the steps of upsert and tag protects.
 #[derive(Debug, Default)]
@@ -92,7 +93,7 @@ impl Context {
     async fn wait(&self, next_due: Option<Timestamp>) -> Option<Duration> {
         match self.store.now().await {
             Ok(now) => next_due.map(|due| until(now, due)),
-            Err(_) => Some(AFTER_STORE_FAILURE),
+            Err(_) => Some(STORE_RETRY_INTERVAL),
         }
     }
 
@@ -110,7 +111,7 @@ impl Context {
 /// The deadline of a call under such a lease: two thirds of it, so that its outcome is recorded before the lease is over, and
 /// at most 30 s.
 fn deadline(lease: Duration) -> Duration {
-    (lease * 2 / 3).min(LONGEST_CALL)
+    (lease * 2 / 3).min(MAX_CALL_TIMEOUT)
 }
 
 /// What one step of a worker did.
@@ -142,8 +143,8 @@ pub async fn run(context: Arc<Context>, stage: Stage, mut stopping: watch::Recei
             Ok(Stepped::Worked(_)) => continue,
             Ok(Stepped::Idle(next_due)) => context.wait(next_due).await,
             Err(error) => {
-                tracing::error!(worker = stage.label(), "the store failed: {error}");
-                Some(AFTER_STORE_FAILURE)
+                tracing::error!(stage = stage.label(), "the store failed: {error}");
+                Some(STORE_RETRY_INTERVAL)
             }
         };
         // A wake-up between the claim and this line is kept by the Notify, so none is lost.

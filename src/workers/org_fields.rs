@@ -5,17 +5,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use super::batch::Batch;
 use super::{BIGIN_ANSWERED, Context};
+use crate::bigin::lacks_permission;
 use crate::clock::until;
 use crate::domain::failure::{CallError, Remote, ServiceError, ServiceErrorKind};
 use crate::domain::record::OrgFields;
-use crate::store::StoreError;
+use crate::store::{Claimed, StoreError};
 
 /// Fields are added seldom, and a call costs a credit.
-const FRESH: Duration = Duration::from_secs(60 * 60);
+const FIELDS_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Nothing waits for the read at start.
-const AT_START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name it is kept under.
 const KEPT: &str = "org_fields";
@@ -53,7 +55,10 @@ impl Context {
             )));
         };
         let now = self.clock.now();
-        if let Some(cached) = cached.as_ref().filter(|cached| until(cached.read_at, now) < FRESH) {
+        if let Some(cached) = cached
+            .as_ref()
+            .filter(|cached| until(cached.read_at, now) < FIELDS_MAX_AGE)
+        {
             return Ok(OrgRead {
                 fields: cached.fields.clone(),
                 answered: false,
@@ -85,7 +90,7 @@ impl Context {
                     ),
                     (None, CallError::Service(service_error))
                         if service_error.kind == ServiceErrorKind::Unauthorized
-                            && is_permission(&service_error.code) =>
+                            && lacks_permission(&service_error.code) =>
                     {
                         tracing::warn!(code = %service_error.code, "Bigin's fields cannot be read, so leads are sent as they are: {service_error}");
                     }
@@ -107,15 +112,15 @@ impl Context {
     /// # Errors
     /// The store's. Bigin's trouble is recorded.
     pub async fn read_org_at_start(&self) -> Result<(), StoreError> {
-        let Some(breakers) = self.unless_paused(&BIGIN_ANSWERED).await? else {
+        let Some(breakers) = self.breakers_if_callable(&BIGIN_ANSWERED).await? else {
             return Ok(());
         };
-        match self.org_fields(AT_START).await {
-            Ok(read) if read.answered => self.has_heard(&breakers).await,
+        match self.org_fields(START_TIMEOUT).await {
+            Ok(read) if read.answered => self.record_success(&breakers).await,
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::warn!(code = error.code(), "Bigin's fields cannot be read yet: {error}");
-                self.has_failed(&breakers, Remote::Bigin, &error).await
+                self.record_failure(&breakers, Remote::Bigin, &error).await
             }
         }
     }
@@ -144,13 +149,33 @@ fn no_lead_id_field(name: &str) -> CallError {
     CallError::Service(error.with_action(action))
 }
 
+/// The organisation's fields, without which a lead cannot be rendered to be compared. Where they are not to be had, all
+/// syncs are settled here.
+pub(super) async fn read_org_fields(
+    context: &Context,
+    batch: &mut Batch<'_>,
+    syncs: Vec<Claimed>,
+) -> (Vec<Claimed>, Option<OrgFields>) {
+    let Some(deadline) = batch.deadline().await else {
+        syncs.into_iter().for_each(|claimed| batch.release(claimed));
+        return (Vec::new(), None);
+    };
+    match context.org_fields(deadline).await {
+        Ok(read) => {
+            if read.answered {
+                batch.answered(&BIGIN_ANSWERED);
+            }
+            (syncs, read.fields)
+        }
+        Err(error) => {
+            batch.call_failed(syncs, Remote::Bigin, error);
+            (Vec::new(), None)
+        }
+    }
+}
+
 /// Whether the service takes no work for a while.
 fn is_limited(error: &CallError) -> bool {
     use ServiceErrorKind::{CreditsUsedUp, RateLimited, TokenRateLimited};
     matches!(error, CallError::Service(error) if matches!(error.kind, RateLimited | TokenRateLimited | CreditsUsedUp))
-}
-
-/// The refusals that say "this, you may not": unlike those of a token, which say "you, not at all".
-pub(super) fn is_permission(code: &str) -> bool {
-    matches!(code, "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED")
 }

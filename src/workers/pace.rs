@@ -12,8 +12,8 @@ use crate::store::{Prefer, Stage};
 /// Of so many claims one is for suspects, so that bisection goes on, and the others for fresh syncs, so that these flow.
 const CLAIMS_PER_SUSPECTS: u32 = 4;
 
-/// So many calls in a row that carried only suspects, without a success, are the service's failure.
-const SUSPECT_FAILURES: u32 = 3;
+/// So many calls in a row that carried only leads that had failed before, without a success, are the service's failure.
+const FAILED_LEADS_THRESHOLD: u32 = 3;
 
 /// One for each stage.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Paces {
 pub(super) struct Pace {
     size: BatchSize,
     claims: u32,
-    suspect_failures: u32,
+    failed_leads_calls: u32,
 }
 
 impl Pace {
@@ -54,7 +54,7 @@ impl Pace {
     /// A call was answered.
     pub(super) fn succeeded(&mut self, records: usize, took: Duration, deadline: Duration) {
         self.size.succeeded(records, took, deadline);
-        self.suspect_failures = 0;
+        self.failed_leads_calls = 0;
     }
 
     /// A call with fresh records was too much for the service.
@@ -66,9 +66,9 @@ impl Pace {
     pub(super) fn ended_ambiguously(&mut self, cause: Cause) -> bool {
         match cause {
             Cause::Service => true,
-            Cause::Suspects => {
-                self.suspect_failures += 1;
-                self.suspect_failures >= SUSPECT_FAILURES
+            Cause::FailedLeads => {
+                self.failed_leads_calls += 1;
+                self.failed_leads_calls >= FAILED_LEADS_THRESHOLD
             }
         }
     }
@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn suspects_are_the_services_failure_after_three_without_success() {
+    fn failed_leads_are_the_services_failure_after_three_without_success() {
         let mut pace = Pace::default();
-        assert!(!pace.ended_ambiguously(Cause::Suspects));
-        assert!(!pace.ended_ambiguously(Cause::Suspects));
+        assert!(!pace.ended_ambiguously(Cause::FailedLeads));
+        assert!(!pace.ended_ambiguously(Cause::FailedLeads));
         pace.succeeded(1, Duration::ZERO, Duration::from_secs(30));
-        assert!(!pace.ended_ambiguously(Cause::Suspects));
-        assert!(!pace.ended_ambiguously(Cause::Suspects));
-        assert!(pace.ended_ambiguously(Cause::Suspects));
+        assert!(!pace.ended_ambiguously(Cause::FailedLeads));
+        assert!(!pace.ended_ambiguously(Cause::FailedLeads));
+        assert!(pace.ended_ambiguously(Cause::FailedLeads));
         assert!(pace.ended_ambiguously(Cause::Service), "a fresh call at once");
     }
 }

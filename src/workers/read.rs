@@ -23,18 +23,18 @@ use crate::store::Claimed;
 const MAX_KEPT: usize = 8 * 1024 * 1024;
 
 /// A revision that was read longer ago is read again before it is written on.
-const FRESH: Duration = Duration::from_secs(5);
+const READ_MAX_AGE: Duration = Duration::from_secs(5);
 
-/// Most revisions kept, each with at most [`MAX_COPIES`] ids.
+/// Most revisions kept, each with at most [`MAX_DRAFTS_AND_VERSIONS`] ids.
 const MAX_REVISIONS: usize = 1_000;
 
 /// A lead with more drafts and versions is read again.
-const MAX_COPIES: usize = 20;
+const MAX_DRAFTS_AND_VERSIONS: usize = 20;
 
 /// At which revision a lead was read, and with which drafts and versions.
 pub(super) struct LastRead {
     pub(super) rev: String,
-    pub(super) copies: Vec<String>,
+    pub(super) drafts_and_versions: Vec<String>,
     at: Timestamp,
 }
 
@@ -49,15 +49,22 @@ impl LastReads {
     }
 
     /// The lead of a sync was read in a call that began at `at`.
-    pub(super) fn put(&self, sync: SyncId, rev: &str, copies: &[String], at: Timestamp) {
+    pub(super) fn put(&self, sync: SyncId, rev: &str, drafts_and_versions: &[String], at: Timestamp) {
         let mut table = self.table();
         table.remove(&sync);
         if table.len() >= MAX_REVISIONS {
-            table.retain(|_, read| until(read.at, at) <= FRESH);
+            table.retain(|_, read| until(read.at, at) <= READ_MAX_AGE);
         }
-        if table.len() < MAX_REVISIONS && copies.len() <= MAX_COPIES {
-            let (rev, copies) = (rev.to_owned(), copies.to_vec());
-            table.insert(sync, LastRead { rev, copies, at });
+        if table.len() < MAX_REVISIONS && drafts_and_versions.len() <= MAX_DRAFTS_AND_VERSIONS {
+            let (rev, drafts_and_versions) = (rev.to_owned(), drafts_and_versions.to_vec());
+            table.insert(
+                sync,
+                LastRead {
+                    rev,
+                    drafts_and_versions,
+                    at,
+                },
+            );
         }
     }
 
@@ -65,7 +72,7 @@ impl LastReads {
     /// been carried out, the lead is read again.
     pub(super) fn take(&self, sync: SyncId, now: Timestamp) -> Option<LastRead> {
         let read = self.table().remove(&sync)?;
-        (until(read.at, now) <= FRESH).then_some(read)
+        (until(read.at, now) <= READ_MAX_AGE).then_some(read)
     }
 }
 
@@ -122,7 +129,7 @@ pub(super) async fn read<T: Send>(
             if let Some(published) = &lead.published {
                 context
                     .last_reads
-                    .put(claimed.sync.id, &published.rev, &lead.copies, at);
+                    .put(claimed.sync.id, &published.rev, &lead.drafts_and_versions, at);
             }
             Some(visit(claimed, lead, document))
         };
@@ -132,11 +139,11 @@ pub(super) async fn read<T: Send>(
                 let others = rest.split_off(part.len());
                 for (claimed, (_, part)) in rest.into_iter().zip(part) {
                     let part = match part {
-                        Read::Made(Some(made)) => {
-                            kept += bytes_of(&made);
-                            Read::Made(made)
+                        Read::Answered(Some(answered)) => {
+                            kept += bytes_of(&answered);
+                            Read::Answered(answered)
                         }
-                        Read::Made(None) | Read::Missing => Read::Missing,
+                        Read::Answered(None) | Read::Missing => Read::Missing,
                         Read::TooLarge => Read::TooLarge,
                         Read::Denied => Read::Denied,
                     };
@@ -151,7 +158,7 @@ pub(super) async fn read<T: Send>(
             Err(ReadError::Failed { ids, error }) => {
                 let others = rest.split_off(ids.min(rest.len()));
                 others.into_iter().for_each(|claimed| batch.release(claimed));
-                batch.carried_in_vain(rest, Remote::Sanity, error);
+                batch.call_with_leads_failed(rest, Remote::Sanity, error);
                 break;
             }
         }
@@ -165,9 +172,9 @@ fn is_late(context: &Context, batch: &Batch<'_>) -> bool {
 }
 
 /// What was made of a lead before its upsert or its tag; one that was not read is settled here.
-pub(super) fn made<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Read<T>) -> Option<(Claimed, T)> {
+pub(super) fn take_answered<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Read<T>) -> Option<(Claimed, T)> {
     match read {
-        Read::Made(made) => return Some((claimed, made)),
+        Read::Answered(answered) => return Some((claimed, answered)),
         Read::TooLarge => reject(batch, claimed, RejectReason::LeadTooLarge),
         Read::Denied => reject(batch, claimed, RejectReason::LeadUnreadable),
         Read::Missing => missing(batch, claimed),
@@ -185,7 +192,7 @@ pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, reason: RejectReas
             revision: None,
         },
     };
-    batch.happened_with(claimed, event, Some(code));
+    batch.record_event_with(claimed, event, Some(code));
 }
 
 /// An answer that does not say why it lacks the lead is no sign of a deletion.
@@ -225,7 +232,12 @@ mod tests {
         assert_eq!(reads.table().len(), MAX_REVISIONS);
         reads.put(SyncId(3_000), "r", &[], at(9));
         assert_eq!(reads.table().len(), 1, "stale ones make room");
-        reads.put(SyncId(3_001), "r", &vec![String::new(); MAX_COPIES + 1], at(9));
+        reads.put(
+            SyncId(3_001),
+            "r",
+            &vec![String::new(); MAX_DRAFTS_AND_VERSIONS + 1],
+            at(9),
+        );
         assert_eq!(reads.table().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Forgets finished syncs and old deliveries, in steps small enough that no webhook waits for them.
+//! Deletes finished syncs and old deliveries, in steps small enough that no webhook waits for them.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ const STEP: usize = 500;
 /// Between two steps, so that intake comes first.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Forgets everything older than `age`. Returns how many rows went.
+/// Deletes everything older than `age`. Returns how many rows went.
 ///
 /// # Errors
 /// The store's; what went before is gone.
-pub async fn round(context: &Context, age: Duration) -> Result<usize, StoreError> {
-    let mut forgotten = 0;
+pub async fn delete_expired(context: &Context, age: Duration) -> Result<usize, StoreError> {
+    let mut deleted = 0;
     loop {
-        let step = context.store.forget(age, STEP).await?;
-        forgotten += step;
+        let step = context.store.delete_old(age, STEP).await?;
+        deleted += step;
         if step < STEP {
-            return Ok(forgotten);
+            return Ok(deleted);
         }
         tokio::time::sleep(PAUSE).await;
     }

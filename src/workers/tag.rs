@@ -11,10 +11,10 @@
 //! - The delay is a time in the table, `tag_not_before`, set with the outcome of the upsert, by the store's clock. It is
 //!   counted from the answer, since it is not known when before that the upsert was applied.
 //! - An upsert moves the tags of all syncs that may share its contact: by contact id where it is known, else by the keyed hashes
-//!   of the unique fields. An ambiguous upsert does so too ([`StepReport::touched`]).
+//!   of the unique fields. An ambiguous upsert does so too ([`StepReport::possibly_changed`]).
 //! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.
 //! - One lock, [`Context::contacts`], covers the steps of upsert and tag, so that no tag is in flight while an upsert may move
-//!   its time. Between replicas their turns do the same (`src/store/sql/turn.rs`).
+//!   its time. Between replicas their turns do the same (`src/store/sql/turns.rs`).
 //! - The lead is read again before the tag: changed data goes back to the upsert, a withdrawn lead gets no tag.
 //!
 //! # Why
@@ -28,9 +28,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Sent, Travels, send};
-use super::read::{made, read};
-use super::{BIGIN_ANSWERED, Context, Stepped};
+use super::bisect::{BatchItem, ItemOutcome, send};
+use super::org_fields::read_org_fields;
+use super::read::{read, take_answered};
+use super::{Context, Stepped};
 use crate::bigin::Results;
 use crate::domain::decide::{BeforeTag, View, before_tag, is_as_upserted, seen_again, stale_upsert, still_upserted};
 use crate::domain::failure::{CallError, Remote};
@@ -67,7 +68,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Tag, claimed_at, claim);
-    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let (mut due, changed) = unchanged(context, &mut batch, syncs).await;
     let judged = read(
         context,
@@ -77,7 +78,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_ref()),
     );
     for (claimed, read) in judged.await {
-        let Some((claimed, judged)) = made(&mut batch, claimed, read) else {
+        let Some((claimed, judged)) = take_answered(&mut batch, claimed, read) else {
             continue;
         };
         match judged {
@@ -87,36 +88,11 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
                 seen,
                 edited,
             }),
-            Err(event) => batch.happened(claimed, event),
+            Err(event) => batch.record_event(claimed, event),
         }
     }
     tag(context, &mut batch, due).await?;
     batch.finish().await
-}
-
-/// The organisation's fields, without which a lead cannot be rendered to be compared. Where they are not to be had, all
-/// syncs are settled here.
-pub(super) async fn with_fields(
-    context: &Context,
-    batch: &mut Batch<'_>,
-    syncs: Vec<Claimed>,
-) -> (Vec<Claimed>, Option<OrgFields>) {
-    let Some(deadline) = batch.deadline().await else {
-        syncs.into_iter().for_each(|claimed| batch.release(claimed));
-        return (Vec::new(), None);
-    };
-    match context.org_fields(deadline).await {
-        Ok(read) => {
-            if read.answered {
-                batch.answered(&BIGIN_ANSWERED);
-            }
-            (syncs, read.fields)
-        }
-        Err(error) => {
-            batch.call_failed(syncs, Remote::Bigin, error);
-            (Vec::new(), None)
-        }
-    }
 }
 
 /// Tells the leads that are still at the revision that was upserted from those that have to be read, by their revisions
@@ -136,7 +112,7 @@ async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>
             return (Vec::new(), Vec::new());
         }
         Err(ReadError::Failed { error, .. }) => {
-            batch.carried_in_vain(syncs, Remote::Sanity, error);
+            batch.call_with_leads_failed(syncs, Remote::Sanity, error);
             return (Vec::new(), Vec::new());
         }
     };
@@ -148,7 +124,9 @@ async fn unchanged(context: &Context, batch: &mut Batch<'_>, syncs: Vec<Claimed>
         let seen = revision.and_then(|revision| seen_again(sync, &revision.rev));
         match (revision, seen, sync.state.contact()) {
             (Some(revision), Some(seen), Some(contact)) => {
-                context.last_reads.put(sync.id, &revision.rev, &revision.copies, at);
+                context
+                    .last_reads
+                    .put(sync.id, &revision.rev, &revision.drafts_and_versions, at);
                 due.push(Due {
                     contact: contact.clone(),
                     claimed,
@@ -177,7 +155,7 @@ fn judge(
     };
     let lead = match before_tag(view) {
         BeforeTag::Tag(lead) => lead,
-        BeforeTag::Settle(event) => return Err(event),
+        BeforeTag::Event(event) => return Err(event),
     };
     let hash = match still_upserted(&claimed.sync, lead) {
         Some(hash) => hash.to_owned(),
@@ -196,7 +174,7 @@ fn judge(
     Ok((contact, claimed.sync.seen(lead, &claimed.link), edited))
 }
 
-impl Travels for Due {
+impl BatchItem for Due {
     type Answer = ();
 
     fn claimed(&self) -> &Claimed {
@@ -204,7 +182,7 @@ impl Travels for Due {
     }
 
     /// Adding a tag twice does no harm.
-    fn may_be_applied(&self, _: &mut Batch<'_>) {}
+    fn mark_possibly_applied(&self, _: &mut Batch<'_>) {}
 
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<()>, CallError> {
         let contacts: Vec<ContactId> = part.iter().map(|due| due.contact.clone()).collect();
@@ -221,28 +199,28 @@ async fn tag(context: &Context, batch: &mut Batch<'_>, due: Vec<Due>) -> Result<
     // Milliseconds, as JavaScript writes times.
     let synced_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     for (due, sent) in sent {
-        settle(batch, due, sent, synced_at);
+        record_outcome(batch, due, sent, synced_at);
     }
     Ok(())
 }
 
-fn settle(batch: &mut Batch<'_>, due: Due, sent: Sent<()>, synced_at: Timestamp) {
+fn record_outcome(batch: &mut Batch<'_>, due: Due, sent: ItemOutcome<()>, synced_at: Timestamp) {
     let Due {
         claimed, seen, edited, ..
     } = due;
     match sent {
-        Sent::Judged(Ok(())) => {
+        ItemOutcome::Answered(Ok(())) => {
             let remark = edited.then_some("edits_not_carried");
-            batch.happened_with(claimed, Event::Tagged { seen, synced_at }, remark);
+            batch.record_event_with(claimed, Event::Tagged { seen, synced_at }, remark);
         }
-        Sent::Judged(Err(error)) => {
+        ItemOutcome::Answered(Err(error)) => {
             batch.not_accepted(claimed, error, seen, |service_code| RejectReason::TagNotAdded {
                 service_code,
             });
         }
         // The lead itself is in Bigin, so the tag is tried for as long as anything is, also where it is refused.
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, false),
-        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, false),
-        Sent::Undecided => batch.release(claimed),
+        ItemOutcome::Alone(failed_call) => batch.failed_alone(claimed, failed_call, false),
+        ItemOutcome::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, false),
+        ItemOutcome::NotSent => batch.release(claimed),
     }
 }

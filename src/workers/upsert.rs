@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::bisect::{Sent, Travels, send};
+use super::bisect::{BatchItem, ItemOutcome, send};
 use super::match_contact::match_contact;
-use super::read::{made, missing, read, reject};
-use super::ready::{Ready, is_bare, is_unknown, name};
-use super::tag::with_fields;
+use super::org_fields::read_org_fields;
+use super::prepared::{PreparedLead, has_only_a_name, is_unidentified, name};
+use super::read::{missing, read, reject, take_answered};
 use super::{Context, Stepped};
 use crate::bigin::{Results, Upserted};
 use crate::clock::after;
@@ -32,28 +32,28 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         return Ok(Stepped::Idle(claim.next_due));
     }
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
-    let (syncs, fields) = with_fields(context, &mut batch, syncs).await;
+    let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let judged = read(context, &mut batch, syncs, bytes_of, |claimed, lead, document| {
         judge(context, claimed, lead, document, fields.as_ref())
     });
     let judged = judged.await;
-    let ready = prepare(context, &mut batch, judged, fields.as_ref()).await?;
-    let ready = settled(&mut batch, ready, context.store.now().await?);
-    let ready = one_per_identity(&mut batch, ready);
+    let prepared = prepare(context, &mut batch, judged, fields.as_ref()).await?;
+    let prepared = settled(&mut batch, prepared, context.store.now().await?);
+    let prepared = one_per_identity(&mut batch, prepared);
 
     let mut contacts = batch.wait_for(context.contacts.lock()).await;
     if contacts.has_unrecorded_upsert {
         batch.ambiguous_upsert();
     }
     contacts.has_unrecorded_upsert = true;
-    let ready = match_contact(context, &mut batch, ready).await?;
-    let ready = not_given_up(context, &mut batch, ready);
-    for group in groups(ready) {
+    let prepared = match_contact(context, &mut batch, prepared).await?;
+    let prepared = not_given_up(context, &mut batch, prepared);
+    for group in groups(prepared) {
         let sent = send(context, &mut batch, group).await;
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
-        for (ready, sent) in sent {
-            settle(&mut batch, ready, sent, tag_not_before);
+        for (prepared, sent) in sent {
+            record_outcome(&mut batch, prepared, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await?;
@@ -62,30 +62,32 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
 }
 
 /// Postpones leads whose ambiguous insert may still be applied: a look-up would not find the contact yet.
-fn settled(batch: &mut Batch<'_>, ready: Vec<Ready>, now: Timestamp) -> Vec<Ready> {
-    let (settling, settled): (Vec<_>, Vec<_>) = ready
+fn settled(batch: &mut Batch<'_>, prepared: Vec<PreparedLead>, now: Timestamp) -> Vec<PreparedLead> {
+    let (settling, settled): (Vec<_>, Vec<_>) = prepared
         .into_iter()
-        .partition(|ready| is_unknown(ready) && settles_at(&ready.claimed.link, now).is_some());
-    settling.into_iter().for_each(|ready| batch.settling(ready.claimed));
+        .partition(|prepared| is_unidentified(prepared) && settles_at(&prepared.claimed.link, now).is_some());
+    settling
+        .into_iter()
+        .for_each(|prepared| batch.settling(prepared.claimed));
     settled
 }
 
 /// Rejects leads that have failed for `GIVE_UP_AFTER` and whose look-up found no contact: they were sent back only to be
 /// looked up.
-fn not_given_up(context: &Context, batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
-    let mut rest = Vec::with_capacity(ready.len());
-    for ready in ready {
-        let Ready { claimed, seen, .. } = &ready;
-        let is_given_up = is_unknown(&ready)
+fn not_given_up(context: &Context, batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
+    let mut rest = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        let PreparedLead { claimed, seen, .. } = &prepared;
+        let is_given_up = is_unidentified(&prepared)
             && claimed.link.ambiguous_until.is_some()
             && !claimed.sync.attempts.backoff_total.is_zero()
             && claimed.sync.has_failed_for_long(&context.retry);
         match &claimed.sync.attempts.last_error {
             Some(reason) if is_given_up => {
                 let (reason, seen) = (reason.clone(), seen.clone());
-                batch.happened(ready.claimed, Event::Rejected { reason, seen });
+                batch.record_event(prepared.claimed, Event::Rejected { reason, seen });
             }
-            _ => rest.push(ready),
+            _ => rest.push(prepared),
         }
     }
     rest
@@ -126,7 +128,7 @@ fn judge(
     };
     let lead = match before_upsert(view) {
         BeforeUpsert::Send(lead) => lead,
-        BeforeUpsert::Settle(event) => return Err(Unsent::Happens(event)),
+        BeforeUpsert::Event(event) => return Err(Unsent::Happens(event)),
     };
     let seen = claimed.sync.seen(lead, &claimed.link);
     let raw = document.ok_or(Unsent::Missing)?;
@@ -161,12 +163,12 @@ async fn prepare(
     batch: &mut Batch<'_>,
     reads: Vec<(Claimed, Read<Result<Judged, Unsent>>)>,
     fields: Option<&OrgFields>,
-) -> Result<Vec<Ready>, StoreError> {
+) -> Result<Vec<PreparedLead>, StoreError> {
     let mut judged = Vec::with_capacity(reads.len());
     for (claimed, read) in reads {
-        match made(batch, claimed, read) {
+        match take_answered(batch, claimed, read) {
             Some((claimed, Ok(lead))) => judged.push((claimed, lead)),
-            Some((claimed, Err(Unsent::Happens(event)))) => batch.happened(claimed, event),
+            Some((claimed, Err(Unsent::Happens(event)))) => batch.record_event(claimed, event),
             Some((claimed, Err(Unsent::Unfit(unfit)))) => reject(batch, claimed, unfit),
             Some((claimed, Err(Unsent::Missing))) => missing(batch, claimed),
             None => {}
@@ -177,7 +179,7 @@ async fn prepare(
         .filter_map(|(_, judged)| judged.read.published.as_ref()?.contact.clone())
         .collect();
     let owners = context.store.owners(named).await?;
-    let mut ready = Vec::with_capacity(judged.len());
+    let mut prepared = Vec::with_capacity(judged.len());
     for (claimed, judged) in judged {
         let Judged {
             read,
@@ -195,11 +197,11 @@ async fn prepare(
             .published
             .as_ref()
             .and_then(|lead| known_contact(view, lead, others));
-        let check = unique_fields(context, &record, fields);
+        let duplicate_check_fields = unique_fields(context, &record, fields);
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
-        let keys = check.iter().filter_map(key).collect();
+        let keys = duplicate_check_fields.iter().filter_map(key).collect();
         let (_, canonical) = identity(&record, context.mapping.phone_region());
-        let retried = claimed.sync.is_suspect() || claimed.link.ambiguous_until.is_some();
+        let retried = claimed.sync.has_failed() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
             record
                 .text("Phone")
@@ -207,18 +209,18 @@ async fn prepare(
                 .map(|text| text.trim().to_owned())
         };
         let phone = canonical.or_else(as_spelled);
-        ready.push(Ready {
+        prepared.push(PreparedLead {
             claimed,
             contact,
             record,
-            check,
+            duplicate_check_fields,
             keys,
             hash,
             seen,
             phone,
         });
     }
-    Ok(ready)
+    Ok(prepared)
 }
 
 /// The unique fields of the record, by which Bigin can tell that a contact is there already: the lead's id first, then
@@ -237,68 +239,73 @@ fn unique_fields(context: &Context, record: &Record, fields: Option<&OrgFields>)
 
 /// Two leads with one identity never travel in the same step: the later one is put back, and finds the contact that
 /// the first has made.
-fn one_per_identity(batch: &mut Batch<'_>, ready: Vec<Ready>) -> Vec<Ready> {
+fn one_per_identity(batch: &mut Batch<'_>, prepared: Vec<PreparedLead>) -> Vec<PreparedLead> {
     let mut taken = BTreeSet::new();
-    let mut kept = Vec::with_capacity(ready.len());
-    for ready in ready {
-        let email = ready
+    let mut kept = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        let email = prepared
             .record
             .text("Email")
             .map(|email| format!("email {}", email.trim().to_lowercase()));
-        let phone = ready.phone.as_ref().map(|phone| format!("phone {phone}"));
-        let contact = ready.contact.as_ref().map(|contact| format!("contact {contact}"));
-        let name = is_bare(&ready).then(|| format!("name {:?}", name(&ready.record)));
+        let phone = prepared.phone.as_ref().map(|phone| format!("phone {phone}"));
+        let contact = prepared.contact.as_ref().map(|contact| format!("contact {contact}"));
+        let name = has_only_a_name(&prepared).then(|| format!("name {:?}", name(&prepared.record)));
         let identities: Vec<String> = [email, phone, contact, name].into_iter().flatten().collect();
         if identities.iter().any(|identity| taken.contains(identity)) {
-            batch.release(ready.claimed);
+            batch.release(prepared.claimed);
         } else {
             taken.extend(identities);
-            kept.push(ready);
+            kept.push(prepared);
         }
     }
     kept
 }
 
 /// One call each: known contacts, and for the others those with the same unique fields.
-fn groups(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
-    let mut groups: Vec<Vec<Ready>> = Vec::new();
-    for ready in ready {
-        let same = |group: &&mut Vec<Ready>| {
+fn groups(prepared: Vec<PreparedLead>) -> Vec<Vec<PreparedLead>> {
+    let mut groups: Vec<Vec<PreparedLead>> = Vec::new();
+    for prepared in prepared {
+        let same = |group: &&mut Vec<PreparedLead>| {
             group
                 .first()
-                .is_some_and(|first| match (&first.contact, &ready.contact) {
+                .is_some_and(|first| match (&first.contact, &prepared.contact) {
                     (Some(_), Some(_)) => true,
-                    (None, None) => first.check == ready.check,
+                    (None, None) => first.duplicate_check_fields == prepared.duplicate_check_fields,
                     _ => false,
                 })
         };
         match groups.iter_mut().find(same) {
-            Some(group) => group.push(ready),
-            None => groups.push(vec![ready]),
+            Some(group) => group.push(prepared),
+            None => groups.push(vec![prepared]),
         }
     }
     groups
 }
 
 /// What became of one lead.
-fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_before: Timestamp) {
-    let is_insert = is_unknown(&ready);
-    let Ready {
+fn record_outcome(
+    batch: &mut Batch<'_>,
+    prepared: PreparedLead,
+    sent: ItemOutcome<Upserted>,
+    tag_not_before: Timestamp,
+) {
+    let is_insert = is_unidentified(&prepared);
+    let PreparedLead {
         claimed,
         hash,
         keys,
         seen,
         ..
-    } = ready;
+    } = prepared;
     match sent {
-        Sent::Judged(Ok(Upserted { contact, action })) => {
+        ItemOutcome::Answered(Ok(Upserted { contact, action })) => {
             let delivered = Delivered {
                 contact,
                 action,
                 hash,
                 keys,
             };
-            batch.happened(
+            batch.record_event(
                 claimed,
                 Event::Upserted {
                     delivered,
@@ -307,43 +314,46 @@ fn settle(batch: &mut Batch<'_>, ready: Ready, sent: Sent<Upserted>, tag_not_bef
                 },
             );
         }
-        Sent::Judged(Err(error)) => {
+        ItemOutcome::Answered(Err(error)) => {
             batch.not_accepted(claimed, error, seen, |service_code| RejectReason::NotAccepted {
                 service_code,
             });
         }
-        Sent::Alone(doubt) if !doubt.is_ambiguous && batch.is_to_blame(&claimed) => {
-            let reason = doubt.reason;
-            batch.happened(claimed, Event::Rejected { reason, seen });
+        ItemOutcome::Alone(failed_call) if !failed_call.is_ambiguous && batch.others_succeeded(&claimed) => {
+            let reason = failed_call.reason;
+            batch.record_event(claimed, Event::Rejected { reason, seen });
         }
-        Sent::Alone(doubt) => batch.in_doubt(claimed, doubt, is_insert),
-        Sent::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, is_insert),
-        Sent::Undecided => batch.release(claimed),
+        ItemOutcome::Alone(failed_call) => batch.failed_alone(claimed, failed_call, is_insert),
+        ItemOutcome::Ambiguous { code, bisect_limit } => batch.ambiguous(claimed, &code, bisect_limit, is_insert),
+        ItemOutcome::NotSent => batch.release(claimed),
     }
 }
 
-impl Travels for Ready {
+impl BatchItem for PreparedLead {
     type Answer = Upserted;
 
     fn claimed(&self) -> &Claimed {
         &self.claimed
     }
 
-    fn may_be_applied(&self, batch: &mut Batch<'_>) {
-        batch.touched(self.contact.as_ref(), &self.keys);
+    fn mark_possibly_applied(&self, batch: &mut Batch<'_>) {
+        batch.mark_possibly_changed(self.contact.as_ref(), &self.keys);
     }
 
     /// Of a group either all contacts are known or none is.
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<Upserted>, CallError> {
         let known: Option<Vec<(ContactId, Record)>> = part
             .iter()
-            .map(|ready| Some((ready.contact.clone()?, ready.record.clone())))
+            .map(|prepared| Some((prepared.contact.clone()?, prepared.record.clone())))
             .collect();
         if let Some(known) = known {
             return context.bigin.update(&known, deadline).await;
         }
-        let records: Vec<Record> = part.iter().map(|ready| ready.record.clone()).collect();
-        let check = part.first().map(|ready| ready.check.as_slice()).unwrap_or_default();
+        let records: Vec<Record> = part.iter().map(|prepared| prepared.record.clone()).collect();
+        let check = part
+            .first()
+            .map(|prepared| prepared.duplicate_check_fields.as_slice())
+            .unwrap_or_default();
         let check: Vec<&str> = check.iter().map(String::as_str).collect();
         context.bigin.upsert(&records, &check, deadline).await
     }

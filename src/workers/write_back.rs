@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::batch::Batch;
-use super::failed_call::Doubt;
+use super::failed_call::{FailedCall, MAX_REFUSALS};
 use super::read::{LastRead, missing, read};
 use super::{Context, Stepped};
 use crate::clock::until;
@@ -16,17 +16,14 @@ use crate::domain::state::{Event, State};
 use crate::sanity::{CommitError, Read, WriteBack};
 use crate::store::{Claimed, Stage, StoreError};
 
-/// So many transactions in a row that the token may not write are the token's: halving a hundred leads down to one takes eight.
-const MAX_REFUSALS: usize = 9;
-
 /// A transaction that loses against others is sent again this often before its leads are put back.
-const CONTENTIONS: usize = 3;
+const MAX_CONTENTIONS: usize = 3;
 
 /// A result to be written.
 struct Due {
     claimed: Claimed,
     rev: String,
-    copies: Vec<String>,
+    drafts_and_versions: Vec<String>,
     set: Map<String, Value>,
     unset: &'static [&'static str],
 }
@@ -44,8 +41,12 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     for claimed in syncs {
         let last = context.last_reads.take(claimed.sync.id, context.clock.now());
         match last {
-            Some(_) if claimed.sync.asked_since_read() => batch.happened(claimed, Event::AskedAgain),
-            Some(LastRead { rev, copies, .. }) => due.push(Due::new(claimed, rev, copies)),
+            Some(_) if claimed.sync.requested_since_read() => batch.record_event(claimed, Event::RequestedAgain),
+            Some(LastRead {
+                rev,
+                drafts_and_versions,
+                ..
+            }) => due.push(Due::new(claimed, rev, drafts_and_versions)),
             None => unread.push(claimed),
         }
     }
@@ -54,7 +55,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         match read {
             // Each is a call of its own, which may take its whole deadline.
             Read::TooLarge if fails => batch.release(claimed),
-            Read::Made(read) => judge(&mut batch, &mut due, claimed, &read),
+            Read::Answered(read) => judge(&mut batch, &mut due, claimed, &read),
             Read::TooLarge => fails = !outline(context, &mut batch, &mut due, claimed).await,
             // Without its revision nothing can be written.
             Read::Denied => {
@@ -76,10 +77,10 @@ fn judge(batch: &mut Batch<'_>, due: &mut Vec<Due>, claimed: Claimed, read: &Lea
         read,
     };
     match before_write_back(view) {
-        BeforeWriteBack::Settle(event) => batch.happened(claimed, event),
+        BeforeWriteBack::Event(event) => batch.record_event(claimed, event),
         BeforeWriteBack::Write(lead) => {
             let rev = lead.rev.clone();
-            due.push(Due::new(claimed, rev, read.copies.clone()));
+            due.push(Due::new(claimed, rev, read.drafts_and_versions.clone()));
         }
     }
 }
@@ -94,7 +95,7 @@ async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, c
         Ok(Some(read)) => judge(batch, due, claimed, &read),
         Ok(None) => missing(batch, claimed),
         Err(error) => {
-            batch.carried_in_vain(vec![claimed], Remote::Sanity, error);
+            batch.call_with_leads_failed(vec![claimed], Remote::Sanity, error);
             return false;
         }
     }
@@ -102,12 +103,12 @@ async fn outline(context: &Context, batch: &mut Batch<'_>, due: &mut Vec<Due>, c
 }
 
 impl Due {
-    fn new(claimed: Claimed, rev: String, copies: Vec<String>) -> Self {
+    fn new(claimed: Claimed, rev: String, drafts_and_versions: Vec<String>) -> Self {
         let (set, unset) = result_of(&claimed);
         Self {
             claimed,
             rev,
-            copies,
+            drafts_and_versions,
             set,
             unset,
         }
@@ -154,7 +155,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
                 batch.call_succeeded(due.len(), until(sent_at, context.clock.now()));
                 batch.has_accepted();
                 due.into_iter()
-                    .for_each(|due| batch.happened(due.claimed, Event::WrittenBack));
+                    .for_each(|due| batch.record_event(due.claimed, Event::WrittenBack));
                 return;
             }
             Err(CommitError::Conflict(changed)) if !changed.is_empty() => {
@@ -171,7 +172,7 @@ async fn write(context: &Context, batch: &mut Batch<'_>, mut due: Vec<Due>, refu
             }
             Err(CommitError::Conflict(_) | CommitError::Contention) => {
                 contentions += 1;
-                if contentions >= CONTENTIONS {
+                if contentions >= MAX_CONTENTIONS {
                     for due in due {
                         batch.failed(due.claimed, "contention", RejectReason::WriteContention);
                     }
@@ -210,7 +211,7 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
         .map(|due| WriteBack {
             lead: &due.claimed.sync.lead,
             rev: &due.rev,
-            copies: &due.copies,
+            drafts_and_versions: &due.drafts_and_versions,
             set: due.set.clone(),
             unset: due.unset,
         })
@@ -220,7 +221,7 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
 /// The token may not write this lead, or none: others that were written tell.
 fn forbidden(batch: &mut Batch<'_>, due: Vec<Due>, service_error: ServiceError) {
     for due in due {
-        batch.in_doubt(due.claimed, Doubt::refused(service_error.clone()), false);
+        batch.failed_alone(due.claimed, FailedCall::refused(service_error.clone()), false);
     }
 }
 
@@ -239,7 +240,7 @@ fn not_written(batch: &mut Batch<'_>, due: Vec<Due>, error: CallError) {
         error => {
             let (is_ambiguous, records) = (matches!(error, CallError::Ambiguous { .. }), due.len());
             let carried = due.into_iter().map(|due| due.claimed).collect();
-            let cause = batch.carried_in_vain(carried, Remote::Sanity, error);
+            let cause = batch.call_with_leads_failed(carried, Remote::Sanity, error);
             if is_ambiguous && cause == Cause::Service {
                 batch.shrink(records);
             }

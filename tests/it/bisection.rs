@@ -148,7 +148,7 @@ async fn failure_of_a_day_gives_its_reason() {
         Some("Bigin did not accept the lead (RECORD_LOCKED)")
     );
     let story = world.story("Ada").await;
-    assert_eq!(story[story.len() - 3..], ["retry", "rejected", "written_back"]);
+    assert_eq!(story[story.len() - 3..], ["attempt_failed", "rejected", "written_back"]);
     world.bigin.model().clear_faults();
     world.finish().await;
 }

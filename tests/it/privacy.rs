@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use bigin_sync::http::{API, OPEN};
+use bigin_sync::http::{API, PUBLIC_ROUTES};
 use serde_json::{Value, json};
 
 use crate::process::{Process, Stage, binary};
@@ -28,7 +28,7 @@ async fn public_routes_reveal_nothing() {
         "Bigin rejected".to_owned(),
         "actix".to_owned(),
     ];
-    let open = OPEN.iter().map(|address| address.path.to_owned());
+    let open = PUBLIC_ROUTES.iter().map(|address| address.path.to_owned());
     let api = API
         .iter()
         .map(|address| format!("/api{}", address.path.replace("{id}", "1")));

@@ -10,7 +10,9 @@ async fn keeps_syncs_in_progress() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.clock.advance(secs(40 * 86_400));
-    retention::round(&world.app.context, secs(30 * 86_400)).await.unwrap();
+    retention::delete_expired(&world.app.context, secs(30 * 86_400))
+        .await
+        .unwrap();
     assert_eq!(world.ledger().await.in_progress, 1);
     assert_eq!(world.story("Ada").await, ["created"]);
     world.run_to_the_end().await;
@@ -23,10 +25,10 @@ async fn deletes_old_syncs_but_no_contact() {
     let world = World::new().await;
     world.request(lead("Ada")).await;
     world.run_to_the_end().await;
-    let forget = || retention::round(&world.app.context, secs(3600));
-    assert_eq!(forget().await.unwrap(), 0);
+    let delete = || retention::delete_expired(&world.app.context, secs(3600));
+    assert_eq!(delete().await.unwrap(), 0);
     world.clock.advance(secs(3700));
-    assert_eq!(forget().await.unwrap(), 1);
+    assert_eq!(delete().await.unwrap(), 1);
     assert!(world.ledger().await.balances(), "the ledger remembers");
 
     world.edit(

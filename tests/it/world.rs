@@ -217,7 +217,7 @@ impl World {
 
     /// One round of reconciliation, for leads that were requested half a minute ago.
     pub async fn reconcile(&self) -> Result<Option<usize>, ReconcileError> {
-        reconcile::round(&self.app.context, secs(60), secs(30)).await
+        reconcile::reconcile(&self.app.context, secs(60), secs(30)).await
     }
 
     /// Delivers what webhooks are due.

@@ -250,7 +250,7 @@ async fn request_before_it_restarts_sync() {
             "upserted",
             "tagged",
             "coalesced",
-            "asked_again",
+            "requested_again",
             "upserted",
             "tagged",
             "written_back"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::finding::{Check, Finding, Group, Outcome};
 use super::{CALL_TIMEOUT, Installation};
-use crate::bigin::Organisation;
+use crate::bigin::{Organisation, SCOPE_MISMATCH, lacks_permission};
 use crate::cli::text::plain;
 use crate::clock::before;
 use crate::domain::failure::{CallError, ItemError, Remote, ServiceError, ServiceErrorKind};
@@ -48,7 +48,7 @@ pub(super) async fn check(installation: &Installation) -> (Vec<Finding>, Option<
     let bigin = &installation.bigin;
     let organisation = bigin.organisation(CALL_TIMEOUT).await;
     if let Err(error) = &organisation
-        && !is_permission(error)
+        && !lacks_permission(error.code())
     {
         return (vec![no_access(installation, error)], None);
     }
@@ -75,23 +75,15 @@ pub(super) fn has_access(findings: &[Finding]) -> bool {
         .any(|finding| finding.check == TOKEN.1 && finding.outcome == Outcome::Ok)
 }
 
-/// Whether the call failed for a missing scope or permission.
-pub(super) fn is_permission(error: &CallError) -> bool {
-    matches!(
-        error.code(),
-        "OAUTH_SCOPE_MISMATCH" | "NO_PERMISSION" | "AUTHORIZATION_FAILED"
-    )
-}
-
 /// A missing scope or permission, or another failure of the call.
 pub(super) fn permission_failed(check: Check, scope: &str, error: &CallError, why: &str) -> Finding {
     match error.code() {
-        "OAUTH_SCOPE_MISMATCH" => check.failed(
+        SCOPE_MISMATCH => check.failed(
             format!("the refresh token lacks the scope {scope} (OAUTH_SCOPE_MISMATCH)"),
             why,
             NEW_TOKEN,
         ),
-        code if is_permission(error) => check.failed(
+        code if lacks_permission(code) => check.failed(
             format!("the token has the scope {scope}, but its Bigin user lacks the permission ({code})"),
             why,
             "give this user a profile with the permission, or get a token as another user",
@@ -226,11 +218,13 @@ async fn coql(installation: &Installation) -> Finding {
     let phones = [UNUSED_PHONE.to_owned()];
     match installation.bigin.find_by_phone(&phones, CALL_TIMEOUT).await {
         Ok(_) => check.ok("contacts can be looked up"),
-        Err(error) if is_permission(&error) && installation.settings.bigin.lead_id_field.is_some() => Finding {
-            outcome: Outcome::Warning,
-            why: Some("not needed while BIGIN_LEAD_ID_FIELD is set".to_owned()),
-            ..permission_failed(check, SCOPE, &error, why)
-        },
+        Err(error) if lacks_permission(error.code()) && installation.settings.bigin.lead_id_field.is_some() => {
+            Finding {
+                outcome: Outcome::Warning,
+                why: Some("not needed while BIGIN_LEAD_ID_FIELD is set".to_owned()),
+                ..permission_failed(check, SCOPE, &error, why)
+            }
+        }
         Err(error) => permission_failed(check, SCOPE, &error, why),
     }
 }

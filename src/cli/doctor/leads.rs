@@ -46,7 +46,7 @@ pub(super) async fn check(
     };
     let read = installation.sanity.read(&samples, CALL_TIMEOUT, rendered).await;
     let read = read.unwrap_or_default().into_iter();
-    let read: Vec<(LeadId, Rendered)> = read.filter_map(|(id, read)| Some((id, read.made()??))).collect();
+    let read: Vec<(LeadId, Rendered)> = read.filter_map(|(id, read)| Some((id, read.answered()??))).collect();
     let mut findings = match read.is_empty() {
         true => Vec::new(),
         false => samples_of(read, fields),
@@ -162,9 +162,9 @@ async fn one(
         Some(Read::Denied) => return Err(rejected(&RejectReason::LeadUnreadable)),
         _ => {}
     }
-    let (lead, rendered) = read.and_then(Read::made).unwrap_or_default();
+    let (lead, rendered) = read.and_then(Read::answered).unwrap_or_default();
     let Some((published, rendered)) = lead.published.zip(rendered) else {
-        let todo = match lead.copies.is_empty() {
+        let todo = match lead.drafts_and_versions.is_empty() {
             true => "copy the ID from the Studio; the document must have the type in SANITY_LEAD_TYPE",
             false => "publish it: there is only a draft",
         };

@@ -1,9 +1,9 @@
 //! Whether Bigin has the tags that start its automation. Creates missing ones if the operator agrees.
 
-use super::bigin::{is_permission, permission_failed, sentence};
+use super::bigin::{permission_failed, sentence};
 use super::finding::{Check, Finding, Group};
 use super::{Actions, CALL_TIMEOUT, Installation};
-use crate::bigin::NewTag;
+use crate::bigin::{NewTag, lacks_permission};
 use crate::cli::prompt;
 use crate::cli::text::plain;
 
@@ -70,7 +70,9 @@ async fn missing(installation: &Installation, actions: &Actions, tag: &str, pres
             "no automation waits for it yet",
             "select it in the automation's rule in Bigin, then run `bigin-sync doctor --guided-test`",
         ),
-        Err(error) if is_permission(&error) => permission_failed(TAG, "ZohoBigin.settings.tags.CREATE", &error, WHY),
+        Err(error) if lacks_permission(error.code()) => {
+            permission_failed(TAG, "ZohoBigin.settings.tags.CREATE", &error, WHY)
+        }
         Err(error) => TAG.failed(
             format!("cannot create the tag {tag}: {}", sentence(&error)),
             WHY,

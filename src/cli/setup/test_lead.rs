@@ -40,7 +40,7 @@ pub(super) async fn send(installation: &Installation) -> anyhow::Result<()> {
         // A failed read is retried with the next poll.
         let ids = std::slice::from_ref(&id);
         let read = sanity.read(ids, CALL_TIMEOUT, |_, lead, _| lead).await;
-        let lead = read.ok().and_then(|mut reads| reads.remove(&id)?.made());
+        let lead = read.ok().and_then(|mut reads| reads.remove(&id)?.answered());
         let Some(lead) = lead else { continue };
         let Some(lead) = lead.published else {
             bail!("the lead {id} was deleted from Sanity");

@@ -59,15 +59,15 @@ pub(super) fn signals(log: &AlertLog, now: &Observation) -> Vec<(AlertKind, Sign
     let mut signals = vec![
         (AlertKind::CreditsUsedUp, credits_used_up(now)),
         (AlertKind::CreditsLow, credits_low(now)),
-        (AlertKind::LeadsFailed, failed(log, now)),
-        (AlertKind::LeadStuck, waiting(log, now)),
-        (AlertKind::WebhooksRejected, signatures(log)),
-        (AlertKind::WebhooksMissed, missed(log)),
+        (AlertKind::LeadsFailed, leads_failed(log, now)),
+        (AlertKind::LeadStuck, lead_stuck(log, now)),
+        (AlertKind::WebhooksRejected, webhooks_rejected(log)),
+        (AlertKind::WebhooksMissed, webhooks_missed(log)),
         (AlertKind::Paused, paused(now)),
     ];
     for remote in Remote::ALL {
-        signals.push((AlertKind::unauthorized(remote), refused(now, remote)));
-        signals.push((AlertKind::unavailable(remote), down(now, remote)));
+        signals.push((AlertKind::unauthorized(remote), unauthorized(now, remote)));
+        signals.push((AlertKind::unavailable(remote), unavailable(now, remote)));
     }
     signals
 }
@@ -103,7 +103,7 @@ fn effect(remote: Remote) -> &'static str {
     }
 }
 
-fn refused(now: &Observation, remote: Remote) -> Signal {
+fn unauthorized(now: &Observation, remote: Remote) -> Signal {
     match open(now, remote) {
         Some(open) if open.kind == ServiceErrorKind::Unauthorized => {
             let action = open
@@ -125,28 +125,28 @@ fn refused(now: &Observation, remote: Remote) -> Signal {
     }
 }
 
-fn down(now: &Observation, remote: Remote) -> Signal {
+fn unavailable(now: &Observation, remote: Remote) -> Signal {
     let Some(open) = open(now, remote) else {
         return Signal::Ok;
     };
-    let is_told_otherwise = matches!(
+    let has_its_own_alert = matches!(
         open.kind,
         ServiceErrorKind::Unauthorized | ServiceErrorKind::CreditsUsedUp
     );
     // Without a sync in progress the service is not called, so its state is not known.
-    if is_told_otherwise || now.in_progress == 0 || until(open.since, now.at) < UNAVAILABLE_AFTER {
+    if has_its_own_alert || now.in_progress == 0 || until(open.since, now.at) < UNAVAILABLE_AFTER {
         return Signal::Unknown;
     }
     // If only leads that failed before have met the error, the leads may be the cause.
-    let suspect = now.oldest.as_ref().filter(|_| open.fresh_from.is_some());
-    let suspect = suspect.map_or(String::new(), |oldest| {
+    let only_failed_leads = now.oldest.as_ref().filter(|_| open.fresh_from.is_some());
+    let only_failed_leads = only_failed_leads.map_or(String::new(), |oldest| {
         format!(
             " Only leads that failed before have met this error, the lead {} first, so the lead may be the cause. It is retried until another lead is accepted, and given up only after that.",
             oldest.lead
         )
     });
     Signal::Firing(format!(
-        "{} has been unavailable for {}: {} ({}). {} Sending resumes by itself. {}{suspect}",
+        "{} has been unavailable for {}: {} ({}). {} Sending resumes by itself. {}{only_failed_leads}",
         remote.name(),
         time(until(open.since, now.at)),
         plain(&open.what),
@@ -196,7 +196,7 @@ fn credits_low(now: &Observation) -> Signal {
     }
 }
 
-fn failed(log: &AlertLog, now: &Observation) -> Signal {
+fn leads_failed(log: &AlertLog, now: &Observation) -> Signal {
     if now.failed_leads == 0 {
         return Signal::Ok;
     }
@@ -224,7 +224,7 @@ fn failed(log: &AlertLog, now: &Observation) -> Signal {
     ))
 }
 
-fn waiting(log: &AlertLog, now: &Observation) -> Signal {
+fn lead_stuck(log: &AlertLog, now: &Observation) -> Signal {
     let Some(oldest) = &now.oldest else {
         return Signal::Ok;
     };
@@ -261,24 +261,13 @@ fn waiting(log: &AlertLog, now: &Observation) -> Signal {
         "The lead {lead} (sync {}) has been in progress for {} ({}), {but}. {}.{last} Run `bigin-sync status {lead}`{fix}. If the log is silent, report a bug. A restart is safe.",
         oldest.id,
         time(until(oldest.created_at, now.at)),
-        shown(&oldest.state),
+        oldest.state.shown_name(),
         waits(now.in_progress),
         lead = oldest.lead,
     ))
 }
 
-/// The state of a sync in progress, as the pages show it.
-fn shown(state: &State) -> &'static str {
-    match state {
-        State::Requested { .. } => "Queued",
-        State::Upserted { .. } => "Waiting to tag",
-        State::Tagged { .. } => "Writing back",
-        State::Rejected { .. } => "Writing back (failed)",
-        _ => state.label(),
-    }
-}
-
-fn signatures(log: &AlertLog) -> Signal {
+fn webhooks_rejected(log: &AlertLog) -> Signal {
     match sum(&log.rejected_at) {
         0 => Signal::Ok,
         few if few < MIN_REJECTED => Signal::Unknown,
@@ -289,7 +278,7 @@ fn signatures(log: &AlertLog) -> Signal {
     }
 }
 
-fn missed(log: &AlertLog) -> Signal {
+fn webhooks_missed(log: &AlertLog) -> Signal {
     match sum(&log.missed_at) {
         0 => Signal::Ok,
         few if few < MIN_MISSED => Signal::Unknown,

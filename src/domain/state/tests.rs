@@ -90,7 +90,7 @@ fn events() -> Vec<Event> {
             reason: RejectReason::ApprovalPending,
             seen: seen(2),
         },
-        Event::AskedAgain,
+        Event::RequestedAgain,
         Event::WrittenBack,
         Event::LeadDeleted,
         Event::Withdrawn,
@@ -116,12 +116,12 @@ const LEGAL: [(&str, &str, &str); 26] = [
     ("upserted", "lead_deleted", "lead_deleted"),
     ("upserted", "withdrawn", "cancelled"),
     ("upserted", "cancelled", "cancelled"),
-    ("tagged", "asked_again", "requested"),
+    ("tagged", "requested_again", "requested"),
     ("tagged", "written_back", "sent"),
     ("tagged", "lead_deleted", "lead_deleted"),
     ("tagged", "withdrawn", "cancelled"),
     ("tagged", "cancelled", "cancelled"),
-    ("rejected", "asked_again", "requested"),
+    ("rejected", "requested_again", "requested"),
     ("rejected", "written_back", "failed"),
     ("rejected", "lead_deleted", "lead_deleted"),
     ("rejected", "withdrawn", "cancelled"),
@@ -190,7 +190,7 @@ fn a_round_that_starts_anew_keeps_the_contact() {
         force_create: false,
     });
     assert_eq!(apply(upserted.clone(), Event::Changed), known);
-    assert_eq!(apply(tagged, Event::AskedAgain), known);
+    assert_eq!(apply(tagged, Event::RequestedAgain), known);
     assert_eq!(
         apply(upserted, Event::ContactGone),
         Ok(State::Requested {

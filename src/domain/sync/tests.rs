@@ -23,11 +23,11 @@ enum Op {
     Wait(u64),
     /// A worker claims it, and sees the requests there are.
     Claim,
-    Join(Source, Option<Revision>),
+    Coalesce(Source, Option<Revision>),
     /// The worker reports; the requests it saw are filled in.
     Apply(Event),
     Fail(Failure),
-    Suspect(Failure),
+    FailUncounted(Failure),
     /// Bigin says that the contact is gone.
     LoseContact(Failure),
     /// A batch call with it ended ambiguously.
@@ -61,13 +61,13 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn opened() -> SyncJob {
+fn created() -> SyncJob {
     let lead = LeadId::parse("lead-ada").unwrap();
-    SyncJob::open(SyncId(1), lead, Source::Webhook, None, at(0))
+    SyncJob::create(SyncId(1), lead, Source::Webhook, None, at(0))
 }
 
 fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
-    let (mut sync, mut claimed, mut now) = (opened(), 1, at(0));
+    let (mut sync, mut claimed, mut now) = (created(), 1, at(0));
     for op in ops {
         let before = sync.clone();
         let mut result = Ok(());
@@ -75,13 +75,13 @@ fn walk(ops: &[Op], mut each: impl FnMut(Step<'_>)) {
             Op::Wait(seconds) => now += Duration::from_secs(*seconds),
             Op::Claim => claimed = sync.requests.count,
             // A request for a lead whose sync has ended opens another.
-            Op::Join(..) | Op::Bisect(_) if sync.state.is_final() => continue,
-            Op::Join(source, revision) => sync.join(*source, revision.clone()),
+            Op::Coalesce(..) | Op::Bisect(_) if sync.state.is_final() => continue,
+            Op::Coalesce(source, revision) => sync.coalesce(*source, revision.clone()),
             Op::Apply(event) => result = sync.apply(filled_in(event, claimed, now), claimed, now),
             Op::Fail(failure) => result = sync.fail(failure.clone(), claimed, &POLICY, now),
             Op::LoseContact(failure) => result = sync.lose_contact(failure.clone(), claimed, &POLICY, now),
             Op::Bisect(limit) => sync.bisect(*limit, now),
-            Op::Suspect(failure) => sync.suspect(failure.clone(), 0, &POLICY, now),
+            Op::FailUncounted(failure) => sync.fail_uncounted(failure.clone(), 0, &POLICY, now),
             Op::ContactUpserted(delay) => result = sync.contact_upserted(now + Duration::from_secs(*delay)),
         }
         each(Step {
@@ -158,7 +158,7 @@ fn events() -> impl Strategy<Value = Event> {
                 seen,
             },
             10..13 => Event::Changed,
-            13..16 => Event::AskedAgain,
+            13..16 => Event::RequestedAgain,
             16 => Event::WrittenBack,
             _ if second < 33 => Event::LeadDeleted,
             _ if second < 66 => Event::Withdrawn,
@@ -179,14 +179,15 @@ fn failures() -> impl Strategy<Value = Failure> {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let join = (select(Source::ALL.to_vec()), revisions()).prop_map(|(source, revision)| Op::Join(source, revision));
+    let join =
+        (select(Source::ALL.to_vec()), revisions()).prop_map(|(source, revision)| Op::Coalesce(source, revision));
     let op = prop_oneof![
         3 => (0..20u64).prop_map(Op::Wait),
         5 => Just(Op::Claim),
         2 => join,
         9 => events().prop_map(Op::Apply),
         6 => failures().prop_map(Op::Fail),
-        1 => failures().prop_map(Op::Suspect),
+        1 => failures().prop_map(Op::FailUncounted),
         4 => failures().prop_map(Op::LoseContact),
         1 => (1..50u32).prop_map(Op::Bisect),
         1 => (0..30u64).prop_map(Op::ContactUpserted),
@@ -228,7 +229,7 @@ proptest! {
         walk(&ops, |step| {
             if step.before.state.is_final() {
                 assert_eq!(step.before, step.after, "{:?}", step.op);
-                let may_happen = matches!(step.op, Op::Wait(_) | Op::Claim | Op::Suspect(_));
+                let may_happen = matches!(step.op, Op::Wait(_) | Op::Claim | Op::FailUncounted(_));
                 assert_eq!(step.result.is_ok(), may_happen, "{:?}", step.op);
             }
         });
@@ -295,7 +296,7 @@ proptest! {
     fn a_result_that_is_known_is_never_given_up(ops in ops()) {
         walk(&ops, |step| {
             let known = matches!(step.before.state, State::Tagged { .. } | State::Rejected { .. });
-            if known && matches!(step.op, Op::Fail(_) | Op::Suspect(_)) {
+            if known && matches!(step.op, Op::Fail(_) | Op::FailUncounted(_)) {
                 assert_eq!(step.before.state, step.after.state);
             }
         });
@@ -306,7 +307,7 @@ proptest! {
         let (mut in_a_row, mut waited) = (0, 0.0);
         walk(&ops, |step| {
             let failure = match step.op {
-                Op::Fail(failure) | Op::Suspect(failure) if !step.before.state.is_final() => failure,
+                Op::Fail(failure) | Op::FailUncounted(failure) if !step.before.state.is_final() => failure,
                 Op::Apply(_) | Op::LoseContact(_) if step.result.is_ok() => {
                     let failures = &step.after.attempts;
                     (in_a_row, waited) = (failures.count, failures.backoff_total.as_secs_f64());
@@ -350,7 +351,7 @@ proptest! {
                 Op::LoseContact(_) if step.after.state.label() == "rejected" => assert_eq!(*after, Attempts::default()),
                 Op::LoseContact(_) => assert!(after.count > before.count),
                 Op::Fail(_) if step.after.state != step.before.state => assert_eq!(*after, Attempts::default()),
-                Op::Fail(_) | Op::Suspect(_) => assert!(after.count >= before.count && after.backoff_total >= before.backoff_total),
+                Op::Fail(_) | Op::FailUncounted(_) => assert!(after.count >= before.count && after.backoff_total >= before.backoff_total),
                 _ => assert_eq!(before, after),
             }
         });
@@ -431,7 +432,7 @@ proptest! {
     fn requests_are_only_ever_added(ops in ops()) {
         walk(&ops, |step| {
             let (before, after) = (&step.before.requests, &step.after.requests);
-            let Op::Join(source, revision) = step.op else {
+            let Op::Coalesce(source, revision) = step.op else {
                 assert_eq!(before, after);
                 return;
             };

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::decide::{
-    BeforeTag, BeforeUpsert, BeforeWriteBack, MOST_EDIT_ROUNDS, View, before_tag, before_upsert, before_write_back,
-    known_contact, restores, stale_upsert, still_upserted,
+    BeforeTag, BeforeUpsert, BeforeWriteBack, MAX_UNREQUESTED_EDITS, View, before_tag, before_upsert,
+    before_write_back, known_contact, restores, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
 use crate::domain::lead_link::LeadLink;
@@ -13,13 +13,13 @@ use crate::domain::state::Event;
 fn read(lead: Option<Lead>) -> LeadRead {
     LeadRead {
         published: lead,
-        copies: Vec::new(),
+        drafts_and_versions: Vec::new(),
     }
 }
 
 fn is_manual(state: State) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
-    let sync = SyncJob::open(SyncId(1), lead, Source::Manual, None, at(0));
+    let sync = SyncJob::create(SyncId(1), lead, Source::Manual, None, at(0));
     SyncJob { state, ..sync }
 }
 
@@ -39,15 +39,15 @@ fn settled(sync: &SyncJob, link: &LeadLink, lead: Option<Lead>) -> [Option<&'sta
         read: &read,
     };
     let upsert = match before_upsert(view) {
-        BeforeUpsert::Settle(event) => Some(event.label()),
+        BeforeUpsert::Event(event) => Some(event.label()),
         BeforeUpsert::Send(_) => None,
     };
     let tag = match before_tag(view) {
-        BeforeTag::Settle(event) => Some(event.label()),
+        BeforeTag::Event(event) => Some(event.label()),
         BeforeTag::Tag(_) => None,
     };
     let write_back = match before_write_back(view) {
-        BeforeWriteBack::Settle(event) => Some(event.label()),
+        BeforeWriteBack::Event(event) => Some(event.label()),
         BeforeWriteBack::Write(_) => None,
     };
     [upsert, tag, write_back]
@@ -63,7 +63,7 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
     let mut retry = by_webhook(tagged());
     // The lead was read since the request that it began with.
     retry.requests.revision = None;
-    retry.join(Source::Retry, None);
+    retry.coalesce(Source::Retry, None);
     retry.requests.count = webhook.requests.count;
     let go_on = [None; 3];
     let withdrawn = [Some("withdrawn"); 3];
@@ -88,11 +88,11 @@ fn a_lead_goes_on_where_it_asks_or_a_person_does_or_its_request_was_overwritten(
 #[test]
 fn who_asked_after_the_read_is_heard_before_anything_is_written() {
     let mut sync = by_webhook(tagged());
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     let [_, _, write_back] = settled(&sync, &LeadLink::default(), None);
     assert_eq!(
         write_back,
-        Some("asked_again"),
+        Some("requested_again"),
         "even where the lead is gone: the next read says so"
     );
 }
@@ -278,13 +278,13 @@ fn the_contact_of_a_lead_is_known_by_its_sync_then_by_memory_then_by_its_own_fie
 fn an_edit_holds_the_tag_back_for_three_rounds_or_where_it_was_asked_for() {
     let mut sync = by_webhook(upserted());
     assert!(!stale_upsert(&sync, "hash"), "nothing was edited");
-    for edits in 0..MOST_EDIT_ROUNDS {
+    for edits in 0..MAX_UNREQUESTED_EDITS {
         sync.edits = edits;
         assert!(stale_upsert(&sync, "other"));
     }
-    sync.edits = MOST_EDIT_ROUNDS;
+    sync.edits = MAX_UNREQUESTED_EDITS;
     assert!(!stale_upsert(&sync, "other"));
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     assert!(stale_upsert(&sync, "other"));
     assert!(
         !stale_upsert(&by_webhook(tagged()), "other"),

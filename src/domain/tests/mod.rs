@@ -45,10 +45,10 @@ fn lead(status: Option<&str>) -> Lead {
     Lead::from_document(document.as_object().unwrap()).unwrap()
 }
 
-/// A sync that a webhook for this revision has opened.
+/// A sync that a webhook for this revision has created.
 fn sync(requested: Option<Revision>) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
-    SyncJob::open(SyncId(1), lead, Source::Webhook, requested, at(0))
+    SyncJob::create(SyncId(1), lead, Source::Webhook, requested, at(0))
 }
 
 fn delivered() -> Delivered {

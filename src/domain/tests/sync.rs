@@ -30,13 +30,13 @@ fn failure() -> Failure {
 #[test]
 fn a_request_that_joins_is_remembered_with_its_revision() {
     let mut sync = sync(Some(revision(10, "a")));
-    sync.join(Source::Webhook, Some(revision(12, "c")));
-    sync.join(Source::Webhook, Some(revision(11, "b")));
-    sync.join(Source::Reconciliation, None);
+    sync.coalesce(Source::Webhook, Some(revision(12, "c")));
+    sync.coalesce(Source::Webhook, Some(revision(11, "b")));
+    sync.coalesce(Source::Reconciliation, None);
     assert_eq!((sync.requests.count, sync.requests.is_manual), (4, false));
     assert_eq!(sync.requests.revision, Some(revision(12, "c")), "the latest of them");
-    sync.join(Source::Manual, None);
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Manual, None);
+    sync.coalesce(Source::Webhook, None);
     assert!(
         sync.requests.is_manual,
         "an operator has requested it, whatever comes after"
@@ -46,15 +46,15 @@ fn a_request_that_joins_is_remembered_with_its_revision() {
 #[test]
 fn a_request_is_unread_until_a_later_read() {
     let mut sync = in_state(upserted());
-    assert!(!sync.asked_since_read());
-    sync.join(Source::Webhook, None);
-    assert!(sync.asked_since_read());
+    assert!(!sync.requested_since_read());
+    sync.coalesce(Source::Webhook, None);
+    assert!(sync.requested_since_read());
     sync.state = State::Requested {
         contact: None,
         contact_created: false,
         force_create: false,
     };
-    assert!(!sync.asked_since_read(), "the read is still to come");
+    assert!(!sync.requested_since_read(), "the read is still to come");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_person_cancels_also_over_a_request_that_came_meanwhile() {
         (Event::LeadDeleted, "requested"),
     ] {
         let mut sync = sync(None);
-        sync.join(Source::Webhook, None);
+        sync.coalesce(Source::Webhook, None);
         let label = event.label();
         sync.apply(event, 1, at(5)).unwrap();
         assert_eq!(sync.state.label(), expected, "{label}");
@@ -127,7 +127,7 @@ fn a_person_cancels_also_over_a_request_that_came_meanwhile() {
 #[test]
 fn a_sync_ends_where_nobody_asked_meanwhile() {
     let mut sync = sync(None);
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     sync.apply(Event::Withdrawn, 2, at(5)).unwrap();
     assert_eq!(
         (sync.state, sync.finished_at),
@@ -143,7 +143,7 @@ fn a_round_that_was_overtaken_begins_again_as_it_was() {
         force_create: true,
     };
     let mut sync = in_state(begun.clone());
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     sync.apply(Event::Withdrawn, 1, at(5)).unwrap();
     assert_eq!(sync.state, begun);
 }
@@ -151,7 +151,7 @@ fn a_round_that_was_overtaken_begins_again_as_it_was() {
 #[test]
 fn a_round_that_was_overtaken_keeps_the_contact() {
     let mut sync = in_state(tagged());
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     sync.apply(Event::WrittenBack, 1, at(40)).unwrap();
     let again = State::Requested {
         contact: Some(contact("7")),
@@ -199,12 +199,12 @@ fn rounds_of_edits_are_counted_until_somebody_asks() {
         assert_eq!(sync.edits, round);
         sync.state = upserted();
     }
-    sync.join(Source::Webhook, None);
+    sync.coalesce(Source::Webhook, None);
     sync.apply(Event::Changed, 2, at(30)).unwrap();
     assert_eq!(sync.edits, 0, "this edit was asked for");
     sync.edits = 2;
     sync.state = tagged();
-    sync.apply(Event::AskedAgain, 2, at(30)).unwrap();
+    sync.apply(Event::RequestedAgain, 2, at(30)).unwrap();
     assert_eq!(sync.edits, 0, "and so was this round");
 }
 
@@ -253,12 +253,12 @@ fn a_result_that_is_known_is_written_however_long_it_takes() {
 #[test]
 fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_succeed() {
     let mut sync = sync(None);
-    assert!(!sync.stands_out(5), "it has not failed");
-    sync.suspect(failure(), 5, &POLICY, at(30));
+    assert!(!sync.others_succeeded(5), "it has not failed");
+    sync.fail_uncounted(failure(), 5, &POLICY, at(30));
     assert_eq!((sync.attempts.count, sync.attempts.backoff_total), (1, Duration::ZERO));
     assert_eq!(sync.next_attempt_at, at(31));
-    assert!(!sync.stands_out(5), "no other has succeeded since");
-    assert!(sync.stands_out(6));
+    assert!(!sync.others_succeeded(5), "no other has succeeded since");
+    assert!(sync.others_succeeded(6));
 }
 
 #[test]

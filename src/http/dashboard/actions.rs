@@ -8,7 +8,7 @@ use super::{Answer, see};
 use crate::domain::failure::Remote;
 use crate::domain::sync::SyncId;
 use crate::http::check::check_now;
-use crate::http::{State, operator, problem};
+use crate::http::{AppState, operator, problem};
 
 /// Which failed leads, and where the button was.
 #[derive(Deserialize)]
@@ -22,26 +22,30 @@ pub(super) struct RetryForm {
 
 /// Whether the button was the one beside a warning.
 #[derive(Deserialize)]
-pub(super) struct InsistForm {
+pub(super) struct ForceForm {
     #[serde(default)]
     force: bool,
 }
 
 /// Retries a sync, and shows the sync that carries it out, or that an editor has changed the lead's `crmStatus`.
-pub(super) async fn retry(id: web::Path<i64>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
-    let retry = operator::try_again(&state, SyncId(*id), form.force).await?;
+pub(super) async fn retry(id: web::Path<i64>, form: web::Form<ForceForm>, state: web::Data<AppState>) -> Answer {
+    let retry = operator::retry_sync(&state, SyncId(*id), form.force).await?;
     let did = if retry.is_withdrawn { Did::Withdrawn } else { Did::Retry };
     Ok(see(&format!("/syncs/{}?{}", retry.sync, did.query())))
 }
 
 /// Dismisses a failure.
-pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<State>) -> Answer {
-    operator::put_away(&state, SyncId(*id)).await?;
+pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<AppState>) -> Answer {
+    operator::dismiss_failure(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Dismiss.query())))
 }
 
 /// Checks a service now, and shows what comes of it.
-pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn check(
+    remote: web::Path<String>,
+    form: web::Form<ForceForm>,
+    state: web::Data<AppState>,
+) -> Answer {
     let remote = Remote::from_label(&remote).ok_or_else(|| {
         problem::answer(
             404,
@@ -57,7 +61,7 @@ pub(super) async fn check(remote: web::Path<String>, form: web::Form<InsistForm>
 }
 
 /// Tries the failed leads of a reason again, or all of them.
-pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<AppState>) -> Answer {
     let RetryForm { reason, all } = form.into_inner();
     if reason.is_some() == all {
         return Err(problem::answer(
@@ -66,24 +70,24 @@ pub(super) async fn retry_failed(form: web::Form<RetryForm>, state: web::Data<St
         )
         .into());
     }
-    let count = operator::try_failed_again(&state, reason.as_deref()).await?;
+    let count = operator::retry_failed_leads(&state, reason.as_deref()).await?;
     Ok(see(&format!("/failures?{}&count={count}", Did::RetryAll.query())))
 }
 
 /// Cancels a sync.
-pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<State>) -> Answer {
-    operator::call_off(&state, SyncId(*id)).await?;
+pub(super) async fn cancel(id: web::Path<i64>, state: web::Data<AppState>) -> Answer {
+    operator::cancel_sync(&state, SyncId(*id)).await?;
     Ok(see(&format!("/syncs/{id}?{}", Did::Cancel.query())))
 }
 
 /// Pauses all work.
-pub(super) async fn pause(state: web::Data<State>) -> Answer {
+pub(super) async fn pause(state: web::Data<AppState>) -> Answer {
     operator::set_paused(&state, true).await?;
     Ok(see(&format!("/?{}", Did::Pause.query())))
 }
 
 /// Lets the work go on.
-pub(super) async fn resume(state: web::Data<State>) -> Answer {
+pub(super) async fn resume(state: web::Data<AppState>) -> Answer {
     operator::set_paused(&state, false).await?;
     Ok(see(&format!("/?{}", Did::Resume.query())))
 }

@@ -14,7 +14,7 @@ const HEIGHT: u64 = 96;
 const GAP: u64 = 2;
 
 /// What a bar of the full height stands for at least: a single lead is no peak.
-const LEAST_SCALE: u64 = 4;
+const MIN_SCALE: u64 = 4;
 
 /// A chart as its template draws it.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn bar(flow: &Flow, nth: u64, count: u64, most: u64) -> Bar {
     // What is there is seen, however little it is beside the most.
     let height = |value: u64| match value {
         0 => 0,
-        _ => (value * (HEIGHT - 4) / most.max(LEAST_SCALE)).max(3),
+        _ => (value * (HEIGHT - 4) / most.max(MIN_SCALE)).max(3),
     };
     let (sent, failed) = (height(flow.sent), height(flow.failed));
     let failed = failed.min(HEIGHT - sent);

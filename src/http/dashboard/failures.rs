@@ -7,9 +7,9 @@ use super::flash::Done;
 use super::labels::{Moment, Standstill};
 use super::{Answer, Frame, page};
 use crate::domain::text::count;
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::auth::Session;
-use crate::http::operator::MOST_REASONS;
+use crate::http::operator::MAX_REASONS;
 
 /// Seconds after which a browser without JavaScript loads the page again.
 const AGAIN: u32 = 60;
@@ -35,8 +35,8 @@ struct Group {
 }
 
 /// Shows the reasons.
-pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
-    let groups = state.store.failure_groups(MOST_REASONS).await?;
+pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<AppState>) -> Answer {
+    let groups = state.store.failure_groups(MAX_REASONS).await?;
     let overview = state.store.overview().await?;
     let leads = overview.failed_leads;
     let mut frame = Frame::new(&state, Some(&session), "failures", "Failures");

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::api_types::{Health, SyncJson};
 use crate::clock::until;
 use crate::domain::failure::Remote;
-use crate::domain::state::CancelledBy;
+use crate::domain::state::{CancelledBy, shown_name};
 use crate::store::Overview;
 
 /// A time, for `<time>`: in UTC here, in the viewer's zone where the script runs.
@@ -32,7 +32,6 @@ impl fmt::Display for Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Badge {
     pub(super) label: &'static str,
-    pub(super) word: &'static str,
     /// The shape's name in the page's symbols.
     pub(super) icon: &'static str,
     /// wait, good, bad or off.
@@ -40,60 +39,59 @@ pub(super) struct Badge {
     pub(super) meaning: &'static str,
 }
 
+impl Badge {
+    /// The state's shown name.
+    pub(super) fn word(&self) -> &'static str {
+        shown_name(self.label).unwrap_or(self.label)
+    }
+}
+
 /// All states, in the order of the journey.
 pub(super) const BADGES: [Badge; 8] = [
     Badge {
         label: "requested",
-        word: "Queued",
         icon: "clock",
         tone: "wait",
         meaning: "It will be read from Sanity and sent to Bigin.",
     },
     Badge {
         label: "upserted",
-        word: "Waiting to tag",
         icon: "hourglass",
         tone: "wait",
         meaning: "It is a contact in Bigin. The tag that starts Bigin's automation is added after the tag delay.",
     },
     Badge {
         label: "tagged",
-        word: "Writing back",
         icon: "back",
         tone: "wait",
         meaning: "It is in Bigin and tagged. SENT is being written to the lead in Sanity.",
     },
     Badge {
         label: "rejected",
-        word: "Writing back (failed)",
         icon: "back",
         tone: "bad",
         meaning: "It was rejected. FAILED and the reason are being written to the lead in Sanity.",
     },
     Badge {
         label: "sent",
-        word: "Sent",
         icon: "tick",
         tone: "good",
         meaning: "It is in Bigin and tagged, and the lead in Sanity says SENT.",
     },
     Badge {
         label: "failed",
-        word: "Failed",
         icon: "cross",
         tone: "bad",
         meaning: "It was not sent. The lead in Sanity has the reason.",
     },
     Badge {
         label: "lead_deleted",
-        word: "Lead deleted",
         icon: "bin",
         tone: "off",
         meaning: "The lead was deleted or unpublished in Sanity before it was sent.",
     },
     Badge {
         label: "cancelled",
-        word: "Cancelled",
         icon: "slash",
         tone: "off",
         meaning: "Cancelled here, or withdrawn in Sanity.",

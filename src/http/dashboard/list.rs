@@ -15,7 +15,7 @@ use crate::domain::lead_link::LeadLink;
 use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 use crate::http::problem::{self, Said};
-use crate::http::{Links, State};
+use crate::http::{AppState, Links};
 use crate::store::FailureGroup;
 
 const ROWS: u32 = 50;
@@ -64,7 +64,7 @@ pub(super) struct Row {
     pub(super) sentence: String,
     pub(super) countdown: Option<Countdown>,
     pub(super) contact: Option<String>,
-    pub(super) opened: Moment,
+    pub(super) created: Moment,
     pub(super) changed: Moment,
     /// The lead's next sync, where this one failed and the lead was asked for again.
     pub(super) again: Option<i64>,
@@ -87,7 +87,7 @@ pub(super) struct Around<'a> {
 pub(super) async fn show(
     session: web::ReqData<Session>,
     query: web::Query<PageQuery>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> Answer {
     let query = query.into_inner().trimmed();
     let overview = state.store.overview().await?;
@@ -139,7 +139,7 @@ pub(super) async fn show(
 }
 
 /// The syncs of the lead or the contact with this id; where there is none, those with this in an id.
-async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
+async fn find(state: &AppState, query: &PageQuery) -> Result<Page, HttpResponse> {
     let all = || ListQuery {
         state: text(&query.state),
         reason: text(&query.reason),
@@ -183,7 +183,7 @@ async fn find(state: &State, query: &PageQuery) -> Result<Page, HttpResponse> {
 }
 
 /// What it means that nothing was found. A lead whose syncs are forgotten is told from one that never was here.
-async fn nothing(state: &State, query: &PageQuery) -> Result<String, HttpResponse> {
+async fn nothing(state: &AppState, query: &PageQuery) -> Result<String, HttpResponse> {
     let id = query.id();
     if !query.is_narrowed() {
         let words = "No syncs yet. A sync appears when an editor sets a lead's crmStatus to REQUESTED in Sanity.";
@@ -252,7 +252,7 @@ impl PageQuery {
 }
 
 impl<'a> Around<'a> {
-    pub(super) fn new(state: &'a State, stand: &'a Standstill, now: Timestamp) -> Self {
+    pub(super) fn new(state: &'a AppState, stand: &'a Standstill, now: Timestamp) -> Self {
         Self {
             stand,
             links: &state.links,
@@ -275,7 +275,7 @@ impl Row {
             sentence: labels::sentence(sync, around.stand, around.now),
             countdown: labels::countdown(sync, around.stand, around.tag_delay, around.now),
             contact: sync.contact_id.clone(),
-            opened: Moment(sync.created_at),
+            created: Moment(sync.created_at),
             changed: Moment(sync.changed_at),
             again: sync.next_sync.filter(|_| sync.state == "failed").map(|next| next.0),
             studio: studio.map(|studio| format!("{studio}/intent/edit/id={lead};type={}", around.lead_type)),

@@ -6,7 +6,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{Answer, Frame, off, page, percent, see};
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::auth::{LoginError, is_same_origin, no_cookie, retry_after};
 use crate::http::problem;
 
@@ -35,7 +35,7 @@ pub(super) struct LoginForm {
 }
 
 /// Shows the form; with a session, redirects at once.
-pub(super) async fn show(request: HttpRequest, query: web::Query<LoginQuery>, state: web::Data<State>) -> Answer {
+pub(super) async fn show(request: HttpRequest, query: web::Query<LoginQuery>, state: web::Data<AppState>) -> Answer {
     let admin = state.admin.as_ref().ok_or_else(off)?;
     let next = local(query.next.as_deref());
     if admin.session(&request, state.clock.now()).is_some() {
@@ -44,7 +44,7 @@ pub(super) async fn show(request: HttpRequest, query: web::Query<LoginQuery>, st
     Ok(form(&state, 200, next, None, query.undone.is_some()))
 }
 
-fn form(state: &State, status: u16, next: String, fault: Option<String>, undone: bool) -> HttpResponse {
+fn form(state: &AppState, status: u16, next: String, fault: Option<String>, undone: bool) -> HttpResponse {
     let template = LoginPage {
         frame: Frame::new(state, None, "", "Log in"),
         next,
@@ -56,14 +56,14 @@ fn form(state: &State, status: u16, next: String, fault: Option<String>, undone:
 
 /// Whether the browser has a session. A link on another site brings the page without the cookie, which is for our own
 /// pages only; the login page asks this as one of them.
-pub(super) async fn session(request: HttpRequest, state: web::Data<State>) -> Answer {
+pub(super) async fn session(request: HttpRequest, state: web::Data<AppState>) -> Answer {
     let admin = state.admin.as_ref().ok_or_else(off)?;
     let there = admin.session(&request, state.clock.now()).is_some();
     Ok(HttpResponse::Ok().json(there))
 }
 
 /// Exchanges the token for a session.
-pub(super) async fn log_in(request: HttpRequest, form_: web::Form<LoginForm>, state: web::Data<State>) -> Answer {
+pub(super) async fn log_in(request: HttpRequest, form_: web::Form<LoginForm>, state: web::Data<AppState>) -> Answer {
     let admin = state.admin.as_ref().ok_or_else(off)?;
     // Another site could not get in, and could use up the logins that may fail.
     if !is_same_origin(&request) {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::auth::{Session, is_same_origin};
 use super::problem::{self, Said};
-use super::{Address, State, get};
+use super::{AppState, Route, get};
 use crate::store::StoreError;
 
 mod actions;
@@ -33,85 +33,85 @@ mod sync;
 mod timeline;
 
 /// The addresses that are open to everybody: the login and what it is drawn with.
-pub const DOOR: &[Address] = &[
-    Address {
+pub const LOGIN_ROUTES: &[Route] = &[
+    Route {
         path: "/login",
         methods: &["GET", "POST"],
-        mount: |address| address.route(get().to(login::show)).post(login::log_in),
+        mount: |resource| resource.route(get().to(login::show)).post(login::log_in),
     },
-    Address {
+    Route {
         path: "/login/session",
         methods: &["GET"],
-        mount: |address| address.route(get().to(login::session)),
+        mount: |resource| resource.route(get().to(login::session)),
     },
-    Address {
+    Route {
         path: "/assets/{name}",
         methods: &["GET"],
-        mount: |address| address.route(get().to(assets::asset)),
+        mount: |resource| resource.route(get().to(assets::asset)),
     },
 ];
 
 /// The pages, which want a session; their forms want its token too.
-pub const PAGES: &[Address] = &[
-    Address {
+pub const PAGES: &[Route] = &[
+    Route {
         path: "/",
         methods: &["GET"],
-        mount: |address| address.route(get().to(overview::show)),
+        mount: |resource| resource.route(get().to(overview::show)),
     },
-    Address {
+    Route {
         path: "/syncs",
         methods: &["GET"],
-        mount: |address| address.route(get().to(list::show)),
+        mount: |resource| resource.route(get().to(list::show)),
     },
-    Address {
+    Route {
         path: "/syncs/retry",
         methods: &["POST"],
-        mount: |address| address.post(actions::retry_failed),
+        mount: |resource| resource.post(actions::retry_failed),
     },
-    Address {
+    Route {
         path: "/syncs/{id}",
         methods: &["GET"],
-        mount: |address| address.route(get().to(sync::show)),
+        mount: |resource| resource.route(get().to(sync::show)),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/retry",
         methods: &["POST"],
-        mount: |address| address.post(actions::retry),
+        mount: |resource| resource.post(actions::retry),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/cancel",
         methods: &["POST"],
-        mount: |address| address.post(actions::cancel),
+        mount: |resource| resource.post(actions::cancel),
     },
-    Address {
+    Route {
         path: "/syncs/{id}/dismiss",
         methods: &["POST"],
-        mount: |address| address.post(actions::dismiss),
+        mount: |resource| resource.post(actions::dismiss),
     },
-    Address {
+    Route {
         path: "/services/{remote}/check",
         methods: &["POST"],
-        mount: |address| address.post(actions::check),
+        mount: |resource| resource.post(actions::check),
     },
-    Address {
+    Route {
         path: "/failures",
         methods: &["GET"],
-        mount: |address| address.route(get().to(failures::show)),
+        mount: |resource| resource.route(get().to(failures::show)),
     },
-    Address {
+    Route {
         path: "/pause",
         methods: &["POST"],
-        mount: |address| address.post(actions::pause),
+        mount: |resource| resource.post(actions::pause),
     },
-    Address {
+    Route {
         path: "/resume",
         methods: &["POST"],
-        mount: |address| address.post(actions::resume),
+        mount: |resource| resource.post(actions::resume),
     },
-    Address {
+    Route {
         path: "/logout",
         methods: &["POST"],
-        mount: |address| address.post(login::log_out),
+        mount: |resource| resource.post(login::log_out),
     },
 ];
 
@@ -129,7 +129,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
 ];
 
 /// A form of these pages is a few ids and a reason.
-const LARGEST_FORM: usize = 16 * 1024;
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// What every page is framed by.
 struct Frame {
@@ -152,7 +152,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(state: &State, session: Option<&Session>, part: &'static str, title: &str) -> Self {
+    fn new(state: &AppState, session: Option<&Session>, part: &'static str, title: &str) -> Self {
         let form_token = session.and_then(|session| Some(state.admin.as_ref()?.form_token(session)));
         let assets = assets::addresses();
         Self {
@@ -232,7 +232,7 @@ fn percent(text: &str) -> String {
 }
 
 /// Lets a request pass to a page that has a session, and one that changes something only from a form of that session.
-pub(super) async fn gate(
+pub(super) async fn require_session(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -244,7 +244,7 @@ pub(super) async fn gate(
 }
 
 /// Frames what is open to everybody.
-pub(super) async fn door(
+pub(super) async fn public_page(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -275,7 +275,7 @@ async fn pass(request: &mut ServiceRequest) -> Result<(), HttpResponse> {
             return Err(own());
         }
         let body = request.extract::<web::Bytes>().await.ok();
-        let body = body.filter(|body| body.len() <= LARGEST_FORM).ok_or_else(own)?;
+        let body = body.filter(|body| body.len() <= MAX_FORM_BYTES).ok_or_else(own)?;
         let text = std::str::from_utf8(&body).unwrap_or_default();
         let form = web::Query::<OwnForm>::from_query(text).map_err(|_| own())?;
         if !admin.is_own_form(&session, &form.form_token) {
@@ -287,8 +287,8 @@ async fn pass(request: &mut ServiceRequest) -> Result<(), HttpResponse> {
     Ok(())
 }
 
-fn state_of(request: &HttpRequest) -> Option<web::Data<State>> {
-    request.app_data::<web::Data<State>>().cloned()
+fn state_of(request: &HttpRequest) -> Option<web::Data<AppState>> {
+    request.app_data::<web::Data<AppState>>().cloned()
 }
 
 fn off() -> HttpResponse {
@@ -332,7 +332,7 @@ fn frame_headers(headers: &mut HeaderMap) {
 }
 
 /// The same answer, its problem on a page if it is one.
-fn in_words(state: &State, session: Option<&Session>, response: HttpResponse) -> HttpResponse {
+fn in_words(state: &AppState, session: Option<&Session>, response: HttpResponse) -> HttpResponse {
     let Some(detail) = response.extensions().get::<Said>().map(|said| said.0.clone()) else {
         return response;
     };

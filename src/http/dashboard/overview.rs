@@ -15,7 +15,7 @@ use crate::clock::before;
 use crate::domain::failure::Remote;
 use crate::domain::problem::Problem;
 use crate::domain::text::count;
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::auth::Session;
 use crate::http::health::{DAY, HOUR, read};
 use crate::store::{FailureGroup, Flow};
@@ -82,7 +82,7 @@ struct FlowView {
 }
 
 /// Shows how things stand.
-pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<State>) -> Answer {
+pub(super) async fn show(session: web::ReqData<Session>, done: web::Query<Done>, state: web::Data<AppState>) -> Answer {
     let (health, flows) = read(&state).await?;
     let groups = state.store.failure_groups(REASONS + 1).await?;
     let mut frame = Frame::new(&state, Some(&session), "overview", "Overview");
@@ -265,7 +265,7 @@ mod tests {
             what: "Bigin returned an error".to_owned(),
             action: "wait".to_owned(),
             check: "/api/services/bigin/check".to_owned(),
-            is_throttled: false,
+            is_rate_limited: false,
         }
     }
 

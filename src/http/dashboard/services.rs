@@ -22,7 +22,7 @@ pub(super) struct Service {
     /// Its name in the address of the check, where it can be checked now.
     pub(super) check: Option<&'static str>,
     /// A check before its time does harm.
-    pub(super) is_throttled: bool,
+    pub(super) is_rate_limited: bool,
 }
 
 /// Bigin, Zoho Accounts and Sanity.
@@ -61,7 +61,7 @@ pub(super) fn services(health: &Health) -> [Service; 3] {
                 )
             }),
             check: open.filter(|_| health.paused_since.is_none()).map(|_| remote.label()),
-            is_throttled: open.is_some_and(|open| open.is_throttled && open.until > health.at),
+            is_rate_limited: open.is_some_and(|open| open.is_rate_limited && open.until > health.at),
         }
     })
 }

@@ -14,7 +14,7 @@ use crate::api_types::SyncJson;
 use crate::clock::until;
 use crate::domain::state::CancelledBy;
 use crate::domain::sync::SyncId;
-use crate::http::State;
+use crate::http::AppState;
 use crate::http::api::{self, ListQuery};
 use crate::http::auth::Session;
 
@@ -63,7 +63,7 @@ pub(super) async fn show(
     session: web::ReqData<Session>,
     id: web::Path<i64>,
     done: web::Query<Done>,
-    state: web::Data<State>,
+    state: web::Data<AppState>,
 ) -> Answer {
     let sync = api::find(&state, SyncId(*id)).await?;
     let lead = ListQuery {
@@ -81,14 +81,18 @@ pub(super) async fn show(
         &state,
         Some(&session),
         "syncs",
-        &format!("{} – {}", row.lead, row.badge.word),
+        &format!("{} – {}", row.lead, row.badge.word()),
     );
     frame.now = Moment(overview.at);
     frame.note = done.note(stand.holds_up(&sync.state));
     frame.again = sync.finished_at.is_none().then(|| (format!("/syncs/{id}"), AGAIN));
     let newer = others.first().filter(|newest| newest.id > sync.id);
     let moves = stand.holds_up(&sync.state).is_none();
-    let mut attempts = sync.events.iter().flatten().filter(|entry| entry.kind == "retry");
+    let mut attempts = sync
+        .events
+        .iter()
+        .flatten()
+        .filter(|entry| entry.kind == "attempt_failed");
     let template = SyncPage {
         frame,
         next_try: sync

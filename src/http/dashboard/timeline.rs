@@ -53,7 +53,7 @@ pub(super) fn lines(history: &[SyncEvent]) -> (Vec<Line>, Vec<Line>) {
 
 fn is_same_attempt(one: &SyncEvent, other: &SyncEvent) -> bool {
     let same = |key: &str| one.detail.get(key) == other.detail.get(key);
-    one.kind == "retry" && other.kind == "retry" && ["error", "worker", "code"].into_iter().all(same)
+    one.kind == "attempt_failed" && other.kind == "attempt_failed" && ["error", "stage", "code"].into_iter().all(same)
 }
 
 /// Many attempts in one line, which is the last one's.
@@ -91,7 +91,7 @@ fn line(number: usize, entry: &SyncEvent) -> Line {
 /// The icon and the tone of a line.
 fn look(entry: &SyncEvent) -> (&'static str, &'static str) {
     match entry.kind.as_str() {
-        "created" | "coalesced" | "changed" | "contact_gone" | "asked_again" => ("clock", "wait"),
+        "created" | "coalesced" | "changed" | "contact_gone" | "requested_again" => ("clock", "wait"),
         "upserted" => ("up", "wait"),
         "contact_upserted" => ("hourglass", "wait"),
         "restored" => ("back", "wait"),
@@ -101,7 +101,7 @@ fn look(entry: &SyncEvent) -> (&'static str, &'static str) {
         "written_back" => ("tick", "good"),
         "lead_deleted" => ("bin", "off"),
         "withdrawn" | "cancelled" | "dismissed" => ("slash", "off"),
-        "retry" => ("again", "bad"),
+        "attempt_failed" => ("again", "bad"),
         "ambiguous" => ("again", "wait"),
         // A later version of the program has written it.
         _ => ("clock", "off"),
@@ -113,7 +113,7 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
         0..1000 => format!("took {ms} ms"),
         _ => format!("took {}.{} s", ms / 1000, ms % 1000 / 100),
     });
-    let step = text(entry, "worker").map(|worker| match worker {
+    let stage = text(entry, "stage").map(|stage| match stage {
         "upsert" => "while sending the data".to_owned(),
         "tag" => "while adding the tag".to_owned(),
         "write_back" => "while writing to Sanity".to_owned(),
@@ -123,7 +123,7 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
     let code = text(entry, "code").filter(|code| !problem.contains(code));
     let code = code.map(|code| format!("result {code}"));
     let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
-    [took, step, code, contact].into_iter().flatten().collect()
+    [took, stage, code, contact].into_iter().flatten().collect()
 }
 
 fn text<'a>(entry: &'a SyncEvent, key: &str) -> Option<&'a str> {
@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn an_attempt_shows_its_number_result_and_next_try() {
         let detail = json!({
-            "worker": "upsert", "code": "HTTP 502", "error": "Bigin answered 502 (HTTP 502)", "attempt": 2,
+            "stage": "upsert", "code": "HTTP 502", "error": "Bigin answered 502 (HTTP 502)", "attempt": 2,
             "next_attempt_at": "2026-11-22T10:00:04Z",
         });
-        let line = line(1, &entry("retry", "requested", detail));
+        let line = line(1, &entry("attempt_failed", "requested", detail));
         assert_eq!(line.words, "Attempt 2 failed: Bigin answered 502 (HTTP 502)");
         assert_eq!(line.facts, ["while sending the data"], "the code is in the sentence");
         assert_eq!(line.next_try.unwrap().to_string(), "22 Nov 2026, 10:00:04 UTC");
@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn attempts_that_fail_alike_are_one_line() {
         let failed = |attempt: u64, problem: &str| {
-            let detail = json!({ "worker": "upsert", "error": problem, "attempt": attempt });
-            entry("retry", "requested", detail)
+            let detail = json!({ "stage": "upsert", "error": problem, "attempt": attempt });
+            entry("attempt_failed", "requested", detail)
         };
         let mut history: Vec<SyncEvent> = (1..=323).map(|attempt| failed(attempt, "no answer")).collect();
         history.extend([failed(324, "busy"), failed(325, "busy"), failed(326, "no answer")]);
@@ -213,12 +213,12 @@ mod tests {
             "contact_gone",
             "tagged",
             "rejected",
-            "asked_again",
+            "requested_again",
             "written_back",
             "lead_deleted",
             "withdrawn",
             "cancelled",
-            "retry",
+            "attempt_failed",
             "ambiguous",
         ];
         for what in known {

@@ -57,7 +57,7 @@ fn post(bodies: &[Vec<u8>], secret: &str) -> Vec<(u16, Ledger)> {
         )
         .unwrap(),
     );
-    let state = web::Data::new(State {
+    let state = web::Data::new(AppState {
         store: store.clone(),
         clock,
         secrets: Secrets::new(SECRET.into(), None).unwrap(),

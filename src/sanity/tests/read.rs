@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::documents::DocAnswer;
 use super::*;
-use crate::domain::lead::{LeadRead, is_copy};
+use crate::domain::lead::{LeadRead, is_draft_or_version};
 use crate::testing::arbitrary_json;
 
 /// Reads leads without their documents.
@@ -57,7 +57,7 @@ fn many(count: usize) -> Vec<LeadId> {
 }
 
 #[tokio::test]
-async fn leads_are_read_with_their_copies() {
+async fn leads_are_read_with_their_drafts_and_versions() {
     let (server, sanity) = serve(|_| {
         Reply::Json(
             200,
@@ -69,17 +69,17 @@ async fn leads_are_read_with_their_copies() {
     .await;
     let ids = ["gone", "b", "a", "other", "a"].map(lead);
     let read = leads(&sanity, &ids, DEADLINE).await.unwrap();
-    let made = |id: &str| read[&lead(id)].clone().made().unwrap();
+    let answered = |id: &str| read[&lead(id)].clone().answered().unwrap();
     assert_eq!(
         read.keys().map(LeadId::as_str).collect::<Vec<_>>(),
         ["a", "b", "gone", "other"]
     );
-    assert_eq!(made("a").published.unwrap().rev, "rev-a");
-    assert_eq!(made("a").copies, ["drafts.a"]);
-    assert!(made("b").published.is_none());
-    assert_eq!(made("b").copies, ["versions.r1.b"]);
-    assert_eq!(made("gone"), LeadRead::default());
-    assert_eq!(made("other"), LeadRead::default(), "another type is no lead");
+    assert_eq!(answered("a").published.unwrap().rev, "rev-a");
+    assert_eq!(answered("a").drafts_and_versions, ["drafts.a"]);
+    assert!(answered("b").published.is_none());
+    assert_eq!(answered("b").drafts_and_versions, ["versions.r1.b"]);
+    assert_eq!(answered("gone"), LeadRead::default());
+    assert_eq!(answered("other"), LeadRead::default(), "another type is no lead");
 
     let sent = &server.requests("/v2025-02-19/data/doc/production/a,b,gone,other")[0];
     assert_eq!(sent.query("includeAllVersions").as_deref(), Some("true"));
@@ -100,7 +100,7 @@ async fn a_url_grows_no_longer_than_servers_take() {
 async fn parts_shrink_to_the_limit_and_are_remembered() {
     let (server, sanity) = serve_heavy(|_| 5_000).await;
     let read = leads(&sanity, &many(20), DEADLINE).await.unwrap();
-    assert!(read.into_values().all(|read| read.made().is_some()));
+    assert!(read.into_values().all(|read| read.answered().is_some()));
     // Ten were too many; five have half of the limit's bytes and a little more, so that no more are tried.
     assert_eq!(parts(&server), [20, 10, 5, 5, 5, 5]);
     leads(&sanity, &many(10), DEADLINE).await.unwrap();
@@ -134,7 +134,7 @@ async fn documents_are_given_whole_and_one_by_one() {
     .await;
     let whole = |_: &LeadId, _: LeadRead, document: Option<RawDocument<'_>>| document.unwrap().parse().unwrap();
     let read = sanity.read(&[lead("a")], DEADLINE, whole).await.unwrap();
-    let document = read[&lead("a")].clone().made().unwrap();
+    let document = read[&lead("a")].clone().answered().unwrap();
     // Half of a character spoils neither the document nor the others.
     assert_eq!(document["name"], "A\u{fffd}");
     assert_eq!(document["deep"], json!({"x": [1, 2]}));
@@ -170,11 +170,11 @@ async fn absence_without_a_reason_is_no_deletion() {
         ),
         (
             json!({"documents": [], "omitted": [{"id": "a", "reason": "existence"}]}),
-            Read::Made(LeadRead::default()),
+            Read::Answered(LeadRead::default()),
         ),
         (
             json!({"documents": [document("a", "page")], "omitted": []}),
-            Read::Made(LeadRead::default()),
+            Read::Answered(LeadRead::default()),
         ),
     ];
     for (body, expected) in cases {
@@ -247,7 +247,7 @@ async fn permission_for_some_leads_is_theirs_alone() {
     })
     .await;
     let read = leads(&sanity, &["a", "b"].map(lead), DEADLINE).await.unwrap();
-    assert!(matches!(&read[&lead("a")], Read::Made(read) if read.published.is_some()));
+    assert!(matches!(&read[&lead("a")], Read::Answered(read) if read.published.is_some()));
     assert_eq!(read[&lead("b")], Read::Denied);
 }
 
@@ -268,7 +268,7 @@ async fn revisions_are_read_without_content_where_sanity_has_them() {
         .unwrap();
     let expected = RevisionRead {
         rev: "rev-a".to_owned(),
-        copies: vec!["drafts.a".to_owned()],
+        drafts_and_versions: vec!["drafts.a".to_owned()],
     };
     assert_eq!(read, BTreeMap::from([(lead("a"), expected)]));
     let sent = &server.requests("/a,b")[0];
@@ -362,14 +362,14 @@ proptest! {
     #![proptest_config(arbitrary_json::config())]
 
     #[test]
-    fn a_lead_gets_its_own_document_and_its_own_copies_and_no_other(body in bodies()) {
+    fn a_lead_gets_its_own_document_and_its_own_drafts_and_versions_and_no_other(body in bodies()) {
         let ids = ["a", "b"].map(lead);
         let text = body.to_string();
         let Some(answer) = DocAnswer::of(text.as_bytes()) else {
             return Ok(());
         };
         let _ = answer.revisions(&ids);
-        let read = match answer.sort(&ids, "dbrLead", |_, lead, document| (lead, document.and_then(|raw| raw.parse()))) {
+        let read = match answer.by_lead(&ids, "dbrLead", |_, lead, document| (lead, document.and_then(|raw| raw.parse()))) {
             Ok(read) => read,
             Err(error) => {
                 let shown = format!("{error} {error:?}");
@@ -384,14 +384,15 @@ proptest! {
             let mut named = lists.iter().filter_map(|list| list.as_array()).flatten().filter(|entry| named(entry));
             let is_named = named.next().is_some();
             prop_assert!(is_named || matches!(read, Read::Missing), "absence is no deletion");
-            let Some((lead, document)) = read.made() else { continue };
+            let Some((lead, document)) = read.answered() else { continue };
             if let Some(lead) = lead.published {
                 prop_assert_eq!((&lead.id, lead.document_type.as_str()), (&id, "dbrLead"));
                 prop_assert_eq!(&document.unwrap()["_id"], id.as_str());
             }
-            let mut copies = lead.copies.iter();
+            let mut drafts_and_versions = lead.drafts_and_versions.iter();
             let end = format!(".{id}");
-            prop_assert!(copies.all(|copy| is_copy(copy) && copy.ends_with(&end)), "{:?}", lead.copies);
+            let is_own = |id: &String| is_draft_or_version(id) && id.ends_with(&end);
+            prop_assert!(drafts_and_versions.all(is_own), "{:?}", lead.drafts_and_versions);
         }
     }
 }

@@ -3,7 +3,7 @@
 use tokio::sync::Notify;
 
 use super::*;
-use crate::store::sql::writer::PATIENCE;
+use crate::store::sql::writer::STORE_TIMEOUT;
 
 fn told(wake: [bool; 3], changes: usize) -> AfterCommit {
     let mut after = AfterCommit::default();
@@ -82,7 +82,7 @@ fn callers_are_answered_before_the_server_ends_a_statement() {
             let (_, value) = begin.split_once(&format!("{name} = '")).unwrap();
             Duration::from_secs(value.split_once("s'").unwrap().0.parse().unwrap())
         };
-        assert!(PATIENCE < limit("lock_timeout"));
+        assert!(STORE_TIMEOUT < limit("lock_timeout"));
         assert!(
             limit("lock_timeout") < limit("statement_timeout"),
             "it would never be met"

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 
 use super::db::{Arg, Db, Result, args};
 use super::writer::Txn;
-use super::{rows, steer, turn};
+use super::{operator, rows, turns};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
 use crate::store::{Claim, ClaimToken, Claimed, Prefer, Stage, StoreSettings};
 
 /// What the breakers of a stage allow at a moment.
-struct Gate {
+struct BreakerCheck {
     limit: usize,
     kinds: Vec<Kind>,
     paused_until: Option<Timestamp>,
@@ -57,23 +57,23 @@ pub(super) fn claim(
     token: ClaimToken,
 ) -> Result<Claim> {
     if stage != Stage::WriteBack {
-        turn::expire_upserts(txn.db, txn.now, settings)?;
+        turns::expire_upserts(txn.db, txn.now, settings)?;
     }
-    if steer::paused_since(txn.db)?.is_some() {
+    if operator::paused_since(txn.db)?.is_some() {
         return Ok(nothing(None, BTreeMap::new()));
     }
-    if let Some(until) = turn::others(txn, stage)? {
+    if let Some(until) = turns::others(txn, stage)? {
         return Ok(nothing(Some(until), BTreeMap::new()));
     }
-    let gate = gate(txn, stage, (limit, prefer), settings.lease)?;
-    if gate.paused_until.is_some() {
-        return Ok(nothing(gate.paused_until, gate.breakers));
+    let check = check_breakers(txn, stage, (limit, prefer), settings.lease)?;
+    if check.paused_until.is_some() {
+        return Ok(nothing(check.paused_until, check.breakers));
     }
     let mut syncs = Vec::new();
-    for kind in &gate.kinds {
-        syncs = claim_kind(txn, stage, *kind, gate.limit, settings.lease, token)?;
+    for kind in &check.kinds {
+        syncs = claim_kind(txn, stage, *kind, check.limit, settings.lease, token)?;
         if !syncs.is_empty() {
-            turn::taken(txn, stage)?;
+            turns::taken(txn, stage)?;
             break;
         }
     }
@@ -86,8 +86,8 @@ pub(super) fn claim(
         accepted: accepted(txn.db, stage)?,
         syncs,
         next_due,
-        breakers: gate.breakers,
-        probed: gate.probed,
+        breakers: check.breakers,
+        probed: check.probed,
     })
 }
 
@@ -166,13 +166,18 @@ fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
 }
 
 /// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
-/// open for as long as the probe's lease, so that no other worker probes meanwhile. Where only suspects opened it, a sync
-/// that has not failed may probe before.
+/// open for as long as the probe's lease, so that no other worker probes meanwhile. Where only syncs that
+/// had failed opened it, a sync that has not failed may probe before.
 ///
 /// A sync that has failed may be what the service chokes on, so it probes only where no other can: neither of its stage
 /// nor of the other stage that needs the same services, which is left the probe then.
-fn gate(txn: &Txn<'_>, stage: Stage, (limit, prefer): (usize, Prefer), lease: Duration) -> Result<Gate> {
-    let mut gate = Gate {
+fn check_breakers(
+    txn: &Txn<'_>,
+    stage: Stage,
+    (limit, prefer): (usize, Prefer),
+    lease: Duration,
+) -> Result<BreakerCheck> {
+    let mut check = BreakerCheck {
         limit,
         kinds: match prefer {
             Prefer::Fresh => vec![Kind::Fresh, Kind::Suspects],
@@ -187,45 +192,45 @@ fn gate(txn: &Txn<'_>, stage: Stage, (limit, prefer): (usize, Prefer), lease: Du
     let mut fresh_from = None;
     for remote in stage.remotes() {
         let breaker = rows::breaker(txn.db, *remote)?;
-        gate.breakers.insert(*remote, breaker.clone());
+        check.breakers.insert(*remote, breaker.clone());
         let Some(open) = &breaker.open else {
             continue;
         };
         if open.until > txn.now {
-            gate.paused_until = gate.paused_until.max(Some(open.until));
+            check.paused_until = check.paused_until.max(Some(open.until));
         }
         fresh_from = fresh_from.max(Some(open.fresh_from.unwrap_or(open.until).min(open.until)));
         probed.push(breaker);
     }
     let Some(fresh_from) = fresh_from else {
-        return Ok(gate);
+        return Ok(check);
     };
-    gate.limit = gate.limit.min(1);
-    gate.kinds = vec![Kind::Unfailed];
+    check.limit = check.limit.min(1);
+    check.kinds = vec![Kind::Unfailed];
     let next_unfailed = next_due(txn, stage, Kind::Unfailed)?;
     let is_fresh = next_unfailed.is_some_and(|due| due <= txn.now) && fresh_from <= txn.now;
-    if gate.paused_until.is_some() && !is_fresh {
+    if check.paused_until.is_some() && !is_fresh {
         let early = next_unfailed.map(|due| due.max(fresh_from)).filter(|at| *at > txn.now);
-        gate.paused_until = [gate.paused_until, early].into_iter().flatten().min();
-        return Ok(gate);
+        check.paused_until = [check.paused_until, early].into_iter().flatten().min();
+        return Ok(check);
     }
-    gate.paused_until = None;
+    check.paused_until = None;
     if !is_fresh {
         if let Some(twin) = twin(stage)
             && next_due(txn, twin, Kind::Unfailed)?.is_some_and(|due| due <= txn.now)
         {
-            gate.paused_until = Some(after(txn.now, lease));
-            return Ok(gate);
+            check.paused_until = Some(after(txn.now, lease));
+            return Ok(check);
         }
-        gate.kinds = vec![Kind::Any];
+        check.kinds = vec![Kind::Any];
     }
     if is_fresh || next_due(txn, stage, Kind::Any)?.is_some_and(|due| due <= txn.now) {
         for breaker in probed {
-            gate.probed.push(breaker.remote);
+            check.probed.push(breaker.remote);
             probe(txn, breaker, is_fresh, lease)?;
         }
     }
-    Ok(gate)
+    Ok(check)
 }
 
 /// The other stage that needs the same services.
@@ -235,7 +240,7 @@ fn twin(stage: Stage) -> Option<Stage> {
         .find(|other| *other != stage && other.remotes() == stage.remotes())
 }
 
-/// No other worker probes for as long as the lease, but for a fresh sync beside suspects.
+/// No other worker probes for as long as the lease, but for a fresh sync beside those that have failed.
 fn probe(txn: &Txn<'_>, mut breaker: Breaker, is_fresh: bool, lease: Duration) -> Result<()> {
     if let Some(Open { until, fresh_from, .. }) = &mut breaker.open {
         *until = after(txn.now, lease);

@@ -29,17 +29,18 @@ use crate::domain::sync::{Source, SyncId};
 use crate::metrics::Metrics;
 use crate::random;
 use db::{Db, Result};
-use writer::{Commits, Engine, Listeners, PATIENCE, Txn, Writer, hangs, in_time};
+use writer::{Commits, Engine, Listeners, STORE_TIMEOUT, Txn, Writer, hangs, in_time};
 
 mod claims;
 pub(super) mod db;
+mod intake;
 pub(super) mod kv;
+mod operator;
+pub(super) mod outcomes;
 mod overview;
+mod queries;
 pub(super) mod rows;
-mod steer;
-mod turn;
-mod views;
-pub(super) mod work;
+mod turns;
 pub(super) mod writer;
 
 /// Changes a slow watcher may be behind by before it misses some.
@@ -156,7 +157,7 @@ impl SqlStore {
                     })
                     .await
                 };
-                tokio::time::timeout(PATIENCE, read).await.map_err(|_| hangs())??
+                tokio::time::timeout(STORE_TIMEOUT, read).await.map_err(|_| hangs())??
             }
         };
         result.map_err(|error| StoreError::from(&error))
@@ -190,12 +191,14 @@ impl Store for SqlStore {
     }
 
     async fn accept(&self, delivery: Delivery) -> Answer<Accepted> {
-        self.writer.write_if_room(move |txn| work::accept(txn, &delivery)).await
+        self.writer
+            .write_if_room(move |txn| intake::accept(txn, &delivery))
+            .await
     }
 
     async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Answer<Accepted> {
         self.writer
-            .write_if_room(move |txn| work::request(txn, &lead, source, revision.clone()))
+            .write_if_room(move |txn| intake::request(txn, &lead, source, revision.clone()))
             .await
     }
 
@@ -218,19 +221,19 @@ impl Store for SqlStore {
     async fn record(&self, outcomes: Vec<Outcome>, report: StepReport) -> Answer<()> {
         let settings = self.settings;
         self.writer
-            .write(move |txn| work::record(txn, &outcomes, &report, &settings))
+            .write(move |txn| outcomes::record(txn, &outcomes, &report, &settings))
             .await
     }
 
     async fn open_breaker(&self, service_error: ServiceError, cause: Cause, epoch: i64, jitter: f64) -> Answer<()> {
         let policy = self.settings.retry;
         self.writer
-            .write(move |txn| work::open_breaker(txn, (&service_error, cause), epoch, jitter, &policy))
+            .write(move |txn| outcomes::open_breaker(txn, (&service_error, cause), epoch, jitter, &policy))
             .await
     }
 
     async fn owners(&self, contacts: Vec<ContactId>) -> Answer<BTreeMap<ContactId, LeadId>> {
-        self.read(move |db| views::owners(db, &contacts)).await
+        self.read(move |db| queries::owners(db, &contacts)).await
     }
 
     async fn link(&self, lead: LeadId) -> Answer<LeadLink> {
@@ -238,7 +241,7 @@ impl Store for SqlStore {
     }
 
     async fn without_sync(&self, leads: Vec<LeadId>) -> Answer<Vec<LeadId>> {
-        self.read(move |db| views::without_sync(db, &leads)).await
+        self.read(move |db| queries::without_sync(db, &leads)).await
     }
 
     fn woken(&self, stage: Stage) -> &Notify {
@@ -250,31 +253,33 @@ impl Store for SqlStore {
     }
 
     async fn list(&self, filter: Filter, limit: usize) -> Answer<Vec<SyncView>> {
-        self.read(move |db| views::list(db, &filter, limit)).await
+        self.read(move |db| queries::list(db, &filter, limit)).await
     }
 
     async fn sync(&self, id: SyncId) -> Answer<Option<(SyncView, Vec<SyncEvent>)>> {
-        self.read(move |db| views::sync(db, id)).await
+        self.read(move |db| queries::sync(db, id)).await
     }
 
     async fn cancel(&self, id: SyncId) -> Answer<CancelResult> {
         let settings = self.settings;
         self.writer
-            .write_if_room(move |txn| steer::cancel(txn, id, &settings))
+            .write_if_room(move |txn| operator::cancel(txn, id, &settings))
             .await
     }
 
     async fn retry(&self, id: SyncId, force: bool) -> Answer<Option<Accepted>> {
-        self.writer.write_if_room(move |txn| steer::retry(txn, id, force)).await
+        self.writer
+            .write_if_room(move |txn| operator::retry(txn, id, force))
+            .await
     }
 
     async fn dismiss(&self, id: SyncId) -> Answer<DismissResult> {
-        self.writer.write_if_room(move |txn| steer::dismiss(txn, id)).await
+        self.writer.write_if_room(move |txn| operator::dismiss(txn, id)).await
     }
 
     async fn check_now(&self, remote: Remote) -> Answer<CheckResult> {
         self.writer
-            .write_if_room(move |txn| steer::check_now(txn, remote))
+            .write_if_room(move |txn| operator::check_now(txn, remote))
             .await
     }
 
@@ -285,18 +290,18 @@ impl Store for SqlStore {
         limit: usize,
     ) -> Answer<(usize, Option<SyncId>)> {
         self.writer
-            .write_if_room(move |txn| steer::retry_failed(txn, reason.as_ref(), before, limit))
+            .write_if_room(move |txn| operator::retry_failed(txn, reason.as_ref(), before, limit))
             .await
     }
 
     async fn set_paused(&self, paused: bool) -> Answer<()> {
         self.writer
-            .write_if_room(move |txn| steer::set_paused(txn, paused))
+            .write_if_room(move |txn| operator::set_paused(txn, paused))
             .await
     }
 
     async fn paused_since(&self) -> Answer<Option<Timestamp>> {
-        self.read(steer::paused_since).await
+        self.read(operator::paused_since).await
     }
 
     async fn failure_groups(&self, limit: usize) -> Answer<Vec<FailureGroup>> {
@@ -322,7 +327,7 @@ impl Store for SqlStore {
     }
 
     async fn ledger(&self) -> Answer<Ledger> {
-        self.read(views::ledger).await
+        self.read(queries::ledger).await
     }
 
     async fn breaker(&self, remote: Remote) -> Answer<Breaker> {
@@ -330,7 +335,7 @@ impl Store for SqlStore {
     }
 
     async fn open_breakers(&self) -> Answer<Vec<Breaker>> {
-        self.read(views::open_breakers).await
+        self.read(queries::open_breakers).await
     }
 
     async fn check(&self) -> Answer<()> {
@@ -384,9 +389,9 @@ impl Store for SqlStore {
         self.writer.write(move |txn| kv::unlock(txn.db, name, &holder)).await
     }
 
-    async fn forget(&self, age: Duration, limit: usize) -> Answer<usize> {
+    async fn delete_old(&self, age: Duration, limit: usize) -> Answer<usize> {
         self.writer
-            .write(move |txn| views::forget(txn.db, txn.now, age, limit))
+            .write(move |txn| queries::delete_old(txn.db, txn.now, age, limit))
             .await
     }
 }

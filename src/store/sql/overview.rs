@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::views::{self, VIEW};
+use super::queries::{self, VIEW};
 use super::writer::Txn;
-use super::{kv, rows, steer};
+use super::{kv, operator, rows};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::sync::SyncId;
 use crate::store::{EventRow, FailureGroup, Flow, Overview, WebhookLog};
@@ -28,7 +28,7 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
         "-- overview()
         {VIEW} WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_active WHERE finished_at IS NULL)"
     );
-    let oldest = db.first(&sql, &[], views::view_of)?;
+    let oldest = db.first(&sql, &[], queries::view_of)?;
     let sql = format!("SELECT count(*) AS leads FROM sync WHERE {LAST_FAILED}");
     let failed_leads = db.one(&sql, &[], |row| row.get("leads"))?;
     let sql = "-- overview()
@@ -41,9 +41,9 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
         at: now,
         in_progress: in_progress.into_iter().collect(),
         oldest,
-        ledger: views::ledger(db)?,
-        breakers: views::open_breakers(db)?,
-        paused_since: steer::paused_since(db)?,
+        ledger: queries::ledger(db)?,
+        breakers: queries::open_breakers(db)?,
+        paused_since: operator::paused_since(db)?,
         failed_leads,
         credits,
         token_granted_at,
@@ -64,7 +64,7 @@ fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
     })
 }
 
-/// Reconciliation has opened a sync whose webhook never came.
+/// Reconciliation has created a sync whose webhook never came.
 pub(super) fn note_missed(txn: &Txn<'_>) -> Result<()> {
     let missed = webhooks(txn.db)?.missed + 1;
     kv::put(txn.db, MISSED, missed.to_string().as_bytes(), txn.now)

@@ -228,9 +228,9 @@ pub(super) fn save_link(db: Db<'_>, lead: &LeadId, link: &LeadLink) -> Result<()
     Ok(())
 }
 
-/// Writes a sync that is opened, and says its number.
-pub(super) fn open(db: Db<'_>, sync: &SyncJob) -> Result<SyncId> {
-    let sql = "-- open()
+/// Inserts a sync that is created, and returns its number.
+pub(super) fn create(db: Db<'_>, sync: &SyncJob) -> Result<SyncId> {
+    let sql = "-- create()
         INSERT INTO sync (lead_id, state, requests, is_manual, requested_updated_at, requested_rev, next_attempt_at, created_at, changed_at, is_retry)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)";
     let requests = &sync.requests;
@@ -249,8 +249,8 @@ pub(super) fn open(db: Db<'_>, sync: &SyncJob) -> Result<SyncId> {
 }
 
 /// Writes what is asked of a sync. Not the whole row: a worker may hold the lease.
-pub(super) fn join(db: Db<'_>, sync: &SyncJob) -> Result<()> {
-    let sql = "-- join()
+pub(super) fn coalesce(db: Db<'_>, sync: &SyncJob) -> Result<()> {
+    let sql = "-- coalesce()
         UPDATE sync SET requests = ?2, is_manual = ?3, requested_updated_at = ?4, requested_rev = ?5, is_retry = ?6 WHERE id = ?1";
     let requests = &sync.requests;
     let args = args![
@@ -376,8 +376,8 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
 }
 
 /// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn note(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
-    let sql = "-- note()
+pub(super) fn insert_event(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
+    let sql = "-- insert_event()
         INSERT INTO event (sync_id, at, kind, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
     let detail = detail.to_string();

@@ -24,7 +24,7 @@ pub(super) const QUEUE: usize = 4096;
 /// Timeout of a caller that waits for the database. A server that hangs does not report it, and Sanity gives a webhook up after
 /// 30 s. Shorter than the server's `statement_timeout`: a statement that is merely slow is completed, and the next request
 /// finds it done.
-pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(20);
+pub(in crate::store) const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
@@ -148,14 +148,14 @@ where
     }
 }
 
-/// The answer, if it comes within [`PATIENCE`].
+/// The answer, if it comes within [`STORE_TIMEOUT`].
 pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(PATIENCE, answer).await.map_err(|_| hangs())?
+    tokio::time::timeout(STORE_TIMEOUT, answer).await.map_err(|_| hangs())?
 }
 
-/// It has not answered within [`PATIENCE`].
+/// It has not answered within [`STORE_TIMEOUT`].
 pub(super) fn hangs() -> StoreError {
-    StoreError::Failed(format!("it has not answered for {} s", PATIENCE.as_secs()))
+    StoreError::Failed(format!("it has not answered for {} s", STORE_TIMEOUT.as_secs()))
 }
 
 fn abandoned() -> StoreError {

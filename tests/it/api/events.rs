@@ -118,7 +118,7 @@ async fn restored_database_shows_new_events() {
 async fn stops_with_service_and_limits_streams() {
     let world = World::new().await;
     let mut all = Vec::new();
-    for _ in 0..bigin_sync::http::MOST_STREAMS {
+    for _ in 0..bigin_sync::http::MAX_STREAMS {
         all.push(Watching::begin(&world, &[("last-event-id", "")]).await);
     }
     let (status, problem) = world.get("/api/events").await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use bigin_sync::domain::state::State;
-use bigin_sync::http::{API, Document, OPEN};
+use bigin_sync::http::{API, Document, PUBLIC_ROUTES};
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
@@ -29,7 +29,9 @@ fn lists_exactly_the_routes() {
             methods.map(move |method| (path.clone(), method.to_uppercase()))
         })
         .collect();
-    let open = OPEN.iter().map(|address| (address.path.to_owned(), address.methods));
+    let open = PUBLIC_ROUTES
+        .iter()
+        .map(|address| (address.path.to_owned(), address.methods));
     let api = API
         .iter()
         .map(|address| (format!("/api{}", address.path), address.methods));
@@ -43,7 +45,9 @@ fn lists_exactly_the_routes() {
 #[actix_web::test]
 async fn routes_accept_only_named_methods() {
     let world = World::new().await;
-    let open = OPEN.iter().map(|address| (address.path.to_owned(), address.methods));
+    let open = PUBLIC_ROUTES
+        .iter()
+        .map(|address| (address.path.to_owned(), address.methods));
     let api = API
         .iter()
         .map(|address| (format!("/api{}", address.path), address.methods));

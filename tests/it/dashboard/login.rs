@@ -10,7 +10,7 @@ use crate::world::{ADMIN_TOKEN, World, client, secs};
 
 use super::{Operator, send, try_token, visit};
 
-// --- The door --------------------------------------------------------------------------------------------------------
+// --- The login --------------------------------------------------------------------------------------------------------
 
 #[actix_web::test]
 async fn login_returns_to_requested_page() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bigin_sync::http::{DOOR, PAGES};
+use bigin_sync::http::{LOGIN_ROUTES, PAGES};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -186,7 +186,7 @@ async fn headers_forbid_foreign_content() {
 async fn routes_accept_only_named_methods() {
     let world = World::new().await;
     let operator = Operator::new(&world).await;
-    for address in PAGES.iter().chain(DOOR) {
+    for address in PAGES.iter().chain(LOGIN_ROUTES) {
         let path = address.path.replace("{id}", "1").replace("{name}", "app.css");
         for method in ["GET", "HEAD", "POST", "PUT", "DELETE"] {
             let known = if method == "HEAD" { "GET" } else { method };

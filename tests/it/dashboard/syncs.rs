@@ -84,7 +84,7 @@ async fn deleted_syncs_differ_from_unknown_lead() {
     world.run_to_the_end().await;
     let contact = world.lead_says("Ada", "biginContactId").unwrap();
     world.clock.advance(secs(60));
-    assert_ne!(world.store().forget(secs(1), 100).await.unwrap(), 0);
+    assert_ne!(world.store().delete_old(secs(1), 100).await.unwrap(), 0);
     let operator = Operator::new(&world).await;
     for id in ["lead-ada", &contact] {
         let page = operator.get(&format!("/syncs?q={id}")).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bigin_sync::config::{DEFAULTS, is_secret};
 use bigin_sync::domain::reject_reason::RejectReason;
-use bigin_sync::http::{API, Document, OPEN, PAGES};
+use bigin_sync::http::{API, Document, PAGES, PUBLIC_ROUTES};
 use serde_json::Value;
 use utoipa::OpenApi as _;
 
@@ -140,7 +140,9 @@ fn route_faults(guide: &str) -> Vec<String> {
         .filter_map(|row| code(row[0]))
         .filter(|route| route.contains(" /"))
         .collect();
-    let open = OPEN.iter().map(|address| (address.path.to_owned(), address.methods));
+    let open = PUBLIC_ROUTES
+        .iter()
+        .map(|address| (address.path.to_owned(), address.methods));
     let api = API
         .iter()
         .map(|address| (format!("/api{}", address.path), address.methods));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use bigin_sync::cli;
 use bigin_sync::config::{ConfigError, DEFAULTS, Layers, Settings};
-use bigin_sync::http::{API, OPEN, PAGES};
+use bigin_sync::http::{API, PAGES, PUBLIC_ROUTES};
 use clap::error::ErrorKind;
 use serde_json::Value;
 
@@ -361,7 +361,7 @@ fn is_mounted(method: Option<&str>, address: &str) -> bool {
                 .zip(theirs)
                 .all(|(ours, theirs)| ours == theirs || (ours.starts_with('{') && !theirs.is_empty()) || theirs == "…")
     };
-    let mounted = OPEN
+    let mounted = PUBLIC_ROUTES
         .iter()
         .chain(PAGES)
         .map(|address| (address.path.to_owned(), address.methods));

@@ -133,9 +133,9 @@ impl<'a> Pair<'a> {
             }
             Step::Advance(seconds) => self.advance(*seconds),
             Step::Restart => self.restart(),
-            Step::Forget(age, limit) => {
-                let gone = self.store().forget(secs(*age), *limit).await.unwrap();
-                assert_eq!(gone, self.model.forget(secs(*age), *limit));
+            Step::DeleteOld(age, limit) => {
+                let gone = self.store().delete_old(secs(*age), *limit).await.unwrap();
+                assert_eq!(gone, self.model.delete_old(secs(*age), *limit));
             }
             Step::Cancel(which) => {
                 let id = which.id(&self.model);

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::world::secs;
 
-mod steer;
+mod operator;
 mod views;
 
 pub struct Model {
@@ -145,7 +145,7 @@ impl Model {
             return Accepted::Duplicate;
         }
         self.deliveries.push((delivery.clone(), self.now));
-        let accepted = self.open_or_join(&delivery.lead, Source::Webhook, delivery.revision());
+        let accepted = self.create_or_coalesce(&delivery.lead, Source::Webhook, delivery.revision());
         if matches!(accepted, Accepted::Coalesced(_)) {
             self.ledger.coalesced_by_webhook += 1;
         }
@@ -160,13 +160,13 @@ impl Model {
             }
             self.missed = Some((self.webhooks().missed + 1, self.now));
         }
-        self.open_or_join(lead, source, revision)
+        self.create_or_coalesce(lead, source, revision)
     }
 
-    fn open_or_join(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
+    fn create_or_coalesce(&mut self, lead: &LeadId, source: Source, revision: Option<Revision>) -> Accepted {
         let now = self.now;
         if let Some(row) = self.active(lead) {
-            row.sync.join(source, revision);
+            row.sync.coalesce(source, revision);
             let id = row.sync.id;
             self.note(id, "coalesced");
             return Accepted::Coalesced(id);
@@ -174,7 +174,7 @@ impl Model {
         self.last_id += 1;
         let id = SyncId(self.last_id);
         self.syncs.push(Row {
-            sync: SyncJob::open(id, lead.clone(), source, revision, now),
+            sync: SyncJob::create(id, lead.clone(), source, revision, now),
             lease: None,
             changed_at: now,
             contact: None,
@@ -239,7 +239,7 @@ impl Model {
         let has_fresh = due.iter().any(|row| row.sync.bisect_limit.is_none());
         let takes_suspects = longest_suspect.is_some() && (prefer == Prefer::Suspects || !has_fresh);
         let (of_kind, limit): (OfKind, usize) = match probe {
-            Some(Probe::Unfailed) => (Box::new(|sync| !sync.is_suspect()), 1),
+            Some(Probe::Unfailed) => (Box::new(|sync| !sync.has_failed()), 1),
             Some(Probe::Any) => (Box::new(|_| true), 1),
             None if takes_suspects => (
                 Box::new(move |sync| sync.bisect_limit == longest_suspect),
@@ -309,7 +309,7 @@ impl Model {
         let unfailed = self
             .syncs
             .iter()
-            .filter(|row| row.is_of(stage) && !row.sync.is_suspect());
+            .filter(|row| row.is_of(stage) && !row.sync.has_failed());
         unfailed.map(Row::claimable_at).min()
     }
 
@@ -375,9 +375,11 @@ impl Model {
         if report.ambiguous_upsert {
             self.move_tags(now + self.settings.tag_delay, |_| true);
         }
-        if !report.touched.is_empty() {
+        if !report.possibly_changed.is_empty() {
             self.move_tags(now + self.settings.tag_delay, |sync| match &sync.state {
-                State::Upserted { delivered, .. } => report.touched.may_be(Some(&delivered.contact), &delivered.keys),
+                State::Upserted { delivered, .. } => report
+                    .possibly_changed
+                    .may_include(Some(&delivered.contact), &delivered.keys),
                 _ => false,
             });
         }
@@ -418,14 +420,17 @@ impl Model {
         }
         let (what, applied) = match &outcome.effect {
             Effect::Event(event) => (Some(event.label()), row.sync.apply(event.clone(), requests, now)),
-            Effect::Failed(failure) => (Some("retry"), row.sync.fail(failure.clone(), requests, retry, now)),
+            Effect::Failed(failure) => (
+                Some("attempt_failed"),
+                row.sync.fail(failure.clone(), requests, retry, now),
+            ),
             Effect::ContactGone(failure) => (
                 Some("contact_gone"),
                 row.sync.lose_contact(failure.clone(), requests, retry, now),
             ),
-            Effect::Suspected(failure) => {
-                row.sync.suspect(failure.clone(), accepted, retry, now);
-                (Some("retry"), Ok(()))
+            Effect::FailedUncounted(failure) => {
+                row.sync.fail_uncounted(failure.clone(), accepted, retry, now);
+                (Some("attempt_failed"), Ok(()))
             }
             Effect::Ambiguous { bisect_limit, .. } => {
                 row.sync.bisect(*bisect_limit, now);

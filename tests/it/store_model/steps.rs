@@ -9,7 +9,7 @@ use bigin_sync::domain::record::Action;
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source, SyncId, SyncJob};
-use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, Prefer, Stage, StepReport, Touched};
+use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, PossiblyChanged, Prefer, Stage, StepReport};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -34,7 +34,7 @@ pub enum Step {
     },
     Advance(u64),
     Restart,
-    Forget(u64, usize),
+    DeleteOld(u64, usize),
     Cancel(Which),
     Retry(Which),
     RetryFailed {
@@ -78,7 +78,7 @@ enum Kind {
     /// Any event at all, which may be illegal.
     Any,
     Failed,
-    Suspected,
+    FailedUncounted,
     Ambiguous,
     ContactGone,
     Settling,
@@ -189,20 +189,22 @@ fn report() -> impl Strategy<Value = StepReport> {
     };
     let none = Just(Vec::new());
     let probed = prop_oneof![4 => none, 1 => some()];
-    let touched = (subsequence(contacts(), 0..=1), subsequence(keys(), 0..=1));
-    let touched = touched.prop_map(|(contacts, keys)| Touched {
+    let possibly_changed = (subsequence(contacts(), 0..=1), subsequence(keys(), 0..=1));
+    let possibly_changed = possibly_changed.prop_map(|(contacts, keys)| PossiblyChanged {
         contacts: contacts.into_iter().collect(),
         keys: keys.into_iter().collect(),
     });
-    let touched = prop_oneof![9 => Just(Touched::default()), 1 => touched];
-    let all = (some(), probed, prop::bool::weighted(0.05), touched, 0..9u32);
-    all.prop_map(|(answered, probed, ambiguous_upsert, touched, credits)| StepReport {
-        answered,
-        probed,
-        ambiguous_upsert,
-        touched,
-        credits,
-    })
+    let possibly_changed = prop_oneof![9 => Just(PossiblyChanged::default()), 1 => possibly_changed];
+    let all = (some(), probed, prop::bool::weighted(0.05), possibly_changed, 0..9u32);
+    all.prop_map(
+        |(answered, probed, ambiguous_upsert, possibly_changed, credits)| StepReport {
+            answered,
+            probed,
+            ambiguous_upsert,
+            possibly_changed,
+            credits,
+        },
+    )
 }
 
 fn picks() -> impl Strategy<Value = Pick> {
@@ -210,7 +212,7 @@ fn picks() -> impl Strategy<Value = Pick> {
         12 => Just(Kind::Legal),
         2 => Just(Kind::Any),
         3 => Just(Kind::Failed),
-        1 => Just(Kind::Suspected),
+        1 => Just(Kind::FailedUncounted),
         2 => Just(Kind::Ambiguous),
         1 => Just(Kind::ContactGone),
         1 => Just(Kind::Settling),
@@ -264,7 +266,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let claim = (select(Stage::ALL.to_vec()), 1..4usize, prefers()).prop_map(|(s, limit, p)| Step::Claim(s, limit, p));
     let record = (prop::collection::vec(picks(), 1..4), report());
     let record = record.prop_map(|(picks, report)| Step::Record { picks, report });
-    let cause = select(vec![Cause::Service, Cause::Suspects]);
+    let cause = select(vec![Cause::Service, Cause::FailedLeads]);
     let service_error = (pauses(), cause, prop::bool::weighted(0.2), jitters());
     let service_error = service_error.prop_map(|(service_error, cause, late, jitter)| Step::OpenBreaker {
         service_error,
@@ -279,7 +281,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let retry_failed = retry_failed.prop_map(|(reason, before, limit)| Step::RetryFailed { reason, before, limit });
     // Mostly the work goes on again soon.
     let set_paused = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
-    let forget = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::Forget(age, limit));
+    let delete_old = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::DeleteOld(age, limit));
     let step = prop_oneof![
         5 => deliveries().prop_map(Step::Accept),
         4 => request,
@@ -288,7 +290,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => service_error,
         5 => advance,
         1 => Just(Step::Restart),
-        1 => forget,
+        1 => delete_old,
         2 => which().prop_map(Step::Cancel),
         2 => which().prop_map(Step::Retry),
         1 => retry_failed,
@@ -314,7 +316,7 @@ impl Pick {
         let effect = match self.kind {
             Kind::Legal | Kind::Any => Effect::Event(self.event(&claimed.sync, model.now)),
             Kind::Failed => Effect::Failed(self.failure.clone()),
-            Kind::Suspected => Effect::Suspected(self.failure.clone()),
+            Kind::FailedUncounted => Effect::FailedUncounted(self.failure.clone()),
             Kind::ContactGone => Effect::ContactGone(self.failure.clone()),
             Kind::Ambiguous => Effect::Ambiguous {
                 bisect_limit: 1 + self
@@ -397,7 +399,7 @@ impl Pick {
             // and one whose result is known.
             Event::WrittenBack,
             Event::WrittenBack,
-            Event::AskedAgain,
+            Event::RequestedAgain,
         ]
     }
 }

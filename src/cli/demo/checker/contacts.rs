@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{CONTACT, Evidence, Verdict, text};
 use crate::cli::text::count;
 use crate::clock::after;
-use crate::domain::lead::{REQUESTED, SENT, is_copy};
+use crate::domain::lead::{REQUESTED, SENT, is_draft_or_version};
 use crate::domain::phone;
 use crate::fake::bigin::Change;
 use crate::fake::sanity::{By, Document};
@@ -18,7 +18,11 @@ pub(super) fn sent_is_true(evidence: &Evidence) -> Verdict {
     let mut faults = Vec::new();
     let mut results = 0;
     for (place, transaction) in evidence.transactions.iter().enumerate() {
-        for change in transaction.documents.iter().filter(|change| !is_copy(&change.id)) {
+        for change in transaction
+            .documents
+            .iter()
+            .filter(|change| !is_draft_or_version(&change.id))
+        {
             let is_sent = |document: &Option<Document>| {
                 document.as_ref().and_then(|document| text(document, "crmStatus")) == Some(SENT)
             };
@@ -110,7 +114,7 @@ fn is_shared(evidence: &Evidence, id: &str, contact: &str) -> bool {
         .iter()
         .flat_map(|transaction| &transaction.documents)
     {
-        if let Some(lead) = change.after.as_ref().filter(|_| !is_copy(&change.id)) {
+        if let Some(lead) = change.after.as_ref().filter(|_| !is_draft_or_version(&change.id)) {
             let marks = marks(lead).into_iter().flatten();
             if change.id == id {
                 own.extend(marks)

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{CONTACT, Evidence, Verdict, text};
 use crate::cli::text::count;
-use crate::domain::lead::is_copy;
+use crate::domain::lead::is_draft_or_version;
 use crate::domain::phone;
 use crate::fake::bigin::{Action, Change, Contact};
 
@@ -71,7 +71,7 @@ fn orphans<'a>(
         .iter()
         .flat_map(|transaction| &transaction.documents)
     {
-        let Some(lead) = change.after.as_ref().filter(|_| !is_copy(&change.id)) else {
+        let Some(lead) = change.after.as_ref().filter(|_| !is_draft_or_version(&change.id)) else {
             continue;
         };
         let contact = evidence.documents.get(&change.id).and_then(|lead| text(lead, CONTACT));

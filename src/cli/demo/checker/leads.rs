@@ -2,7 +2,7 @@
 
 use super::{Evidence, RequestedLead, Verdict, text};
 use crate::cli::text::count;
-use crate::domain::lead::{FAILED, REQUESTED, SENT, is_copy};
+use crate::domain::lead::{FAILED, REQUESTED, SENT, is_draft_or_version};
 use crate::fake::sanity::{Attempt, By, Change};
 use crate::store::Ledger;
 
@@ -14,7 +14,7 @@ pub(super) fn no_lead_lost(evidence: &Evidence) -> Verdict {
         .filter_map(|lead| wrong_result(evidence, lead))
         .collect();
     let stuck = evidence.documents.iter().filter(|(id, document)| {
-        !is_copy(id)
+        !is_draft_or_version(id)
             && text(document, "crmStatus") == Some(REQUESTED)
             && !evidence.requested.iter().any(|lead| lead.id == **id)
     });
@@ -142,7 +142,7 @@ fn failures(evidence: &Evidence) -> impl Iterator<Item = &Change> {
     by_us.flat_map(|transaction| &transaction.documents).filter(|change| {
         let status =
             |document: &Option<_>| document.as_ref().and_then(|document| text(document, "crmStatus")) == Some(FAILED);
-        !is_copy(&change.id) && status(&change.after) && !status(&change.before)
+        !is_draft_or_version(&change.id) && status(&change.after) && !status(&change.before)
     })
 }
 

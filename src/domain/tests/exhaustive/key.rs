@@ -1,5 +1,5 @@
 //! The bytes by which two states are told apart: all that any step or property looks at. Left out are a sync's number and
-//! the times at which it was opened and ended, which nothing in the model compares.
+//! the times at which it was created and ended, which nothing in the model compares.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::domain::lead::Revision;
 use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Delivered, Event, Seen, State};
 use crate::domain::sync::{Failure, SyncJob};
-use crate::store::{Effect, Touched};
+use crate::store::{Effect, PossiblyChanged};
 
 pub(super) type Key = Box<[u8]>;
 
@@ -26,7 +26,7 @@ pub(super) fn key(world: &World) -> Key {
         .iter()
         .for_each(|row| key.option(row.as_ref(), Builder::row));
     world.store.links.iter().for_each(|link| key.link(link));
-    key.bytes(&[world.store.opened, world.store.ended]);
+    key.bytes(&[world.store.created, world.store.ended]);
     key.number(world.bigin.contacts.len());
     world.bigin.contacts.iter().for_each(|contact| key.contact(*contact));
     key.option(world.bigin.late.as_ref(), Builder::late);
@@ -200,14 +200,17 @@ impl Builder {
         self.number(job.lead);
         self.sync(&job.claimed.sync);
         self.link(&job.claimed.link);
-        self.flags(&[job.is_to_blame]);
+        self.flags(&[job.others_succeeded]);
         match &job.hand {
             Hand::Claimed => self.byte(0),
             Hand::Due { rev } => self.bytes(&[1, *rev]),
-            Hand::Done { effect, touched } => {
+            Hand::Done {
+                effect,
+                possibly_changed,
+            } => {
                 self.byte(2);
                 self.effect(effect);
-                self.touched(touched);
+                self.possibly_changed(possibly_changed);
             }
         }
     }
@@ -216,7 +219,7 @@ impl Builder {
         match effect {
             Effect::Event(event) => self.event(event),
             Effect::Failed(failure) => self.failure(1, failure),
-            Effect::Suspected(failure) => self.failure(2, failure),
+            Effect::FailedUncounted(failure) => self.failure(2, failure),
             Effect::ContactGone(failure) => self.failure(3, failure),
             Effect::Ambiguous { .. } => self.byte(4),
             Effect::Released => self.byte(5),
@@ -262,7 +265,7 @@ impl Builder {
             Event::ContactUpserted { .. }
             | Event::Changed
             | Event::ContactGone
-            | Event::AskedAgain
+            | Event::RequestedAgain
             | Event::WrittenBack
             | Event::LeadDeleted
             | Event::Withdrawn
@@ -270,10 +273,13 @@ impl Builder {
         }
     }
 
-    fn touched(&mut self, touched: &Touched) {
-        self.number(touched.contacts.len());
-        touched.contacts.iter().for_each(|contact| self.byte(number(contact)));
-        self.number(touched.keys.len());
+    fn possibly_changed(&mut self, possibly_changed: &PossiblyChanged) {
+        self.number(possibly_changed.contacts.len());
+        possibly_changed
+            .contacts
+            .iter()
+            .for_each(|contact| self.byte(number(contact)));
+        self.number(possibly_changed.keys.len());
     }
 
     fn history(&mut self, history: &History) {

@@ -29,10 +29,10 @@ fn has_one_contact_each(world: &World) -> bool {
     })
 }
 
-/// Guarantee 1: what was opened has ended or is active.
+/// Guarantee 1: what was created has ended or is active.
 fn is_balanced(world: &World) -> bool {
     let active = world.store.rows.iter().flatten().count();
-    usize::from(world.store.opened) == usize::from(world.store.ended) + active
+    usize::from(world.store.created) == usize::from(world.store.ended) + active
 }
 
 /// Guarantee 1: once all has ended, no lead asks any more. A person who has cancelled has the last word.

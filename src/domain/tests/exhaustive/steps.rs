@@ -209,7 +209,7 @@ impl World {
                 self.history[lead].is_cancelled = true;
                 return self.store.ended > ended;
             }
-            Wish::Retry if self.store.opened > 0 => {
+            Wish::Retry if self.store.created > 0 => {
                 self.retry(lead);
                 self.history[lead].is_cancelled = false;
                 return true;

@@ -3,11 +3,11 @@
 //!
 //! | here | there |
 //! |---|---|
-//! | [`World::claim`] | `claims::claim`, `turn::others`, `turn::expire_upserts` |
+//! | [`World::claim`] | `claims::claim`, `turns::others`, `turns::expire_upserts` |
 //! | [`World::renew`] | `claims::renew` |
-//! | [`World::record`] | `work::record`, `record_one`, `settle`, `move_tags`, `move_touched_tags` |
-//! | [`World::request`] | `work::open_or_join` |
-//! | [`World::cancel`], [`World::retry`] | `steer::cancel`, `steer::retry` |
+//! | [`World::record`] | `outcomes::record`, `record_one`, `finish_outcome`, `move_tags`, `move_tags_of` |
+//! | [`World::request`] | `intake::create_or_coalesce` |
+//! | [`World::cancel`], [`World::retry`] | `operator::cancel`, `operator::retry` |
 
 use jiff::Timestamp;
 
@@ -58,7 +58,7 @@ impl World {
         self.workers[worker] = Worker::Busy(Box::new(Job {
             stage,
             lead,
-            is_to_blame: row.sync.stands_out(ACCEPTED),
+            others_succeeded: row.sync.others_succeeded(ACCEPTED),
             claimed: Claimed {
                 sync: row.sync.clone(),
                 token: crate::store::ClaimToken(0),
@@ -113,14 +113,17 @@ impl World {
         let Job {
             lead,
             claimed,
-            hand: Hand::Done { effect, touched },
+            hand: Hand::Done {
+                effect,
+                possibly_changed,
+            },
             ..
         } = *job
         else {
             return;
         };
         self.move_tags(
-            |sync| touched.may_be(sync.state.contact(), keys_of(sync)),
+            |sync| possibly_changed.may_include(sync.state.contact(), keys_of(sync)),
             in_ticks(TAG_DELAY),
         );
         self.count_accepted(&effect);
@@ -142,8 +145,8 @@ impl World {
             Effect::Event(event) => sync.apply(event.clone(), requests, now()),
             Effect::ContactGone(failure) => sync.lose_contact(failure.clone(), requests, &POLICY, now()),
             Effect::Failed(failure) => sync.fail(failure.clone(), requests, &POLICY, now()),
-            Effect::Suspected(failure) => {
-                sync.suspect(failure.clone(), ACCEPTED, &POLICY, now());
+            Effect::FailedUncounted(failure) => {
+                sync.fail_uncounted(failure.clone(), ACCEPTED, &POLICY, now());
                 Ok(())
             }
             Effect::Ambiguous { bisect_limit, .. } => {
@@ -170,11 +173,11 @@ impl World {
             Effect::ContactGone(_) => Some(Event::ContactGone),
             _ => None,
         };
-        self.settle(lead, happened.as_ref());
+        self.finish_outcome(lead, happened.as_ref());
     }
 
     /// What follows once a sync is saved.
-    fn settle(&mut self, lead: usize, happened: Option<&Event>) {
+    fn finish_outcome(&mut self, lead: usize, happened: Option<&Event>) {
         let Some(row) = &self.store.rows[lead] else { return };
         let mut upserted = None;
         if let Some(event) = happened {
@@ -222,17 +225,17 @@ impl World {
         }
     }
 
-    /// A request opens a sync, or joins the active one.
+    /// A request creates a sync, or is coalesced with the active one.
     pub(super) fn request(&mut self, lead: usize, source: Source, revision: Option<Revision>) {
         if let Some(row) = &mut self.store.rows[lead] {
-            row.sync.join(source, revision);
+            row.sync.coalesce(source, revision);
             row.free_returns = 0;
             return;
         }
-        self.store.opened += 1;
+        self.store.created += 1;
         let id = SyncId(i64::try_from(lead).unwrap());
         self.store.rows[lead] = Some(Row {
-            sync: SyncJob::open(id, lead_id(lead), source, revision, now()),
+            sync: SyncJob::create(id, lead_id(lead), source, revision, now()),
             lease: None,
             free_returns: 0,
         });
@@ -249,7 +252,7 @@ impl World {
         if row.sync.apply(Event::Cancelled, requests, now()).is_err() {
             self.broken = Some("an active sync cannot be cancelled");
         }
-        self.settle(lead, Some(&Event::Cancelled));
+        self.finish_outcome(lead, Some(&Event::Cancelled));
     }
 
     /// A person retries a sync.
@@ -288,7 +291,7 @@ fn note_return(row: &mut Row, before: &str, effect: &Effect, broken: &mut Option
     let is_known = |label: &str| matches!(label, "tagged" | "rejected");
     let sync = &row.sync;
     let is_return = match effect {
-        Effect::ContactGone(_) | Effect::Failed(_) | Effect::Suspected(_) | Effect::Ambiguous { .. } => true,
+        Effect::ContactGone(_) | Effect::Failed(_) | Effect::FailedUncounted(_) | Effect::Ambiguous { .. } => true,
         Effect::Event(_) | Effect::Released | Effect::Settling => false,
     };
     if sync.state.is_final() || is_known(sync.state.label()) && !is_known(before) {

@@ -13,10 +13,10 @@ use crate::domain::lead::ContactId;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, State};
 use crate::domain::sync::Failure;
-use crate::store::{Effect, Stage, Touched};
+use crate::store::{Effect, PossiblyChanged, Stage};
 
 /// What a worker's step comes to; `None` where it makes no call that could end so.
-type Done = Option<(Effect, Touched)>;
+type Done = Option<(Effect, PossiblyChanged)>;
 
 impl World {
     /// The worker goes on with what it has claimed: it reads the lead and makes the call, which ends with `answer`. Between
@@ -37,7 +37,7 @@ impl World {
                     job.hand = Hand::Due { rev };
                     None
                 }
-                Err(event) => Some((Effect::Event(event), Touched::default())),
+                Err(event) => Some((Effect::Event(event), PossiblyChanged::default())),
             },
         };
         let is_due = is_first && matches!(job.hand, Hand::Due { .. });
@@ -45,8 +45,11 @@ impl World {
         if done.is_none() && !is_due || is_read && answer != Answer::Well {
             return false;
         }
-        if let Some((effect, touched)) = done {
-            job.hand = Hand::Done { effect, touched };
+        if let Some((effect, possibly_changed)) = done {
+            job.hand = Hand::Done {
+                effect,
+                possibly_changed,
+            };
         }
         self.workers[worker] = Worker::Busy(Box::new(job));
         true
@@ -63,7 +66,7 @@ impl World {
         };
         let published = match before_upsert(view) {
             BeforeUpsert::Send(published) => published,
-            BeforeUpsert::Settle(event) => return without_call(answer, Effect::Event(event)),
+            BeforeUpsert::Event(event) => return without_call(answer, Effect::Event(event)),
         };
         let doc = doc?;
         let seen = claimed.sync.seen(published, &claimed.link);
@@ -103,9 +106,9 @@ impl World {
                 seen,
             }),
             Ended::Busy => Effect::Failed(failure(RejectReason::WriteContention)),
-            Ended::Lost => return Some((in_doubt(job, is_insert), touched(contact.as_ref(), key))),
+            Ended::Lost => return Some((failed_alone(job, is_insert), possibly_changed(contact.as_ref(), key))),
         };
-        Some((effect, Touched::default()))
+        Some((effect, PossiblyChanged::default()))
     }
 
     fn tag_stage(&mut self, job: &Job, answer: Answer) -> Done {
@@ -120,7 +123,7 @@ impl World {
         };
         let seen = match (unchanged, before_tag(view)) {
             (Some(seen), _) => seen,
-            (None, BeforeTag::Settle(event)) => return without_call(answer, Effect::Event(event)),
+            (None, BeforeTag::Event(event)) => return without_call(answer, Effect::Event(event)),
             (None, BeforeTag::Tag(lead)) => {
                 let hash = still_upserted(sync, lead).map_or_else(|| doc.map(Doc::hash), |hash| Some(hash.to_owned()));
                 if stale_upsert(sync, &hash.unwrap_or_default()) {
@@ -143,9 +146,9 @@ impl World {
                 seen,
             }),
             Ended::Busy => Effect::Failed(failure(RejectReason::WriteContention)),
-            Ended::Lost => in_doubt(job, false),
+            Ended::Lost => failed_alone(job, false),
         };
-        Some((effect, Touched::default()))
+        Some((effect, PossiblyChanged::default()))
     }
 
     /// The revision that the result is to be written to, or what happens instead.
@@ -157,7 +160,7 @@ impl World {
             read: &read,
         };
         match before_write_back(view) {
-            BeforeWriteBack::Settle(event) => Err(event),
+            BeforeWriteBack::Event(event) => Err(event),
             BeforeWriteBack::Write(lead) => Ok(lead.rev.parse().unwrap()),
         }
     }
@@ -169,13 +172,13 @@ impl World {
                 match (answer, is_written) {
                     (Answer::Well, true) => Effect::Event(Event::WrittenBack),
                     (Answer::Well, false) => Effect::Failed(failure(RejectReason::WriteConflict)),
-                    _ => in_doubt(job, false),
+                    _ => failed_alone(job, false),
                 }
             }
-            Answer::LostUndone => in_doubt(job, false),
+            Answer::LostUndone => failed_alone(job, false),
             Answer::Refused | Answer::Busy | Answer::LostLate | Answer::Contradiction => return None,
         };
-        Some((effect, Touched::default()))
+        Some((effect, PossiblyChanged::default()))
     }
 
     /// Writes the result, if the lead is still at the revision.
@@ -206,7 +209,7 @@ impl World {
 
 /// A step that makes no call ends in one way.
 fn without_call(answer: Answer, effect: Effect) -> Done {
-    (answer == Answer::Well).then(|| (effect, Touched::default()))
+    (answer == Answer::Well).then(|| (effect, PossiblyChanged::default()))
 }
 
 fn failure(error: RejectReason) -> Failure {
@@ -220,24 +223,24 @@ fn failure(error: RejectReason) -> Failure {
 }
 
 /// The call with this sync alone ended ambiguously.
-fn in_doubt(job: &Job, insert: bool) -> Effect {
+fn failed_alone(job: &Job, insert: bool) -> Effect {
     let failure = Failure {
         ambiguous_insert: insert,
         isolates: true,
         ..failure(RejectReason::LeadMissing)
     };
-    match job.is_to_blame {
+    match job.others_succeeded {
         true => Effect::Failed(failure),
-        false => Effect::Suspected(failure),
+        false => Effect::FailedUncounted(failure),
     }
 }
 
 /// An upsert that ended ambiguously may have changed this contact, or that with this key.
-fn touched(contact: Option<&ContactId>, key: Option<String>) -> Touched {
-    let mut touched = Touched::default();
+fn possibly_changed(contact: Option<&ContactId>, key: Option<String>) -> PossiblyChanged {
+    let mut possibly_changed = PossiblyChanged::default();
     match contact {
-        Some(contact) => touched.contacts.extend([contact.clone()]),
-        None => touched.keys.extend(key),
+        Some(contact) => possibly_changed.contacts.extend([contact.clone()]),
+        None => possibly_changed.keys.extend(key),
     }
-    touched
+    possibly_changed
 }

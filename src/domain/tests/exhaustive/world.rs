@@ -13,7 +13,7 @@ use crate::domain::lead::{ContactId, Lead, LeadId, LeadRead, REQUESTED, Revision
 use crate::domain::lead_link::LeadLink;
 use crate::domain::state::{Event, State};
 use crate::domain::sync::SyncJob;
-use crate::store::{Claimed, Effect, Stage, Touched};
+use crate::store::{Claimed, Effect, PossiblyChanged, Stage};
 
 /// The present.
 pub(super) fn now() -> Timestamp {
@@ -67,7 +67,7 @@ pub(super) enum Status {
 pub(super) struct Store {
     pub(super) rows: [Option<Row>; LEADS],
     pub(super) links: [LeadLink; LEADS],
-    pub(super) opened: u8,
+    pub(super) created: u8,
     pub(super) ended: u8,
 }
 
@@ -127,7 +127,7 @@ pub(super) struct Job {
     pub(super) lead: usize,
     pub(super) claimed: Claimed,
     /// Whether the sync is to blame where its call fails alone.
-    pub(super) is_to_blame: bool,
+    pub(super) others_succeeded: bool,
     pub(super) hand: Hand,
 }
 
@@ -139,7 +139,10 @@ pub(super) enum Hand {
     /// The result is to be written to this revision.
     Due { rev: u8 },
     /// The outcome is known, and to be recorded.
-    Done { effect: Effect, touched: Touched },
+    Done {
+        effect: Effect,
+        possibly_changed: PossiblyChanged,
+    },
 }
 
 /// What may still go wrong, or be wished for.
@@ -199,7 +202,7 @@ impl World {
             store: Store {
                 rows: [const { None }; LEADS],
                 links: Default::default(),
-                opened: 0,
+                created: 0,
                 ended: 0,
             },
             bigin: Bigin::default(),
@@ -266,7 +269,7 @@ impl Doc {
     pub(super) fn read(doc: Option<Self>, lead: usize) -> LeadRead {
         LeadRead {
             published: doc.map(|doc| doc.as_lead(lead)),
-            copies: Vec::new(),
+            drafts_and_versions: Vec::new(),
         }
     }
 

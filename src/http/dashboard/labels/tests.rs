@@ -12,11 +12,11 @@ fn now() -> Timestamp {
 /// A sync as the API shows it, in this state.
 fn sync(state: &'static str) -> SyncJson {
     let lead = crate::domain::lead::LeadId::parse("lead-ada").unwrap();
-    let opened = "2026-11-22T10:00:00Z".parse().unwrap();
-    let sync = SyncJob::open(SyncId(7), lead, Source::Webhook, None, opened);
+    let created = "2026-11-22T10:00:00Z".parse().unwrap();
+    let sync = SyncJob::create(SyncId(7), lead, Source::Webhook, None, created);
     let view = SyncView {
         sync,
-        changed_at: opened,
+        changed_at: created,
         contact: None,
         next: None,
         dismissed_at: None,
@@ -45,6 +45,7 @@ fn standstill(remotes: &[Remote]) -> Standstill {
 fn every_state_has_a_badge_and_no_badge_is_without_a_state() {
     let labels: Vec<&str> = BADGES.iter().map(|badge| badge.label).collect();
     assert_eq!(labels, State::LABELS);
+    assert_eq!(labels, State::SHOWN_NAMES.map(|(label, _)| label));
     for badge in BADGES {
         assert!(!badge.meaning.is_empty() && !badge.icon.is_empty(), "{}", badge.label);
     }

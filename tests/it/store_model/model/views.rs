@@ -51,7 +51,7 @@ impl Model {
             && self.turn_of_others(stage).is_none()
     }
 
-    pub fn forget(&mut self, age: Duration, limit: usize) -> usize {
+    pub fn delete_old(&mut self, age: Duration, limit: usize) -> usize {
         let before = self.now - age;
         let oldest = |times: Vec<(Timestamp, usize)>| {
             let mut times: Vec<_> = times.into_iter().filter(|(at, _)| *at < before).collect();

@@ -1,104 +1,19 @@
-//! What happens inside the transactions: requests come in, outcomes are recorded.
+//! What a stage's step has found out is recorded: the outcomes of its syncs, and what it has learned of the services.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::db::{Db, Result, args};
 use super::writer::Txn;
-use super::{claims, overview, rows, turn};
+use super::{claims, rows, turns};
 use crate::clock::{after, until};
 use crate::domain::breaker::Cause;
 use crate::domain::failure::ServiceError;
-use crate::domain::lead::{ContactId, LeadId, Revision};
+use crate::domain::lead::ContactId;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{Source, SyncId, SyncJob};
-use crate::store::{Accepted, Change, Delivery, Effect, Outcome, Stage, StepReport, StoreSettings, Touched};
-
-pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
-    txn.count("accepted");
-    if is_repeat(txn, delivery)? {
-        txn.count("duplicates");
-        return Ok(Accepted::Duplicate);
-    }
-    let accepted = open_or_join(txn, &delivery.lead, Source::Webhook, delivery.revision())?;
-    if matches!(accepted, Accepted::Coalesced(_)) {
-        txn.count("coalesced_by_webhook");
-    }
-    Ok(accepted)
-}
-
-/// Keeps the delivery unless it is a repeat. A signed revision tells a repeat by itself; the key is not signed, so it counts
-/// only where there is no revision.
-fn is_repeat(txn: &Txn<'_>, delivery: &Delivery) -> Result<bool> {
-    if let (None, Some(key)) = (&delivery.rev, &delivery.key) {
-        let sql = "-- is_repeat()
-            SELECT 1 FROM delivery WHERE lead_id = ?1 AND idempotency_key = ?2";
-        if txn.db.exists(sql, args![delivery.lead.as_str(), key])? {
-            return Ok(true);
-        }
-    }
-    let sql = "-- is_repeat()
-        INSERT INTO delivery (idempotency_key, lead_id, rev, received_at) VALUES (?1, ?2, ?3, ?4)
-        ON CONFLICT (lead_id, rev) DO NOTHING";
-    let (key, rev) = (delivery.key.as_deref(), delivery.rev.as_deref());
-    let kept = txn.db.execute(sql, args![key, delivery.lead.as_str(), rev, txn.now])?;
-    Ok(kept == 0)
-}
-
-pub(super) fn request(
-    txn: &mut Txn<'_>,
-    lead: &LeadId,
-    source: Source,
-    revision: Option<Revision>,
-) -> Result<Accepted> {
-    if source == Source::Reconciliation {
-        let is_active = active(txn, lead)?.is_some();
-        if is_active || rows::link(txn.db, lead)?.is_declined(revision.as_ref()) {
-            return Ok(Accepted::Duplicate);
-        }
-        overview::note_missed(txn)?;
-    }
-    open_or_join(txn, lead, source, revision)
-}
-
-pub(super) fn active(txn: &Txn<'_>, lead: &LeadId) -> Result<Option<SyncJob>> {
-    let sql = "-- active()
-        SELECT * FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
-    txn.db.first(sql, args![lead.as_str()], rows::sync_of)
-}
-
-pub(super) fn open_or_join(
-    txn: &mut Txn<'_>,
-    lead: &LeadId,
-    source: Source,
-    revision: Option<Revision>,
-) -> Result<Accepted> {
-    let detail = json!({ "by": source.label() });
-    if let Some(mut sync) = active(txn, lead)? {
-        sync.join(source, revision);
-        rows::join(txn.db, &sync)?;
-        rows::note(txn.db, &sync, "coalesced", &detail, txn.now)?;
-        return Ok(Accepted::Coalesced(sync.id));
-    }
-    // The database gives it its number.
-    let mut sync = SyncJob::open(SyncId(0), lead.clone(), source, revision, txn.now);
-    sync.id = rows::open(txn.db, &sync)?;
-    rows::note(txn.db, &sync, "created", &detail, txn.now)?;
-    txn.count(created_by(source));
-    txn.wake(Stage::Upsert);
-    txn.changed(change_of(&sync));
-    Ok(Accepted::Created(sync.id))
-}
-
-/// The ledger's counter of the syncs that an operator has created.
-fn created_by(source: Source) -> &'static str {
-    match source {
-        Source::Webhook => "created_by_webhook",
-        Source::Reconciliation => "created_by_reconciliation",
-        Source::Manual | Source::Retry => "created_manually",
-    }
-}
+use crate::domain::sync::{SyncId, SyncJob};
+use crate::store::{Change, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreSettings};
 
 pub(super) fn change_of(sync: &SyncJob) -> Change {
     Change {
@@ -159,8 +74,8 @@ pub(super) fn record(
     if report.ambiguous_upsert {
         move_all_tags(txn.db, tag_not_before)?;
     }
-    if !report.touched.is_empty() {
-        move_touched_tags(txn, &report.touched, tag_not_before)?;
+    if !report.possibly_changed.is_empty() {
+        move_tags_of(txn, &report.possibly_changed, tag_not_before)?;
     }
     for stage in Stage::ALL {
         let accepted = outcomes
@@ -176,7 +91,7 @@ pub(super) fn record(
     for outcome in outcomes {
         record_one(txn, outcome, settings)?;
     }
-    turn::over(txn);
+    turns::over(txn);
     Ok(())
 }
 
@@ -225,11 +140,14 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             Event::ContactGone.label(),
             sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
         ),
-        Effect::Failed(failure) => ("retry", sync.fail(failure.clone(), claimed_requests, policy, txn.now)),
-        Effect::Suspected(failure) => {
+        Effect::Failed(failure) => (
+            "attempt_failed",
+            sync.fail(failure.clone(), claimed_requests, policy, txn.now),
+        ),
+        Effect::FailedUncounted(failure) => {
             let accepted = stage_of(&sync).map(|stage| claims::accepted(txn.db, stage));
-            sync.suspect(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
-            ("retry", Ok(()))
+            sync.fail_uncounted(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
+            ("attempt_failed", Ok(()))
         }
         Effect::Ambiguous { bisect_limit, .. } => {
             sync.bisect(*bisect_limit, txn.now);
@@ -261,13 +179,13 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
     let given_up = may_give_up && sync.state.label() == "rejected" && was != "rejected";
     let what = if given_up { sync.state.label() } else { what };
     let detail = with_failure(detail, &outcome.effect, &sync, given_up);
-    rows::note(txn.db, &sync, what, &detail, txn.now)?;
+    rows::insert_event(txn.db, &sync, what, &detail, txn.now)?;
     let happened = match &outcome.effect {
         Effect::Event(event) => Some(event),
         Effect::ContactGone(_) => Some(&Event::ContactGone),
         _ => None,
     };
-    settle(txn, &sync, happened, was, changed_at)
+    finish_outcome(txn, &sync, happened, was, changed_at)
 }
 
 /// Notes with the lead that an insert of it may be applied until then, and says until when at the latest.
@@ -280,7 +198,7 @@ pub(super) fn expect_insert(txn: &Txn<'_>, sync: &SyncJob, until: Timestamp) -> 
 
 /// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an
 /// event happened, other syncs' tags, the ledger, and who is told.
-pub(super) fn settle(
+pub(super) fn finish_outcome(
     txn: &mut Txn<'_>,
     sync: &SyncJob,
     happened: Option<&Event>,
@@ -341,7 +259,7 @@ fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) 
         Effect::Ambiguous { bisect_limit, .. } => {
             detail.insert("bisect_limit".into(), (*bisect_limit).into());
         }
-        Effect::Failed(failure) | Effect::Suspected(failure) | Effect::ContactGone(failure) => {
+        Effect::Failed(failure) | Effect::FailedUncounted(failure) | Effect::ContactGone(failure) => {
             detail.insert("error".into(), failure.error.to_string().into());
             detail.insert("attempt".into(), sync.attempts.count.into());
             detail.insert("next_attempt_at".into(), sync.next_attempt_at.to_string().into());
@@ -380,19 +298,19 @@ fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_b
 }
 
 /// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
-fn move_touched_tags(txn: &Txn<'_>, touched: &Touched, tag_not_before: Timestamp) -> Result<()> {
+fn move_tags_of(txn: &Txn<'_>, possibly_changed: &PossiblyChanged, tag_not_before: Timestamp) -> Result<()> {
     // Few columns: as many may wait as the tag delay lets.
-    let sql = "-- move_touched_tags()
+    let sql = "-- move_tags_of()
         SELECT id, contact_id, unique_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
     let mut moved = Vec::new();
     txn.db.query(sql, &[], |row| {
-        if touched.may_be(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
+        if possibly_changed.may_include(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
             moved.push(row.get::<i64>("id")?);
         }
         Ok(())
     })?;
     for id in moved {
-        let sql = "-- move_touched_tags()
+        let sql = "-- move_tags_of()
             SELECT * FROM sync WHERE id = ?1";
         if let Some(sync) = txn.db.first(sql, args![id], rows::sync_of)? {
             move_tag(txn, sync, tag_not_before)?;
@@ -432,7 +350,7 @@ pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSe
         move_all_tags(db, after(now, settings.tag_delay))?;
     }
     // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
-    turn::expire_upserts(db, now, settings)?;
+    turns::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
         UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
         WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state <> 'requested' OR claim_expires_at <= ?1)";

@@ -72,12 +72,12 @@ impl Model {
     pub fn retry(&mut self, id: SyncId) -> Option<Accepted> {
         let row = self.syncs.iter().find(|row| row.sync.id == id)?;
         let lead = row.sync.lead.clone();
-        Some(self.ask_again(&lead))
+        Some(self.request_again(&lead))
     }
 
-    fn ask_again(&mut self, lead: &LeadId) -> Accepted {
+    fn request_again(&mut self, lead: &LeadId) -> Accepted {
         let now = self.now;
-        let accepted = self.open_or_join(lead, Source::Retry, None);
+        let accepted = self.create_or_coalesce(lead, Source::Retry, None);
         if let Some(row) = self.active(lead) {
             row.sync.make_due_now(now);
         }
@@ -96,7 +96,7 @@ impl Model {
         let failed = self.last_failed().into_iter().rev().filter(fits).take(limit);
         let failed: Vec<_> = failed.map(|row| (row.sync.id, row.sync.lead.clone())).collect();
         for (_, lead) in &failed {
-            self.ask_again(lead);
+            self.request_again(lead);
         }
         let next = failed.last().filter(|_| failed.len() == limit).map(|(id, _)| *id);
         (failed.len(), next)

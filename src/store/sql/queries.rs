@@ -1,4 +1,4 @@
-//! What is read for people and for the workers' judgement, and what is forgotten.
+//! What is read for people and for the workers' judgement, and what is deleted when it is old.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -159,15 +159,15 @@ pub(super) fn without_sync(db: Db<'_>, leads: &[LeadId]) -> Result<Vec<LeadId>> 
     Ok(idle)
 }
 
-pub(super) fn forget(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result<usize> {
+pub(super) fn delete_old(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result<usize> {
     let before = before(now, age);
-    let sql = "-- forget()
+    let sql = "-- delete_old()
         DELETE FROM event WHERE sync_id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
     db.execute(sql, args![before, limit])?;
-    let sql = "-- forget()
+    let sql = "-- delete_old()
         DELETE FROM sync WHERE id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
     let syncs = db.execute(sql, args![before, limit])?;
-    let sql = "-- forget()
+    let sql = "-- delete_old()
         DELETE FROM delivery WHERE received_at < ?1 AND id IN (SELECT id FROM delivery ORDER BY id LIMIT ?2)";
     let deliveries = db.execute(sql, args![before, limit])?;
     Ok(syncs.max(deliveries))

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::db::{Arg, Db, Result, args};
+use super::intake::{active, create_or_coalesce};
+use super::outcomes::{change_of, finish_outcome, wake_for};
 use super::overview::LAST_FAILED;
-use super::work::{active, change_of, open_or_join, settle, wake_for};
 use super::writer::Txn;
-use super::{kv, rows, turn, views};
+use super::{kv, queries, rows, turns};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::reject_reason::ReasonKey;
@@ -21,10 +22,10 @@ const PAUSED: &str = "paused";
 /// Never under a worker's hands: what its call has done would be forgotten.
 pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
     // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know.
-    turn::expire_upserts(txn.db, txn.now, settings)?;
+    turns::expire_upserts(txn.db, txn.now, settings)?;
     let Some(SyncView {
         mut sync, changed_at, ..
-    }) = views::find(txn.db, id)?
+    }) = queries::find(txn.db, id)?
     else {
         return Ok(CancelResult::Missing);
     };
@@ -38,27 +39,27 @@ pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) ->
         return Ok(CancelResult::Ended);
     }
     rows::save(txn.db, &sync, txn.now)?;
-    rows::note(
+    rows::insert_event(
         txn.db,
         &sync,
         Event::Cancelled.label(),
         &json!({ "by": "operator" }),
         txn.now,
     )?;
-    settle(txn, &sync, Some(&Event::Cancelled), was, changed_at)?;
+    finish_outcome(txn, &sync, Some(&Event::Cancelled), was, changed_at)?;
     Ok(CancelResult::Done)
 }
 
 pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option<Accepted>> {
     let source = if force { Source::Manual } else { Source::Retry };
-    match views::find(txn.db, id)? {
-        Some(found) => ask_again(txn, &found.sync.lead, source).map(Some),
+    match queries::find(txn.db, id)? {
+        Some(found) => request_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),
     }
 }
 
-fn ask_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
-    let accepted = open_or_join(txn, lead, source, None)?;
+fn request_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
+    let accepted = create_or_coalesce(txn, lead, source, None)?;
     if let Some(sync) = active(txn, lead)? {
         make_due(txn, sync)?;
     }
@@ -99,7 +100,7 @@ pub(super) fn retry_failed(
         .db
         .query(&sql, &args, |row| Ok((row.get("id")?, rows::lead_of(row)?)))?;
     for (_, lead) in &found {
-        ask_again(txn, lead, Source::Retry)?;
+        request_again(txn, lead, Source::Retry)?;
     }
     let next = (found.len() == limit).then(|| found.last().map(|(id, _)| SyncId(*id)));
     Ok((found.len(), next.flatten()))
@@ -112,7 +113,7 @@ pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
         dismissed_at,
         next,
         ..
-    }) = views::find(txn.db, id)?
+    }) = queries::find(txn.db, id)?
     else {
         return Ok(DismissResult::Missing);
     };
@@ -125,7 +126,7 @@ pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
     let sql = "-- dismiss()
         UPDATE sync SET dismissed_at = ?2 WHERE id = ?1";
     txn.db.execute(sql, args![id.0, txn.now])?;
-    rows::note(txn.db, &sync, "dismissed", &json!({ "by": "operator" }), txn.now)?;
+    rows::insert_event(txn.db, &sync, "dismissed", &json!({ "by": "operator" }), txn.now)?;
     txn.changed(change_of(&sync));
     Ok(DismissResult::Done)
 }

@@ -29,14 +29,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::work::move_all_tags;
+use super::outcomes::move_all_tags;
 use super::writer::Txn;
 use super::{kv, rows};
 use crate::clock::after;
 use crate::store::{Stage, StoreSettings};
 
 /// When a worker that has left its turn to another stage looks again, where it is not woken.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The name under which the stage that had the last turn is stored.
 const LAST_TURN: &str = "last_turn";
@@ -58,7 +58,7 @@ pub(super) fn others(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
         && is_due(txn, other(stage))?;
     // While a breaker is open, who probes is decided elsewhere.
     let paused = txn.db.exists("SELECT 1 FROM breaker WHERE until IS NOT NULL", &[])?;
-    Ok((leaves_it && !paused).then(|| after(txn.now, LOOK_AGAIN)))
+    Ok((leaves_it && !paused).then(|| after(txn.now, POLL_INTERVAL)))
 }
 
 /// With one process there are no turns: its workers know of each other.

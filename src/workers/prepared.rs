@@ -6,13 +6,13 @@ use crate::domain::state::Seen;
 use crate::store::Claimed;
 
 /// A lead that is ready to be sent.
-pub(super) struct Ready {
+pub(super) struct PreparedLead {
     pub(super) claimed: Claimed,
-    /// Not known means: Bigin finds it by the fields of `check`, or makes it.
+    /// Not known means: Bigin finds it by the `duplicate_check_fields`, or makes it.
     pub(super) contact: Option<ContactId>,
     pub(super) record: Record,
-    /// The unique fields that the record has a value for, in the order of the check.
-    pub(super) check: Vec<String>,
+    /// The unique fields that the record has a value for, in the order in which Bigin compares them.
+    pub(super) duplicate_check_fields: Vec<String>,
     /// Keyed hashes of their values.
     pub(super) keys: Vec<String>,
     pub(super) hash: String,
@@ -23,13 +23,13 @@ pub(super) struct Ready {
 }
 
 /// No unique value identifies its contact.
-pub(super) fn is_unknown(ready: &Ready) -> bool {
-    ready.contact.is_none() && ready.check.is_empty()
+pub(super) fn is_unidentified(prepared: &PreparedLead) -> bool {
+    prepared.contact.is_none() && prepared.duplicate_check_fields.is_empty()
 }
 
 /// Not even a phone does.
-pub(super) fn is_bare(ready: &Ready) -> bool {
-    is_unknown(ready) && ready.record.text("Phone").is_none()
+pub(super) fn has_only_a_name(prepared: &PreparedLead) -> bool {
+    is_unidentified(prepared) && prepared.record.text("Phone").is_none()
 }
 
 /// First and last name, as Bigin keeps them.
