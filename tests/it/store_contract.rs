@@ -12,7 +12,7 @@ use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::record::Action;
 use bigin_sync::domain::reject_reason::RejectReason;
 use bigin_sync::domain::retry::RetryPolicy;
-use bigin_sync::domain::state::{Delivered, Event, State};
+use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source};
 use bigin_sync::store::{
     Accepted, Claimed, Delivery, Effect, Filter, Outcome, Prefer, SqlStore, Stage, StepReport, Store, StoreError,
@@ -105,13 +105,22 @@ impl Bench {
                 hash: "h".into(),
                 keys: Vec::new(),
             },
-            seen: bigin_sync::domain::state::Seen {
+            seen: Seen {
                 requests: claimed.sync.requests.count,
                 revision: None,
             },
             tag_not_before: self.clock.now() + secs(15),
         };
         self.record(claimed, Effect::Event(event)).await;
+    }
+
+    async fn rejected(&self, claimed: &Claimed, reason: RejectReason) {
+        let seen = Seen {
+            requests: claimed.sync.requests.count,
+            revision: None,
+        };
+        self.record(claimed, Effect::Event(Event::Rejected { reason, seen }))
+            .await;
     }
 
     async fn state(&self, lead: &str) -> State {
@@ -480,18 +489,22 @@ async fn open_breaker_lets_one_probe_pass() {
 }
 
 #[actix_web::test]
-async fn restart_voids_leases_but_waits_for_upserts() {
+async fn restart_waits_for_calls_in_flight() {
     let bench = Bench::new();
-    for lead in ["a", "b"] {
+    for lead in ["a", "b", "c"] {
         bench.open(lead).await;
     }
     let a = bench.claim_one(Stage::Upsert).await;
     bench.upserted(&a, "1").await;
+    let b = bench.claim_one(Stage::Upsert).await;
+    bench.rejected(&b, RejectReason::LeadMissing).await;
     bench.clock.advance(secs(15));
     bench.claim_one(Stage::Tag).await;
     bench.claim_one(Stage::Upsert).await;
+    bench.claim_one(Stage::WriteBack).await;
 
     let bench = bench.reopen();
+    assert_eq!(bench.claim_one(Stage::WriteBack).await.sync.lead.as_str(), "b");
     assert!(
         bench
             .store
@@ -510,14 +523,12 @@ async fn restart_voids_leases_but_waits_for_upserts() {
             .syncs
             .is_empty()
     );
-    bench.clock.advance(secs(15));
-    assert_eq!(
-        bench.claim_one(Stage::Tag).await.sync.lead.as_str(),
-        "a",
-        "the upsert may have been of its contact"
-    );
-    bench.clock.advance(secs(45));
-    assert_eq!(bench.claim_one(Stage::Upsert).await.sync.lead.as_str(), "b");
+    bench.clock.advance(secs(59));
+    let claim = bench.store.claim(Stage::Tag, 1, Prefer::Fresh).await.unwrap();
+    assert!(claim.syncs.is_empty(), "a tag in flight must not come after an upsert");
+    bench.clock.advance(secs(1));
+    assert_eq!(bench.claim_one(Stage::Tag).await.sync.lead.as_str(), "a");
+    assert_eq!(bench.claim_one(Stage::Upsert).await.sync.lead.as_str(), "c");
 }
 
 #[actix_web::test]

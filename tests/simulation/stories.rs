@@ -151,3 +151,45 @@ fn longest_wait_of_a_step_counts() {
         deaths: vec![(197, 603)],
     });
 }
+
+/// Bigin applies a tag after the process that sent it has died, and denies the contact to the next process.
+#[test]
+fn tag_in_flight_at_death_is_followed_by_no_upsert() {
+    holds(&Plan {
+        seed: 7447,
+        profile: Profile {
+            lead_id_field: true,
+            corrections: true,
+            poison: false,
+            hang: false,
+            contradicts: false,
+            large: 0,
+            latency: 200,
+            per_record: 0,
+            disk: 500,
+            deliveries: 1,
+            without_content: 0,
+            late_inserts: Duration::from_secs(1),
+        },
+        acts: vec![
+            (21709, Act::Request(0)),
+            (21709, Act::Request(4)),
+            (21709, Act::Request(5)),
+            (21709, Act::Request(7)),
+            (228498, Act::Request(1)),
+            (279372, Act::Request(3)),
+            (384760, Act::Request(8)),
+            (416431, Act::Request(6)),
+            (496620, Act::OldWebhookAgain),
+        ],
+        faults: vec![
+            (Op::Upsert, 3, Fault::LostAfter),
+            (Op::AddTags, 1, Fault::Slow(9661)),
+            (Op::AddTags, 2, Fault::EveryRecord("RECORD_NOT_FOUND")),
+            (Op::Doc, 7, Fault::Unreachable),
+            (Op::Doc, 9, Fault::RateLimited(Some(600))),
+            (Op::Mutate, 0, Fault::TokenRefused),
+        ],
+        deaths: vec![(39, 9721), (141, 1297), (216, 319)],
+    });
+}

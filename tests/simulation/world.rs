@@ -10,6 +10,7 @@ use std::time::Duration;
 use bigin_sync::clock::{Clock, SharedClock, after, until};
 use bigin_sync::domain::failure::TransportError;
 use bigin_sync::domain::lead::REQUESTED;
+use bigin_sync::domain::phone;
 use bigin_sync::fake::Answered;
 use bigin_sync::fake::bigin::{CallKind, Change, FakeBigin};
 use bigin_sync::fake::sanity::{FakeSanity, Kind};
@@ -83,6 +84,8 @@ enum Effect {
 
 struct Call {
     number: usize,
+    /// How often the process had died when it was sent.
+    life: usize,
     op: Op,
     request: Request,
     fault: Option<Fault>,
@@ -452,6 +455,7 @@ impl World {
         }
         let call = Call {
             number,
+            life: self.deaths,
             op,
             applied_after: apply_after,
             request,
@@ -501,6 +505,7 @@ impl World {
     fn apply(&mut self, call: Call) {
         let Call {
             number,
+            life,
             op,
             request,
             fault,
@@ -523,21 +528,19 @@ impl World {
         {
             self.met(op, fault, lasts);
         }
-        if is_late {
-            let model = self.bigin.model();
-            let late = model.changes.iter().enumerate().skip(changes);
-            let is_insert = |change: &Change| {
-                matches!(
-                    change,
-                    Change::Upserted {
-                        action: bigin::Action::Insert,
-                        ..
-                    }
-                )
-            };
-            let late = late.filter(|(_, change)| !is_insert(change));
-            self.late_changes.extend(late.map(|(place, _)| place));
-        }
+        let is_late = |change: &Change| match change {
+            Change::Upserted {
+                action: bigin::Action::Insert,
+                ..
+            } => false,
+            // The next process waits with the lead that the tag was for, and not with others of the same contact.
+            Change::Tagged { contact, .. } if life < self.deaths => is_late || self.is_shared(contact),
+            _ => is_late,
+        };
+        let new: Vec<Change> = self.bigin.model().changes.iter().skip(changes).cloned().collect();
+        let late = new.iter().enumerate().filter(|(_, change)| is_late(change));
+        let late: Vec<usize> = late.map(|(place, _)| changes + place).collect();
+        self.late_changes.extend(late);
         let lives = self.checkpoint("work", Some(op));
         let Some(answer_after) = answer_after.filter(|_| lives) else {
             self.unanswered.push(answer);
@@ -608,6 +611,25 @@ impl World {
         model.clear_faults();
         drop(model);
         (answered, is_refused)
+    }
+
+    /// Whether more than one lead has this contact, or would be matched to it.
+    fn is_shared(&self, contact: &str) -> bool {
+        let (crm, lake) = (self.bigin.model(), self.sanity.model());
+        let Some(fields) = crm.contact(contact) else {
+            return false;
+        };
+        let number = |text: &str| phone::canonical(text, "GB").unwrap_or_default();
+        let has = |name: &str| fields.text(name).unwrap_or_default();
+        let leads = lake.documents().filter(|lead| {
+            let says = |field: &str| super::people::text(lead, field);
+            let is_alike = |value: &str, own: &str| !value.is_empty() && value.eq_ignore_ascii_case(own);
+            !says("_id").contains('.')
+                && (says("biginContactId") == contact
+                    || is_alike(says("emailAddress"), has("Email"))
+                    || is_alike(&number(says("phoneNumber")), &number(has("Phone"))))
+        });
+        leads.count() > 1
     }
 
     /// The leads that a request is about: the ids of those that are read, and the addresses of those that are sent or tagged.

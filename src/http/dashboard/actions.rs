@@ -41,11 +41,7 @@ pub(super) async fn dismiss(id: web::Path<i64>, state: web::Data<AppState>) -> A
 }
 
 /// Checks a service now, and shows what comes of it.
-pub(super) async fn check(
-    remote: web::Path<String>,
-    form: web::Form<ForceForm>,
-    state: web::Data<AppState>,
-) -> Answer {
+pub(super) async fn check(remote: web::Path<String>, form: web::Form<ForceForm>, state: web::Data<AppState>) -> Answer {
     let remote = Remote::from_label(&remote).ok_or_else(|| {
         problem::answer(
             404,

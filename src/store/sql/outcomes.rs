@@ -340,9 +340,9 @@ pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()>
     Ok(())
 }
 
-/// Takes over what the process before has left. Its leases expire at once, except those of upserts: such a call may still be in
-/// flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the calls may have changed is
-/// not known, so every tag waits its delay again. Its locks are released.
+/// Takes over what the process before has left. Its leases expire at once, except those of upserts and tags: such a call may
+/// still be in flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the upserts may
+/// have changed is not known, so every tag waits its delay again. Its locks are released.
 pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
     let sql = "-- take_over()
         SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";
@@ -353,7 +353,7 @@ pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSe
     turns::expire_upserts(db, now, settings)?;
     let sql = "-- take_over()
         UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
-        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state <> 'requested' OR claim_expires_at <= ?1)";
+        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state NOT IN ('requested', 'upserted') OR claim_expires_at <= ?1)";
     db.execute(sql, args![now])?;
     db.execute("DELETE FROM lock", &[])?;
     Ok(())

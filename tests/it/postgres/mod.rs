@@ -21,7 +21,7 @@ const OF_ONE_PROCESS: [&str; 10] = [
     "tag_delay::unrecorded_upsert_restarts_delay",
     "store_contract::clock_set_back_brings_no_tag_forward",
     "store_contract::full_queue_is_busy_and_loses_nothing",
-    "store_contract::restart_voids_leases_but_waits_for_upserts",
+    "store_contract::restart_waits_for_calls_in_flight",
     "store_contract::failed_sync_probes_only_if_alone",
     "store_contract::moved_tag_waits_for_its_new_time",
     "store_contract::upsert_restarts_delay_of_its_contact_only",

@@ -2,7 +2,6 @@
 
 use bigin_sync::domain::lead::Revision;
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
-use bigin_sync::domain::state::Seen;
 use bigin_sync::domain::sync::SyncId;
 use bigin_sync::store::{CancelResult, CheckResult, DismissResult, WebhookLog};
 use futures_util::FutureExt as _;
@@ -30,12 +29,7 @@ impl Bench {
     async fn fails(&self, lead: &str, reason: RejectReason) {
         self.store.request(lead_id(lead), Source::Manual, None).await.unwrap();
         let claimed = self.claim_one(Stage::Upsert).await;
-        let seen = Seen {
-            requests: 1,
-            revision: None,
-        };
-        self.record(&claimed, Effect::Event(Event::Rejected { reason, seen }))
-            .await;
+        self.rejected(&claimed, reason).await;
         let claimed = self.claim_one(Stage::WriteBack).await;
         self.record(&claimed, Effect::Event(Event::WrittenBack)).await;
     }

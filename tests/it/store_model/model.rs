@@ -517,7 +517,7 @@ impl Model {
         }
     }
 
-    /// The process ends in the middle of whatever it does, and another takes over. An upsert may still be under way.
+    /// The process ends in the middle of whatever it does, and another takes over. An upsert or a tag may still be under way.
     pub fn restart(&mut self) {
         let is_upserting = |row: &Row| row.lease.is_some() && matches!(row.sync.state, State::Requested { .. });
         if self.syncs.iter().any(is_upserting) {
@@ -526,7 +526,7 @@ impl Model {
         self.expect_lost_inserts();
         let now = self.now;
         for row in &mut self.syncs {
-            let may_be_under_way = is_upserting(row);
+            let may_be_under_way = matches!(row.sync.state, State::Requested { .. } | State::Upserted { .. });
             row.lease = row.lease.filter(|(_, until)| may_be_under_way && *until > now);
         }
     }
