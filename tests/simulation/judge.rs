@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::cast::{HANGS, POISON, PRIVATE, names};
 use super::life::{ADMIN_TOKEN, Played, REST, TAG_DELAY};
 use super::people::{is_bad, lead_id, rivals, text};
-use super::plan::{Act, Fault, LARGE, MINUTE, Op, Plan, SECOND};
+use super::plan::{Act, Fault, LARGE, MINUTE, Op, SECOND};
 use super::world::{DENIED, World};
 
 /// What is wrong, a sentence each.
@@ -238,7 +238,7 @@ fn too_many_records(world: &World) -> Option<String> {
             "{records} records were sent for {requests} requests, and {most} are allowed"
         ));
     }
-    let (at_once, together) = (rush(&world.plan), writes(&world.bigin.model()).max());
+    let (at_once, together) = (rush(world), writes(&world.bigin.model()).max());
     let is_fast = profile.latency < SECOND && profile.per_record == 0 && profile.disk < 100 && profile.large == 0;
     (is_fast && at_once > 4 && together < Some(2))
         .then(|| format!("{at_once} leads were requested at once, and no two were sent together"))
@@ -257,11 +257,18 @@ fn too_many_at_once(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// How many leads are requested at one moment, at most.
-fn rush(plan: &Plan) -> usize {
+/// How many leads are requested at one moment, at most, of those that fit into one call: they have an email of their own.
+fn rush(world: &World) -> usize {
+    let email = |lead: &usize| world.cast.leads[*lead]["emailAddress"].as_str();
+    let is_alone = |lead: &usize| {
+        let holders = 0..world.cast.leads.len();
+        email(lead).is_some_and(|own| holders.filter(|other| email(other) == Some(own)).count() == 1)
+    };
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-    for (at, act) in &plan.acts {
-        if matches!(act, Act::Request(_)) {
+    for (at, act) in &world.plan.acts {
+        if let Act::Request(lead) = act
+            && is_alone(lead)
+        {
             *times.entry(*at).or_default() += 1;
         }
     }
