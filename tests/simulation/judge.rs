@@ -65,6 +65,7 @@ pub fn judge(played: &Played) -> Vec<String> {
         faults.push(format!("{lost} outcomes came after their leases were lost"));
     }
     faults.extend(too_many_at_once(&world));
+    faults.extend(sent_apart(&world));
     faults
 }
 
@@ -220,7 +221,7 @@ fn too_many_calls(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Records are sent once, and those that are requested at one moment together.
+/// Records are sent once.
 fn too_many_records(world: &World) -> Option<String> {
     // Where no lead is at fault, what is sent twice is sent because of what changed.
     let profile = &world.plan.profile;
@@ -233,14 +234,15 @@ fn too_many_records(world: &World) -> Option<String> {
         requests(world) + world.people.asked.len(),
     );
     let most = requests * 3 / 2 + 4;
-    if records > most {
-        return Some(format!(
-            "{records} records were sent for {requests} requests, and {most} are allowed"
-        ));
-    }
-    let (at_once, together) = (rush(world), writes(&world.bigin.model()).max());
+    (records > most).then(|| format!("{records} records were sent for {requests} requests, and {most} are allowed"))
+}
+
+/// Leads that are requested at one moment are sent together, unless something slows them down one by one.
+fn sent_apart(world: &World) -> Option<String> {
+    let profile = &world.plan.profile;
     let is_fast = profile.latency < SECOND && profile.per_record == 0 && profile.disk < 100 && profile.large == 0;
-    (is_fast && at_once > 4 && together < Some(2))
+    let at_once = rush(world);
+    (world.plan.is_quiet() && is_fast && at_once > 4 && world.most_together < 2)
         .then(|| format!("{at_once} leads were requested at once, and no two were sent together"))
 }
 

@@ -116,6 +116,8 @@ pub struct World {
     pub checkpoints: usize,
     /// The greatest numbers of calls to each service under way at once, by the program's account.
     pub most_in_flight: BTreeMap<&'static str, usize>,
+    /// The most records of one write.
+    pub most_together: usize,
     /// Leads that were in a call which blames all of its leads, or none: their ids or addresses.
     pub blamed: BTreeSet<String>,
     /// Changes that were applied after their callers' deadline, but for inserts: nobody can keep what Bigin does then from
@@ -206,6 +208,7 @@ impl World {
             deaths: 0,
             checkpoints: 0,
             most_in_flight: BTreeMap::new(),
+            most_together: 0,
             blamed: BTreeSet::new(),
             late_changes: Vec::new(),
             dropped_tokens: 0,
@@ -385,6 +388,9 @@ impl World {
         let nth = *count;
         *count += 1;
         let records = records(&request);
+        if matches!(op, Op::Upsert | Op::Update) {
+            self.most_together = records.max(self.most_together);
+        }
         let lasting = self.lasting_fault(op, &request).filter(|_| !self.is_calm);
         let lasts = lasting.is_some();
         let fault = lasting.or_else(|| self.planned_fault(op, nth).filter(|_| !self.is_calm));
