@@ -567,7 +567,11 @@ impl Player<'_> {
         };
         let mut answers = health.to_string();
         for path in ["/livez", "/readyz", "/api/syncs?limit=200"] {
-            answers.push_str(&self.ask(path).await.expect("it answers").to_string());
+            // One of the processes may still be on its way up again.
+            while let None = self.ask(path).await.map(|answer| answers.push_str(&answer.to_string())) {
+                assert!(begun.elapsed() < 2 * patience, "{path} is not answered");
+                self.pass_until(Instant::now() + Duration::from_millis(30)).await;
+            }
         }
         (serde_json::from_value(health["ledger"].clone()).unwrap(), answers)
     }
