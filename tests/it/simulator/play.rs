@@ -568,10 +568,14 @@ impl Player<'_> {
         let mut answers = health.to_string();
         for path in ["/livez", "/readyz", "/api/syncs?limit=200"] {
             // One of the processes may still be on its way up again.
-            while let None = self.ask(path).await.map(|answer| answers.push_str(&answer.to_string())) {
+            let answer = loop {
+                if let Some(answer) = self.ask(path).await {
+                    break answer;
+                }
                 assert!(begun.elapsed() < 2 * patience, "{path} is not answered");
                 self.pass_until(Instant::now() + Duration::from_millis(30)).await;
-            }
+            };
+            answers.push_str(&answer.to_string());
         }
         (serde_json::from_value(health["ledger"].clone()).unwrap(), answers)
     }
