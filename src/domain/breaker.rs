@@ -69,7 +69,7 @@ impl Breaker {
     }
 
     /// The service refused work. Returns whether that was news: a call of an earlier epoch changes nothing, unless the service
-    /// asks to wait for longer.
+    /// asks to wait.
     ///
     /// A call that carried only leads that had failed before says little of the service: the pause grows to ten seconds at most
     /// for it, and a lead that has not failed may probe at once, [`FRESH_PROBE_INTERVAL`] after the last such probe.
@@ -82,7 +82,11 @@ impl Breaker {
         now: Timestamp,
     ) -> bool {
         if epoch != self.epoch && !self.is_longer(service_error.retry_after, now) {
-            return false;
+            // A probe may be in flight, and its end is what the pause lasts until: its success must not end a wait that the
+            // service has asked for meanwhile.
+            let is_asked = self.open.is_some() && service_error.retry_after.is_some();
+            self.epoch += i64::from(is_asked);
+            return is_asked;
         }
         let probed = self.open.as_ref().and_then(|open| open.fresh_from);
         if cause == Cause::Service || self.failures == 0 {
@@ -164,11 +168,17 @@ mod tests {
             (open.until, open.kind),
             (after(now, Duration::from_secs(90)), ServiceErrorKind::RateLimited)
         );
-        assert!(
-            !breaker.record_failure((&limited(60), Cause::Service), 0, &POLICY, 1.0, now),
+        assert!(breaker.record_failure((&limited(60), Cause::Service), 0, &POLICY, 1.0, now));
+        assert_eq!(
+            breaker.open.as_ref().unwrap().until,
+            after(now, Duration::from_secs(90)),
             "it waits for longer"
         );
-        assert!(breaker.close(2));
+        assert!(
+            !breaker.close(2),
+            "a probe that was in flight meanwhile does not end the wait"
+        );
+        assert!(breaker.close(3));
         assert!(
             breaker.record_failure((&limited(90), Cause::Service), 1, &POLICY, 1.0, now),
             "another call was answered, and this one says to wait"

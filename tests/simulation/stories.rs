@@ -193,3 +193,47 @@ fn tag_in_flight_at_death_is_followed_by_no_upsert() {
         deaths: vec![(39, 9721), (141, 1297), (216, 319)],
     });
 }
+
+/// Sanity rate limits a call that has begun before the breaker opened, while a probe is in flight that it then answers.
+#[test]
+fn rate_limit_outlasts_probe_in_flight() {
+    holds(&Plan {
+        seed: 84493,
+        profile: Profile {
+            lead_id_field: true,
+            corrections: true,
+            poison: false,
+            hang: false,
+            contradicts: false,
+            large: 0,
+            latency: 2000,
+            per_record: 2643,
+            disk: 0,
+            deliveries: 1,
+            without_content: 1,
+            late_inserts: Duration::from_secs(1),
+        },
+        acts: vec![
+            (4930, Act::Request(2)),
+            (4930, Act::Request(3)),
+            (4930, Act::Request(4)),
+            (4930, Act::Request(5)),
+        ],
+        faults: vec![
+            (Op::Upsert, 1, Fault::Oversize),
+            (Op::Upsert, 2, Fault::Late(166882)),
+            (Op::Upsert, 3, Fault::Hang),
+            (Op::Upsert, 5, Fault::WrongShape(3)),
+            (Op::Upsert, 7, Fault::Status(500)),
+            (Op::AddTags, 0, Fault::EveryRecord("LIMIT_EXCEEDED")),
+            (Op::AddTags, 1, Fault::LostBefore),
+            (Op::Doc, 1, Fault::LostAfter),
+            (Op::Doc, 4, Fault::TokenRefused),
+            (Op::Doc, 10, Fault::Slow(24191)),
+            (Op::Doc, 12, Fault::Late(165697)),
+            (Op::Doc, 15, Fault::Html(502)),
+            (Op::Mutate, 0, Fault::RateLimitedUntil(30)),
+        ],
+        deaths: vec![],
+    });
+}
