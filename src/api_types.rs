@@ -14,7 +14,7 @@ use crate::domain::problem::Problem;
 use crate::domain::sync::SyncId;
 use crate::store::{FailureGroup, Ledger, SyncEvent};
 
-pub(crate) use event_text::event_text;
+pub(crate) use event_text::{detail_text, event_text};
 
 /// A word of a fixed set, which a later service may extend.
 type Label = Cow<'static, str>;

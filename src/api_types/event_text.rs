@@ -6,11 +6,11 @@ use crate::store::SyncEvent;
 
 /// What happened, as a sentence without a full stop.
 pub(crate) fn event_text(event: &SyncEvent) -> String {
-    let reason = || text(event, "reason").unwrap_or("no reason given");
+    let reason = || detail_text(event, "reason").unwrap_or("no reason given");
     let sentence = match event.kind.as_str() {
         "created" => requested(event),
         "coalesced" => return format!("Requested again: {}", lower(requested(event))),
-        "upserted" if text(event, "action") == Some("insert") => "Created a contact in Bigin",
+        "upserted" if detail_text(event, "action") == Some("insert") => "Created a contact in Bigin",
         "upserted" => "Updated an existing contact in Bigin",
         "contact_upserted" => "Another lead updated the same contact: the tag delay restarts",
         "restored" => "An old draft was published; Bigin has this data already, so only the result is written again",
@@ -36,7 +36,7 @@ pub(crate) fn event_text(event: &SyncEvent) -> String {
 }
 
 fn requested(event: &SyncEvent) -> &'static str {
-    match text(event, "by") {
+    match detail_text(event, "by") {
         Some("webhook") => "Requested by an editor in Sanity (webhook)",
         Some("reconciliation") => "Requested in Sanity; the webhook never arrived, the regular check found it",
         Some("manual") => "Requested from the dashboard or API",
@@ -46,7 +46,7 @@ fn requested(event: &SyncEvent) -> &'static str {
 }
 
 fn failed_attempt(event: &SyncEvent) -> String {
-    let error = text(event, "error").unwrap_or("no reason given");
+    let error = detail_text(event, "error").unwrap_or("no reason given");
     match event.detail.get("attempt").and_then(Value::as_u64) {
         Some(attempt) => format!("Attempt {attempt} failed: {error}"),
         None => format!("Failed: {error}"),
@@ -60,6 +60,7 @@ fn lower(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-fn text<'a>(event: &'a SyncEvent, key: &str) -> Option<&'a str> {
+/// A text of what is stored with the event.
+pub(crate) fn detail_text<'a>(event: &'a SyncEvent, key: &str) -> Option<&'a str> {
     event.detail.get(key).and_then(Value::as_str)
 }

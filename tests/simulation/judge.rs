@@ -23,7 +23,11 @@ use super::world::{DENIED, World};
 /// What is wrong, a sentence each.
 pub fn judge(played: &Played) -> Vec<String> {
     let world = played.world.lock();
-    let evidence = evidence(played, &world);
+    let (rivals, blamed) = {
+        let lake = world.sanity.model();
+        (rivals(&lake.transactions), blamed(&world, &lake.transactions))
+    };
+    let evidence = evidence(played, &world, (&rivals, &blamed));
     let verdicts = checker::judge(&evidence);
     let mut faults: Vec<String> = verdicts
         .into_iter()
@@ -34,8 +38,6 @@ pub fn judge(played: &Played) -> Vec<String> {
                 .map(move |fault| format!("{}: {fault}", verdict.guarantee))
         })
         .collect();
-    let rivals = rivals(&evidence.transactions);
-    let blamed = blamed(&world, &evidence.transactions);
     for (id, asked) in &world.people.asked {
         let status = evidence.documents.get(id).map(|lead| text(lead, "crmStatus"));
         let is_cancelled = world.may_be_cancelled(id, &world.sanity.model());
@@ -399,7 +401,7 @@ const CROWDS: usize = 2;
 /// Calls of the steps that were under way when one of them was told to wait.
 const UNDER_WAY: usize = 6;
 
-fn evidence(played: &Played, world: &World) -> Evidence {
+fn evidence(played: &Played, world: &World, (rivals, blamed): (&BTreeSet<String>, &BTreeSet<String>)) -> Evidence {
     let crm = world.bigin.model();
     let lake = world.sanity.model();
     let id = |document: &Document| text(document, "_id").to_owned();
@@ -452,8 +454,6 @@ fn evidence(played: &Played, world: &World) -> Evidence {
         private: Vec::new(),
         documents,
     };
-    let rivals = rivals(&evidence.transactions);
-    let blamed = blamed(world, &evidence.transactions);
     let asked = world.people.asked.keys().map(|id| RequestedLead {
         id: id.clone(),
         name: id.clone(),

@@ -160,16 +160,9 @@ fn tag_in_flight_at_death_is_followed_by_no_upsert() {
         profile: Profile {
             lead_id_field: true,
             corrections: true,
-            poison: false,
-            hang: false,
-            contradicts: false,
-            large: 0,
             latency: 200,
-            per_record: 0,
             disk: 500,
-            deliveries: 1,
-            without_content: 0,
-            late_inserts: Duration::from_secs(1),
+            ..plain()
         },
         acts: vec![
             (21709, Act::Request(0)),
@@ -202,16 +195,10 @@ fn rate_limit_outlasts_probe_in_flight() {
         profile: Profile {
             lead_id_field: true,
             corrections: true,
-            poison: false,
-            hang: false,
-            contradicts: false,
-            large: 0,
             latency: 2000,
             per_record: 2643,
-            disk: 0,
-            deliveries: 1,
             without_content: 1,
-            late_inserts: Duration::from_secs(1),
+            ..plain()
         },
         acts: vec![
             (4930, Act::Request(2)),

@@ -766,9 +766,10 @@ impl World {
     pub fn may_be_cancelled(&self, lead: &str, lake: &sanity::Model) -> bool {
         let at = self.cancelled.get(lead).copied().max(self.cancel_lost_at);
         let is_requested = |document: &Option<sanity::Document>| {
-            document
+            let status = document
                 .as_ref()
-                .is_some_and(|document| document.get("crmStatus").is_some_and(|status| status == REQUESTED))
+                .map(|document| super::people::text(document, "crmStatus"));
+            status == Some(REQUESTED)
         };
         at.is_some_and(|at| {
             let later = lake.transactions.iter().filter(|transaction| transaction.at > at);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::labels::Moment;
-use crate::api_types::event_text;
+use crate::api_types::{detail_text, event_text};
 use crate::store::SyncEvent;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ fn is_same_attempt(one: &SyncEvent, other: &SyncEvent) -> bool {
 /// Many attempts in one line, which is the last one's.
 fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
     let attempt = |entry: &SyncEvent| entry.detail.get("attempt").and_then(Value::as_u64);
-    let problem = text(last, "error").unwrap_or("no reason given");
+    let problem = detail_text(last, "error").unwrap_or("no reason given");
     let words = match (attempt(first), attempt(last)) {
         (Some(first), Some(last)) if first < last => format!("Attempts {first} to {last} failed: {problem}"),
         _ => format!("Failed repeatedly: {problem}"),
@@ -74,7 +74,7 @@ fn folded(first: &SyncEvent, (number, last): (usize, &SyncEvent)) -> Line {
 fn line(number: usize, entry: &SyncEvent) -> Line {
     let (icon, tone) = look(entry);
     // Where the whole service is left alone, the time is that of the failure, and says nothing.
-    let next_try = text(entry, "next_attempt_at").and_then(|at| at.parse().ok());
+    let next_try = detail_text(entry, "next_attempt_at").and_then(|at| at.parse().ok());
     let next_try = next_try.filter(|next| *next > entry.at).map(Moment);
     Line {
         number,
@@ -113,21 +113,17 @@ fn facts(entry: &SyncEvent) -> Vec<String> {
         0..1000 => format!("took {ms} ms"),
         _ => format!("took {}.{} s", ms / 1000, ms % 1000 / 100),
     });
-    let stage = text(entry, "stage").map(|stage| match stage {
+    let stage = detail_text(entry, "stage").map(|stage| match stage {
         "upsert" => "while sending the data".to_owned(),
         "tag" => "while adding the tag".to_owned(),
         "write_back" => "while writing to Sanity".to_owned(),
         other => other.to_owned(),
     });
-    let problem = text(entry, "error").unwrap_or_default();
-    let code = text(entry, "code").filter(|code| !problem.contains(code));
+    let problem = detail_text(entry, "error").unwrap_or_default();
+    let code = detail_text(entry, "code").filter(|code| !problem.contains(code));
     let code = code.map(|code| format!("result {code}"));
-    let contact = text(entry, "contact").map(|contact| format!("contact {contact}"));
+    let contact = detail_text(entry, "contact").map(|contact| format!("contact {contact}"));
     [took, stage, code, contact].into_iter().flatten().collect()
-}
-
-fn text<'a>(entry: &'a SyncEvent, key: &str) -> Option<&'a str> {
-    entry.detail.get(key).and_then(Value::as_str)
 }
 
 #[cfg(test)]

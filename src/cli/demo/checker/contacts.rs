@@ -71,6 +71,9 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
     }
     let tagged_at = tagged_at.unwrap_or(written_at);
     let lacking = |fields: &BTreeMap<String, Value>, lead: &Document| lacks(fields, lead, &evidence.rules.region);
+    let has_all_of_one = |fields: &BTreeMap<String, Value>, revisions: &[&Document]| {
+        revisions.iter().any(|lead| lacking(fields, lead).is_none())
+    };
     let sent = upserts(&evidence.changes, contact, tagged_at);
     let revisions = read_revisions(evidence, place, id, tagged_at);
     let was_sent = if is_shared(evidence, id, contact) {
@@ -78,11 +81,10 @@ fn untrue(evidence: &Evidence, place: usize, id: &str, result: &Document) -> Opt
         tags(&evidence.changes, contact, written_at).any(|(_, at)| {
             let revisions = read_revisions(evidence, place, id, at);
             let mut sent = upserts(&evidence.changes, contact, at).into_iter();
-            sent.any(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()))
+            sent.any(|fields| has_all_of_one(fields, &revisions))
         })
     } else {
-        let last = sent.last();
-        last.is_some_and(|fields| revisions.iter().any(|lead| lacking(fields, lead).is_none()))
+        sent.last().is_some_and(|fields| has_all_of_one(fields, &revisions))
     };
     if was_sent {
         return None;

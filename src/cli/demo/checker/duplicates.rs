@@ -11,12 +11,15 @@ use crate::domain::lead::is_draft_or_version;
 use crate::domain::phone;
 use crate::fake::bigin::{Action, Change, Contact};
 
+/// Contacts that a call created and that still exist: the time and the fields, by ID.
+type Created<'a> = BTreeMap<&'a str, (Timestamp, &'a BTreeMap<String, Value>)>;
+
 pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
+    let created = inserted(evidence);
     let mut faults = same_email(evidence);
     if evidence.rules.by_phone {
-        faults.extend(same_phone(evidence));
+        faults.extend(same_phone(evidence, &created));
     }
-    let created = inserted(evidence);
     let orphans = orphans(evidence, &created);
     if !orphans.is_empty() {
         faults.push(format!(
@@ -56,10 +59,7 @@ pub(super) fn no_duplicates(evidence: &Evidence) -> Verdict {
 
 /// Contacts that were created and that belong to no lead. A lead that was deleted or cancelled during its sync, or whose contact
 /// was deleted, cannot have its contact's ID: it explains one contact with an address that it once had.
-fn orphans<'a>(
-    evidence: &Evidence,
-    created: &BTreeMap<&'a str, (Timestamp, &BTreeMap<String, Value>)>,
-) -> Vec<&'a str> {
+fn orphans<'a>(evidence: &Evidence, created: &Created<'a>) -> Vec<&'a str> {
     let named: BTreeSet<&str> = evidence
         .documents
         .values()
@@ -88,8 +88,7 @@ fn orphans<'a>(
     orphans.map(|(id, _)| *id).collect()
 }
 
-/// Contacts that a call created and that still exist: the time and the fields, by ID.
-fn inserted(evidence: &Evidence) -> BTreeMap<&str, (Timestamp, &BTreeMap<String, Value>)> {
+fn inserted(evidence: &Evidence) -> Created<'_> {
     let inserts = evidence.changes.iter().filter_map(|change| match change {
         Change::Upserted {
             contact,
@@ -117,10 +116,10 @@ fn same_email(evidence: &Evidence) -> Vec<String> {
 }
 
 /// A lead without an email must not get a new contact if one has its phone number.
-fn same_phone(evidence: &Evidence) -> Vec<String> {
+fn same_phone(evidence: &Evidence, created: &Created<'_>) -> Vec<String> {
     let region = &evidence.rules.region;
     let mut faults = Vec::new();
-    for (id, (at, fields)) in inserted(evidence) {
+    for (id, (at, fields)) in created {
         let has = |field: &str| fields.get(field).and_then(Value::as_str);
         let Some(own) = has("Phone")
             .and_then(|own| phone::canonical(own, region))
@@ -129,8 +128,8 @@ fn same_phone(evidence: &Evidence) -> Vec<String> {
             continue;
         };
         let older = evidence.contacts.iter().find(|(other, contact)| {
-            let had = || phone_at(evidence, other, contact, at).and_then(|phone| phone::canonical(phone, region));
-            *other != id && contact.created_at <= at && had().as_ref() == Some(&own)
+            let had = || phone_at(evidence, other, contact, *at).and_then(|phone| phone::canonical(phone, region));
+            other != id && contact.created_at <= *at && had().as_ref() == Some(&own)
         });
         if let Some((older, _)) = older {
             faults.push(format!("contact {id} was created, but {older} had its phone number"));
