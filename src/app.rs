@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::random;
 use crate::sanity::Sanity;
 use crate::signature::Secrets;
-use crate::store::{Commits, SqlStore, Store, StoreError, StoreSettings, postgres, sqlite};
+use crate::store::{Commits, Store, StoreError, StoreSettings, postgres, sqlite};
 use crate::workers::alert::Alerts;
 use crate::workers::heartbeat::Heartbeat;
 use crate::workers::notifier::Notifier;
@@ -78,7 +78,7 @@ impl App {
         let store_settings = store_settings(settings);
         let metrics = Arc::new(Metrics::default());
         let commits = (&clock, environment.commits);
-        let store: Arc<dyn Store> = Arc::new(open(&settings.database, commits, &metrics, store_settings)?);
+        let store: Arc<Store> = Arc::new(open(&settings.database, commits, &metrics, store_settings)?);
         let calls = Calls::over(network.clone(), SharedClock::clone(&clock), Arc::clone(&metrics));
         let vault = Arc::new(StoreVault(Arc::clone(&store)));
         let context = Context {
@@ -201,7 +201,7 @@ fn open(
     (clock, commits): (&SharedClock, Commits),
     metrics: &Arc<Metrics>,
     settings: StoreSettings,
-) -> anyhow::Result<SqlStore> {
+) -> anyhow::Result<Store> {
     let (clock, metrics) = (SharedClock::clone(clock), Arc::clone(metrics));
     match database {
         Database::Sqlite(path) => Ok(sqlite::open_with(path, clock, metrics, settings, commits)?),
@@ -266,7 +266,7 @@ fn notifier(network: &Network, url: &SecretString) -> anyhow::Result<Notifier> {
 }
 
 /// Stores the sealed access token, so that a restart does not need a new one.
-struct StoreVault(Arc<dyn Store>);
+struct StoreVault(Arc<Store>);
 
 /// The lock for requesting an access token.
 const REFRESH: &str = "token_refresh";

@@ -101,7 +101,7 @@ fn parse(id: &[u8]) -> Option<i64> {
 }
 
 struct Watcher {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     after: i64,
     pending: Option<String>,
     changes: broadcast::Receiver<Change>,

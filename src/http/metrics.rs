@@ -35,7 +35,7 @@ pub(super) async fn metrics(state: web::Data<AppState>) -> HttpResponse {
     state.metrics.write(&mut text);
     // One at a time.
     let mut has_failed = state.scraping.lock().await;
-    let stored = read(&*state.store).await;
+    let stored = read(&state.store).await;
     if let Err(error) = &stored
         && !*has_failed
     {
@@ -55,7 +55,7 @@ pub(super) async fn metrics(state: web::Data<AppState>) -> HttpResponse {
 }
 
 /// How things stand, and how many access tokens were granted in the last 24 hours.
-async fn read(store: &dyn Store) -> Result<(Overview, usize), StoreError> {
+async fn read(store: &Store) -> Result<(Overview, usize), StoreError> {
     let overview = store.overview().await?;
     let since = before(overview.at, DAY);
     let grants = store.grants(since).await?;

@@ -49,7 +49,7 @@ pub use openapi::Document;
 
 /// What the handlers work with.
 pub struct AppState {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     /// For the age of signatures.
     pub clock: SharedClock,
     /// The webhook's secrets.

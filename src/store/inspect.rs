@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::OpenFlags;
 
-use super::sql::db::{Db, DbError};
-use super::sql::{kv, rows};
+use super::db::{Db, DbError};
+use super::session::{self, Session};
 use super::sqlite::{self, OpenError};
-use super::{migrations, postgres};
+use super::{kv, migrations, postgres, rows};
 use crate::database::{Address, Database};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
@@ -82,7 +82,7 @@ pub fn tokens(database: &Database, name: &str, since: Timestamp) -> Result<Optio
             read(Db::Sqlite(&conn)).map_err(|error| error.to_string())
         }
         Database::Postgres(address) => {
-            let conn = postgres::Connection::open(address).map_err(|error| error.to_string())?;
+            let conn = Session::open(address).map_err(|error| error.to_string())?;
             conn.read(read).map_err(|error| error.to_string())
         }
     }
@@ -121,8 +121,8 @@ pub fn keep_token(
             Ok(_lock) => writing(path, write),
         },
         Database::Postgres(address) => {
-            let conn = postgres::Connection::open(address).map_err(|error| error.to_string())?;
-            committed(Db::Postgres(&conn), postgres::BEGIN, write).map_err(|error| error.to_string())
+            let conn = Session::open(address).map_err(|error| error.to_string())?;
+            committed(Db::Postgres(&conn), session::BEGIN, write).map_err(|error| error.to_string())
         }
     }
 }
@@ -166,14 +166,14 @@ fn of_file(path: &Path) -> Result<Condition, String> {
 const CHECK: &str = "doctor";
 
 fn of_server(address: &Address) -> Result<Condition, String> {
-    let conn = postgres::Connection::open(address).map_err(|error| error.to_string())?;
+    let conn = Session::open(address).map_err(|error| error.to_string())?;
     let look = |db: Db<'_>| {
         let sql = "SELECT current_setting('fsync') AS value";
         let fsync: String = db.one(sql, &[], |row| row.get("value"))?;
         Ok((migrations::steps(db)?, fsync, postgres::server_time(db)?))
     };
     let (schema, fsync, clock) = conn.read(look).map_err(|error| error.to_string())?;
-    let write = committed(Db::Postgres(&conn), postgres::BEGIN, |db| {
+    let write = committed(Db::Postgres(&conn), session::BEGIN, |db| {
         if schema.0 == schema.1 {
             kv::mark(db, CHECK, Timestamp::UNIX_EPOCH)
         } else {

@@ -1,6 +1,6 @@
 //! The schema, as the steps that led to it. A step that has been released is never changed; a new one is added.
 
-use super::sql::db::{Db, DbError, args};
+use super::db::{Db, DbError, args};
 
 /// The steps for SQLite. `PRAGMA user_version` says how many of them a file has had.
 pub(super) const SQLITE: [&str; 1] = [include_str!("migrations/sqlite-1.sql")];
@@ -61,7 +61,7 @@ fn next_step(db: Db<'_>, steps: &[&str]) -> Result<Taken, DbError> {
     // Replicas that start together go through here one after the other.
     db.batch(match db {
         Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        Db::Postgres(_) => super::postgres::BEGIN,
+        Db::Postgres(_) => super::session::BEGIN,
     })?;
     let applied = usize::try_from(version(db)?).unwrap_or(usize::MAX);
     let taken = match steps.get(applied) {

@@ -5,65 +5,26 @@
 //! thread is true of all of them, and a transaction carries whatever has queued up, so that the lock is taken seldom. A
 //! replica that hangs inside a transaction loses its connection, and with it the lock, within seconds.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use postgres::error::{Severity, SqlState};
-use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use postgres::error::Severity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::sql::db::{Arg, Db, DbError, corrupt};
-use super::sql::writer::{AfterCommit, Commits, Engine, Listeners};
-use super::sql::{Reader, SqlStore, Time, listeners, whole_micros};
-use super::{Change, Stage, StoreSettings, migrations};
+use super::db::{Db, DbError, corrupt};
+use super::notifications::{CHANNEL, Listeners, hear};
+use super::session::{BEGIN, Session, told};
+use super::writer::{Commits, Engine};
+use super::{Reader, Stage, Store, StoreSettings, Time, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::database::Address;
-use crate::domain::lead::LeadId;
-use crate::domain::state::State;
-use crate::domain::sync::SyncId;
 use crate::metrics::Metrics;
 use crate::random;
 
-/// What holds in every transaction, whatever the server's own default. It is set with each: behind a pooler, what was set for
-/// a session holds for another's.
-///
-/// - A commit is on the server's disk before it is answered.
-/// - A replica that hangs inside a transaction loses its connection, and with it the lock.
-/// - The server ends a statement after the writer's `STORE_TIMEOUT` is over, and before Sanity gives a webhook up (30 s).
-///   So a write that is slow and does not hang is done, though its caller was told to come again, and finds it done. Were it
-///   the other way round the server would undo it, and what comes again would be as slow, and undone again, for ever.
-macro_rules! settings {
-    () => {
-        "SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = '10s';
-        SET LOCAL lock_timeout = '22s'; SET LOCAL statement_timeout = '25s'; SET LOCAL client_min_messages = warning;"
-    };
-}
-
-/// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
-/// Each statement sees what was committed before it, whatever the database's own default: under another the transaction
-/// would see what there was before it waited for the lock.
-pub(super) const BEGIN: &str = concat!(
-    "BEGIN ISOLATION LEVEL READ COMMITTED;",
-    settings!(),
-    "SELECT pg_advisory_xact_lock(2444679622)"
-);
-
-/// Begins a transaction whose queries all see one moment.
-const READ: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", settings!());
-
 /// Connections that read, at most.
 const READERS: usize = 4;
-
-/// Where replicas tell each other what they have committed.
-const CHANNEL: &str = "bigin_sync";
-
-/// Longest text of one message to the others; PostgreSQL takes 8000 bytes.
-const MESSAGE: usize = 7000;
 
 /// Seconds by which the server's clock may seem to be set and was not: clocks are not equally fast.
 const STEP: u64 = 5;
@@ -107,12 +68,12 @@ pub fn open(
     clock: SharedClock,
     metrics: Arc<Metrics>,
     settings: StoreSettings,
-) -> Result<SqlStore, OpenError> {
-    let unreachable = |error: DbError| OpenError::Unreachable {
+) -> Result<Store, OpenError> {
+    let unreachable = |error| OpenError::Unreachable {
         at: address.to_string(),
-        reason: error.to_string(),
+        reason: told(&error),
     };
-    let conn = Connection::open(address).map_err(unreachable)?;
+    let conn = Session::open(address).map_err(unreachable)?;
     migrations::migrate(Db::Postgres(&conn)).map_err(|reason| OpenError::Unusable {
         at: address.to_string(),
         reason,
@@ -123,7 +84,7 @@ pub fn open(
         Time::Server
     };
     let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
-    let listeners = listeners(metrics);
+    let listeners = Listeners::new(metrics);
     let ear = Ear::start(address.clone(), name.clone(), listeners.clone())?;
     let engine = Writing {
         address: address.clone(),
@@ -139,7 +100,7 @@ pub fn open(
         idle: Mutex::new(Vec::new()),
         turns: Arc::new(Semaphore::new(READERS)),
     };
-    Ok(SqlStore::start(
+    Ok(Store::start(
         engine,
         Reader::Postgres(Arc::new(pool)),
         (time, clock),
@@ -150,128 +111,16 @@ pub fn open(
     )?)
 }
 
-/// What a PostgreSQL error says, without the values that its details may name.
-pub(super) fn told(error: &postgres::Error) -> String {
-    if let Some(db) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", db.message(), db.code().code());
-    }
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        said = format!("{said}: {error}");
-        cause = error.source();
-    }
-    said
-}
-
 /// What time the server has it.
 pub(super) fn server_time(db: Db<'_>) -> Result<Timestamp, DbError> {
     let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
     db.one(sql, &[], |row| row.get("now"))
 }
 
-/// One connection with its prepared statements.
-pub(super) struct Connection {
-    client: RefCell<Client>,
-    statements: RefCell<HashMap<String, Statement>>,
-    /// Who is named in messages to the others.
-    name: RefCell<String>,
-    /// It is of no more use, though it is not lost.
-    is_spoilt: Cell<bool>,
-}
-
-impl Connection {
-    pub(super) fn open(address: &Address) -> Result<Self, DbError> {
-        Ok(Self {
-            client: RefCell::new(address.connect()?),
-            statements: RefCell::default(),
-            name: RefCell::default(),
-            is_spoilt: Cell::default(),
-        })
-    }
-
-    fn prepared(&self, sql: &str) -> Result<Statement, postgres::Error> {
-        if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.borrow_mut().prepare(&dialect(sql))?;
-        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
-        Ok(statement)
-    }
-
-    pub(super) fn execute(&self, sql: &str, args: &[Arg<'_>]) -> Result<usize, postgres::Error> {
-        let changed = self.run(sql, |client, statement| client.execute(statement, &pointers(args)))?;
-        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
-    }
-
-    pub(super) fn query(&self, sql: &str, args: &[Arg<'_>]) -> Result<Vec<Row>, postgres::Error> {
-        self.run(sql, |client, statement| client.query(statement, &pointers(args)))
-    }
-
-    fn run<T>(
-        &self,
-        sql: &str,
-        run: impl FnOnce(&mut Client, &Statement) -> Result<T, postgres::Error>,
-    ) -> Result<T, postgres::Error> {
-        let statement = self.prepared(sql)?;
-        let result = run(&mut self.client.borrow_mut(), &statement);
-        // Statements that were prepared before a newer replica added a column, or a server that has become another's standby:
-        // a new connection has neither.
-        let spoils =
-            |code: &SqlState| [SqlState::FEATURE_NOT_SUPPORTED, SqlState::READ_ONLY_SQL_TRANSACTION].contains(code);
-        if result.as_ref().is_err_and(|error| error.code().is_some_and(spoils)) {
-            self.is_spoilt.set(true);
-        }
-        result
-    }
-
-    pub(super) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
-        self.client.borrow_mut().batch_execute(sql)
-    }
-
-    /// Runs queries that all see one moment. Where one fails, the transaction is left open.
-    pub(super) fn read<T>(&self, query: impl FnOnce(Db<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
-        self.batch(READ)?;
-        let found = query(Db::Postgres(self))?;
-        self.batch("COMMIT")?;
-        Ok(found)
-    }
-
-    /// Whether another has to be opened in its place.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_spoilt.get() || self.client.borrow().is_closed()
-    }
-
-    /// Tells the other replicas, if this is committed.
-    pub(super) fn announce(&self, after: &AfterCommit) -> Result<(), postgres::Error> {
-        for message in messages(&self.name.borrow(), after) {
-            self.execute("SELECT pg_notify(?1, ?2)", &[CHANNEL.into(), (&message).into()])?;
-        }
-        Ok(())
-    }
-}
-
-/// A statement as PostgreSQL has it: `$1` instead of `?1`, and no word on which index to use.
-fn dialect(sql: &str) -> String {
-    let mut words = sql.replace('?', "$");
-    while let Some(begin) = words.find("INDEXED BY ") {
-        let name = begin + "INDEXED BY ".len();
-        let end = words[name..]
-            .find([' ', '\n', ')'])
-            .map_or(words.len(), |length| name + length);
-        words.replace_range(begin..end, "");
-    }
-    words
-}
-
-fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    args.iter().map(|arg| -> &(dyn ToSql + Sync) { arg }).collect()
-}
-
 /// The one that writes.
 struct Writing {
     address: Address,
-    conn: Option<Connection>,
+    conn: Option<Session>,
     time: Time,
     clock: SharedClock,
     last: Option<Reading>,
@@ -283,7 +132,7 @@ impl Writing {
     fn try_begin(&mut self) -> Result<(), DbError> {
         let conn = match self.conn.take().filter(|conn| !conn.is_closed()) {
             Some(conn) => conn,
-            None => Connection::open(&self.address)?,
+            None => Session::open(&self.address)?,
         };
         conn.name.borrow_mut().clone_from(&self.name);
         conn.batch(BEGIN)?;
@@ -372,7 +221,7 @@ fn is_lost(error: &DbError) -> bool {
 /// Those that read.
 pub(super) struct Pool {
     address: Address,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Session>>,
     turns: Arc<Semaphore>,
 }
 
@@ -393,13 +242,13 @@ impl Pool {
                 return result;
             }
         }
-        let conn = Connection::open(&self.address)?;
+        let conn = Session::open(&self.address)?;
         let result = conn.read(&query);
         self.put_back(conn, result.is_ok());
         result
     }
 
-    fn put_back(&self, conn: Connection, is_well: bool) {
+    fn put_back(&self, conn: Session, is_well: bool) {
         // One left inside a transaction by an error would see the past.
         if is_well || conn.batch("ROLLBACK").is_ok() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
@@ -412,56 +261,6 @@ impl Drop for Pool {
         // A connection takes its leave of the server, for which it waits; a task that drops the store must not.
         let idle = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
         std::thread::spawn(move || drop(idle));
-    }
-}
-
-/// What one commit is worth telling the other replicas: whose it is, the stages to wake, and the changes of state, in as
-/// many messages as they need. A wake-up only: a worker that misses one finds the work by its own clock.
-fn messages(name: &str, after: &AfterCommit) -> Vec<String> {
-    let wake: String = after.wake.iter().map(|wake| if *wake { '1' } else { '0' }).collect();
-    let mut messages = Vec::new();
-    let mut message = format!("{name} {wake}");
-    for change in &after.changes {
-        let line = format!("\n{} {} {}", change.sync, change.state, change.lead);
-        if message.len() + line.len() > MESSAGE {
-            messages.push(std::mem::replace(&mut message, format!("{name} 000")));
-        }
-        message.push_str(&line);
-    }
-    if after.wake.contains(&true) || !after.changes.is_empty() {
-        messages.push(message);
-    }
-    messages
-}
-
-/// Passes on what another replica has told. What makes no sense comes from another version, and is left.
-fn hear(message: &str, own: &str, listeners: &Listeners) {
-    let mut lines = message.lines();
-    let Some((name, wake)) = lines.next().and_then(|line| line.split_once(' ')) else {
-        return;
-    };
-    if name == own {
-        return;
-    }
-    for (stage, wake) in listeners.stages.iter().zip(wake.chars()) {
-        if wake == '1' {
-            stage.notify_one();
-        }
-    }
-    for line in lines {
-        let mut words = line.splitn(3, ' ');
-        let (Some(sync), Some(state), Some(lead)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        let state = State::LABELS.into_iter().find(|label| *label == state);
-        if let (Ok(sync), Some(state), Ok(lead)) = (sync.parse(), state, LeadId::parse(lead)) {
-            // There may be no receiver.
-            let _ = listeners.changes.send(Change {
-                sync: SyncId(sync),
-                lead,
-                state,
-            });
-        }
     }
 }
 
@@ -514,4 +313,27 @@ fn listen(address: &Address, own: &str, listeners: &Listeners, ended: &AtomicBoo
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_server_s_clock_is_told_from_a_slow_answer() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let reading = |asked, said, answered| Reading {
+            asked: at(asked),
+            said: at(said),
+            answered: at(answered),
+        };
+        let before = reading(100, 1000, 110);
+        for (later, step) in [
+            (reading(200, 1095, 201), 0),
+            (reading(200, 1101, 201), 0),
+            (reading(200, 4600, 201), 3499),
+            (reading(200, 0, 201), -1090),
+            (reading(200, 1090, 299), 0),
+            (reading(200, 1089, 299), -1),
+        ] {
+            assert_eq!(before.step(&later), SignedDuration::from_secs(step));
+        }
+    }
+}

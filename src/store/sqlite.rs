@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::sql::db::{Db, DbError};
-use super::sql::writer::{Commits, Engine};
-use super::sql::{Reader, SqlStore, Time, listeners, outcomes, whole_micros};
-use super::{StoreSettings, migrations};
+use super::db::{Db, DbError};
+use super::notifications::Listeners;
+use super::writer::{Commits, Engine};
+use super::{Reader, Store, StoreSettings, Time, claims, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 
@@ -60,7 +60,7 @@ pub fn open(
     clock: SharedClock,
     metrics: Arc<Metrics>,
     settings: StoreSettings,
-) -> Result<SqlStore, OpenError> {
+) -> Result<Store, OpenError> {
     open_with(path, clock, metrics, settings, Commits::Thread)
 }
 
@@ -74,7 +74,7 @@ pub fn open_with(
     metrics: Arc<Metrics>,
     settings: StoreSettings,
     commits: Commits,
-) -> Result<SqlStore, OpenError> {
+) -> Result<Store, OpenError> {
     let io = |source| OpenError::Io {
         path: path.to_owned(),
         source,
@@ -95,12 +95,12 @@ pub fn open_with(
     clock.not_before(latest);
     let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| database(error.to_string()))?;
     take_over(&conn, whole_micros(clock.now()), &settings).map_err(|error| database(error.to_string()))?;
-    SqlStore::start(
+    Store::start(
         engine(conn, &clock),
         Reader::Sqlite(Arc::new(Mutex::new(reader))),
         (Time::Process(SharedClock::clone(&clock)), clock),
         settings,
-        listeners(metrics),
+        Listeners::new(metrics),
         Some(lock),
         commits,
     )
@@ -179,6 +179,6 @@ fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
 
 fn take_over(conn: &Connection, now: Timestamp, settings: &StoreSettings) -> Result<(), DbError> {
     let txn = conn.unchecked_transaction()?;
-    outcomes::take_over(Db::Sqlite(&txn), now, settings)?;
+    claims::take_over(Db::Sqlite(&txn), now, settings)?;
     Ok(txn.commit()?)
 }

@@ -59,7 +59,7 @@ pub struct ContactsLock {
 
 /// What the workers share.
 pub struct Context {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<Store>,
     pub bigin: Bigin,
     pub sanity: Sanity,
     pub mapping: Arc<Mapping>,

@@ -14,7 +14,7 @@
 //!   of the unique fields. An ambiguous upsert does so too ([`StepReport::possibly_changed`]).
 //! - Where the outcome of an upsert is lost (a store failure, a death of the process), all waiting tags are moved.
 //! - One lock, [`Context::contacts`], covers the steps of upsert and tag, so that no tag is in flight while an upsert may move
-//!   its time. Between replicas their turns do the same (`src/store/sql/turns.rs`).
+//!   its time. Between replicas their turns do the same (`src/store/turns.rs`).
 //! - The lead is read again before the tag: changed data goes back to the upsert, a withdrawn lead gets no tag.
 //!
 //! # Why

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bigin_sync::clock::SharedClock;
 use bigin_sync::database::Database;
-use bigin_sync::store::{SqlStore, StoreSettings, postgres as postgres_store, sqlite};
+use bigin_sync::store::{Store, StoreSettings, postgres as postgres_store, sqlite};
 use secrecy::SecretString;
 
 /// Where a run of the stories finds the server that they are to run on, if not on SQLite.
@@ -347,11 +347,11 @@ fn drop_databases_of_ended_stories(server: &str) {
 }
 
 /// Opens a store, whatever its engine.
-pub fn open(database: &Database, clock: SharedClock, settings: StoreSettings) -> SqlStore {
+pub fn open(database: &Database, clock: SharedClock, settings: StoreSettings) -> Store {
     try_open(database, clock, settings).unwrap()
 }
 
-pub fn try_open(database: &Database, clock: SharedClock, settings: StoreSettings) -> anyhow::Result<SqlStore> {
+pub fn try_open(database: &Database, clock: SharedClock, settings: StoreSettings) -> anyhow::Result<Store> {
     match database {
         Database::Sqlite(path) => Ok(sqlite::open(path, clock, Arc::default(), settings)?),
         // It waits for the server, which a task must not.

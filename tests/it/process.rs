@@ -12,7 +12,7 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
 use bigin_sync::signature::{self, sign};
-use bigin_sync::store::{Ledger, SqlStore, Store, StoreSettings, sqlite};
+use bigin_sync::store::{Ledger, Store, StoreSettings, sqlite};
 use serde_json::{Value, json};
 
 use crate::cluster;
@@ -235,7 +235,7 @@ pub fn settings() -> StoreSettings {
     }
 }
 
-pub fn open(path: &Path) -> SqlStore {
+pub fn open(path: &Path) -> Store {
     sqlite::open(path, Arc::new(SystemClock::new()), Arc::default(), settings()).unwrap()
 }
 

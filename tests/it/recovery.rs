@@ -6,7 +6,7 @@ use std::time::Duration;
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::fake::bigin::{CallKind, Fault};
 use bigin_sync::fake::sanity::{Fault as SanityFault, Kind};
-use bigin_sync::store::{Filter, Store};
+use bigin_sync::store::Filter;
 use serde_json::{Value, json};
 
 use crate::process::{Stage, eventually, open, run};

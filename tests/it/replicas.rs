@@ -8,7 +8,7 @@ use bigin_sync::database::Database;
 use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Outcome, SqlStore, Stage, StepReport, Store};
+use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Outcome, Stage, StepReport, Store};
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -80,12 +80,12 @@ fn signal(process: &Process, signal: Signal) {
 }
 
 /// Two replicas' stores on a database of their own, and its address.
-pub fn two_stores(cluster: &Cluster) -> ([SqlStore; 2], String) {
+pub fn two_stores(cluster: &Cluster) -> ([Store; 2], String) {
     let url = cluster::make_database(&cluster.url("postgres"));
     (std::array::from_fn(|_| store(&url)), url)
 }
 
-pub fn store(url: &str) -> SqlStore {
+pub fn store(url: &str) -> Store {
     let database = Database::parse(&SecretString::from(url.to_owned())).unwrap();
     cluster::open(&database, Arc::new(SystemClock::new()), process::settings())
 }

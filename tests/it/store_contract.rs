@@ -15,8 +15,7 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source};
 use bigin_sync::store::{
-    Accepted, Claimed, Delivery, Effect, Filter, Outcome, Prefer, SqlStore, Stage, StepReport, Store, StoreError,
-    StoreSettings,
+    Accepted, Claimed, Delivery, Effect, Filter, Outcome, Prefer, Stage, StepReport, Store, StoreError, StoreSettings,
 };
 
 use crate::cluster;
@@ -26,7 +25,7 @@ mod operator;
 
 struct Bench {
     clock: Arc<ManualClock>,
-    store: SqlStore,
+    store: Store,
     database: Database,
     folder: tempfile::TempDir,
 }
@@ -132,7 +131,7 @@ impl Bench {
     }
 }
 
-fn open_store(database: &Database, clock: Arc<ManualClock>) -> SqlStore {
+fn open_store(database: &Database, clock: Arc<ManualClock>) -> Store {
     cluster::open(database, clock, settings())
 }
 

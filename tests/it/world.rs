@@ -134,8 +134,8 @@ impl World {
         }
     }
 
-    pub fn store(&self) -> &dyn Store {
-        &*self.app.context.store
+    pub fn store(&self) -> &Store {
+        &self.app.context.store
     }
 
     /// Whoever holds it keeps upserts and tags waiting.

@@ -15,7 +15,7 @@ use crate::domain::retry::RetryPolicy;
 use crate::http;
 use crate::signature::{Secrets, sign};
 use crate::store::sqlite;
-use crate::store::{Ledger, Store, StoreSettings};
+use crate::store::{Ledger, StoreSettings};
 
 const SECRET: &str = "invented-webhook-secret";
 

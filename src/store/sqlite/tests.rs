@@ -5,10 +5,10 @@ use crate::clock::{ManualClock, SystemClock};
 use crate::domain::lead::LeadId;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::sync::SyncId;
-use crate::store::sql::writer::Writer;
+use crate::store::writer::Writer;
 use crate::store::{Change, Stage, StoreError};
 
-fn open(path: &Path) -> Result<SqlStore, OpenError> {
+fn open(path: &Path) -> Result<Store, OpenError> {
     let retry = RetryPolicy {
         base_delay: Duration::from_secs(1),
         max_delay: Duration::from_secs(1),
@@ -100,7 +100,7 @@ async fn what_could_not_be_committed_is_not_answered_as_done() {
         CREATE TABLE parent (id INTEGER PRIMARY KEY);
         CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);";
     conn.execute_batch(schema).unwrap();
-    let listeners = listeners(Arc::default());
+    let listeners = Listeners::new(Arc::default());
     let mut watched = listeners.changes.subscribe();
     let metrics = Arc::clone(&listeners.metrics);
     let clock: SharedClock = Arc::new(SystemClock::new());

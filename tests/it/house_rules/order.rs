@@ -11,18 +11,12 @@ const PLACES: &[(&str, &[&str])] = &[
     ("Instant", &["clock", "http::connections", "http::events"]),
     ("SystemTime", &[]),
     // Looked up by key, and never gone through.
-    ("HashMap", &["store::postgres", "fake::bigin::model"]),
+    ("HashMap", &["store::session", "fake::bigin::model"]),
     ("HashSet", &[]),
-    ("spawn_blocking", &["store::sql"]),
+    ("spawn_blocking", &["store"]),
     (
         "thread",
-        &[
-            "app",
-            "fake",
-            "store::postgres",
-            "store::sql::writer",
-            "telemetry::otlp",
-        ],
+        &["app", "fake", "store::postgres", "store::writer", "telemetry::otlp"],
     ),
 ];
 

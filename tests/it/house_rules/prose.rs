@@ -30,7 +30,7 @@ const LOOKS: &[&str] = &[
 ];
 
 /// These read what has no codes: a query, SQL, Bigin's message.
-const PLACES: &[&str] = &["bigin::item", "cli::doctor::webhook_rule", "fake", "store::postgres"];
+const PLACES: &[&str] = &["bigin::item", "cli::doctor::webhook_rule", "fake", "store::session"];
 
 #[test]
 fn no_module_parses_prose() {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bigin_sync::clock::SystemClock;
 use bigin_sync::database::Database;
-use bigin_sync::store::Store;
 use secrecy::SecretString;
 
 use crate::cluster::{self, Cluster, SERVER};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bigin_sync::domain::failure::Remote;
-use bigin_sync::store::{Accepted, Ledger, Store, StoreError};
+use bigin_sync::store::{Accepted, Ledger, StoreError};
 use futures_util::future::join_all;
 
 use crate::cluster::{self, Cluster};

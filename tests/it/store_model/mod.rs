@@ -54,13 +54,13 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 /// Opens the store, with what an earlier opening left in it.
-type Open<'a> = &'a dyn Fn(Arc<ManualClock>) -> Box<dyn Store>;
+type Open<'a> = &'a dyn Fn(Arc<ManualClock>) -> Box<Store>;
 
 /// A store and its model, side by side.
 struct Pair<'a> {
     clock: Arc<ManualClock>,
     open: Open<'a>,
-    store: Option<Box<dyn Store>>,
+    store: Option<Box<Store>>,
     model: Model,
     /// Claims whose outcome has not been recorded yet, and some whose has.
     held: Vec<Claimed>,
@@ -83,7 +83,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn store(&self) -> &dyn Store {
+    fn store(&self) -> &Store {
         self.store.as_deref().unwrap()
     }
 
@@ -368,7 +368,7 @@ proptest! {
     #[test]
     fn sqlite_agrees_with_the_model(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
-        let open = |clock: Arc<ManualClock>| -> Box<dyn Store> {
+        let open = |clock: Arc<ManualClock>| -> Box<Store> {
             Box::new(sqlite::open(&folder.path().join("test.db"), clock, Arc::default(), settings()).unwrap())
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -389,7 +389,7 @@ proptest! {
         for steps in all {
             let url = cluster::make_database(&cluster.url("postgres"));
             let database = Database::parse(&SecretString::from(url)).unwrap();
-            let open = |clock: Arc<ManualClock>| -> Box<dyn Store> { Box::new(cluster::open(&database, clock, settings())) };
+            let open = |clock: Arc<ManualClock>| -> Box<Store> { Box::new(cluster::open(&database, clock, settings())) };
             runtime.block_on(play(&open, true, &steps));
         }
     }

@@ -1,4 +1,4 @@
-//! The store of the model: what `src/store/sql` does with rows in its transactions, done to values. The rules themselves
+//! The store of the model: what `src/store` does with rows in its transactions, done to values. The rules themselves
 //! (what an event, a failure, a request does to a sync, and what is remembered of it) are the domain's own functions.
 //!
 //! | here | there |

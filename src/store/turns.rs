@@ -29,11 +29,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::outcomes::move_all_tags;
 use super::writer::Txn;
-use super::{kv, rows};
+use super::{Stage, StoreSettings, kv, rows, tags};
 use crate::clock::after;
-use crate::store::{Stage, StoreSettings};
 
 /// When a worker that has left its turn to another stage looks again, where it is not woken.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,7 +86,7 @@ pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSetting
         WHERE claim_token IS NOT NULL AND claim_expires_at <= ?1 AND state = 'requested'";
     db.execute(sql, args![now, (lost / 2).max(1)])?;
     if matches!(db, Db::Postgres(_)) {
-        move_all_tags(db, after(now, settings.tag_delay))?;
+        tags::move_all(db, after(now, settings.tag_delay))?;
     }
     Ok(())
 }

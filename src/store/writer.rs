@@ -1,7 +1,6 @@
 //! The one thread that writes (in the simulator, a task). It commits whatever has queued up as one transaction, so that a hundred webhooks cost
 //! one flush of the disk, and answers each of them only after that flush.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,13 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::db::{Db, DbError};
-use super::rows;
+use super::db::{Db, DbError, args};
+use super::notifications::{AfterCommit, CHANNEL, Listeners, messages};
+use super::{Change, Stage, StoreError, counters};
 use crate::clock::{SharedClock, until};
-use crate::metrics::Metrics;
-use crate::store::{Change, Stage, StoreError};
 
 /// Writes that may wait. A webhook beyond that is told to come again: the queue must not grow without bound while the
 /// disk is slow.
@@ -24,7 +22,7 @@ pub(super) const QUEUE: usize = 4096;
 /// Timeout of a caller that waits for the database. A server that hangs does not report it, and Sanity gives a webhook up after
 /// 30 s. Shorter than the server's `statement_timeout`: a statement that is merely slow is completed, and the next request
 /// finds it done.
-pub(in crate::store) const STORE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Writes that go into one transaction. More would make the first of them wait without saving much.
 const GROUP: usize = 512;
@@ -59,60 +57,43 @@ pub enum Step {
 }
 
 /// What writes to an engine's database, one transaction after the other.
-pub(in crate::store) trait Engine: Send + 'static {
+pub(super) trait Engine: Send + 'static {
     /// Begins a transaction that no other runs beside, and says what time it is in it.
     fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError>;
 }
 
 /// What a write may use: the connection inside the transaction, the time, and what is to happen with the commit.
-pub(in crate::store) struct Txn<'a> {
-    pub(in crate::store) db: Db<'a>,
+pub(super) struct Txn<'a> {
+    pub(super) db: Db<'a>,
     pub(super) now: Timestamp,
     after: AfterCommit,
 }
 
 impl Txn<'_> {
     /// Wakes the worker of a stage once this is committed.
-    pub(in crate::store) fn wake(&mut self, stage: Stage) {
+    pub(super) fn wake(&mut self, stage: Stage) {
         self.after.wake[stage as usize] = true;
     }
 
     /// Notifies the receivers once this is committed.
-    pub(in crate::store) fn changed(&mut self, change: Change) {
+    pub(super) fn changed(&mut self, change: Change) {
         self.after.changes.push(change);
     }
 
     /// Counts a state that was left, and how long it had lasted, once this is committed.
-    pub(in crate::store) fn left(&mut self, state: &'static str, lasted: Duration) {
+    pub(super) fn left(&mut self, state: &'static str, lasted: Duration) {
         self.after.left.push((state, lasted));
     }
 
     /// Counts a sync that has ended, and how long it had taken, once this is committed.
-    pub(in crate::store) fn ended(&mut self, outcome: &'static str, took: Duration) {
+    pub(super) fn ended(&mut self, outcome: &'static str, took: Duration) {
         self.after.ended.push((outcome, took));
     }
 
     /// Adds one to a counter of the ledger. The counters of all writes are written once, at the end of the transaction.
-    pub(in crate::store) fn count(&mut self, name: &'static str) {
+    pub(super) fn count(&mut self, name: &'static str) {
         *self.after.counts.entry(name).or_default() += 1;
     }
-}
-
-#[derive(Default, Clone)]
-pub(in crate::store) struct AfterCommit {
-    pub(in crate::store) wake: [bool; 3],
-    pub(in crate::store) changes: Vec<Change>,
-    left: Vec<(&'static str, Duration)>,
-    ended: Vec<(&'static str, Duration)>,
-    counts: BTreeMap<&'static str, i64>,
-}
-
-/// Whom to tell after a commit.
-#[derive(Clone)]
-pub(in crate::store) struct Listeners {
-    pub(in crate::store) stages: Arc<[Notify; 3]>,
-    pub(in crate::store) changes: broadcast::Sender<Change>,
-    pub(in crate::store) metrics: Arc<Metrics>,
 }
 
 /// A queued write, with the channel for its result.
@@ -163,14 +144,14 @@ fn abandoned() -> StoreError {
 }
 
 /// The queue to the writing thread. Dropping it closes the store.
-pub(in crate::store) struct Writer {
+pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Within a runtime, where `commits` are those of a task.
-    pub(in crate::store) fn start(
+    pub(super) fn start(
         mut engine: impl Engine,
         clock: SharedClock,
         listeners: Listeners,
@@ -197,7 +178,7 @@ impl Writer {
 
     /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue. `work` is run again where a
     /// neighbour in the transaction has failed, after everything was undone.
-    pub(in crate::store) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
@@ -408,9 +389,13 @@ fn do_work(job: &mut Box<dyn Job>, txn: &mut Txn<'_>) -> Result<(), StoreError> 
 
 fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
     for (name, by) in &txn.after.counts {
-        rows::count(txn.db, name, *by)?;
+        counters::count(txn.db, name, *by)?;
     }
-    txn.db.announce(&txn.after)?;
+    if let Db::Postgres(session) = txn.db {
+        for message in messages(&session.name.borrow(), &txn.after) {
+            txn.db.execute("SELECT pg_notify(?1, ?2)", args![CHANNEL, &message])?;
+        }
+    }
     txn.db.commit()
 }
 
@@ -445,12 +430,7 @@ mod tests {
         let tables =
             "CREATE TABLE t (n INTEGER UNIQUE); CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL)";
         conn.execute_batch(tables).unwrap();
-        let (changes, _) = broadcast::channel(1);
-        let listeners = Listeners {
-            stages: Arc::new(std::array::from_fn(|_| Notify::new())),
-            changes,
-            metrics: Arc::default(),
-        };
+        let listeners = Listeners::new(Arc::default());
         let clock: SharedClock = Arc::new(SystemClock::new());
         Writer::start(sqlite::engine(conn, &clock), clock, listeners, Commits::Thread).unwrap()
     }

@@ -7,10 +7,43 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::queries::{self, VIEW};
 use super::writer::Txn;
-use super::{kv, operator, rows};
+use super::{Answer, EventRow, FailureGroup, Flow, Overview, Store, WebhookLog, kv, rows};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::sync::SyncId;
-use crate::store::{EventRow, FailureGroup, Flow, Overview, WebhookLog};
+
+impl Store {
+    /// Since when the operator has paused sending, if so.
+    pub async fn paused_since(&self) -> Answer<Option<Timestamp>> {
+        self.read(kv::paused_since).await
+    }
+
+    /// The reasons for which most leads have failed, the most frequent first.
+    pub async fn failure_groups(&self, limit: usize) -> Answer<Vec<FailureGroup>> {
+        self.read(move |db| failure_groups(db, limit)).await
+    }
+
+    /// How things stand.
+    pub async fn overview(&self) -> Answer<Overview> {
+        let now = self.now().await?;
+        // So that all numbers are of one moment.
+        self.read(move |db| db.snapshot(|db| overview(db, now))).await
+    }
+
+    /// How many syncs ended `SENT` or `FAILED` in each step of time since `since`; steps in which none did are left out.
+    pub async fn flow(&self, since: Timestamp, step: Duration) -> Answer<Vec<Flow>> {
+        self.read(move |db| flow(db, since, step)).await
+    }
+
+    /// The lines of all histories after this one, oldest first.
+    pub async fn events_after(&self, after: i64, limit: usize) -> Answer<Vec<EventRow>> {
+        self.read(move |db| events_after(db, after, limit)).await
+    }
+
+    /// The id of the last line of all histories.
+    pub async fn last_event_id(&self) -> Answer<i64> {
+        self.read(last_event_id).await
+    }
+}
 
 /// Failed syncs that wait for an operator: their lead has had none since, and they were not dismissed.
 pub(super) const LAST_FAILED: &str = "state = 'failed' AND dismissed_at IS NULL
@@ -43,7 +76,7 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
         oldest,
         ledger: queries::ledger(db)?,
         breakers: queries::open_breakers(db)?,
-        paused_since: operator::paused_since(db)?,
+        paused_since: kv::paused_since(db)?,
         failed_leads,
         credits,
         token_granted_at,

@@ -1,23 +1,96 @@
 //! What a person does to syncs: cancel, try again, dismiss, pause everything; and to a breaker: check the service now.
 
-use jiff::Timestamp;
 use serde_json::json;
 
-use super::db::{Arg, Db, Result, args};
+use super::db::{Arg, Result, args};
 use super::intake::{active, create_or_coalesce};
-use super::outcomes::{change_of, finish_outcome, wake_for};
+use super::outcomes::{finish_outcome, wake_for};
 use super::overview::LAST_FAILED;
 use super::writer::Txn;
-use super::{kv, queries, rows, turns};
+use super::{Accepted, Answer, Change, Stage, Store, StoreSettings, SyncView, kv, queries, rows, turns};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::reject_reason::ReasonKey;
 use crate::domain::state::Event;
 use crate::domain::sync::{Source, SyncId, SyncJob};
-use crate::store::{Accepted, CancelResult, CheckResult, DismissResult, Stage, StoreSettings, SyncView};
 
-/// The name under which is kept that the operator has paused sending.
-const PAUSED: &str = "paused";
+/// What became of a person's wish to cancel a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelResult {
+    /// It is cancelled.
+    Done,
+    /// A worker has it in hand, and what it does cannot be called back: try again in a moment.
+    Busy,
+    /// It had ended before.
+    Ended,
+    /// There is no such sync.
+    Missing,
+}
+
+/// What became of an operator's wish to dismiss a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DismissResult {
+    /// It is dismissed.
+    Done,
+    /// The sync is no failure that waits for anybody: it has not failed, or the lead was asked for again since.
+    NoFailure,
+    /// There is no such sync.
+    Missing,
+}
+
+/// What became of an operator's wish to check a service now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckResult {
+    /// Its breaker is closed: there is nothing to check.
+    Closed,
+    /// A sync in progress is the probe.
+    Probe,
+    /// No sync in progress needs the service, so that none is the probe.
+    Idle,
+}
+
+impl Store {
+    /// Cancels a sync for a person.
+    pub async fn cancel(&self, id: SyncId) -> Answer<CancelResult> {
+        let settings = self.settings;
+        self.writer.write_if_room(move |txn| cancel(txn, id, &settings)).await
+    }
+
+    /// A person wants a sync tried again: one in progress now instead of later, one that has ended by another sync of its
+    /// lead, which is a [`Source::Retry`], or whatever `crmStatus` says with `force`. `None` where there is no
+    /// such sync.
+    pub async fn retry(&self, id: SyncId, force: bool) -> Answer<Option<Accepted>> {
+        self.writer.write_if_room(move |txn| retry(txn, id, force)).await
+    }
+
+    /// An operator has dealt with a failure otherwise: it is not shown among the failures any more, nor tried again with them.
+    pub async fn dismiss(&self, id: SyncId) -> Answer<DismissResult> {
+        self.writer.write_if_room(move |txn| dismiss(txn, id)).await
+    }
+
+    /// An operator wants a service checked: the next probe of its breaker may go at once. The breaker stays open.
+    pub async fn check_now(&self, remote: Remote) -> Answer<CheckResult> {
+        self.writer.write_if_room(move |txn| check_now(txn, remote)).await
+    }
+
+    /// Creates a sync, as a [`Source::Retry`], for up to `limit` leads whose last sync failed, for this reason where one is
+    /// given; newest first, those before `before`. Returns how many, and where to go on if there may be more.
+    pub async fn retry_failed(
+        &self,
+        reason: Option<ReasonKey>,
+        before: Option<SyncId>,
+        limit: usize,
+    ) -> Answer<(usize, Option<SyncId>)> {
+        self.writer
+            .write_if_room(move |txn| retry_failed(txn, reason.as_ref(), before, limit))
+            .await
+    }
+
+    /// A person pauses all work, or lets it go on: while it is paused nothing is claimed, and requests are stored as ever.
+    pub async fn set_paused(&self, paused: bool) -> Answer<()> {
+        self.writer.write_if_room(move |txn| set_paused(txn, paused)).await
+    }
+}
 
 /// Never under a worker's hands: what its call has done would be forgotten.
 pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
@@ -127,7 +200,7 @@ pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
         UPDATE sync SET dismissed_at = ?2 WHERE id = ?1";
     txn.db.execute(sql, args![id.0, txn.now])?;
     rows::insert_event(txn.db, &sync, "dismissed", &json!({ "by": "operator" }), txn.now)?;
-    txn.changed(change_of(&sync));
+    txn.changed(Change::of(&sync));
     Ok(DismissResult::Done)
 }
 
@@ -163,16 +236,10 @@ pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<CheckResult
 
 pub(super) fn set_paused(txn: &mut Txn<'_>, paused: bool) -> Result<()> {
     if !paused {
-        kv::delete(txn.db, PAUSED, None)?;
+        kv::delete(txn.db, kv::PAUSED, None)?;
         Stage::ALL.into_iter().for_each(|stage| txn.wake(stage));
-    } else if paused_since(txn.db)?.is_none() {
-        kv::put(txn.db, PAUSED, &[], txn.now)?;
+    } else if kv::paused_since(txn.db)?.is_none() {
+        kv::put(txn.db, kv::PAUSED, &[], txn.now)?;
     }
     Ok(())
-}
-
-pub(super) fn paused_since(db: Db<'_>) -> Result<Option<Timestamp>> {
-    let sql = "-- paused_since()
-        SELECT at FROM kv WHERE name = ?1";
-    db.first(sql, args![PAUSED], |row| row.get("at"))
 }

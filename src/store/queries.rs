@@ -1,17 +1,57 @@
 //! What is read for people and for the workers' judgement, and what is deleted when it is old.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::db::{Arg, Db, Result, Row, args};
-use super::rows;
-use crate::clock::before;
+use super::{Answer, Filter, Ledger, Store, SyncEvent, SyncView, rows};
 use crate::domain::breaker::Breaker;
+use crate::domain::failure::Remote;
 use crate::domain::lead::{ContactId, LeadId};
+use crate::domain::lead_link::LeadLink;
 use crate::domain::sync::SyncId;
-use crate::store::{Filter, Ledger, SyncEvent, SyncView};
+
+impl Store {
+    /// A page of syncs, newest first.
+    pub async fn list(&self, filter: Filter, limit: usize) -> Answer<Vec<SyncView>> {
+        self.read(move |db| list(db, &filter, limit)).await
+    }
+
+    /// One sync with its history, oldest line first.
+    pub async fn sync(&self, id: SyncId) -> Answer<Option<(SyncView, Vec<SyncEvent>)>> {
+        self.read(move |db| sync(db, id)).await
+    }
+
+    /// Which of the contacts the store knows as some lead's.
+    pub async fn owners(&self, contacts: Vec<ContactId>) -> Answer<BTreeMap<ContactId, LeadId>> {
+        self.read(move |db| owners(db, &contacts)).await
+    }
+
+    /// What is remembered of a lead, also after its syncs are forgotten; nothing of one that never was here.
+    pub async fn link(&self, lead: LeadId) -> Answer<LeadLink> {
+        self.read(move |db| rows::link(db, &lead)).await
+    }
+
+    /// Those of the leads that have no active sync, in the same order.
+    pub async fn without_sync(&self, leads: Vec<LeadId>) -> Answer<Vec<LeadId>> {
+        self.read(move |db| without_sync(db, &leads)).await
+    }
+
+    pub async fn ledger(&self) -> Answer<Ledger> {
+        self.read(ledger).await
+    }
+
+    /// The breaker of a service, open or closed.
+    pub async fn breaker(&self, remote: Remote) -> Answer<Breaker> {
+        self.read(move |db| rows::breaker(db, remote)).await
+    }
+
+    /// The breakers that are not closed.
+    pub async fn open_breakers(&self) -> Answer<Vec<Breaker>> {
+        self.read(open_breakers).await
+    }
+}
 
 pub(super) fn view_of(row: &Row<'_>) -> Result<SyncView> {
     Ok(SyncView {
@@ -157,18 +197,4 @@ pub(super) fn without_sync(db: Db<'_>, leads: &[LeadId]) -> Result<Vec<LeadId>> 
         }
     }
     Ok(idle)
-}
-
-pub(super) fn delete_old(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result<usize> {
-    let before = before(now, age);
-    let sql = "-- delete_old()
-        DELETE FROM event WHERE sync_id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
-    db.execute(sql, args![before, limit])?;
-    let sql = "-- delete_old()
-        DELETE FROM sync WHERE id IN (SELECT id FROM sync WHERE finished_at < ?1 ORDER BY finished_at, id LIMIT ?2)";
-    let syncs = db.execute(sql, args![before, limit])?;
-    let sql = "-- delete_old()
-        DELETE FROM delivery WHERE received_at < ?1 AND id IN (SELECT id FROM delivery ORDER BY id LIMIT ?2)";
-    let deliveries = db.execute(sql, args![before, limit])?;
-    Ok(syncs.max(deliveries))
 }

@@ -10,11 +10,71 @@ use jiff::Timestamp;
 
 use super::db::{Arg, Db, Result, args};
 use super::writer::Txn;
-use super::{operator, rows, turns};
+use super::{Answer, Stage, Store, StoreSettings, counters, kv, rows, tags, turns};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
-use crate::store::{Claim, ClaimToken, Claimed, Prefer, Stage, StoreSettings};
+use crate::domain::lead_link::LeadLink;
+use crate::domain::sync::SyncJob;
+use crate::random;
+
+/// Proof of a claim: changes with every claim, so that a late release of a lost lease changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimToken(pub i64);
+
+/// A sync that this worker, and no other, works on until it records an outcome or the lease runs out.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The sync as it was when claimed.
+    pub sync: SyncJob,
+    /// Proof of the claim.
+    pub token: ClaimToken,
+    /// What is remembered of the lead.
+    pub link: LeadLink,
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The claimed syncs, longest due first; empty where nothing is due or the breaker of a remote service they need is open.
+    pub syncs: Vec<Claimed>,
+    /// Where nothing was claimed: when it is worth claiming again, if nothing wakes the worker before.
+    pub next_due: Option<Timestamp>,
+    /// The breakers of the stage's services as the claim found them.
+    pub breakers: BTreeMap<Remote, Breaker>,
+    /// The services whose breakers let this claim pass as their probe.
+    pub probed: Vec<Remote>,
+    /// How many records of the stage its service had accepted by then.
+    pub accepted: i64,
+}
+
+/// Which syncs a claim takes where both kinds are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefer {
+    /// Those that are no suspects.
+    Fresh,
+    /// Suspects of one limit, and of that limit at most: see [`SyncJob::bisect_limit`].
+    Suspects,
+}
+
+impl Store {
+    /// Claims up to `limit` due syncs of a stage, all of them suspects of one limit or none; one only where a breaker asks
+    /// for a probe.
+    pub async fn claim(&self, stage: Stage, limit: usize, prefer: Prefer) -> Answer<Claim> {
+        let settings = self.settings;
+        // By chance, since no replica knows the others' claims.
+        let token = ClaimToken(i64::from_le_bytes(random::bytes()));
+        self.writer
+            .write(move |txn| claim(txn, stage, (limit, prefer), &settings, token))
+            .await
+    }
+
+    /// Renews the lease of a claim of so many syncs, from now on; `false` where that of one of them was lost or is over.
+    pub async fn renew(&self, token: ClaimToken, syncs: usize) -> Answer<bool> {
+        let lasting = self.settings.lease;
+        self.writer.write(move |txn| renew(txn, token, syncs, lasting)).await
+    }
+}
 
 /// What the breakers of a stage allow at a moment.
 struct BreakerCheck {
@@ -59,7 +119,7 @@ pub(super) fn claim(
     if stage != Stage::WriteBack {
         turns::expire_upserts(txn.db, txn.now, settings)?;
     }
-    if operator::paused_since(txn.db)?.is_some() {
+    if kv::paused_since(txn.db)?.is_some() {
         return Ok(nothing(None, BTreeMap::new()));
     }
     if let Some(until) = turns::others(txn, stage)? {
@@ -83,7 +143,7 @@ pub(super) fn claim(
         None
     };
     Ok(Claim {
-        accepted: accepted(txn.db, stage)?,
+        accepted: counters::accepted(txn.db, stage)?,
         syncs,
         next_due,
         breakers: check.breakers,
@@ -121,7 +181,7 @@ fn claim_kind(
     let mut syncs = txn.db.query(&claim_sql(stage, kind), &args, rows::sync_of)?;
     // RETURNING promises no order.
     syncs.sort_by_key(|sync| (sync.next_attempt_at, sync.id));
-    let with_memory = |sync: crate::domain::sync::SyncJob| {
+    let with_memory = |sync: SyncJob| {
         Ok(Claimed {
             link: rows::link(txn.db, &sync.lead)?,
             sync,
@@ -283,18 +343,21 @@ pub(super) fn renew(txn: &Txn<'_>, token: ClaimToken, syncs: usize, lasting: Dur
     Ok(txn.db.execute(sql, args![token.0, after(txn.now, lasting), txn.now])? == syncs)
 }
 
-/// How many records of a stage its service has accepted so far.
-pub(super) fn accepted(db: Db<'_>, stage: Stage) -> Result<i64> {
-    let sql = "-- accepted()
-        SELECT value FROM counter WHERE name = ?1";
-    let count = db.first(sql, args![accepted_counter(stage)], |row| row.get("value"))?;
-    Ok(count.unwrap_or(0))
-}
-
-pub(super) fn accepted_counter(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Upsert => "accepted_by_upsert",
-        Stage::Tag => "accepted_by_tag",
-        Stage::WriteBack => "accepted_by_write_back",
+/// Takes over what the process before has left. Its leases expire at once, except those of upserts and tags: such a call may
+/// still be in flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the upserts may
+/// have changed is not known, so every tag waits its delay again. Its locks are released.
+pub(super) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
+    let sql = "-- take_over()
+        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";
+    if db.exists(sql, &[])? {
+        tags::move_all(db, after(now, settings.tag_delay))?;
     }
+    // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
+    turns::expire_upserts(db, now, settings)?;
+    let sql = "-- take_over()
+        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
+        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state NOT IN ('requested', 'upserted') OR claim_expires_at <= ?1)";
+    db.execute(sql, args![now])?;
+    db.execute("DELETE FROM lock", &[])?;
+    Ok(())
 }

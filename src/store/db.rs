@@ -5,23 +5,23 @@ use std::cell::Cell;
 
 use jiff::Timestamp;
 
-use super::super::postgres::Connection as Pg;
-use crate::store::StoreError;
+use super::StoreError;
+use super::session::{self, Session};
 
-pub(in crate::store) type Result<T> = std::result::Result<T, DbError>;
+pub(super) type Result<T> = std::result::Result<T, DbError>;
 
 /// What a database said, or what it holds and must not.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::store) enum DbError {
+pub(super) enum DbError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error("{}", super::super::postgres::told(.0))]
+    #[error("{}", session::told(.0))]
     Postgres(#[from] postgres::Error),
     #[error("invalid value in column {column}: {value}")]
     Corrupt { column: String, value: String },
 }
 
-pub(in crate::store) fn corrupt(column: &str, value: impl std::fmt::Display) -> DbError {
+pub(super) fn corrupt(column: &str, value: impl std::fmt::Display) -> DbError {
     DbError::Corrupt {
         column: column.to_owned(),
         value: value.to_string(),
@@ -49,26 +49,26 @@ impl From<&DbError> for StoreError {
 
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
-pub(in crate::store) enum Db<'a> {
+pub(super) enum Db<'a> {
     Sqlite(&'a rusqlite::Connection),
-    Postgres(&'a Pg),
+    Postgres(&'a Session),
 }
 
 impl Db<'_> {
     /// Runs a statement and returns how many rows it changed.
-    pub(in crate::store) fn execute(self, sql: &str, args: &[Arg<'_>]) -> Result<usize> {
+    pub(super) fn execute(self, sql: &str, args: &[Arg<'_>]) -> Result<usize> {
         match self {
             Self::Sqlite(conn) => {
                 let args = rusqlite::params_from_iter(args);
                 Ok(conn.prepare_cached(sql)?.execute(args)?)
             }
-            Self::Postgres(conn) => Ok(conn.execute(sql, args)?),
+            Self::Postgres(conn) => Ok(conn.execute(sql, &pointers(args))?),
         }
     }
 
     /// Inserts a row, and says its id. (With RETURNING, SQLite would copy every page that it changes, so as to be able to
     /// undo this statement alone.)
-    pub(in crate::store) fn insert(self, sql: &str, args: &[Arg<'_>]) -> Result<i64> {
+    pub(super) fn insert(self, sql: &str, args: &[Arg<'_>]) -> Result<i64> {
         match self {
             Self::Sqlite(conn) => {
                 self.execute(sql, args)?;
@@ -79,7 +79,7 @@ impl Db<'_> {
     }
 
     /// The rows of a query.
-    pub(in crate::store) fn query<T>(
+    pub(super) fn query<T>(
         self,
         sql: &str,
         args: &[Arg<'_>],
@@ -96,14 +96,14 @@ impl Db<'_> {
                 Ok(found)
             }
             Self::Postgres(conn) => {
-                let rows = conn.query(sql, args)?;
+                let rows = conn.query(sql, &pointers(args))?;
                 rows.iter().map(|row| each(&Row::Postgres(row))).collect()
             }
         }
     }
 
     /// The first row of a query, if there is one.
-    pub(in crate::store) fn first<T>(
+    pub(super) fn first<T>(
         self,
         sql: &str,
         args: &[Arg<'_>],
@@ -118,25 +118,20 @@ impl Db<'_> {
                     .transpose()
             }
             Self::Postgres(conn) => {
-                let rows = conn.query(sql, args)?;
+                let rows = conn.query(sql, &pointers(args))?;
                 rows.first().map(|row| each(&Row::Postgres(row))).transpose()
             }
         }
     }
 
     /// The one row of a query that always has one.
-    pub(in crate::store) fn one<T>(
-        self,
-        sql: &str,
-        args: &[Arg<'_>],
-        each: impl FnOnce(&Row<'_>) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn one<T>(self, sql: &str, args: &[Arg<'_>], each: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
         self.first(sql, args, each)?
             .ok_or_else(|| corrupt("a query", "no row at all"))
     }
 
     /// Whether a query has a row.
-    pub(in crate::store) fn exists(self, sql: &str, args: &[Arg<'_>]) -> Result<bool> {
+    pub(super) fn exists(self, sql: &str, args: &[Arg<'_>]) -> Result<bool> {
         Ok(self.first(sql, args, |_| Ok(()))?.is_some())
     }
 
@@ -152,7 +147,7 @@ impl Db<'_> {
     }
 
     /// Runs statements that have neither arguments nor rows.
-    pub(in crate::store) fn batch(self, sql: &str) -> Result<()> {
+    pub(super) fn batch(self, sql: &str) -> Result<()> {
         match self {
             Self::Sqlite(conn) => Ok(conn.execute_batch(sql)?),
             Self::Postgres(conn) => Ok(conn.batch(sql)?),
@@ -168,14 +163,6 @@ impl Db<'_> {
         })
     }
 
-    /// Tells the other replicas, if there are any and the transaction is committed.
-    pub(super) fn announce(self, after: &super::writer::AfterCommit) -> Result<()> {
-        match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(conn) => Ok(conn.announce(after)?),
-        }
-    }
-
     /// Whether there is no transaction any more: SQLite gives one up on some errors (disk full), and one of a connection
     /// that is lost is gone with it.
     pub(super) fn has_no_transaction(self) -> bool {
@@ -186,7 +173,23 @@ impl Db<'_> {
     }
 }
 
-pub(in crate::store) enum Row<'a> {
+fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn postgres::types::ToSql + Sync)> {
+    args.iter()
+        .map(|arg| -> &(dyn postgres::types::ToSql + Sync) { arg })
+        .collect()
+}
+
+impl Session {
+    /// Runs queries that all see one moment. Where one fails, the transaction is left open.
+    pub(super) fn read<T>(&self, query: impl FnOnce(Db<'_>) -> Result<T>) -> Result<T> {
+        self.batch(session::READ)?;
+        let found = query(Db::Postgres(self))?;
+        self.batch("COMMIT")?;
+        Ok(found)
+    }
+}
+
+pub(super) enum Row<'a> {
     /// With the place after the column that was read last: columns are mostly read in their order, and to look for each
     /// name from the first on took longer than the rest of a query.
     Sqlite(&'a rusqlite::Row<'a>, Cell<usize>),
@@ -195,7 +198,7 @@ pub(in crate::store) enum Row<'a> {
 
 impl Row<'_> {
     /// The column of this name.
-    pub(in crate::store) fn get<T: Column>(&self, column: &str) -> Result<T> {
+    pub(super) fn get<T: Column>(&self, column: &str) -> Result<T> {
         T::of(self, column)
     }
 
@@ -221,7 +224,7 @@ impl Row<'_> {
 }
 
 /// What a column may be read as.
-pub(in crate::store) trait Column: Sized {
+pub(super) trait Column: Sized {
     fn of(row: &Row<'_>, column: &str) -> Result<Self>;
 }
 
@@ -273,7 +276,7 @@ fn time(micros: i64) -> Result<Timestamp> {
 
 /// What a statement is given.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) enum Arg<'a> {
+pub(super) enum Arg<'a> {
     Null,
     Number(i64),
     Text(&'a str),
@@ -281,9 +284,9 @@ pub(in crate::store) enum Arg<'a> {
 }
 
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { &[$($crate::store::sql::db::Arg::from($arg)),*] };
+    ($($arg:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($arg)),*] };
 }
-pub(in crate::store) use args;
+pub(super) use args;
 
 impl From<i64> for Arg<'_> {
     fn from(number: i64) -> Self {

@@ -1,14 +1,62 @@
 //! Requests come in: verified webhooks, and requests by reconciliation and by the operator.
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::db::{Result, args};
-use super::outcomes::change_of;
 use super::writer::Txn;
-use super::{overview, rows};
+use super::{Answer, Change, Stage, Store, overview, rows};
 use crate::domain::lead::{LeadId, Revision};
 use crate::domain::sync::{Source, SyncId, SyncJob};
-use crate::store::{Accepted, Delivery, Stage};
+
+/// What became of a request for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// A sync was created for it.
+    Created(SyncId),
+    /// It was coalesced with the lead's active sync.
+    Coalesced(SyncId),
+    /// It was seen before and changes nothing.
+    Duplicate,
+}
+
+/// One verified webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// `idempotency-key` header: opaque, and not signed.
+    pub key: Option<String>,
+    /// Signed `_id`.
+    pub lead: LeadId,
+    /// Signed `_rev`, where the projection has one that is not empty.
+    pub rev: Option<String>,
+    /// Signed `_updatedAt`, where the projection has one.
+    pub updated_at: Option<Timestamp>,
+}
+
+impl Delivery {
+    /// The revision it was signed for, where the projection says when that was.
+    pub fn revision(&self) -> Option<Revision> {
+        Some(Revision {
+            updated_at: self.updated_at?,
+            rev: self.rev.clone(),
+        })
+    }
+}
+
+impl Store {
+    /// Stores a verified webhook. Returns after it is on disk.
+    pub async fn accept(&self, delivery: Delivery) -> Answer<Accepted> {
+        self.writer.write_if_room(move |txn| accept(txn, &delivery)).await
+    }
+
+    /// Creates a sync, or coalesces the request with the lead's active one. `revision` is the one the asker saw. A request by
+    /// reconciliation is never coalesced: where a sync is active the answer is [`Accepted::Duplicate`].
+    pub async fn request(&self, lead: LeadId, source: Source, revision: Option<Revision>) -> Answer<Accepted> {
+        self.writer
+            .write_if_room(move |txn| request(txn, &lead, source, revision.clone()))
+            .await
+    }
+}
 
 pub(super) fn accept(txn: &mut Txn<'_>, delivery: &Delivery) -> Result<Accepted> {
     txn.count("accepted");
@@ -82,7 +130,7 @@ pub(super) fn create_or_coalesce(
     rows::insert_event(txn.db, &sync, "created", &detail, txn.now)?;
     txn.count(created_by(source));
     txn.wake(Stage::Upsert);
-    txn.changed(change_of(&sync));
+    txn.changed(Change::of(&sync));
     Ok(Accepted::Created(sync.id))
 }
 

@@ -3,23 +3,95 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::db::{Db, Result, args};
+use super::claims::Claimed;
+use super::db::{Result, args};
 use super::writer::Txn;
-use super::{claims, rows, turns};
+use super::{Answer, Change, PossiblyChanged, Stage, Store, StoreSettings, counters, rows, tags, turns};
 use crate::clock::{after, until};
 use crate::domain::breaker::Cause;
-use crate::domain::failure::ServiceError;
-use crate::domain::lead::ContactId;
+use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::state::{Event, State};
-use crate::domain::sync::{SyncId, SyncJob};
-use crate::store::{Change, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreSettings};
+use crate::domain::sync::{Failure, SyncJob};
 
-pub(super) fn change_of(sync: &SyncJob) -> Change {
-    Change {
-        sync: sync.id,
-        lead: sync.lead.clone(),
-        state: sync.state.label(),
+/// What a step has learned of the remote services.
+#[derive(Debug, Clone, Default)]
+pub struct StepReport {
+    /// These have answered a call, which closes their breakers if they are still in the epoch in which it began.
+    pub answered: Vec<(Remote, i64)>,
+    /// These were to be probed in this epoch. Where neither an answer nor trouble has come of it, the next claim may probe at
+    /// once.
+    pub probed: Vec<(Remote, i64)>,
+    /// An upsert may have been carried out, and which contact it changed is not known: every tag waits its delay again.
+    pub ambiguous_upsert: bool,
+    /// Upserts that ended ambiguously may have changed these contacts: their tags wait the delay again.
+    pub possibly_changed: PossiblyChanged,
+    /// Bigin's credits that calls have cost since the last time this was said: an estimate.
+    pub credits: u32,
+}
+
+/// What a worker found out about a claimed sync.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The sync as it was claimed.
+    pub claimed: Claimed,
+    /// What follows.
+    pub effect: Effect,
+    /// Goes into the history as it is: codes, counts and durations, never values.
+    pub note: Option<Value>,
+}
+
+/// What follows from a worker's step for one sync.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// The event happened.
+    Event(Event),
+    /// It failed and is counted: again later, or given up.
+    Failed(Failure),
+    /// The call with it alone failed, which may be its fault or the service's; see [`SyncJob::fail_uncounted`].
+    FailedUncounted(Failure),
+    /// Bigin says that the contact is gone; from the second time on this is a failure, see [`SyncJob::lose_contact`].
+    ContactGone(Failure),
+    /// A batch call with it ended ambiguously, and no attempt is counted.
+    Ambiguous {
+        /// It travels in batches of at most this size from now on.
+        bisect_limit: u32,
+        /// See [`Failure::ambiguous_insert`].
+        insert: bool,
+    },
+    /// It is put back as it was, due at once but after whatever else is due, and nothing is counted.
+    Released,
+    /// It is put back until an insert that ended ambiguously has settled.
+    Settling,
+}
+
+impl Effect {
+    /// Whether the call may have inserted a contact that no unique value finds.
+    pub fn is_ambiguous_insert(&self) -> bool {
+        match self {
+            Self::Failed(failure) | Self::FailedUncounted(failure) => failure.ambiguous_insert,
+            Self::Ambiguous { insert, .. } => *insert,
+            Self::Event(_) | Self::ContactGone(_) | Self::Released | Self::Settling => false,
+        }
+    }
+}
+
+impl Store {
+    /// Records outcomes, all in one transaction. Those whose lease is lost change nothing. An upsert moves the tag of
+    /// every sync that waits on its contact.
+    pub async fn record(&self, outcomes: Vec<Outcome>, report: StepReport) -> Answer<()> {
+        let settings = self.settings;
+        self.writer
+            .write(move |txn| record(txn, &outcomes, &report, &settings))
+            .await
+    }
+
+    /// A service takes no work: opens its breaker, if `epoch` is still that of the claim.
+    pub async fn open_breaker(&self, service_error: ServiceError, cause: Cause, epoch: i64, jitter: f64) -> Answer<()> {
+        let policy = self.settings.retry;
+        self.writer
+            .write(move |txn| open_breaker(txn, (&service_error, cause), epoch, jitter, &policy))
+            .await
     }
 }
 
@@ -72,10 +144,10 @@ pub(super) fn record(
     }
     let tag_not_before = after(txn.now, settings.tag_delay);
     if report.ambiguous_upsert {
-        move_all_tags(txn.db, tag_not_before)?;
+        tags::move_all(txn.db, tag_not_before)?;
     }
     if !report.possibly_changed.is_empty() {
-        move_tags_of(txn, &report.possibly_changed, tag_not_before)?;
+        tags::move_possibly_changed(txn, &report.possibly_changed, tag_not_before)?;
     }
     for stage in Stage::ALL {
         let accepted = outcomes
@@ -85,7 +157,7 @@ pub(super) fn record(
         if accepted > 0 {
             let accepted = i64::try_from(accepted).unwrap_or(i64::MAX);
             // At once, and not with the ledger's counters at the end of the transaction: a failure below compares with it.
-            rows::count(txn.db, claims::accepted_counter(stage), accepted)?;
+            counters::count(txn.db, counters::accepted_counter(stage), accepted)?;
         }
     }
     for outcome in outcomes {
@@ -145,7 +217,7 @@ fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) ->
             sync.fail(failure.clone(), claimed_requests, policy, txn.now),
         ),
         Effect::FailedUncounted(failure) => {
-            let accepted = stage_of(&sync).map(|stage| claims::accepted(txn.db, stage));
+            let accepted = stage_of(&sync).map(|stage| counters::accepted(txn.db, stage));
             sync.fail_uncounted(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
             ("attempt_failed", Ok(()))
         }
@@ -213,7 +285,7 @@ pub(super) fn finish_outcome(
             ..
         } = &sync.state
         {
-            move_tags(txn, sync.id, &delivered.contact, *tag_not_before)?;
+            tags::move_of_contact(txn, sync.id, &delivered.contact, *tag_not_before)?;
         }
     }
     if sync.state.is_final() {
@@ -228,7 +300,7 @@ pub(super) fn finish_outcome(
 
 /// The sync has left a state, in which it had been since `since`.
 fn changed(txn: &mut Txn<'_>, sync: &SyncJob, was: &'static str, since: Timestamp) {
-    txn.changed(change_of(sync));
+    txn.changed(Change::of(sync));
     txn.left(was, until(since, txn.now));
     if sync.state.is_final() {
         txn.ended(sync.state.label(), until(sync.created_at, txn.now));
@@ -283,78 +355,4 @@ fn stage_of(sync: &SyncJob) -> Option<Stage> {
     Stage::ALL
         .into_iter()
         .find(|stage| stage.states().contains(&sync.state.label()))
-}
-
-/// The tag's time belongs to the contact: each sync of it waits for the latest upsert. Leases stay with their
-/// holders.
-fn move_tags(txn: &mut Txn<'_>, upserted: SyncId, contact: &ContactId, tag_not_before: Timestamp) -> Result<()> {
-    let sql = "-- move_tags()
-        SELECT * FROM sync INDEXED BY sync_waiting WHERE contact_id = ?1 AND state = 'upserted' AND id <> ?2";
-    let waiting = txn.db.query(sql, args![contact.as_str(), upserted.0], rows::sync_of)?;
-    for sync in waiting {
-        move_tag(txn, sync, tag_not_before)?;
-    }
-    Ok(())
-}
-
-/// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
-fn move_tags_of(txn: &Txn<'_>, possibly_changed: &PossiblyChanged, tag_not_before: Timestamp) -> Result<()> {
-    // Few columns: as many may wait as the tag delay lets.
-    let sql = "-- move_tags_of()
-        SELECT id, contact_id, unique_keys FROM sync WHERE finished_at IS NULL AND state = 'upserted'";
-    let mut moved = Vec::new();
-    txn.db.query(sql, &[], |row| {
-        if possibly_changed.may_include(rows::contact_of(row)?.as_ref(), &rows::keys_of(row)?) {
-            moved.push(row.get::<i64>("id")?);
-        }
-        Ok(())
-    })?;
-    for id in moved {
-        let sql = "-- move_tags_of()
-            SELECT * FROM sync WHERE id = ?1";
-        if let Some(sync) = txn.db.first(sql, args![id], rows::sync_of)? {
-            move_tag(txn, sync, tag_not_before)?;
-        }
-    }
-    Ok(())
-}
-
-fn move_tag(txn: &Txn<'_>, mut sync: SyncJob, tag_not_before: Timestamp) -> Result<()> {
-    if sync.contact_upserted(tag_not_before).is_ok() {
-        let sql = "-- move_tag()
-            UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, next_attempt_at = ?3 WHERE id = ?1";
-        txn.db
-            .execute(sql, args![sync.id.0, tag_not_before, sync.next_attempt_at])?;
-    }
-    Ok(())
-}
-
-/// After an upsert of which it is not known which contact it changed, if any.
-pub(super) fn move_all_tags(db: Db<'_>, tag_not_before: Timestamp) -> Result<()> {
-    let sql = "-- move_all_tags()
-        UPDATE sync
-        SET tag_not_before = CASE WHEN tag_not_before > ?1 THEN tag_not_before ELSE ?1 END,
-            next_attempt_at = CASE WHEN next_attempt_at > ?1 THEN next_attempt_at ELSE ?1 END
-        WHERE finished_at IS NULL AND state = 'upserted'";
-    db.execute(sql, args![tag_not_before])?;
-    Ok(())
-}
-
-/// Takes over what the process before has left. Its leases expire at once, except those of upserts and tags: such a call may
-/// still be in flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the upserts may
-/// have changed is not known, so every tag waits its delay again. Its locks are released.
-pub(in crate::store) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    let sql = "-- take_over()
-        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";
-    if db.exists(sql, &[])? {
-        move_all_tags(db, after(now, settings.tag_delay))?;
-    }
-    // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
-    turns::expire_upserts(db, now, settings)?;
-    let sql = "-- take_over()
-        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
-        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state NOT IN ('requested', 'upserted') OR claim_expires_at <= ?1)";
-    db.execute(sql, args![now])?;
-    db.execute("DELETE FROM lock", &[])?;
-    Ok(())
 }

@@ -163,7 +163,7 @@ pub(super) fn link_of(row: &Row<'_>) -> Result<LeadLink> {
 }
 
 /// A service's breaker; a closed one where none is stored.
-pub(in crate::store) fn breaker(db: Db<'_>, remote: Remote) -> Result<Breaker> {
+pub(super) fn breaker(db: Db<'_>, remote: Remote) -> Result<Breaker> {
     let sql = "-- breaker()
         SELECT * FROM breaker WHERE remote = ?1";
     let found = db.first(sql, args![remote.label()], breaker_of)?;
@@ -382,13 +382,5 @@ pub(super) fn insert_event(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Valu
     let detail = if detail.is_null() { json!({}) } else { detail.clone() };
     let detail = detail.to_string();
     db.execute(sql, args![sync.id.0, now, what, sync.state.label(), &detail])?;
-    Ok(())
-}
-
-/// Adds to a counter of the ledger.
-pub(super) fn count(db: Db<'_>, name: &str, by: i64) -> Result<()> {
-    let sql = "-- count()
-        INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + ?2";
-    db.execute(sql, args![name, by])?;
     Ok(())
 }
