@@ -9,8 +9,10 @@ use bigin_sync::domain::lead::{REQUESTED, SENT};
 use bigin_sync::fake::bigin::CallKind;
 use serde_json::json;
 
+use crate::ids::Ids;
 use crate::load::{self, Way, send};
-use crate::machine::{Size, cpu_of, micros};
+use crate::machine::{cpu_of, micros};
+use crate::options::Options;
 use crate::program::{Place, Server, Services};
 use crate::rows::{Series, at_most, figure, table};
 
@@ -20,20 +22,21 @@ const TAG_DELAY: Duration = Duration::from_secs(15);
 /// No journey takes longer, on whatever machine.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// Runs the group, with these numbers of leads if any are given.
-pub async fn run(size: Size, leads: &[usize]) {
-    let usual = size.pick(&[1_000, 10_000][..], &[100]);
-    for count in if leads.is_empty() { usual } else { leads } {
+/// Runs the group.
+pub async fn run(options: &Options) {
+    for count in options.journeys(&[1_000, 10_000]) {
         let folder = tempfile::tempdir().unwrap();
         let services = Services::start().await;
         let program = [Server::program(&services, folder.path(), &[]).await];
-        let figures = travel(&services, &program, *count).await;
+        let figures = travel(&services, options.ids(), &program, *count).await;
         figures.show(&format!("{count} leads requested at once"));
         program.into_iter().for_each(Server::kill);
         let each = file_of(folder.path()) / *count as f64;
         figure("the file, a lead that is done", &format!("{each:.0} bytes"));
     }
-    alone(size, None).await;
+    if !options.quick {
+        alone(options, None).await;
+    }
 }
 
 /// The length of the program's file, once what is still in the log beside it has been moved there.
@@ -61,11 +64,11 @@ pub struct Figures {
 }
 
 /// Lets that many leads ask to be sent at once, waits until all of them say `SENT`, and says what it has cost.
-pub async fn travel(services: &Services, programs: &[Server], leads: usize) -> Figures {
+pub async fn travel(services: &Services, ids: Ids, programs: &[Server], leads: usize) -> Figures {
     let way = Way::Kept(32);
     let mut hands = vec![Vec::new(); programs.len()];
     for nth in 0..leads {
-        hands[nth % programs.len()].push(request(services, nth, way));
+        hands[nth % programs.len()].push(request(services, ids, nth, way));
     }
     let cpu = || programs.iter().map(Server::cpu).sum::<f64>();
     let beside = || cpu_of(std::process::id());
@@ -96,8 +99,8 @@ pub async fn travel(services: &Services, programs: &[Server], leads: usize) -> F
 }
 
 /// A lead that asks to be sent, with a conversation of the usual length; and its webhook.
-fn request(services: &Services, nth: usize, way: Way) -> Vec<u8> {
-    let id = format!("b3f1c0de-8a1f-4c55-9d60-{nth:012}");
+fn request(services: &Services, ids: Ids, nth: usize, way: Way) -> Vec<u8> {
+    let id = ids.lead("b3f1c0de", nth);
     let say = |minute: usize| {
         let from = if minute.is_multiple_of(2) { "ai" } else { "lead" };
         let time = format!("2026-07-01T09:{minute:02}:00Z");
@@ -173,21 +176,22 @@ impl Figures {
 }
 
 /// Leads that come one by one while nothing else happens; on a server of PostgreSQL, if one is given.
-pub async fn alone(size: Size, server: Option<&str>) {
+pub async fn alone(options: &Options, server: Option<&str>) {
+    let ids = options.ids();
     let place = Place::new(server);
     let services = Services::start().await;
     let program = [place.program(&services, &[("TAG_DELAY", "1s")]).await];
     // What is asked at the start has been answered by then.
-    travel(&services, &program, 1).await;
+    travel(&services, ids, &program, 1).await;
     let before = services.bigin.model().credits_used();
     let way = Way::Single(1);
-    send(program[0].address, vec![request(&services, 1_000_000, way)], way).await;
+    send(program[0].address, vec![request(&services, ids, 1_000_000, way)], way).await;
     until_sent(&services, 2).await;
     let credits = services.bigin.model().credits_used() - before;
 
     let mut took = Series::default();
-    for nth in 0..size.pick(101, 3) {
-        let webhook = request(&services, 2_000_000 + nth, way);
+    for nth in 0..options.pick(101, 3) {
+        let webhook = request(&services, ids, 2_000_000 + nth, way);
         let upserts = || {
             services
                 .bigin

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::ids::Ids;
 use crate::machine::micros;
 use crate::rows::Series;
 
@@ -62,15 +63,9 @@ pub fn webhook(lead: &str, rev: &str, way: Way) -> Vec<u8> {
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
-/// Webhooks for so many different leads; the ids as Sanity makes them.
-pub fn webhooks(name: &str, leads: usize, way: Way) -> Vec<Vec<u8>> {
-    let one = |lead| {
-        webhook(
-            &format!("{name}-8a1f-4c55-9d60-{lead:012}"),
-            &format!("rev{lead:019}"),
-            way,
-        )
-    };
+/// Webhooks for so many different leads: others for each name.
+pub fn webhooks(ids: Ids, name: &str, leads: usize, way: Way) -> Vec<Vec<u8>> {
+    let one = |nth| webhook(&ids.lead(name, nth), &ids.revision(name, nth), way);
     (0..leads).map(one).collect()
 }
 

@@ -3,25 +3,6 @@
 use std::fs::read_to_string;
 use std::time::Duration;
 
-/// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// What the figures in the docs come from.
-    Full,
-    /// Just enough to see that it runs.
-    Small,
-}
-
-impl Size {
-    /// The one or the other.
-    pub fn pick<T>(self, full: T, small: T) -> T {
-        match self {
-            Self::Full => full,
-            Self::Small => small,
-        }
-    }
-}
-
 /// The kernel counts a process's time in hundredths of a second, whatever its own tick.
 const MICROS_PER_TICK: u32 = 10_000;
 

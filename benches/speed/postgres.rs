@@ -2,27 +2,36 @@
 
 use crate::cluster::{Cluster, make_database};
 use crate::footprint;
+use crate::ids::Ids;
 use crate::journey::{alone, travel};
 use crate::load::{Way, send, webhooks};
-use crate::machine::Size;
+use crate::options::Options;
 use crate::program::{Server, Services, stored_on_server};
 use crate::rows::{Series, figure, table};
 
 /// Runs the group.
-pub async fn run(size: Size) {
+pub async fn run(options: &Options) {
     let cluster = Cluster::start();
     let server = cluster.url("postgres");
     for replicas in [1, 3] {
         let ways = [
-            ("64 connections", Way::Kept(64), size.pick(10_000, 200)),
-            ("a connection each, 64 at once", Way::Single(64), size.pick(10_000, 200)),
-            ("a connection each, one at a time", Way::Single(1), size.pick(1_000, 20)),
+            ("64 connections", Way::Kept(64), options.pick(10_000, 200)),
+            (
+                "a connection each, 64 at once",
+                Way::Single(64),
+                options.pick(10_000, 200),
+            ),
+            (
+                "a connection each, one at a time",
+                Way::Single(1),
+                options.pick(1_000, 20),
+            ),
         ];
         table(&format!("A webhook on PostgreSQL: {replicas} of the program"));
         for (title, way, count) in ways {
             let (mut cpu, mut took) = (Series::default(), Series::default());
-            for _ in 0..size.pick(5, 1) {
-                let (busy, median) = round(&server, replicas, way, count).await;
+            for _ in 0..options.rounds() {
+                let (busy, median) = round(&server, replicas, options.ids(), way, count).await;
                 cpu.add(busy);
                 took.add(median);
             }
@@ -32,17 +41,17 @@ pub async fn run(size: Size) {
             );
             figure(&format!("{title}: until it is answered, median"), &took.show("µs"));
         }
-        for leads in size.pick(&[1_000, 10_000, 100_000][..], &[100]) {
+        for leads in options.journeys(&[1_000, 10_000, 100_000]) {
             let services = Services::start().await;
             let (programs, _folders) = start(&services, &make_database(&server), replicas).await;
-            let figures = travel(&services, &programs, *leads).await;
+            let figures = travel(&services, options.ids(), &programs, *leads).await;
             figures.show(&format!(
                 "{leads} leads requested at once, on PostgreSQL: {replicas} of the program"
             ));
         }
     }
-    alone(size, Some(&server)).await;
-    footprint::run(size, Some(&server)).await;
+    alone(options, Some(&server)).await;
+    footprint::run(options, Some(&server)).await;
 }
 
 async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Server>, Vec<tempfile::TempDir>) {
@@ -55,7 +64,7 @@ async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Ser
 }
 
 /// The processor time of one request, and the median time to its answer; the requests are spread over the replicas.
-async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f64) {
+async fn round(server: &str, replicas: usize, ids: Ids, way: Way, count: usize) -> (f64, f64) {
     let services = Services::start().await;
     let database = make_database(server);
     let (programs, _folders) = start(&services, &database, replicas).await;
@@ -69,7 +78,7 @@ async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f
         async move {
             let one = |nth: usize, program: &Server| {
                 let address = program.address;
-                let requests = webhooks(&format!("{name}{nth}"), count / replicas, share);
+                let requests = webhooks(ids, &format!("{name}{nth}"), count / replicas, share);
                 tokio::spawn(send(address, requests, share))
             };
             let senders: Vec<_> = programs

@@ -11,13 +11,13 @@ use std::time::Duration;
 use bigin_sync::clock::{SharedClock, SystemClock};
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
-
+use clap::ValueEnum as _;
 use tempfile::TempDir;
 
 use crate::cluster::make_database;
 use crate::load::{self, ADMIN_TOKEN, SECRET};
 use crate::machine::{cpu_of, memory_of};
-use crate::verify_only;
+use crate::options::Group;
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bigin-sync");
@@ -184,7 +184,7 @@ impl Server {
     /// The server that checks signatures and stores nothing.
     pub fn verify_only() -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(verify_only::NAME);
+        command.arg(Group::VerifyOnly.to_possible_value().unwrap().get_name());
         Self::that_prints_its_address(command)
     }
 
