@@ -88,9 +88,9 @@ async fn round(who: Who, services: &Services, ids: Ids, way: Way, count: usize) 
     let warm_up = webhooks(ids, "warmup", count / 4, way);
     let requests = webhooks(ids, "measured", count, way);
     let warmed_up = warm_up.len();
-    send(server.address, warm_up, way).await;
+    send(&[server.address], warm_up, way).await;
     let before = server.cpu();
-    let took = send(server.address, requests, way).await;
+    let took = send(&[server.address], requests, way).await;
     let busy = server.cpu() - before;
     server.kill();
     if who != Who::VerifyOnly {

@@ -26,7 +26,7 @@ pub async fn run(options: &Options, server: Option<&str>) {
     let shown = format!("{now:.1} MiB (at most {most:.1})");
     at_most("resident when idle", &shown, now, 20.0, "MB");
     // What is loaded with the first lead, such as the numbering plans, stays.
-    travel(&services, ids, &program, 100).await;
+    travel(&services, ids, &program, None, 100).await;
     quiet().await;
     let (now, most) = program[0].memory();
     let shown = format!("{now:.1} MiB (at most {most:.1})");
@@ -51,7 +51,7 @@ pub async fn run(options: &Options, server: Option<&str>) {
     let program = place.program(&services, &[]).await;
     program.api("POST", "/api/pause").await;
     let way = Way::Kept(64);
-    send(program.address, webhooks(ids, "waiting", waiting, way), way).await;
+    send(&[program.address], webhooks(ids, "waiting", waiting, way), way).await;
     let (now, most) = program.memory();
     let shown = format!("{now:.1} MiB (at most {most:.1})");
     at_most(
@@ -87,7 +87,7 @@ async fn start(services: &Services, place: &Place, ids: Ids, nth: usize) -> f64 
     let webhook = webhook(&ids.lead("first", nth), &ids.revision("first", nth), way);
     let began = services.clock.now();
     let program = place.program(services, &[]).await;
-    send(program.address, vec![webhook], way).await;
+    send(&[program.address], vec![webhook], way).await;
     let took = until(began, services.clock.now());
     program.kill();
     micros(took) / 1000.0

@@ -78,16 +78,22 @@ pub fn api(method: &str, path: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Sends them all, and asserts that each is acknowledged as new. How long each took, in microseconds.
-pub async fn send(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way) -> Series {
+/// Sends them all, spread over the servers, and asserts that each is acknowledged as new. How long each took, in
+/// microseconds.
+pub async fn send(servers: &[SocketAddr], requests: Vec<Vec<u8>>, way: Way) -> Series {
     let clock: SharedClock = std::sync::Arc::new(SystemClock::new());
-    let mut hands = vec![Vec::new(); way.at_once()];
+    let mut queues = vec![Vec::new(); way.at_once()];
     for (nth, request) in requests.into_iter().enumerate() {
-        hands[nth % way.at_once()].push(request);
+        let queue = nth % way.at_once();
+        let server = match way {
+            Way::Kept(_) => queue,
+            Way::Single(_) => nth,
+        };
+        queues[queue].push((servers[server % servers.len()], request));
     }
     let mut senders = JoinSet::new();
-    for hand in hands {
-        senders.spawn(send_in_turn(to, hand, way, clock.clone()));
+    for queue in queues {
+        senders.spawn(send_in_turn(queue, way, clock.clone()));
     }
     let mut took = Series::default();
     for times in senders.join_all().await {
@@ -96,10 +102,10 @@ pub async fn send(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way) -> Series {
     took
 }
 
-async fn send_in_turn(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way, clock: SharedClock) -> Vec<f64> {
+async fn send_in_turn(requests: Vec<(SocketAddr, Vec<u8>)>, way: Way, clock: SharedClock) -> Vec<f64> {
     let mut took = Vec::with_capacity(requests.len());
     let mut kept = None;
-    for request in requests {
+    for (to, request) in requests {
         let began = clock.now();
         let mut stream = match kept.take() {
             Some(stream) => stream,

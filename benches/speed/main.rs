@@ -29,6 +29,7 @@ mod options;
 mod postgres;
 mod program;
 mod rows;
+mod usage;
 mod verify_only;
 
 #[expect(dead_code, reason = "the tests need more of it than the measurements")]

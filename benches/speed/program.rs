@@ -113,7 +113,12 @@ pub fn stored_on_server(database: &str) -> usize {
     std::thread::spawn(count).join().unwrap()
 }
 
-/// A server that runs; killed when it is let go of.
+/// Where these servers are.
+pub fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
+    servers.iter().map(|server| server.address).collect()
+}
+
+/// A server that runs; killed when it is dropped.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
