@@ -28,6 +28,7 @@ mod machine;
 mod options;
 mod postgres;
 mod program;
+mod proxy;
 mod rows;
 mod usage;
 mod verify_only;

@@ -1,7 +1,9 @@
 //! The same on PostgreSQL, on a server of its own on this machine, whose processor time is counted too; and three replicas
-//! that share it beside one.
+//! that share it beside one. The server can be as far away as one in the same data centre.
 
-use bigin_sync::clock::until;
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock as _, SystemClock, until};
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, make_database, tell};
@@ -12,6 +14,7 @@ use crate::load::{Way, send, webhooks};
 use crate::machine::micros;
 use crate::options::Options;
 use crate::program::{Server, Services, addresses, stored_on_server};
+use crate::proxy;
 use crate::rows::{Series, at_least, columns, row, table};
 use crate::usage::Usage;
 
@@ -26,7 +29,7 @@ struct Peer {
 
 /// Runs the group.
 pub async fn run(options: &Options) {
-    let peer = Peer::start();
+    let peer = Peer::start(options.latency);
     let mut ways = vec![
         ("64 connections", Way::Kept(64), options.pick(20_000, 200)),
         (
@@ -72,9 +75,20 @@ pub async fn run(options: &Options) {
 }
 
 impl Peer {
-    fn start() -> Self {
+    /// Starts one, so far away, and prints what a round trip to it takes.
+    fn start(latency: Option<Duration>) -> Self {
         let cluster = Cluster::start();
-        let url = cluster.url("postgres");
+        let direct = cluster.url("postgres");
+        println!("round trip to PostgreSQL, median: {}", round_trip(&direct));
+        let url = match latency {
+            None => direct,
+            Some(latency) => {
+                let [server, relayed] = [cluster.port, proxy::start(cluster.port, latency)];
+                let url = direct.replace(&format!(":{server}/"), &format!(":{relayed}/"));
+                println!("with a latency of {latency:?}: {}", round_trip(&url));
+                url
+            }
+        };
         Self { cluster, url }
     }
 
@@ -87,6 +101,24 @@ impl Peer {
         let name = address.rsplit(['/', '?']).nth(1).unwrap();
         tell(&self.url, &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
+}
+
+/// The median of the time to the answer of the smallest statement.
+fn round_trip(url: &str) -> String {
+    let url = url.to_owned();
+    // The client waits for the server, which a task must not.
+    let measure = move || {
+        let clock = SystemClock::new();
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let mut took = Series::default();
+        for _ in 0..301 {
+            let began = clock.now();
+            client.simple_query("").unwrap();
+            took.add(micros(until(began, clock.now())));
+        }
+        format!("{:.0} µs", took.median())
+    };
+    std::thread::spawn(measure).join().unwrap()
 }
 
 async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Server>, Vec<TempDir>) {
