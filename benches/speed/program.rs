@@ -83,30 +83,30 @@ impl Place {
             .then(|| self.folder.path().join("bigin-sync.db"))
     }
 
-    /// How many webhooks the database holds, after whatever happened to the program.
+    /// How many webhooks the database holds, after whatever happened to the program: a sync each.
     pub fn stored(&self) -> usize {
         match &self.database {
-            None => stored_in_file(&self.folder.path().join("bigin-sync.db")),
+            None => stored_in_file(&self.folder.path().join("bigin-sync.db"), "sync"),
             Some(database) => stored_on_server(database),
         }
     }
 }
 
-/// How many webhooks a file holds, after whatever happened to its owner.
-pub fn stored_in_file(file: &Path) -> usize {
+/// How many webhooks a file holds in a table, after whatever happened to its owner. Each is of another lead.
+pub fn stored_in_file(file: &Path, table: &str) -> usize {
     let database = rusqlite::Connection::open(file).unwrap();
-    let count = "SELECT count(DISTINCT lead_id) FROM delivery";
-    database.query_row(count, [], |row| row.get(0)).unwrap()
+    let count = format!("SELECT count(DISTINCT lead_id) FROM {table}");
+    database.query_row(&count, [], |row| row.get(0)).unwrap()
 }
 
-/// How many webhooks a database holds.
+/// The same of a database on a server.
 pub fn stored_on_server(database: &str) -> usize {
     let database = database.to_owned();
     // The client waits for the server, which a task must not.
     let count = move || {
         let mut client = postgres::Client::connect(&database, postgres::NoTls).unwrap();
         let row = client
-            .query_one("SELECT count(DISTINCT lead_id) FROM delivery", &[])
+            .query_one("SELECT count(DISTINCT lead_id) FROM sync", &[])
             .unwrap();
         usize::try_from(row.get::<_, i64>(0)).unwrap()
     };
