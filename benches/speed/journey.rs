@@ -20,8 +20,8 @@ use crate::usage::Usage;
 /// The tag's delay where nothing else is set.
 const TAG_DELAY: Duration = Duration::from_secs(15);
 
-/// No journey takes longer, on whatever machine.
-const PATIENCE: Duration = Duration::from_secs(1200);
+/// No journey takes longer, on whatever machine, with a hundred thousand leads and a remote database.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Runs the group.
 pub async fn run(options: &Options) {
