@@ -186,7 +186,7 @@ impl Figures {
             at_most("processor time a lead", &show(programs), programs, LIMIT, "µs");
         }
         figure(
-            "processor time of the simulated services and the sender",
+            "processor time of the simulated services, the sender and the relay",
             &show(self.usage.bench),
         );
     }

@@ -9,7 +9,7 @@ use crate::ids::Ids;
 
 /// Measures bigin-sync: speed, memory, calls and credits.
 #[derive(Debug, Parser)]
-#[command(name = "cargo bench --bench speed --")]
+#[command(bin_name = "cargo bench --bench speed --")]
 pub struct Options {
     /// What to measure; without it, all (with --quick: ack and journey).
     pub group: Option<Group>,
