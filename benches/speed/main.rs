@@ -8,8 +8,9 @@
 //! cargo bench --bench speed -- postgres    the same on PostgreSQL, and three replicas beside one
 //! ```
 //!
-//! `--help` shows the options: `--quick` to judge a change, `--small` to see that everything runs. What must hold whatever the speed (every acknowledged webhook
-//! is stored, what is paid to Bigin, one grant of a token) is asserted; what depends on the machine is printed beside its limit.
+//! `--help` shows the options: `--quick` to judge a change, `--small` to see that everything runs. What must hold at any
+//! speed (every acknowledged webhook is stored, what is paid to Bigin, one grant of a token) is asserted; what depends on
+//! the machine is printed beside its limit.
 
 #![expect(
     clippy::unwrap_used,
