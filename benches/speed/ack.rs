@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use crate::ids::Ids;
 use crate::load::{Way, send, webhooks};
-use crate::machine::Size;
+use crate::options::Options;
 use crate::program::{Server, Services, stored_in_file};
 use crate::rows::{Series, at_least, at_most, figure, table};
 
@@ -18,7 +19,10 @@ enum Who {
 }
 
 impl Who {
-    const ALL: [Self; 4] = [Self::Program, Self::VerifyOnly, Self::Node, Self::NodeGroup];
+    const ALL: &[Self] = &[Self::Program, Self::VerifyOnly, Self::Node, Self::NodeGroup];
+
+    /// What shows the effect of a change. Checking alone does not change with the program, only with the machine's load.
+    const QUICK: &[Self] = &[Self::Program, Self::VerifyOnly];
 
     fn label(self) -> &'static str {
         match self {
@@ -26,6 +30,15 @@ impl Who {
             Self::VerifyOnly => "actix, signature only",
             Self::Node => "Node, a commit each",
             Self::NodeGroup => "Node, commits of whatever has come",
+        }
+    }
+
+    /// Where it stores webhooks.
+    fn table(self) -> Option<&'static str> {
+        match self {
+            Self::Program => Some("sync"),
+            Self::VerifyOnly => None,
+            Self::Node | Self::NodeGroup => Some("delivery"),
         }
     }
 
@@ -41,18 +54,33 @@ impl Who {
 }
 
 /// Runs the group.
-pub async fn run(size: Size) {
+pub async fn run(options: &Options) {
     let services = Services::start().await;
-    let ways = [
-        ("64 connections", Way::Kept(64), size.pick(40_000, 500)),
-        ("a connection each, 64 at once", Way::Single(64), size.pick(8_000, 200)),
-        ("a connection each, one at a time", Way::Single(1), size.pick(3_000, 50)),
+    let mut ways = vec![
+        ("64 connections", Way::Kept(64), options.pick(40_000, 500)),
+        (
+            "a connection each, 64 at once",
+            Way::Single(64),
+            options.pick(8_000, 200),
+        ),
+        (
+            "a connection each, one at a time",
+            Way::Single(1),
+            options.pick(3_000, 50),
+        ),
     ];
+    if options.quick {
+        ways.truncate(1);
+    }
+    let measured = if options.quick { Who::QUICK } else { Who::ALL };
     for (title, way, count) in ways {
-        let mut measured = Who::ALL.map(|who| (who, Series::default(), Series::default()));
-        for _ in 0..size.pick(5, 1) {
+        let mut measured: Vec<_> = measured
+            .iter()
+            .map(|who| (*who, Series::default(), Series::default()))
+            .collect();
+        for _ in 0..options.rounds() {
             for (who, cpu, took) in &mut measured {
-                let (busy, times) = round(*who, &services, way, count).await;
+                let (busy, times) = round(*who, &services, options.ids(), way, count).await;
                 cpu.add(busy);
                 took.add(times.median());
             }
@@ -61,30 +89,22 @@ pub async fn run(size: Size) {
     }
 }
 
-/// The processor time of one request in microseconds, and how long each took.
-async fn round(who: Who, services: &Services, way: Way, count: usize) -> (f64, Series) {
+/// The processor time of one request in microseconds, and how long each took. Every server gets the same webhooks.
+async fn round(who: Who, services: &Services, ids: Ids, way: Way, count: usize) -> (f64, Series) {
     let folder = tempfile::tempdir().unwrap();
     let server = who.start(services, folder.path()).await;
     // What is made once is not what a webhook costs. Node's compiler needs some thousands to get going.
-    let warm_up = webhooks("warmup", count / 4, way);
-    let count = if matches!(who, Who::Node | Who::NodeGroup) {
-        count / 4
-    } else {
-        count
-    };
-    let requests = webhooks("measured", count, way);
+    let warm_up = webhooks(ids, "warmup", count / 4, way);
+    let requests = webhooks(ids, "measured", count, way);
     let warmed_up = warm_up.len();
-    send(server.address, warm_up, way).await;
+    send(&[server.address], warm_up, way).await;
     let before = server.cpu();
-    let took = send(server.address, requests, way).await;
+    let took = send(&[server.address], requests, way).await;
     let busy = server.cpu() - before;
     server.kill();
-    if who != Who::VerifyOnly {
-        assert_eq!(
-            stored_in_file(&folder.path().join("bigin-sync.db")),
-            warmed_up + count,
-            "{who:?}"
-        );
+    if let Some(table) = who.table() {
+        let stored = stored_in_file(&folder.path().join("bigin-sync.db"), table);
+        assert_eq!(stored, warmed_up + count, "{who:?}");
     }
     (busy / count as f64, took)
 }
@@ -98,25 +118,33 @@ fn show(title: &str, way: Way, measured: &[(Who, Series, Series)]) {
             &took.show("µs"),
         );
     }
-    let of = |who| measured.iter().find(|(of, ..)| *of == who).unwrap().1.median();
-    let beside_node = of(Who::Node) / of(Who::Program);
-    let beside_group = of(Who::NodeGroup) / of(Who::Program);
-    let beside_floor = of(Who::Program) / of(Who::VerifyOnly);
-    let (node, floor) = (format!("{beside_node:.2} times"), format!("{beside_floor:.2} times"));
-    let (node_what, floor_what) = (
-        "Node's processor time beside the program's",
-        "the program's beside checking alone",
-    );
-    if matches!(way, Way::Kept(_)) {
-        at_least(node_what, &node, beside_node, 8.0, "times");
-        at_most(floor_what, &floor, beside_floor, 1.5, "times");
-        println!("\nAfter every round the file held every acknowledged webhook, though its owner was killed.");
-    } else {
-        figure(node_what, &node);
-        figure(floor_what, &floor);
+    let median = |wanted| {
+        let found = measured.iter().find(|(who, ..)| *who == wanted);
+        found.map(|(_, cpu, _)| cpu.median())
+    };
+    let is_target = matches!(way, Way::Kept(_));
+    let beside = |who, other| Some(median(who)? / median(other)?);
+    let times = |beside: f64| format!("{beside:.2} times");
+    if let Some(node) = beside(Who::Node, Who::Program) {
+        let what = "Node's processor time beside the program's";
+        if is_target {
+            at_least(what, &times(node), node, 8.0, "times");
+        } else {
+            figure(what, &times(node));
+        }
     }
-    figure(
-        "Node's with common commits beside the program's",
-        &format!("{beside_group:.2} times"),
-    );
+    if let Some(group) = beside(Who::NodeGroup, Who::Program) {
+        figure("Node's with common commits beside the program's", &times(group));
+    }
+    if let Some(floor) = beside(Who::Program, Who::VerifyOnly) {
+        let what = "the program's beside checking alone";
+        if is_target {
+            at_most(what, &times(floor), floor, 1.5, "times");
+        } else {
+            figure(what, &times(floor));
+        }
+    }
+    if is_target {
+        println!("\nAfter every round the file held every acknowledged webhook, though its owner was killed.");
+    }
 }

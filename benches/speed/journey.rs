@@ -9,31 +9,35 @@ use bigin_sync::domain::lead::{REQUESTED, SENT};
 use bigin_sync::fake::bigin::CallKind;
 use serde_json::json;
 
+use crate::ids::Ids;
 use crate::load::{self, Way, send};
-use crate::machine::{Size, cpu_of, micros};
-use crate::program::{Place, Server, Services};
-use crate::rows::{Series, at_most, figure, table};
+use crate::machine::micros;
+use crate::options::Options;
+use crate::program::{Place, Server, Services, addresses};
+use crate::rows::{Series, at_most, columns, figure, row, table, word};
+use crate::usage::Usage;
 
 /// The tag's delay where nothing else is set.
 const TAG_DELAY: Duration = Duration::from_secs(15);
 
-/// No journey takes longer, on whatever machine.
-const PATIENCE: Duration = Duration::from_secs(1200);
+/// No journey takes longer, on whatever machine, with a hundred thousand leads and a remote database.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Runs the group, with these numbers of leads if any are given.
-pub async fn run(size: Size, leads: &[usize]) {
-    let usual = size.pick(&[1_000, 10_000][..], &[100]);
-    for count in if leads.is_empty() { usual } else { leads } {
+/// Runs the group.
+pub async fn run(options: &Options) {
+    for count in options.journeys(&[1_000, 10_000]) {
         let folder = tempfile::tempdir().unwrap();
         let services = Services::start().await;
         let program = [Server::program(&services, folder.path(), &[]).await];
-        let figures = travel(&services, &program, *count).await;
+        let figures = travel(&services, options.ids(), &program, None, *count).await;
         figures.show(&format!("{count} leads requested at once"));
         program.into_iter().for_each(Server::kill);
         let each = file_of(folder.path()) / *count as f64;
         figure("the file, a lead that is done", &format!("{each:.0} bytes"));
     }
-    alone(size, None).await;
+    if !options.quick {
+        alone(options, None).await;
+    }
 }
 
 /// The length of the program's file, once what is still in the log beside it has been moved there.
@@ -49,10 +53,8 @@ fn file_of(folder: &Path) -> f64 {
 /// What a journey of many leads has cost.
 pub struct Figures {
     leads: usize,
-    /// In microseconds.
-    cpu: f64,
-    /// Of this process: the services that are played, and who sends the webhooks. It shares the machine with the program.
-    cpu_beside: f64,
+    /// Of each lead.
+    usage: Usage,
     took: Duration,
     credits: u32,
     calls: usize,
@@ -60,33 +62,29 @@ pub struct Figures {
     memory: f64,
 }
 
-/// Lets that many leads ask to be sent at once, waits until all of them say `SENT`, and says what it has cost.
-pub async fn travel(services: &Services, programs: &[Server], leads: usize) -> Figures {
+/// Requests that many leads at once, and waits until all of them are `SENT`. Counts the processor time of a PostgreSQL server
+/// too, if its first process is given.
+pub async fn travel(
+    services: &Services,
+    ids: Ids,
+    programs: &[Server],
+    postmaster: Option<u32>,
+    leads: usize,
+) -> Figures {
     let way = Way::Kept(32);
-    let mut hands = vec![Vec::new(); programs.len()];
-    for nth in 0..leads {
-        hands[nth % programs.len()].push(request(services, nth, way));
-    }
-    let cpu = || programs.iter().map(Server::cpu).sum::<f64>();
-    let beside = || cpu_of(std::process::id());
-    let (began, busy, busy_beside) = (services.clock.now(), cpu(), beside());
-    let sends = programs
-        .iter()
-        .zip(hands)
-        .map(|(program, hand)| tokio::spawn(send(program.address, hand, way)));
-    for sent in sends.collect::<Vec<_>>() {
-        sent.await.unwrap();
-    }
+    let requests = (0..leads).map(|nth| request(services, ids, nth, way)).collect();
+    let (began, before) = (services.clock.now(), Usage::now(programs, postmaster));
+    send(&addresses(programs), requests, way).await;
     let all_sent = until_sent(services, leads);
     tokio::time::timeout(PATIENCE, all_sent)
         .await
         .expect("all leads are sent");
     let took = until(began, services.clock.now());
+    let usage = Usage::now(programs, postmaster).since(before);
     let mut bigin = services.bigin.model();
     Figures {
         leads,
-        cpu: cpu() - busy,
-        cpu_beside: beside() - busy_beside,
+        usage: usage.each(leads),
         took,
         credits: bigin.credits_used(),
         calls: bigin.calls.len(),
@@ -96,8 +94,8 @@ pub async fn travel(services: &Services, programs: &[Server], leads: usize) -> F
 }
 
 /// A lead that asks to be sent, with a conversation of the usual length; and its webhook.
-fn request(services: &Services, nth: usize, way: Way) -> Vec<u8> {
-    let id = format!("b3f1c0de-8a1f-4c55-9d60-{nth:012}");
+fn request(services: &Services, ids: Ids, nth: usize, way: Way) -> Vec<u8> {
+    let id = ids.lead("b3f1c0de", nth);
     let say = |minute: usize| {
         let from = if minute.is_multiple_of(2) { "ai" } else { "lead" };
         let time = format!("2026-07-01T09:{minute:02}:00Z");
@@ -141,17 +139,10 @@ async fn until_sent(services: &Services, leads: usize) {
 impl Figures {
     /// Prints the table, and asserts what does not depend on the machine.
     pub fn show(&self, title: &str) {
-        let leads = self.leads as f64;
-        let cpu = self.cpu / leads;
-        let credits = f64::from(self.credits) / leads;
-        table(title);
-        at_most("processor time a lead", &format!("{cpu:.0} µs"), cpu, 150.0, "µs");
-        figure(
-            "processor time of the played services beside it",
-            &format!("{:.0} µs", self.cpu_beside / leads),
-        );
+        let credits = f64::from(self.credits) / self.leads as f64;
+        self.show_cpu(title);
         let beyond = self.took.saturating_sub(TAG_DELAY);
-        let each = micros(beyond) / leads;
+        let each = micros(beyond) / self.leads as f64;
         figure(
             "time beyond the tag's delay",
             &format!("{:.2} s, {each:.0} µs a lead", beyond.as_secs_f64()),
@@ -170,24 +161,59 @@ impl Figures {
         // A few calls, of hundreds of leads each, are made whatever their number.
         assert!(credits <= 0.25 || self.leads < 1_000, "{credits} credits a lead");
     }
+
+    /// Prints the heading and the rows of the processor time; a database's has a column of its own.
+    fn show_cpu(&self, title: &str) {
+        const LIMIT: f64 = 150.0;
+        let programs = self.usage.programs;
+        let show = |cpu: f64| format!("{cpu:.0} µs");
+        if let Some(database) = self.usage.database {
+            columns(
+                &format!("{title}: processor time"),
+                &["what", "programs", "server", "together", "limit of the programs", ""],
+            );
+            row(&[
+                "processor time a lead",
+                &show(programs),
+                &show(database),
+                &show(programs + database),
+                &format!("≤ {LIMIT} µs"),
+                word(programs <= LIMIT),
+            ]);
+            table(title);
+        } else {
+            table(title);
+            at_most("processor time a lead", &show(programs), programs, LIMIT, "µs");
+        }
+        figure(
+            "processor time of the simulated services, the sender and the relay",
+            &show(self.usage.bench),
+        );
+    }
 }
 
 /// Leads that come one by one while nothing else happens; on a server of PostgreSQL, if one is given.
-pub async fn alone(size: Size, server: Option<&str>) {
+pub async fn alone(options: &Options, server: Option<&str>) {
+    let ids = options.ids();
     let place = Place::new(server);
     let services = Services::start().await;
     let program = [place.program(&services, &[("TAG_DELAY", "1s")]).await];
     // What is asked at the start has been answered by then.
-    travel(&services, &program, 1).await;
+    travel(&services, ids, &program, None, 1).await;
     let before = services.bigin.model().credits_used();
     let way = Way::Single(1);
-    send(program[0].address, vec![request(&services, 1_000_000, way)], way).await;
+    send(
+        &[program[0].address],
+        vec![request(&services, ids, 1_000_000, way)],
+        way,
+    )
+    .await;
     until_sent(&services, 2).await;
     let credits = services.bigin.model().credits_used() - before;
 
     let mut took = Series::default();
-    for nth in 0..size.pick(101, 3) {
-        let webhook = request(&services, 2_000_000 + nth, way);
+    for nth in 0..options.pick(101, 3) {
+        let webhook = request(&services, ids, 2_000_000 + nth, way);
         let upserts = || {
             services
                 .bigin
@@ -199,7 +225,7 @@ pub async fn alone(size: Size, server: Option<&str>) {
         };
         let known = upserts();
         let began = services.clock.now();
-        send(program[0].address, vec![webhook], way).await;
+        send(&[program[0].address], vec![webhook], way).await;
         while upserts() == known {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

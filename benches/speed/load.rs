@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::ids::Ids;
 use crate::machine::micros;
 use crate::rows::Series;
 
@@ -62,15 +63,9 @@ pub fn webhook(lead: &str, rev: &str, way: Way) -> Vec<u8> {
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
-/// Webhooks for so many different leads; the ids as Sanity makes them.
-pub fn webhooks(name: &str, leads: usize, way: Way) -> Vec<Vec<u8>> {
-    let one = |lead| {
-        webhook(
-            &format!("{name}-8a1f-4c55-9d60-{lead:012}"),
-            &format!("rev{lead:019}"),
-            way,
-        )
-    };
+/// Webhooks for so many different leads: others for each name.
+pub fn webhooks(ids: Ids, name: &str, leads: usize, way: Way) -> Vec<Vec<u8>> {
+    let one = |nth| webhook(&ids.lead(name, nth), &ids.revision(name, nth), way);
     (0..leads).map(one).collect()
 }
 
@@ -83,16 +78,22 @@ pub fn api(method: &str, path: &str) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Sends them all, and asserts that each is acknowledged as new. How long each took, in microseconds.
-pub async fn send(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way) -> Series {
+/// Sends them all, spread over the servers, and asserts that each is acknowledged as new. How long each took, in
+/// microseconds.
+pub async fn send(servers: &[SocketAddr], requests: Vec<Vec<u8>>, way: Way) -> Series {
     let clock: SharedClock = std::sync::Arc::new(SystemClock::new());
-    let mut hands = vec![Vec::new(); way.at_once()];
+    let mut queues = vec![Vec::new(); way.at_once()];
     for (nth, request) in requests.into_iter().enumerate() {
-        hands[nth % way.at_once()].push(request);
+        let queue = nth % way.at_once();
+        let server = match way {
+            Way::Kept(_) => queue,
+            Way::Single(_) => nth,
+        };
+        queues[queue].push((servers[server % servers.len()], request));
     }
     let mut senders = JoinSet::new();
-    for hand in hands {
-        senders.spawn(send_in_turn(to, hand, way, clock.clone()));
+    for queue in queues {
+        senders.spawn(send_in_turn(queue, way, clock.clone()));
     }
     let mut took = Series::default();
     for times in senders.join_all().await {
@@ -101,10 +102,10 @@ pub async fn send(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way) -> Series {
     took
 }
 
-async fn send_in_turn(to: SocketAddr, requests: Vec<Vec<u8>>, way: Way, clock: SharedClock) -> Vec<f64> {
+async fn send_in_turn(requests: Vec<(SocketAddr, Vec<u8>)>, way: Way, clock: SharedClock) -> Vec<f64> {
     let mut took = Vec::with_capacity(requests.len());
     let mut kept = None;
-    for request in requests {
+    for (to, request) in requests {
         let began = clock.now();
         let mut stream = match kept.take() {
             Some(stream) => stream,

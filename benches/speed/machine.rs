@@ -3,27 +3,8 @@
 use std::fs::read_to_string;
 use std::time::Duration;
 
-/// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// What the figures in the docs come from.
-    Full,
-    /// Just enough to see that it runs.
-    Small,
-}
-
-impl Size {
-    /// The one or the other.
-    pub fn pick<T>(self, full: T, small: T) -> T {
-        match self {
-            Self::Full => full,
-            Self::Small => small,
-        }
-    }
-}
-
 /// The kernel counts a process's time in hundredths of a second, whatever its own tick.
-const MICROS_PER_TICK: u32 = 10_000;
+const MICROS_PER_TICK: f64 = 10_000.0;
 
 /// Prints what the figures depend on.
 pub fn describe() {
@@ -95,15 +76,69 @@ pub fn micros(time: Duration) -> f64 {
 
 /// The processor time of a process so far in microseconds: all threads, its own and the kernel's on its behalf.
 pub fn cpu_of(pid: u32) -> f64 {
-    let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    times_of(pid).expect("the process exists").own
+}
+
+/// The same of a process and of all that it has started, directly or not, those included that have exited.
+pub fn cpu_of_tree(pid: u32) -> f64 {
+    loop {
+        let before = times_of(pid).expect("the process exists");
+        let children: f64 = children_of(pid).into_iter().map(cpu_of_child).sum();
+        let after = times_of(pid).expect("the process exists");
+        // A child that exits moves from the one sum to the other, and could be missed by both.
+        if before.exited.total_cmp(&after.exited).is_eq() {
+            return after.own + after.exited + children;
+        }
+    }
+}
+
+/// One that has exited meanwhile is counted by its parent.
+fn cpu_of_child(pid: u32) -> f64 {
+    let children: f64 = children_of(pid).into_iter().map(cpu_of_child).sum();
+    times_of(pid).map_or(0.0, |times| times.own + times.exited) + children
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let children = read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// The processor time of a process in microseconds.
+struct Times {
+    own: f64,
+    /// Of its children that have exited, with theirs.
+    exited: f64,
+}
+
+fn times_of(pid: u32) -> Option<Times> {
+    let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in brackets, which may hold anything.
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    let ticks = rest
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let ticks: Vec<f64> = rest
         .split(' ')
         .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<u32>().unwrap());
-    f64::from(MICROS_PER_TICK) * f64::from(ticks.sum::<u32>())
+        .take(4)
+        .map(|ticks| ticks.parse().unwrap())
+        .collect();
+    Some(Times {
+        own: (ticks[0] + ticks[1]) * MICROS_PER_TICK,
+        exited: (ticks[2] + ticks[3]) * MICROS_PER_TICK,
+    })
+}
+
+/// How long the machine's cores have been busy in all, in microseconds.
+pub fn busy_time() -> f64 {
+    let stat = read_to_string("/proc/stat").unwrap();
+    let ticks: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .skip(1)
+        .map(|ticks| ticks.parse().unwrap())
+        .collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of the first two.
+    (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7]) * MICROS_PER_TICK
 }
 
 /// A number of `/proc/PID/status` that is in KiB: `VmRSS` (resident now) or `VmHWM` (the most it has been).

@@ -8,13 +8,13 @@
 //! cargo bench --bench speed -- postgres    the same on PostgreSQL, and three replicas beside one
 //! ```
 //!
-//! `--small` runs a group with few leads, to see that it runs. What must hold whatever the speed (every acknowledged webhook
-//! is stored, what is paid to Bigin, one grant of a token) is asserted; what depends on the machine is printed beside its limit.
+//! `--help` shows the options: `--quick` to judge a change, `--small` to see that everything runs. What must hold at any
+//! speed (every acknowledged webhook is stored, what is paid to Bigin, one grant of a token) is asserted; what depends on
+//! the machine is printed beside its limit.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     reason = "a measurement that fails may do so in the plainest way"
 )]
 #![expect(clippy::print_stdout, reason = "the figures are what this is for")]
@@ -22,50 +22,57 @@
 
 mod ack;
 mod footprint;
+mod ids;
 mod journey;
 mod load;
 mod machine;
+mod options;
 mod postgres;
 mod program;
+mod proxy;
 mod rows;
+mod usage;
 mod verify_only;
 
 #[expect(dead_code, reason = "the tests need more of it than the measurements")]
 #[path = "../../tests/it/cluster.rs"]
 mod cluster;
 
-use machine::Size;
+use clap::Parser as _;
+use options::{Group, Options};
 
 fn main() {
-    // Cargo adds `--bench`.
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let is_small = args.iter().any(|arg| arg == "--small");
-    let size = if is_small { Size::Small } else { Size::Full };
-    let leads: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
-    let group = args
-        .iter()
-        .find(|arg| !arg.starts_with("--") && arg.parse::<usize>().is_err());
-    if group.is_some_and(|group| group == verify_only::NAME) {
+    let options = Options::parse();
+    if options.group == Some(Group::VerifyOnly) {
         return verify_only::serve();
     }
+    assert!(
+        options.latency.is_none() || options.has(Group::Postgres),
+        "--latency is that of a PostgreSQL server, which this run has none of"
+    );
+    assert!(
+        options.leads.is_empty() || matches!(options.group, Some(Group::Journey | Group::Postgres)),
+        "these groups have no journeys: {:?}",
+        options.group
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         machine::describe();
-        match group.map(String::as_str) {
-            Some("ack") => ack::run(size).await,
-            Some("journey") => journey::run(size, &leads).await,
-            Some("footprint") => footprint::run(size, None).await,
-            Some("postgres") => postgres::run(size).await,
-            Some(other) => panic!("no such group: {other}"),
-            None => {
-                ack::run(size).await;
-                journey::run(size, &leads).await;
-                footprint::run(size, None).await;
-                postgres::run(size).await;
-            }
+        println!("ids of leads: {}", options.ids());
+        if options.has(Group::Ack) {
+            ack::run(&options).await;
+        }
+        if options.has(Group::Journey) {
+            journey::run(&options).await;
+        }
+        if options.has(Group::Footprint) {
+            footprint::run(&options, None).await;
+        }
+        if options.has(Group::Postgres) {
+            postgres::run(&options).await;
         }
         machine::load();
     });

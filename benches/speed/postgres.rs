@@ -1,51 +1,129 @@
-//! The same on PostgreSQL, on a server of its own on this machine; and three replicas that share it beside one.
+//! The same on PostgreSQL, on a server of its own on this machine, whose processor time is counted too; and three replicas
+//! that share it beside one. The server can be as far away as one in the same data centre.
 
-use crate::cluster::{Cluster, make_database};
+use std::time::Duration;
+
+use bigin_sync::clock::{Clock as _, SystemClock, until};
+use tempfile::TempDir;
+
+use crate::cluster::{Cluster, make_database, tell};
 use crate::footprint;
+use crate::ids::Ids;
 use crate::journey::{alone, travel};
 use crate::load::{Way, send, webhooks};
-use crate::machine::Size;
-use crate::program::{Server, Services, stored_on_server};
-use crate::rows::{Series, figure, table};
+use crate::machine::micros;
+use crate::options::Options;
+use crate::program::{Server, Services, addresses, stored_on_server};
+use crate::proxy;
+use crate::rows::{Series, at_least, columns, row, table};
+use crate::usage::Usage;
+
+const REPLICAS: [usize; 2] = [1, 3];
+
+/// A PostgreSQL server.
+struct Peer {
+    cluster: Cluster,
+    /// Where the programs find it.
+    url: String,
+}
 
 /// Runs the group.
-pub async fn run(size: Size) {
-    let cluster = Cluster::start();
-    let server = cluster.url("postgres");
-    for replicas in [1, 3] {
-        let ways = [
-            ("64 connections", Way::Kept(64), size.pick(10_000, 200)),
-            ("a connection each, 64 at once", Way::Single(64), size.pick(10_000, 200)),
-            ("a connection each, one at a time", Way::Single(1), size.pick(1_000, 20)),
-        ];
-        table(&format!("A webhook on PostgreSQL: {replicas} of the program"));
-        for (title, way, count) in ways {
-            let (mut cpu, mut took) = (Series::default(), Series::default());
-            for _ in 0..size.pick(5, 1) {
-                let (busy, median) = round(&server, replicas, way, count).await;
-                cpu.add(busy);
-                took.add(median);
+pub async fn run(options: &Options) {
+    let peer = Peer::start(options.latency);
+    let mut ways = vec![
+        ("64 connections", Way::Kept(64), options.pick(20_000, 200)),
+        (
+            "a connection each, 64 at once",
+            Way::Single(64),
+            options.pick(10_000, 200),
+        ),
+        (
+            "a connection each, one at a time",
+            Way::Single(1),
+            options.pick(1_000, 20),
+        ),
+    ];
+    if options.quick {
+        ways.truncate(1);
+        // Enough for the kernel's clock of 10 ms, and not too many where each waits for several round trips.
+        ways[0].2 = options.pick(8_000, 200);
+    }
+    for (title, way, count) in ways {
+        let mut measured = REPLICAS.map(|_| Webhooks::default());
+        for _ in 0..options.rounds() {
+            for (replicas, measured) in REPLICAS.into_iter().zip(&mut measured) {
+                measured.add(round(&peer, replicas, options.ids(), way, count).await);
             }
-            figure(
-                &format!("{title}: processor time a webhook, all together"),
-                &cpu.show("µs"),
-            );
-            figure(&format!("{title}: until it is answered, median"), &took.show("µs"));
         }
-        for leads in size.pick(&[1_000, 10_000, 100_000][..], &[100]) {
+        show(title, way, &measured);
+    }
+    for replicas in if options.quick { &REPLICAS[..1] } else { &REPLICAS[..] } {
+        for leads in options.journeys(&[1_000, 10_000, 100_000]) {
             let services = Services::start().await;
-            let (programs, _folders) = start(&services, &make_database(&server), replicas).await;
-            let figures = travel(&services, &programs, *leads).await;
+            let database = make_database(&peer.url);
+            let (programs, _folders) = start(&services, &database, *replicas).await;
+            let figures = travel(&services, options.ids(), &programs, Some(peer.postmaster()), *leads).await;
             figures.show(&format!(
                 "{leads} leads requested at once, on PostgreSQL: {replicas} of the program"
             ));
+            programs.into_iter().for_each(Server::kill);
+            peer.drop_database(&database);
         }
     }
-    alone(size, Some(&server)).await;
-    footprint::run(size, Some(&server)).await;
+    if !options.quick {
+        alone(options, Some(&peer.url)).await;
+        footprint::run(options, Some(&peer.url)).await;
+    }
 }
 
-async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Server>, Vec<tempfile::TempDir>) {
+impl Peer {
+    /// Starts one, so far away, and prints what a round trip to it takes.
+    fn start(latency: Option<Duration>) -> Self {
+        let cluster = Cluster::start();
+        let direct = cluster.url("postgres");
+        println!("round trip to PostgreSQL, median: {}", round_trip(&direct));
+        let url = match latency {
+            None => direct,
+            Some(latency) => {
+                let [server, relayed] = [cluster.port, proxy::start(cluster.port, latency)];
+                let url = direct.replace(&format!(":{server}/"), &format!(":{relayed}/"));
+                println!("with a latency of {latency:?}: {}", round_trip(&url));
+                url
+            }
+        };
+        Self { cluster, url }
+    }
+
+    fn postmaster(&self) -> u32 {
+        self.cluster.postmaster().parse().unwrap()
+    }
+
+    /// The server visits each database from time to time, which would be counted in what is measured next.
+    fn drop_database(&self, address: &str) {
+        let name = address.rsplit(['/', '?']).nth(1).unwrap();
+        tell(&self.url, &format!("DROP DATABASE {name} WITH (FORCE)"));
+    }
+}
+
+/// The median of the time to the answer of the smallest statement.
+fn round_trip(url: &str) -> String {
+    let url = url.to_owned();
+    // The client waits for the server, which a task must not.
+    let measure = move || {
+        let clock = SystemClock::new();
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let mut took = Series::default();
+        for _ in 0..301 {
+            let began = clock.now();
+            client.simple_query("").unwrap();
+            took.add(micros(until(began, clock.now())));
+        }
+        format!("{:.0} µs", took.median())
+    };
+    std::thread::spawn(measure).join().unwrap()
+}
+
+async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Server>, Vec<TempDir>) {
     let folders: Vec<_> = (0..replicas).map(|_| tempfile::tempdir().unwrap()).collect();
     let mut programs = Vec::new();
     for folder in &folders {
@@ -54,47 +132,106 @@ async fn start(services: &Services, database: &str, replicas: usize) -> (Vec<Ser
     (programs, folders)
 }
 
-/// The processor time of one request, and the median time to its answer; the requests are spread over the replicas.
-async fn round(server: &str, replicas: usize, way: Way, count: usize) -> (f64, f64) {
+/// What a round of webhooks has cost.
+struct Round {
+    /// Of each webhook.
+    usage: Usage,
+    /// The median time to the answer, in microseconds.
+    answered: f64,
+    /// Webhooks a second.
+    rate: f64,
+    /// How many of the machine's cores were busy on average.
+    cores: f64,
+}
+
+/// The rounds of one number of replicas.
+#[derive(Default)]
+struct Webhooks {
+    programs: Series,
+    server: Series,
+    together: Series,
+    answered: Series,
+    rate: Series,
+    cores: Series,
+}
+
+impl Webhooks {
+    fn add(&mut self, round: Round) {
+        let server = round.usage.database.unwrap();
+        self.programs.add(round.usage.programs);
+        self.server.add(server);
+        self.together.add(round.usage.programs + server);
+        self.answered.add(round.answered);
+        self.rate.add(round.rate);
+        self.cores.add(round.cores);
+    }
+}
+
+/// Sends webhooks, spread over the replicas, to an empty database.
+async fn round(peer: &Peer, replicas: usize, ids: Ids, way: Way, count: usize) -> Round {
     let services = Services::start().await;
-    let database = make_database(server);
+    let database = make_database(&peer.url);
     let (programs, _folders) = start(&services, &database, replicas).await;
     programs[0].api("POST", "/api/pause").await;
-    let share = match way {
-        Way::Kept(at_once) => Way::Kept(at_once / replicas),
-        Way::Single(at_once) => Way::Single((at_once / replicas).max(1)),
-    };
-    let all = |name: &'static str, count: usize| {
-        let programs = &programs;
-        async move {
-            let one = |nth: usize, program: &Server| {
-                let address = program.address;
-                let requests = webhooks(&format!("{name}{nth}"), count / replicas, share);
-                tokio::spawn(send(address, requests, share))
-            };
-            let senders: Vec<_> = programs
-                .iter()
-                .enumerate()
-                .map(|(nth, program)| one(nth, program))
-                .collect();
-            let mut medians = Series::default();
-            for sender in senders {
-                medians.add(sender.await.unwrap().median());
-            }
-            medians.median()
-        }
-    };
-    all("warmup", count / 4).await;
-    let cpu = || programs.iter().map(Server::cpu).sum::<f64>();
-    let before = cpu();
-    let took = all("measured", count).await;
-    let busy = (cpu() - before) / count as f64;
+    let (warm_up, requests) = (
+        webhooks(ids, "warmup", count / 4, way),
+        webhooks(ids, "measured", count, way),
+    );
+    let sent = warm_up.len() + requests.len();
+    send(&addresses(&programs), warm_up, way).await;
+    let usage = || Usage::now(&programs, Some(peer.postmaster()));
+    let (began, before) = (services.clock.now(), usage());
+    let took = send(&addresses(&programs), requests, way).await;
+    let (wall, usage) = (until(began, services.clock.now()), usage().since(before));
     programs.into_iter().for_each(Server::kill);
-    let sent = count / replicas * replicas + count / 4 / replicas * replicas;
     assert_eq!(
         stored_on_server(&database),
         sent,
         "every acknowledged webhook is stored"
     );
-    (busy, took)
+    peer.drop_database(&database);
+    Round {
+        usage: usage.each(count),
+        answered: took.median(),
+        rate: count as f64 / wall.as_secs_f64(),
+        cores: usage.machine / micros(wall),
+    }
+}
+
+fn show(title: &str, way: Way, measured: &[Webhooks; 2]) {
+    columns(
+        &format!("A webhook on PostgreSQL: {title}"),
+        &[
+            "processor time a webhook",
+            "programs",
+            "server",
+            "together",
+            "until it is answered, median",
+            "webhooks a second",
+            "busy cores of the machine",
+        ],
+    );
+    for (replicas, of) in REPLICAS.into_iter().zip(measured) {
+        row(&[
+            &format!("{replicas} of the program"),
+            &of.programs.show("µs"),
+            &of.server.show("µs"),
+            &of.together.show("µs"),
+            &of.answered.show("µs"),
+            &of.rate.show(""),
+            &format!("{:.2}", of.cores.median()),
+        ]);
+    }
+    if matches!(way, Way::Kept(_)) {
+        let [one, three] = [&measured[0], &measured[1]];
+        let beside = three.rate.median() / one.rate.median();
+        table("Three replicas beside one");
+        at_least(
+            "webhooks a second, 64 connections",
+            &format!("{beside:.2} times"),
+            beside,
+            1.5,
+            "times",
+        );
+    }
 }

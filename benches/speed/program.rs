@@ -11,13 +11,13 @@ use std::time::Duration;
 use bigin_sync::clock::{SharedClock, SystemClock};
 use bigin_sync::fake::bigin::FakeBigin;
 use bigin_sync::fake::sanity::FakeSanity;
-
+use clap::ValueEnum as _;
 use tempfile::TempDir;
 
 use crate::cluster::make_database;
 use crate::load::{self, ADMIN_TOKEN, SECRET};
 use crate::machine::{cpu_of, memory_of};
-use crate::verify_only;
+use crate::options::Group;
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bigin-sync");
@@ -83,37 +83,42 @@ impl Place {
             .then(|| self.folder.path().join("bigin-sync.db"))
     }
 
-    /// How many webhooks the database holds, after whatever happened to the program.
+    /// How many webhooks the database holds, after whatever happened to the program: a sync each.
     pub fn stored(&self) -> usize {
         match &self.database {
-            None => stored_in_file(&self.folder.path().join("bigin-sync.db")),
+            None => stored_in_file(&self.folder.path().join("bigin-sync.db"), "sync"),
             Some(database) => stored_on_server(database),
         }
     }
 }
 
-/// How many webhooks a file holds, after whatever happened to its owner.
-pub fn stored_in_file(file: &Path) -> usize {
+/// How many webhooks a file holds in a table, after whatever happened to its owner. Each is of another lead.
+pub fn stored_in_file(file: &Path, table: &str) -> usize {
     let database = rusqlite::Connection::open(file).unwrap();
-    let count = "SELECT count(DISTINCT lead_id) FROM delivery";
-    database.query_row(count, [], |row| row.get(0)).unwrap()
+    let count = format!("SELECT count(DISTINCT lead_id) FROM {table}");
+    database.query_row(&count, [], |row| row.get(0)).unwrap()
 }
 
-/// How many webhooks a database holds.
+/// The same of a database on a server.
 pub fn stored_on_server(database: &str) -> usize {
     let database = database.to_owned();
     // The client waits for the server, which a task must not.
     let count = move || {
         let mut client = postgres::Client::connect(&database, postgres::NoTls).unwrap();
         let row = client
-            .query_one("SELECT count(DISTINCT lead_id) FROM delivery", &[])
+            .query_one("SELECT count(DISTINCT lead_id) FROM sync", &[])
             .unwrap();
         usize::try_from(row.get::<_, i64>(0)).unwrap()
     };
     std::thread::spawn(count).join().unwrap()
 }
 
-/// A server that runs; killed when it is let go of.
+/// Where these servers are.
+pub fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
+    servers.iter().map(|server| server.address).collect()
+}
+
+/// A server that runs; killed when it is dropped.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
@@ -184,7 +189,7 @@ impl Server {
     /// The server that checks signatures and stores nothing.
     pub fn verify_only() -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(verify_only::NAME);
+        command.arg(Group::VerifyOnly.to_possible_value().unwrap().get_name());
         Self::that_prints_its_address(command)
     }
 

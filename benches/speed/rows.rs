@@ -30,19 +30,41 @@ impl Series {
     /// The median, with the least and the most.
     pub fn show(&self, unit: &str) -> String {
         let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
-        let digits = if self.median() < 10.0 { 2 } else { 1 };
-        format!("{:.digits$} {unit} ({least:.digits$}–{most:.digits$})", self.median())
+        let digits = match self.median() {
+            ..10.0 => 2,
+            ..1000.0 => 1,
+            _ => 0,
+        };
+        let space = if unit.is_empty() { "" } else { " " };
+        format!(
+            "{:.digits$}{space}{unit} ({least:.digits$}–{most:.digits$})",
+            self.median()
+        )
     }
 }
 
 /// Prints a heading, with the columns of what follows.
 pub fn table(title: &str) {
-    println!("\n## {title}\n\n| what | measured | limit | |\n|---|---|---|---|");
+    columns(title, &["what", "measured", "limit", ""]);
+}
+
+/// Prints a heading, with columns of these names.
+pub fn columns(title: &str, names: &[&str]) {
+    println!(
+        "\n## {title}\n\n| {} |\n|{}",
+        names.join(" | "),
+        "---|".repeat(names.len())
+    );
+}
+
+/// Prints a row of such a table.
+pub fn row(cells: &[&str]) {
+    println!("| {} |", cells.join(" | "));
 }
 
 /// Prints a row without a limit.
 pub fn figure(what: &str, measured: &str) {
-    println!("| {what} | {measured} | | |");
+    row(&[what, measured, "", ""]);
 }
 
 /// Prints a row that must stay at or under a limit.
@@ -56,6 +78,10 @@ pub fn at_least(what: &str, measured: &str, value: f64, limit: f64, unit: &str) 
 }
 
 fn verdict(what: &str, measured: &str, limit: &str, met: bool) {
-    let verdict = if met { "MET" } else { "NOT MET" };
-    println!("| {what} | {measured} | {limit} | {verdict} |");
+    row(&[what, measured, limit, word(met)]);
+}
+
+/// Whether a limit is met, in the word of the tables.
+pub fn word(met: bool) -> &'static str {
+    if met { "MET" } else { "NOT MET" }
 }

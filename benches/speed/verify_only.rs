@@ -8,9 +8,6 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bigin_sync::clock::{Clock as _, SystemClock};
 use bigin_sync::signature::{self, Secrets};
 
-/// What this program is called with to be it.
-pub const NAME: &str = "verify-only";
-
 struct Known {
     secrets: Secrets,
     clock: SystemClock,

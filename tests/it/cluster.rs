@@ -200,10 +200,15 @@ impl Cluster {
         run(Command::new("kill").arg(signal).arg(&postmaster).args(children));
     }
 
-    /// The ids of the server's first process and of those that it has started.
-    fn processes(&self) -> (String, Vec<String>) {
+    /// The id of the server's first process.
+    pub fn postmaster(&self) -> String {
         let postmaster = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
-        let postmaster = postmaster.lines().next().unwrap().to_owned();
+        postmaster.lines().next().unwrap().to_owned()
+    }
+
+    /// That, and the ids of the processes that it has started.
+    fn processes(&self) -> (String, Vec<String>) {
+        let postmaster = self.postmaster();
         let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
         let children = children.split_whitespace().map(str::to_owned).collect();
         (postmaster, children)
