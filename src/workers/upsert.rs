@@ -17,7 +17,7 @@ use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
 use crate::domain::failure::CallError;
 use crate::domain::lead::{ContactId, LeadRead};
-use crate::domain::mapping::identity;
+use crate::domain::mapping::canonical_phone;
 use crate::domain::record::{OrgFields, Record};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, Seen};
@@ -200,7 +200,7 @@ async fn prepare(
         let duplicate_check_fields = unique_fields(context, &record, fields);
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
         let keys = duplicate_check_fields.iter().filter_map(key).collect();
-        let (_, canonical) = identity(&record, context.mapping.phone_region());
+        let canonical = canonical_phone(&record, context.mapping.phone_region());
         let retried = claimed.sync.has_failed() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
             record
