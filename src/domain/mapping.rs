@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use minijinja::Value;
 use serde_json::Value as Json;
 
-use super::conversation::{self, length};
+use super::conversation::{self, fits, length};
 use super::lead::Document;
 use super::phone;
 use super::record::{OrgFields, PHONE, Record};
@@ -160,7 +160,7 @@ impl Mapping {
             return Ok(String::new());
         }
         let text = self.text(DESCRIPTION, everything)?;
-        if length(text.trim()) <= room {
+        if fits(text.trim(), room) {
             return Ok(text);
         }
         let around = self.text(DESCRIPTION, &variables.with_limit(0))?;

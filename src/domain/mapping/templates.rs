@@ -128,22 +128,39 @@ pub(super) struct Rendered {
 struct Canonical(String);
 
 /// The variables of a lead's templates: the document's own fields, and the whole of it as `lead`.
-pub(super) struct Variables(Vec<(String, Value)>);
+pub(super) struct Variables(Value);
 
 impl Variables {
     /// Takes the document apart, so that no more than a part of it is in memory twice.
     pub(super) fn of(document: Map<String, Json>) -> Self {
-        Self(document.into_iter().map(|(key, part)| (key, value(part))).collect())
+        Self(value(Json::Object(document)))
     }
 
-    /// With the limit of the `conversation` filter. The parts are shared, not copied.
+    /// With the limit of the `conversation` filter. The document is shared, not copied.
     pub(super) fn with_limit(&self, conversation_limit: usize) -> Value {
-        let own = || self.0.iter().map(|(key, part)| (key.as_str(), part.clone()));
-        let ours = [
-            ("lead", Value::from_pairs(own())),
-            (CONVERSATION_LIMIT, conversation_limit.into()),
-        ];
-        Value::from_pairs(own().chain(ours))
+        let lead = self.0.clone();
+        Value::from_object(Scope {
+            lead,
+            conversation_limit,
+        })
+    }
+}
+
+/// What a template finds by name.
+#[derive(Debug)]
+struct Scope {
+    lead: Value,
+    conversation_limit: usize,
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "lead" => Some(self.lead.clone()),
+            CONVERSATION_LIMIT => Some(self.conversation_limit.into()),
+            // A field that is null is there all the same: it hides a function of its name.
+            _ => self.lead.as_object()?.get_value(key),
+        }
     }
 }
 
