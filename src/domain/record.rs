@@ -55,6 +55,12 @@ impl Record {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
     }
 
+    /// How many bytes its names and texts have.
+    pub fn size(&self) -> usize {
+        let text = |value: &Value| value.as_str().map_or(0, str::len);
+        self.fields().map(|(name, value)| name.len() + text(value)).sum()
+    }
+
     /// The same bytes for the same record, to be hashed.
     pub fn canonical(&self) -> Vec<u8> {
         // A map of text to JSON values always serialises.

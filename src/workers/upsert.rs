@@ -34,10 +34,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
     let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let judged = read(context, &mut batch, syncs, bytes_of, |claimed, lead, document| {
-        judge(context, claimed, lead, document, fields.as_ref())
+        judge(context, claimed, lead, document, fields.as_deref())
     });
     let judged = judged.await;
-    let prepared = prepare(context, &mut batch, judged, fields.as_ref()).await?;
+    let prepared = prepare(context, &mut batch, judged, fields.as_deref()).await?;
     let prepared = settled(&mut batch, prepared, context.store.now().await?);
     let prepared = one_per_identity(&mut batch, prepared);
 
@@ -110,7 +110,7 @@ enum Unsent {
 }
 
 fn bytes_of(judged: &Result<Judged, Unsent>) -> usize {
-    judged.as_ref().map_or(0, |judged| judged.record.canonical().len())
+    judged.as_ref().map_or(0, |judged| judged.record.size())
 }
 
 /// Judges and renders a lead while its document is at hand.
@@ -342,14 +342,14 @@ impl BatchItem for PreparedLead {
 
     /// Of a group either all contacts are known or none is.
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<Upserted>, CallError> {
-        let known: Option<Vec<(ContactId, Record)>> = part
+        let known: Option<Vec<(&ContactId, &Record)>> = part
             .iter()
-            .map(|prepared| Some((prepared.contact.clone()?, prepared.record.clone())))
+            .map(|prepared| Some((prepared.contact.as_ref()?, &prepared.record)))
             .collect();
         if let Some(known) = known {
             return context.bigin.update(&known, deadline).await;
         }
-        let records: Vec<Record> = part.iter().map(|prepared| prepared.record.clone()).collect();
+        let records: Vec<&Record> = part.iter().map(|prepared| &prepared.record).collect();
         let check = part
             .first()
             .map(|prepared| prepared.duplicate_check_fields.as_slice())
