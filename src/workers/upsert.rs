@@ -53,7 +53,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
         for (prepared, sent) in sent {
-            record_outcome(&mut batch, prepared, sent, tag_not_before);
+            record_outcome(context, &mut batch, prepared, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await?;
@@ -284,6 +284,7 @@ fn groups(prepared: Vec<PreparedLead>) -> Vec<Vec<PreparedLead>> {
 
 /// What became of one lead.
 fn record_outcome(
+    context: &Context,
     batch: &mut Batch<'_>,
     prepared: PreparedLead,
     sent: ItemOutcome<Upserted>,
@@ -299,6 +300,7 @@ fn record_outcome(
     } = prepared;
     match sent {
         ItemOutcome::Answered(Ok(Upserted { contact, action })) => {
+            context.last_reads.forget(claimed.sync.id);
             let delivered = Delivered {
                 contact,
                 action,
