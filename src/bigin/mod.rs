@@ -76,7 +76,7 @@ const TRIGGER: [&str; 1] = ["workflow"];
 
 #[derive(Serialize)]
 struct UpsertBody<'a> {
-    data: &'a [Record],
+    data: &'a [&'a Record],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     duplicate_check_fields: &'a [&'a str],
     trigger: [&'static str; 1],
@@ -151,7 +151,7 @@ impl Bigin {
     /// [`CallError`]. After [`CallError::Ambiguous`] any of the records may have been written.
     pub async fn upsert(
         &self,
-        records: &[Record],
+        records: &[&Record],
         duplicate_check: &[&str],
         deadline: Duration,
     ) -> Result<Results<Upserted>, CallError> {
@@ -185,7 +185,7 @@ impl Bigin {
     /// [`CallError`], as for [`Bigin::upsert`].
     pub async fn update(
         &self,
-        records: &[(ContactId, Record)],
+        records: &[(&ContactId, &Record)],
         deadline: Duration,
     ) -> Result<Results<Upserted>, CallError> {
         if records.is_empty() {
@@ -194,7 +194,7 @@ impl Bigin {
         within_batch(records.len())?;
         let data: Vec<_> = records
             .iter()
-            .map(|(id, record)| ContactUpdate { id, record })
+            .map(|&(id, record)| ContactUpdate { id, record })
             .collect();
         let body = UpdateBody {
             data: &data,
@@ -207,10 +207,10 @@ impl Bigin {
                 self.http.put(url).json(&body)
             })
             .await?;
-        let contacts: Vec<&ContactId> = records.iter().map(|(contact, _)| contact).collect();
+        let contacts: Vec<&ContactId> = records.iter().map(|(contact, _)| *contact).collect();
         let items = answer::items(&answer, CONTACTS_SCOPE, records.len())?;
         let items = item::in_order_of(&contacts, items)?;
-        let results = items.iter().zip(records).map(|(item, (contact, _))| {
+        let results = items.iter().zip(contacts).map(|(item, contact)| {
             item::judge(item, answer.status, true).map(|_| Upserted {
                 contact: contact.clone(),
                 action: Action::Update,

@@ -1,5 +1,8 @@
 //! A lead's conversation as text for Bigin's Description.
 
+use std::borrow::Cow;
+
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
@@ -16,6 +19,11 @@ const BLANK_LINE: &str = "\n\n";
 /// and there a string's length is in UTF-16 units, which is never less than any other usual count of characters.
 pub fn length(text: &str) -> usize {
     text.encode_utf16().count()
+}
+
+/// Whether a text is at most `limit` long. No character takes more units than bytes, so that most need not be counted.
+pub fn fits(text: &str, limit: usize) -> bool {
+    text.len() <= limit || length(text) <= limit
 }
 
 /// Writes a conversation out, one paragraph a message: `[27/10/2025, 14:03:22] AI: Good afternoon`.
@@ -41,7 +49,7 @@ pub fn conversation(value: &Value, zone: &TimeZone, limit: usize) -> String {
 
 /// The end of a text that is too long, after a line that says how much is not there.
 pub fn end(text: &str, limit: usize) -> String {
-    if length(text) <= limit {
+    if fits(text, limit) {
         return text.to_owned();
     }
     let notice = |left_out: usize| format!("[… {} left out]{BLANK_LINE}", count(left_out, "older character"));
@@ -62,8 +70,13 @@ fn embedded(text: &str) -> Option<Value> {
 }
 
 fn paragraphs(messages: &[Value], zone: &TimeZone) -> Vec<String> {
-    let mut paragraphs: Vec<_> = messages.iter().filter_map(|message| paragraph(message, zone)).collect();
-    if is_newest_first(messages, zone) {
+    let time = |message: &Value| moment(message.get("timestamp")?, zone);
+    let times: Vec<_> = messages.iter().map(time).collect();
+    let written = messages.iter().zip(&times);
+    let mut paragraphs: Vec<_> = written
+        .filter_map(|(message, at)| paragraph(message, at.as_ref()))
+        .collect();
+    if is_newest_first(&times) {
         paragraphs.reverse();
     }
     paragraphs
@@ -71,40 +84,38 @@ fn paragraphs(messages: &[Value], zone: &TimeZone) -> Vec<String> {
 
 /// Whether every message has a time and none is later than the one before it. Anything less clear stays in the array's
 /// order, which is the one the dashboard shows.
-fn is_newest_first(messages: &[Value], zone: &TimeZone) -> bool {
-    let time = |message: &Value| moment(message.get("timestamp")?, zone);
-    let times: Option<Vec<_>> = messages.iter().map(time).collect();
-    times.is_some_and(|times| times.is_sorted_by(|a, b| a >= b) && times.first() != times.last())
+fn is_newest_first(times: &[Option<Zoned>]) -> bool {
+    times.iter().all(Option::is_some) && times.is_sorted_by(|a, b| a >= b) && times.first() != times.last()
 }
 
-fn paragraph(message: &Value, zone: &TimeZone) -> Option<String> {
+/// A message, where there is something in it; `at` is its timestamp, where that can be read.
+fn paragraph(message: &Value, at: Option<&Zoned>) -> Option<String> {
     match message {
         Value::Object(parts) => {
             let said = text(parts.get("message")?)?;
-            Some(format!("{}{}: {said}", bracket(parts, zone), sender(parts)))
+            Some([&bracket(parts, at), sender(parts), ": ", &said].concat())
         }
-        other => text(other),
+        other => text(other).map(Cow::into_owned),
     }
 }
 
 /// A part's text, or JSON where it is not text; `None` where there is nothing in it.
-fn text(part: &Value) -> Option<String> {
+fn text(part: &Value) -> Option<Cow<'_, str>> {
     let text = match part {
         Value::Null => return None,
-        Value::String(text) => text.trim().to_owned(),
-        other => other.to_string(),
+        Value::String(text) => Cow::Borrowed(text.trim()),
+        other => Cow::Owned(other.to_string()),
     };
     (!text.is_empty()).then_some(text)
 }
 
-fn bracket(parts: &Map<String, Value>, zone: &TimeZone) -> String {
-    let Some(timestamp) = parts.get("timestamp") else {
-        return String::new();
-    };
-    let readable = moment(timestamp, zone).map(|at| at.strftime("%d/%m/%Y, %H:%M:%S").to_string());
-    match readable.or_else(|| text(timestamp)) {
-        Some(time) => format!("[{time}] "),
-        None => String::new(),
+fn bracket(parts: &Map<String, Value>, at: Option<&Zoned>) -> String {
+    match at {
+        Some(at) => at.strftime("[%d/%m/%Y, %H:%M:%S] ").to_string(),
+        None => match parts.get("timestamp").and_then(text) {
+            Some(time) => format!("[{time}] "),
+            None => String::new(),
+        },
     }
 }
 
@@ -119,7 +130,7 @@ fn sender(parts: &Map<String, Value>) -> &'static str {
 
 /// As many whole paragraphs from the end as fit, but at least a piece of the last one.
 fn newest(paragraphs: &[String], limit: usize) -> String {
-    if total(paragraphs) <= limit {
+    if total(paragraphs, str::len) <= limit || total(paragraphs, length) <= limit {
         return paragraphs.join(BLANK_LINE);
     }
     let mut first_kept = None;
@@ -139,7 +150,7 @@ fn newest(paragraphs: &[String], limit: usize) -> String {
     }
 }
 
-fn total(paragraphs: &[String]) -> usize {
+fn total(paragraphs: &[String], length: impl Fn(&str) -> usize) -> usize {
     let lengths: usize = paragraphs
         .iter()
         .map(|paragraph| length(paragraph) + BLANK_LINE.len())

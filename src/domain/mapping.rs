@@ -10,13 +10,13 @@ use jiff::tz::TimeZone;
 use minijinja::Value;
 use serde_json::Value as Json;
 
-use super::conversation::{self, length};
+use super::conversation::{self, fits, length};
 use super::lead::Document;
 use super::phone;
-use super::record::{OrgFields, Record};
+use super::record::{OrgFields, PHONE, Record};
 use super::reject_reason::RejectReason;
 use org_fields::{DESCRIPTION, Description, LAST_NAME};
-use templates::{Templates, Variables};
+use templates::{Rendered, Templates, Variables};
 
 /// Templates of Bigin's fields, checked and ready to render leads.
 pub struct Mapping {
@@ -126,7 +126,8 @@ impl Mapping {
         let mut record = Record::default();
         let mut extras = Vec::new();
         for field in self.fields().filter(|field| *field != DESCRIPTION) {
-            let text = self.text(field, &everything)?.trim().to_owned();
+            let rendered = self.rendered(field, &everything)?;
+            let text = rendered.text.trim().to_owned();
             match text.as_str() {
                 "" => {}
                 _ if org_fields::takes(fields, field) => {
@@ -134,6 +135,9 @@ impl Mapping {
                         field,
                         org_fields::convert(fields.and_then(|fields| fields.writable(field)), text),
                     );
+                    if field == PHONE && rendered.is_canonical_phone {
+                        record.mark_phone_canonical();
+                    }
                 }
                 _ => extras.push((field, org_fields::extra(field, &text))),
             }
@@ -156,7 +160,7 @@ impl Mapping {
             return Ok(String::new());
         }
         let text = self.text(DESCRIPTION, everything)?;
-        if length(text.trim()) <= room {
+        if fits(text.trim(), room) {
             return Ok(text);
         }
         let around = self.text(DESCRIPTION, &variables.with_limit(0))?;
@@ -167,6 +171,10 @@ impl Mapping {
     }
 
     fn text(&self, field: &str, variables: &Value) -> Result<String, RejectReason> {
+        self.rendered(field, variables).map(|rendered| rendered.text)
+    }
+
+    fn rendered(&self, field: &str, variables: &Value) -> Result<Rendered, RejectReason> {
         let rendered = self.templates.render(field, variables);
         rendered.map_err(|error| RejectReason::TemplateFailed {
             field: field.to_owned(),
@@ -175,12 +183,12 @@ impl Mapping {
     }
 }
 
-/// What makes two records the same contact: the email in lower case, as Bigin compares it, and the phone number in
-/// canonical form, read as one of `region` where it has no country code.
-pub fn identity(record: &Record, region: &str) -> (Option<String>, Option<String>) {
-    let email = record.text("Email").map(|email| email.trim().to_lowercase());
-    let number = record.text("Phone").and_then(|number| phone::canonical(number, region));
-    (email, number)
+/// The record's phone number in canonical form, read as one of `region`, the mapping's, where it has no country code.
+pub fn canonical_phone(record: &Record, region: &str) -> Option<String> {
+    match record.canonical_phone() {
+        Some(number) => Some(number.to_owned()),
+        None => phone::canonical(record.text(PHONE)?, region),
+    }
 }
 
 fn is_api_name(field: &str) -> bool {

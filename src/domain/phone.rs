@@ -29,6 +29,25 @@ pub fn canonical(text: &str, region: &str) -> Option<String> {
     parse(text, region).map(|number| e164(&number))
 }
 
+/// Like [`canonical`], and whether the number is known to be its own canonical form in this region, so that it need not be
+/// parsed again.
+pub fn canonical_for_good(text: &str, region: &str) -> Option<(String, bool)> {
+    let number = parse(text, region)?;
+    let is_for_good = metadata(region).is_some_and(|(_, home)| has_no_prefix(&number, home));
+    Some((e164(&number), is_for_good))
+}
+
+/// Whether a number of the region has nothing more that the library takes for the prefix of calls within it. Some plans
+/// have numbers that begin like their own prefix: of `+13432346`, read in Barbados, it makes `+12463432346`.
+fn has_no_prefix(number: &PhoneNumber, home: &Metadata) -> bool {
+    let national = number.national().to_string();
+    let prefix = home.national_prefix();
+    let pattern = home.national_prefix_for_parsing();
+    number.code().value() == home.country_code()
+        && prefix.is_none_or(|prefix| !national.starts_with(prefix))
+        && pattern.is_none_or(|pattern| pattern.find(&national).is_none_or(|found| found.start() > 0))
+}
+
 /// The usual spellings of one number, for an exact-match lookup: as given, then E.164, international, national,
 /// national without spaces, with `00`, and digits only. Without repeats and at most 8; only the text itself where it is
 /// no number, and none where it is blank.
@@ -226,6 +245,27 @@ mod tests {
     }
 
     #[test]
+    fn most_numbers_are_canonical_for_good() {
+        let rows = [
+            ("07700 900123", "GB", true),
+            ("+44 7700 900123", "GB", true),
+            ("(202) 555-0123", "US", true),
+            ("02 1234 5678", "IT", true),
+            ("+44 7700 900123", "US", false),
+            ("11 3432346", "BB", false),
+            ("0113 858 0169", "CN", false),
+        ];
+        for (text, region, expected) in rows {
+            let made = canonical_for_good(text, region);
+            assert_eq!(
+                made.map(|(_, is_for_good)| is_for_good),
+                Some(expected),
+                "{text} in {region}"
+            );
+        }
+    }
+
+    #[test]
     fn the_region_decides_where_there_is_no_country_code() {
         assert_eq!(canonical("(202) 555-0123", "US").as_deref(), Some("+12025550123"));
         assert_eq!(canonical("011 44 7700 900123", "US").as_deref(), Some("+447700900123"));
@@ -261,6 +301,17 @@ mod tests {
         #[test]
         fn a_canonical_number_is_its_own_canonical_form(text in "[+0-9 ()-]{0,24}", region in "GB|US|IT|AR|BR|MX|AU") {
             if let Some(number) = canonical(&text, &region) {
+                prop_assert_eq!(canonical(&number, &region), Some(number));
+            }
+        }
+
+        #[test]
+        fn what_is_canonical_for_good_is_never_another_number(
+            text in "(|0|00|[+])(44|86|1|375|39)?1{0,3}[0-9]{4,11}", region in "GB|US|IT|AR|BR|MX|AU|BB|BY|CN|TT|VA",
+        ) {
+            let made = canonical_for_good(&text, &region);
+            prop_assert_eq!(made.clone().map(|(number, _)| number), canonical(&text, &region));
+            if let Some((number, true)) = made {
                 prop_assert_eq!(canonical(&number, &region), Some(number));
             }
         }

@@ -6,15 +6,23 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The field with the number that a contact is found by.
+pub const PHONE: &str = "Phone";
+
 /// The fields of one contact as sent: API name → value. Never null and never empty, since Bigin takes null as "clear this".
 #[derive(Clone, PartialEq, Default, Serialize)]
 #[serde(transparent)]
-pub struct Record(BTreeMap<String, Value>);
+pub struct Record {
+    fields: BTreeMap<String, Value>,
+    /// What is in [`PHONE`] is known to be in canonical form.
+    #[serde(skip)]
+    is_phone_canonical: bool,
+}
 
 impl fmt::Debug for Record {
     /// Names the fields and leaves the values out: they are personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Record").field(&self.0.keys()).finish()
+        f.debug_tuple("Record").field(&self.fields.keys()).finish()
     }
 }
 
@@ -23,23 +31,40 @@ impl Record {
     pub fn set(&mut self, field: &str, value: Value) {
         let blank = value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         if !blank {
-            self.0.insert(field.to_owned(), value);
+            self.is_phone_canonical &= field != PHONE;
+            self.fields.insert(field.to_owned(), value);
         }
     }
 
+    /// What was set as [`PHONE`] is the canonical form of its number, in the mapping's region.
+    pub fn mark_phone_canonical(&mut self) {
+        self.is_phone_canonical = true;
+    }
+
+    /// Its number, where that need not be parsed.
+    pub fn canonical_phone(&self) -> Option<&str> {
+        self.text(PHONE).filter(|_| self.is_phone_canonical)
+    }
+
     pub fn text(&self, field: &str) -> Option<&str> {
-        self.0.get(field).and_then(Value::as_str)
+        self.fields.get(field).and_then(Value::as_str)
     }
 
     /// The fields in the order of their names.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.fields.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many bytes its names and texts have.
+    pub fn size(&self) -> usize {
+        let text = |value: &Value| value.as_str().map_or(0, str::len);
+        self.fields().map(|(name, value)| name.len() + text(value)).sum()
     }
 
     /// The same bytes for the same record, to be hashed.
     pub fn canonical(&self) -> Vec<u8> {
         // A map of text to JSON values always serialises.
-        serde_json::to_vec(&self.0).unwrap_or_default()
+        serde_json::to_vec(&self.fields).unwrap_or_default()
     }
 }
 

@@ -26,7 +26,7 @@ pub struct WriteBack<'a> {
     /// Full ids of its draft and versions, which take the same fields whatever their revision.
     pub drafts_and_versions: &'a [String],
     /// Fields to set.
-    pub set: Map<String, Value>,
+    pub set: &'a Map<String, Value>,
     /// Fields to remove.
     pub unset: &'a [&'static str],
 }
@@ -110,7 +110,7 @@ fn mutations<'a>(writes: &'a [WriteBack<'a>]) -> impl Iterator<Item = (Owner<'a>
                 let patch = Patch {
                     id,
                     if_revision_id,
-                    set: &write.set,
+                    set: write.set,
                     unset: write.unset,
                 };
                 ((place, id), Mutation { patch })

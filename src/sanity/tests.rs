@@ -3,10 +3,10 @@
 mod arbitrary_json;
 pub(super) mod read;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::clock::ManualClock;
@@ -43,12 +43,17 @@ pub(super) fn document(id: &str, kind: &str) -> Value {
 }
 
 pub(super) fn write<'a>(lead: &'a LeadId, drafts_and_versions: &'a [String]) -> WriteBack<'a> {
-    let set = json!({"crmStatus": SENT, "biginContactId": "1"});
+    static SET: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+        let set = [("crmStatus", SENT), ("biginContactId", "1")];
+        set.map(|(field, text)| (field.to_owned(), text.into()))
+            .into_iter()
+            .collect()
+    });
     WriteBack {
         lead,
         rev: "r1",
         drafts_and_versions,
-        set: set.as_object().unwrap().clone(),
+        set: &SET,
         unset: &["crmError"],
     }
 }

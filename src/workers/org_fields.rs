@@ -1,5 +1,6 @@
 //! What the organisation's fields look like: read at start and hourly, kept in the store for when Bigin cannot say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,14 +29,14 @@ pub struct OrgCache(Mutex<Option<Cached>>);
 
 struct Cached {
     /// `None`: we may not read them, and never could, so records are sent as they are.
-    fields: Option<OrgFields>,
+    fields: Option<Arc<OrgFields>>,
     read_at: Timestamp,
 }
 
 /// The organisation's fields, and whether Bigin was asked and answered for them.
 pub(super) struct OrgRead {
     /// `None` where we have no permission to read them, and never had.
-    pub(super) fields: Option<OrgFields>,
+    pub(super) fields: Option<Arc<OrgFields>>,
     pub(super) answered: bool,
 }
 
@@ -74,14 +75,14 @@ impl Context {
                 }
                 answered = true;
                 self.store_fields(&fields).await;
-                Some(fields)
+                Some(Arc::new(fields))
             }
             // The upsert would be refused as well, and what the service asks for is recorded with the error.
             Err(error) if is_limited(&error) => return Err(error),
             Err(error) => {
                 let last = match cached.take().and_then(|cached| cached.fields) {
                     Some(fields) => Some(fields),
-                    None => self.stored_fields().await,
+                    None => self.stored_fields().await.map(Arc::new),
                 };
                 match (&last, &error) {
                     (Some(_), _) => tracing::warn!(
@@ -155,7 +156,7 @@ pub(super) async fn read_org_fields(
     context: &Context,
     batch: &mut Batch<'_>,
     syncs: Vec<Claimed>,
-) -> (Vec<Claimed>, Option<OrgFields>) {
+) -> (Vec<Claimed>, Option<Arc<OrgFields>>) {
     let Some(deadline) = batch.deadline().await else {
         syncs.into_iter().for_each(|claimed| batch.release(claimed));
         return (Vec::new(), None);

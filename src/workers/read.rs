@@ -68,6 +68,11 @@ impl LastReads {
         }
     }
 
+    /// The lead is read again before the next write, so that what is known of it would only keep others out.
+    pub(super) fn forget(&self, sync: SyncId) {
+        self.table().remove(&sync);
+    }
+
     /// Takes out what is known of a sync's lead, where it is fresh. Each read serves one write: after a write that may have
     /// been carried out, the lead is read again.
     pub(super) fn take(&self, sync: SyncId, now: Timestamp) -> Option<LastRead> {
@@ -219,6 +224,9 @@ mod tests {
         assert_eq!(reads.take(SyncId(1), at(5)).map(|read| read.rev).as_deref(), Some("r1"));
         assert!(reads.take(SyncId(1), at(5)).is_none());
         reads.put(SyncId(1), "r1", &[], at(0));
+        assert!(reads.take(SyncId(1), at(6)).is_none());
+        reads.put(SyncId(1), "r1", &[], at(6));
+        reads.forget(SyncId(1));
         assert!(reads.take(SyncId(1), at(6)).is_none());
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         &mut batch,
         changed,
         |_| 0,
-        |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_ref()),
+        |claimed, lead, document| judge(context, claimed, &lead, document, fields.as_deref()),
     );
     for (claimed, read) in judged.await {
         let Some((claimed, judged)) = take_answered(&mut batch, claimed, read) else {

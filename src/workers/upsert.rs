@@ -17,7 +17,7 @@ use crate::clock::after;
 use crate::domain::decide::{BeforeUpsert, View, before_upsert, known_contact, restores, settles_at};
 use crate::domain::failure::CallError;
 use crate::domain::lead::{ContactId, LeadRead};
-use crate::domain::mapping::identity;
+use crate::domain::mapping::canonical_phone;
 use crate::domain::record::{OrgFields, Record};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Delivered, Event, Seen};
@@ -34,10 +34,10 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
     let (mut batch, syncs) = Batch::new(context, Stage::Upsert, claimed_at, claim);
     let (syncs, fields) = read_org_fields(context, &mut batch, syncs).await;
     let judged = read(context, &mut batch, syncs, bytes_of, |claimed, lead, document| {
-        judge(context, claimed, lead, document, fields.as_ref())
+        judge(context, claimed, lead, document, fields.as_deref())
     });
     let judged = judged.await;
-    let prepared = prepare(context, &mut batch, judged, fields.as_ref()).await?;
+    let prepared = prepare(context, &mut batch, judged, fields.as_deref()).await?;
     let prepared = settled(&mut batch, prepared, context.store.now().await?);
     let prepared = one_per_identity(&mut batch, prepared);
 
@@ -53,7 +53,7 @@ pub(super) async fn step(context: &Context) -> Result<Stepped, StoreError> {
         // After the reply, and by the store's time, which is what the due time is compared with.
         let tag_not_before = after(context.store.now().await?, context.tag_delay);
         for (prepared, sent) in sent {
-            record_outcome(&mut batch, prepared, sent, tag_not_before);
+            record_outcome(context, &mut batch, prepared, sent, tag_not_before);
         }
     }
     let stepped = batch.finish().await?;
@@ -110,7 +110,7 @@ enum Unsent {
 }
 
 fn bytes_of(judged: &Result<Judged, Unsent>) -> usize {
-    judged.as_ref().map_or(0, |judged| judged.record.canonical().len())
+    judged.as_ref().map_or(0, |judged| judged.record.size())
 }
 
 /// Judges and renders a lead while its document is at hand.
@@ -200,7 +200,7 @@ async fn prepare(
         let duplicate_check_fields = unique_fields(context, &record, fields);
         let key = |field: &String| record.text(field).map(|value| context.hasher.key(field, value));
         let keys = duplicate_check_fields.iter().filter_map(key).collect();
-        let (_, canonical) = identity(&record, context.mapping.phone_region());
+        let canonical = canonical_phone(&record, context.mapping.phone_region());
         let retried = claimed.sync.has_failed() || claimed.link.ambiguous_until.is_some();
         let as_spelled = || {
             record
@@ -284,6 +284,7 @@ fn groups(prepared: Vec<PreparedLead>) -> Vec<Vec<PreparedLead>> {
 
 /// What became of one lead.
 fn record_outcome(
+    context: &Context,
     batch: &mut Batch<'_>,
     prepared: PreparedLead,
     sent: ItemOutcome<Upserted>,
@@ -299,6 +300,7 @@ fn record_outcome(
     } = prepared;
     match sent {
         ItemOutcome::Answered(Ok(Upserted { contact, action })) => {
+            context.last_reads.forget(claimed.sync.id);
             let delivered = Delivered {
                 contact,
                 action,
@@ -342,14 +344,14 @@ impl BatchItem for PreparedLead {
 
     /// Of a group either all contacts are known or none is.
     async fn call(context: &Context, part: &[Self], deadline: Duration) -> Result<Results<Upserted>, CallError> {
-        let known: Option<Vec<(ContactId, Record)>> = part
+        let known: Option<Vec<(&ContactId, &Record)>> = part
             .iter()
-            .map(|prepared| Some((prepared.contact.clone()?, prepared.record.clone())))
+            .map(|prepared| Some((prepared.contact.as_ref()?, &prepared.record)))
             .collect();
         if let Some(known) = known {
             return context.bigin.update(&known, deadline).await;
         }
-        let records: Vec<Record> = part.iter().map(|prepared| prepared.record.clone()).collect();
+        let records: Vec<&Record> = part.iter().map(|prepared| &prepared.record).collect();
         let check = part
             .first()
             .map(|prepared| prepared.duplicate_check_fields.as_slice())

@@ -212,7 +212,7 @@ fn writes(due: &[Due]) -> Vec<WriteBack<'_>> {
             lead: &due.claimed.sync.lead,
             rev: &due.rev,
             drafts_and_versions: &due.drafts_and_versions,
-            set: due.set.clone(),
+            set: &due.set,
             unset: due.unset,
         })
         .collect()

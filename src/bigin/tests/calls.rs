@@ -43,7 +43,7 @@ async fn an_upsert_sends_the_records_and_reads_one_result_for_each() {
     let records = [record("Ada"), record("Bob"), record("Cy")];
     let results = world
         .bigin()
-        .upsert(&records, &["Lead_Id", "Email"], DEADLINE)
+        .upsert(&records.each_ref(), &["Lead_Id", "Email"], DEADLINE)
         .await
         .unwrap();
     let upserted = |digits, action| Upserted {
@@ -79,7 +79,7 @@ async fn an_answer_that_names_no_contact_or_too_few_leaves_the_outcome_unknown()
     for (body, code) in cases {
         let label = body.to_string();
         let world = World::new(move |_| Reply::Json(200, body.clone())).await;
-        let result = world.bigin().upsert(&[record("Ada")], &[], DEADLINE).await;
+        let result = world.bigin().upsert(&[&record("Ada")], &[], DEADLINE).await;
         assert_eq!(unknown_code(result), code, "{label}");
         let sent = world.server.requests("/upsert")[0].json();
         assert!(sent.get("duplicate_check_fields").is_none());
@@ -91,6 +91,7 @@ async fn an_update_goes_by_id_and_finds_out_who_is_gone() {
     let data = json!({"data": [success("1", ""), gone("2")]});
     let world = World::new(move |_| Reply::Json(202, data.clone())).await;
     let records = [(id("1"), record("Ada")), (id("2"), record("Bob"))];
+    let records = records.each_ref().map(|(id, record)| (id, record));
     let results = world.bigin().update(&records, DEADLINE).await.unwrap();
     let updated = Upserted {
         contact: id("1"),
@@ -209,7 +210,7 @@ async fn trouble_on_the_way_is_told_apart() {
     .await;
     let bigin = world.bigin();
     assert_eq!(unknown_code(call(&bigin).await), "connection lost");
-    match bigin.upsert(&[record("Ada")], &[], DEADLINE).await {
+    match bigin.upsert(&[&record("Ada")], &[], DEADLINE).await {
         Err(CallError::Service(service_error)) => {
             assert_eq!(
                 (service_error.kind, service_error.retry_after),
@@ -235,7 +236,7 @@ async fn trouble_on_the_way_is_told_apart() {
     }
     // Nothing is sent without time.
     let before = world.server.requests("/upsert").len();
-    bigin.upsert(&[record("Ada")], &[], Duration::ZERO).await.unwrap_err();
+    bigin.upsert(&[&record("Ada")], &[], Duration::ZERO).await.unwrap_err();
     assert_eq!(world.server.requests("/upsert").len(), before);
 }
 
@@ -247,7 +248,8 @@ async fn no_call_is_made_for_nothing_or_for_too_much() {
     assert_eq!(bigin.update(&[], DEADLINE).await.unwrap(), []);
     assert_eq!(bigin.add_tags(&[], DEADLINE).await.unwrap(), []);
     assert_eq!(bigin.find_by_phone(&["'".to_owned()], DEADLINE).await.unwrap(), []);
-    let many = vec![record("Ada"); 101];
+    let ada = record("Ada");
+    let many = vec![&ada; 101];
     assert!(matches!(
         bigin.upsert(&many, &[], DEADLINE).await,
         Err(CallError::Rejected { .. })

@@ -25,7 +25,7 @@ async fn an_upsert_that_an_odd_server_took_is_over_by_its_deadline_and_in_doubt(
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         let deadline = if expected == "timeout" { SHORT } else { DEADLINE };
-        let outcome = timeout(PATIENCE, bigin.upsert(&[record("Ada")], &["Email"], deadline)).await;
+        let outcome = timeout(PATIENCE, bigin.upsert(&[&record("Ada")], &["Email"], deadline)).await;
         let outcome = outcome.unwrap_or_else(|_| panic!("a server that {what} is waited for"));
         assert_eq!(unknown_code(outcome), expected, "a server that {what}");
         assert_eq!(world.server.requests("/upsert").len(), 1, "a server that {what}");
@@ -39,7 +39,7 @@ async fn an_odd_accounts_server_is_in_trouble_by_itself_and_nothing_is_sent_to_b
             server: StubServer::start(move |_| answer()).await,
             ..World::of_tokens().await
         };
-        let outcome = timeout(PATIENCE, world.bigin().upsert(&[record("Ada")], &["Email"], SHORT)).await;
+        let outcome = timeout(PATIENCE, world.bigin().upsert(&[&record("Ada")], &["Email"], SHORT)).await;
         match outcome.unwrap_or_else(|_| panic!("a server that {what} is waited for")) {
             Err(CallError::Service(service_error)) => {
                 assert_eq!(
@@ -68,7 +68,7 @@ async fn a_redirect_is_not_followed_so_that_no_token_and_no_record_travels() {
                 Reply::Raw(head.into_bytes(), Then::Close)
             })
             .await;
-            let outcome = world.bigin().upsert(&[record("Ada")], &["Email"], DEADLINE).await;
+            let outcome = world.bigin().upsert(&[&record("Ada")], &["Email"], DEADLINE).await;
             assert_eq!(unknown_code(outcome), format!("HTTP {status}"));
             assert!(world.server.requests("/elsewhere").is_empty(), "{status}");
         }
@@ -87,7 +87,7 @@ async fn a_mark_before_the_answer_and_packing_cost_nothing() {
         Reply::Raw([head.as_bytes(), &packed.finish().unwrap()].concat(), Then::Close)
     })
     .await;
-    let results = world.bigin().upsert(&[record("Ada")], &[], DEADLINE).await.unwrap();
+    let results = world.bigin().upsert(&[&record("Ada")], &[], DEADLINE).await.unwrap();
     assert!(results[0].is_ok());
 }
 
@@ -100,7 +100,7 @@ async fn a_deeply_nested_answer_is_no_answer() {
         )
     };
     let world = World::new(move |_| nested()).await;
-    let outcome = world.bigin().upsert(&[record("Ada")], &[], DEADLINE).await;
+    let outcome = world.bigin().upsert(&[&record("Ada")], &[], DEADLINE).await;
     assert_eq!(unknown_code(outcome), "HTTP 200");
 }
 
@@ -114,6 +114,7 @@ async fn the_contact_that_has_a_value_already_is_not_the_one_that_was_asked_for(
         let data = json!({"data": [duplicate, {"code": "SUCCESS", "details": {"id": "2"}, "status": "success"}]});
         let world = World::new(move |_| Reply::Json(207, data.clone())).await;
         let records = ["1", "2"].map(|id| (crate::domain::lead::ContactId::parse(id).unwrap(), record("Ada")));
+        let records = records.each_ref().map(|(id, record)| (id, record));
         let results = world.bigin().update(&records, DEADLINE).await.unwrap();
         let [Err(ItemError::Rejected { reason, .. }), Ok(updated)] = &results[..] else {
             panic!("{other}: {results:?}");
@@ -140,7 +141,8 @@ async fn an_answer_about_another_contact_is_never_taken_for_the_one_asked_for() 
             "WRONG_RECORDS",
             "{ids:?}"
         );
-        let records = contacts.map(|id| (id, record("Ada")));
+        let ada = record("Ada");
+        let records = contacts.each_ref().map(|id| (id, &ada));
         assert_eq!(
             unknown_code(bigin.update(&records, DEADLINE).await),
             "WRONG_RECORDS",
@@ -156,6 +158,7 @@ async fn the_results_of_an_update_find_their_contacts_in_whatever_order_they_com
     let data = json!({"data": [success("3", "update"), locked, gone]});
     let world = World::new(move |_| Reply::Json(207, data.clone())).await;
     let records = ["1", "2", "3"].map(|id| (crate::domain::lead::ContactId::parse(id).unwrap(), record("Ada")));
+    let records = records.each_ref().map(|(id, record)| (id, record));
     let results = world.bigin().update(&records, DEADLINE).await.unwrap();
     assert!(matches!(&results[0], Err(ItemError::Retry { code }) if code == "RECORD_LOCKED"));
     assert_eq!(results[1], Err(ItemError::ContactGone));

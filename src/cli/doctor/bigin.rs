@@ -194,7 +194,8 @@ async fn contacts(installation: &Installation) -> Finding {
     let check = Check(Group::Bigin, "scope contacts");
     let mut record = Record::default();
     record.set("Last_Name", "bigin-sync doctor".into());
-    let update = ContactId::parse(UNUSED_CONTACT).map(|contact| (contact, record));
+    let contact = ContactId::parse(UNUSED_CONTACT);
+    let update = contact.as_ref().map(|contact| (contact, &record));
     match installation
         .bigin
         .update(update.as_slice(), CALL_TIMEOUT)

@@ -72,7 +72,7 @@ Delete the contact in Bigin afterwards: bigin-sync deletes nothing.
 
 async fn create_contact(installation: &Installation) -> anyhow::Result<ContactId> {
     let record = record(installation.now(), installation.settings.bigin.lead_id_field.as_deref());
-    let created = installation.bigin.upsert(&[record], &["Email"], CALL_TIMEOUT).await;
+    let created = installation.bigin.upsert(&[&record], &["Email"], CALL_TIMEOUT).await;
     let created = only_item(created).context("cannot create the contact")?;
     Ok(created.contact)
 }

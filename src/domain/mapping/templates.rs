@@ -51,9 +51,12 @@ impl Templates {
         // It prints every variable there is.
         env.remove_global("debug");
         let region = region.to_owned();
-        env.add_filter("e164", move |number: Value, other: Option<String>| {
-            e164(&number, other.as_deref(), &region)
-        });
+        env.add_filter(
+            "e164",
+            move |state: &mut State, number: Value, other: Option<String>| {
+                e164(state, &number, other.as_deref(), &region)
+            },
+        );
         let dates = zone.clone();
         env.add_filter("date", move |at: Value, format: Option<String>| {
             date(at, format.as_deref(), &dates)
@@ -97,32 +100,67 @@ impl Templates {
     }
 
     /// What a field's template makes of a lead; the error is a reason that holds nothing of the lead.
-    pub(super) fn render(&self, field: &str, variables: &Value) -> Result<String, String> {
+    pub(super) fn render(&self, field: &str, variables: &Value) -> Result<Rendered, String> {
         let rendered = self
             .env
             .get_template(field)
-            .and_then(|template| template.render(variables));
-        rendered.map_err(|error| reason(&error))
+            .and_then(|template| template.render_captured(variables));
+        let mut rendered = rendered.map_err(|error| reason(&error))?;
+        let number = rendered.with_state_mut(|state| state.get_extension_mut::<Canonical>().map(std::mem::take));
+        let text = rendered.into_output();
+        Ok(Rendered {
+            is_canonical_phone: number.is_some_and(|Canonical(number)| number == text.trim()),
+            text,
+        })
     }
 }
 
+/// The text of a field.
+pub(super) struct Rendered {
+    pub(super) text: String,
+    /// Without the blanks around it, it is a number that `e164` has made, and its own canonical form in the mapping's region.
+    pub(super) is_canonical_phone: bool,
+}
+
+/// The last number that `e164` has made in a rendering, so that it need not be parsed again: that takes as long as half of
+/// the other fields of a lead.
+#[derive(Default)]
+struct Canonical(String);
+
 /// The variables of a lead's templates: the document's own fields, and the whole of it as `lead`.
-pub(super) struct Variables(Vec<(String, Value)>);
+pub(super) struct Variables(Value);
 
 impl Variables {
     /// Takes the document apart, so that no more than a part of it is in memory twice.
     pub(super) fn of(document: Map<String, Json>) -> Self {
-        Self(document.into_iter().map(|(key, part)| (key, value(part))).collect())
+        Self(value(Json::Object(document)))
     }
 
-    /// With the limit of the `conversation` filter. The parts are shared, not copied.
+    /// With the limit of the `conversation` filter. The document is shared, not copied.
     pub(super) fn with_limit(&self, conversation_limit: usize) -> Value {
-        let own = || self.0.iter().map(|(key, part)| (key.as_str(), part.clone()));
-        let ours = [
-            ("lead", Value::from_pairs(own())),
-            (CONVERSATION_LIMIT, conversation_limit.into()),
-        ];
-        Value::from_pairs(own().chain(ours))
+        let lead = self.0.clone();
+        Value::from_object(Scope {
+            lead,
+            conversation_limit,
+        })
+    }
+}
+
+/// What a template finds by name.
+#[derive(Debug)]
+struct Scope {
+    lead: Value,
+    conversation_limit: usize,
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "lead" => Some(self.lead.clone()),
+            CONVERSATION_LIMIT => Some(self.conversation_limit.into()),
+            // A field that is null is there all the same: it hides a function of its name.
+            _ => self.lead.as_object()?.get_value(key),
+        }
     }
 }
 
@@ -168,7 +206,7 @@ fn json(value: &Value) -> Cow<'_, Json> {
     }
 }
 
-fn e164(number: &Value, region: Option<&str>, default: &str) -> Result<String, Error> {
+fn e164(state: &mut State, number: &Value, region: Option<&str>, default: &str) -> Result<String, Error> {
     let region = region
         .map(str::trim)
         .filter(|region| !region.is_empty())
@@ -181,7 +219,16 @@ fn e164(number: &Value, region: Option<&str>, default: &str) -> Result<String, E
     } else {
         number.to_string()
     };
-    Ok(phone::canonical(&text, region).unwrap_or_else(|| text.trim().to_owned()))
+    let Some((number, is_for_good)) = phone::canonical_for_good(&text, region) else {
+        return Ok(text.trim().to_owned());
+    };
+    if is_for_good && region == default {
+        state
+            .get_or_insert_extension(Canonical::default())
+            .0
+            .clone_from(&number);
+    }
+    Ok(number)
 }
 
 fn date(at: Value, format: Option<&str>, zone: &TimeZone) -> Result<Value, Error> {

@@ -334,16 +334,44 @@ fn a_mapping_in_a_log_names_its_fields() {
 }
 
 #[test]
-fn two_spellings_are_one_identity() {
-    let record = mapping(&[("Email", "{{ e }}"), ("Phone", "{{ p }}")]);
-    let of = |e: &str, p: &str| {
-        let document = json!({"secondName": "Example", "e": e, "p": p});
-        identity(&record.render(lead(document), None).unwrap(), "GB")
-    };
-    let expected = (Some("ada@example.org".to_owned()), Some("+447700900123".to_owned()));
-    assert_eq!(of("Ada@Example.ORG", "07700 900123"), expected);
-    assert_eq!(of("ada@example.org", "+44 7700 900123"), expected);
-    assert_eq!(of("", "ask Bob"), (None, None));
+fn two_spellings_are_one_number() {
+    let rows = [
+        ("{{ p }}", "07700 900123", Some("+447700900123"), false),
+        ("{{ p }}", "+44 7700 900123", Some("+447700900123"), false),
+        ("{{ p }}", "ask Bob", None, false),
+        ("{{ p|e164 }}", "07700 900123", Some("+447700900123"), true),
+        (" {{ q|e164 or p|e164 }} ", "07700 900123", Some("+447700900123"), true),
+        ("{{ p|e164 }}", "ask Bob", None, false),
+        ("{{ p|e164 }} ext. 5", "07700 900123", None, false),
+        ("0{{ p|e164 }}", "07700 900123", None, false),
+        (
+            "{{ p|e164|replace('+44', '0') }}",
+            "07700 900123",
+            Some("+447700900123"),
+            false,
+        ),
+        ("{{ p|e164('US') }}", "(202) 555-0123", Some("+12025550123"), false),
+    ];
+    for (template, number, expected, is_known) in rows {
+        let mapping = mapping(&[("Phone", template)]);
+        let document = json!({"secondName": "Example", "p": number});
+        let record = mapping.render(lead(document), None).unwrap();
+        assert_eq!(
+            canonical_phone(&record, "GB").as_deref(),
+            expected,
+            "{template}, {number}"
+        );
+        assert_eq!(record.canonical_phone().is_some(), is_known, "{template}, {number}");
+    }
+}
+
+#[test]
+fn another_phone_is_parsed_again() {
+    let mapping = mapping(&[("Phone", "{{ p|e164 }}")]);
+    let document = json!({"secondName": "Example", "p": "07700 900123"});
+    let mut record = mapping.render(lead(document), None).unwrap();
+    record.set(PHONE, json!("07700 900124"));
+    assert_eq!(canonical_phone(&record, "GB").as_deref(), Some("+447700900124"));
 }
 
 fn any_json() -> impl Strategy<Value = Json> {

@@ -26,6 +26,7 @@ fn a_record_takes_nothing_blank() {
     let fields: Vec<&str> = record.fields().map(|(name, _)| name).collect();
     assert_eq!(fields, ["D", "E", "F"]);
     assert_eq!((record.text("D"), record.text("F")), (None, Some(" x ")));
+    assert_eq!(record.size(), 6);
     assert_eq!(record.canonical(), br#"{"D":0,"E":false,"F":" x "}"#);
 }
 
