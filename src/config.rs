@@ -101,7 +101,7 @@ pub struct Settings {
     pub database: Database,
     /// How long a worker may claim a sync.
     pub lease_duration: Duration,
-    /// How long finished syncs and deliveries are stored.
+    /// How long finished syncs are stored.
     pub retention: Duration,
     /// Between searches for missed webhooks; `None` is never.
     pub reconcile_interval: Option<Duration>,

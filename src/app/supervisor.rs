@@ -163,8 +163,8 @@ async fn retention(context: Arc<Context>, age: Duration, mut stopping: watch::Re
     while !*stopping.borrow() {
         match workers::retention::delete_expired(&context, age).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "deleted {rows} old syncs and deliveries"),
-            Err(error) => tracing::warn!("cannot delete old syncs and deliveries: {error}"),
+            Ok(rows) => tracing::info!(rows, "deleted {rows} old syncs"),
+            Err(error) => tracing::warn!("cannot delete old syncs: {error}"),
         }
         pause(RETENTION_INTERVAL, &mut stopping).await;
     }

@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::db::{Arg, Db, Result, args};
-use super::writer::Txn;
-use super::{Answer, Stage, Store, StoreSettings, counters, kv, rows, tags, turns};
+use super::db::{Arg, Result, args};
+use super::leases::{self, ClaimRow, ClaimToken};
+use super::rows::Stored;
+use super::txn::Txn;
+use super::{Answer, Stage, Store, StoreSettings, counters, kv, rows, turns};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
 use crate::domain::lead_link::LeadLink;
-use crate::domain::sync::SyncJob;
+use crate::domain::sync::{SyncId, SyncJob};
 use crate::random;
-
-/// Proof of a claim: changes with every claim, so that a late release of a lost lease changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClaimToken(pub i64);
 
 /// A sync that this worker, and no other, works on until it records an outcome or the lease runs out.
 #[derive(Debug, Clone)]
@@ -31,6 +29,9 @@ pub struct Claimed {
     pub token: ClaimToken,
     /// What is remembered of the lead.
     pub link: LeadLink,
+    /// Of the row, as it was when claimed.
+    pub(crate) version: i64,
+    pub(crate) changed_at: Timestamp,
 }
 
 /// What a claim brought.
@@ -69,10 +70,12 @@ impl Store {
             .await
     }
 
-    /// Renews the lease of a claim of so many syncs, from now on; `false` where that of one of them was lost or is over.
-    pub async fn renew(&self, token: ClaimToken, syncs: usize) -> Answer<bool> {
+    /// Renews the lease of a claim, from now on; `false` where it was lost or is over.
+    pub async fn renew(&self, token: ClaimToken) -> Answer<bool> {
         let lasting = self.settings.lease;
-        self.writer.write(move |txn| renew(txn, token, syncs, lasting)).await
+        self.writer
+            .write(move |txn| leases::renew(txn.db, token, txn.now, lasting))
+            .await
     }
 }
 
@@ -103,48 +106,61 @@ impl Kind {
         match self {
             Self::Unfailed => "AND bisect_limit IS NULL AND attempts = 0",
             Self::Fresh => "AND bisect_limit IS NULL",
-            Self::Suspects => "AND bisect_limit = ?5",
+            Self::Suspects => "AND bisect_limit = ?3",
             Self::Any => "",
         }
     }
 }
 
-pub(super) fn claim(
+fn claim(
     txn: &mut Txn<'_>,
     stage: Stage,
     (limit, prefer): (usize, Prefer),
     settings: &StoreSettings,
     token: ClaimToken,
 ) -> Result<Claim> {
-    if stage != Stage::WriteBack {
-        turns::expire_upserts(txn.db, txn.now, settings)?;
-    }
+    let expiring: &[Stage] = match stage {
+        // An upsert that was lost moves tags.
+        Stage::Tag => &[Stage::Upsert, Stage::Tag],
+        _ => &[stage],
+    };
+    leases::expire(txn.db, expiring, txn.now, settings)?;
     if kv::paused_since(txn.db)?.is_some() {
         return Ok(nothing(None, BTreeMap::new()));
     }
     if let Some(until) = turns::others(txn, stage)? {
         return Ok(nothing(Some(until), BTreeMap::new()));
     }
-    let check = check_breakers(txn, stage, (limit, prefer), settings.lease)?;
+    let others = leases::valid(txn.db, stage, txn.now)?;
+    let check = check_breakers(txn, stage, &others, (limit, prefer), settings.lease)?;
     if check.paused_until.is_some() {
         return Ok(nothing(check.paused_until, check.breakers));
     }
-    let mut syncs = Vec::new();
+    let mut found = Vec::new();
     for kind in &check.kinds {
-        syncs = claim_kind(txn, stage, *kind, check.limit, settings.lease, token)?;
-        if !syncs.is_empty() {
+        found = due(txn, stage, &others, *kind, check.limit)?;
+        if !found.is_empty() {
+            let ids: Vec<_> = found.iter().map(|stored| stored.sync.id).collect();
+            leases::insert(txn.db, token, stage, &ids, after(txn.now, settings.lease))?;
             turns::taken(txn, stage)?;
             break;
         }
     }
-    let next_due = if syncs.is_empty() {
-        next_due(txn, stage, Kind::Any)?
+    let next_due = if found.is_empty() {
+        next_due(txn, stage, &others, Kind::Any)?
     } else {
         None
     };
+    let syncs = found.into_iter().map(|stored| Claimed {
+        sync: stored.sync,
+        link: stored.link,
+        version: stored.version,
+        changed_at: stored.changed_at,
+        token,
+    });
     Ok(Claim {
         accepted: counters::accepted(txn.db, stage)?,
-        syncs,
+        syncs: syncs.collect(),
         next_due,
         breakers: check.breakers,
         probed: check.probed,
@@ -161,53 +177,46 @@ fn nothing(next_due: Option<Timestamp>, breakers: BTreeMap<Remote, Breaker>) -> 
     }
 }
 
-fn claim_kind(
-    txn: &Txn<'_>,
-    stage: Stage,
-    kind: Kind,
-    limit: usize,
-    lasting: Duration,
-    token: ClaimToken,
-) -> Result<Vec<Claimed>> {
-    let until = after(txn.now, lasting);
-    let mut args: Vec<Arg<'_>> = vec![token.0.into(), until.into(), txn.now.into(), limit.into()];
-    if kind == Kind::Suspects {
-        let Some(bisect_limit) = longest_due_suspect(txn, stage)? else {
-            return Ok(Vec::new());
-        };
-        args[3] = Arg::from(limit.min(usize::try_from(bisect_limit).unwrap_or(1)));
-        args.push(bisect_limit.into());
-    }
-    let mut syncs = txn.db.query(&claim_sql(stage, kind), &args, rows::sync_of)?;
-    // RETURNING promises no order.
-    syncs.sort_by_key(|sync| (sync.next_attempt_at, sync.id));
-    let with_memory = |sync: SyncJob| {
-        Ok(Claimed {
-            link: rows::link(txn.db, &sync.lead)?,
-            sync,
-            token,
-        })
+/// How many syncs are claimed.
+fn claimed_in(leases: &[ClaimRow]) -> usize {
+    leases.iter().map(|lease| lease.syncs.len()).sum()
+}
+
+/// The syncs of a kind that have been due longest and that no worker has claimed.
+fn due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind, limit: usize) -> Result<Vec<Stored>> {
+    let bisect_limit = match kind {
+        Kind::Suspects => longest_due_suspect(txn, stage, others)?,
+        _ => None,
     };
-    syncs.into_iter().map(with_memory).collect()
+    let limit = match (kind, bisect_limit) {
+        (Kind::Suspects, None) => return Ok(Vec::new()),
+        (_, Some(bisect_limit)) => limit.min(usize::try_from(bisect_limit).unwrap_or(1)),
+        _ => limit,
+    };
+    let mut args: Vec<Arg<'_>> = vec![txn.now.into(), (limit + claimed_in(others)).into()];
+    args.extend(bisect_limit.map(Arg::from));
+    let sql = format!(
+        "-- due()
+        SELECT * FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT ?2",
+        due_sql(stage, "*", kind.condition(), "?1", "?2")
+    );
+    let mut found = txn.db.query(&sql, &args, rows::stored_of)?;
+    found.retain(|stored| is_free(others, stored.sync.id));
+    found.truncate(limit);
+    Ok(found)
 }
 
-/// Each state by itself, so that the index gives the longest due first and a long queue is not sorted.
-fn claim_sql(stage: Stage, kind: Kind) -> String {
-    format!(
-        "-- claim()
-        UPDATE sync SET claim_token = ?1, claim_expires_at = ?2
-        WHERE id IN (SELECT id FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT ?4)
-        RETURNING *",
-        due_sql(stage, "id, next_attempt_at", kind.condition(), "?3", "?4")
-    )
+fn is_free(others: &[ClaimRow], sync: SyncId) -> bool {
+    !others.iter().any(|lease| lease.syncs.contains(&sync))
 }
 
-/// The columns of the `limit` syncs of each of the stage's states that have been due longest and are not claimed.
+/// The columns of the `limit` syncs of each of the stage's states that have been due longest. Each state by itself, so that the
+/// index gives the longest due first and a long queue is not sorted.
 fn due_sql(stage: Stage, columns: &str, condition: &str, now: &str, limit: &str) -> String {
     let due = |state: &&str| {
         format!(
             "SELECT * FROM (SELECT {columns} FROM sync
-                WHERE finished_at IS NULL AND state = '{state}' AND next_attempt_at <= {now} AND (claim_token IS NULL OR claim_expires_at <= {now}) {condition}
+                WHERE finished_at IS NULL AND state = '{state}' AND next_attempt_at <= {now} {condition}
                 ORDER BY next_attempt_at, id LIMIT {limit}) AS due"
         )
     };
@@ -215,14 +224,18 @@ fn due_sql(stage: Stage, columns: &str, condition: &str, now: &str, limit: &str)
     due.join(" UNION ALL ")
 }
 
-fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
+fn longest_due_suspect(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow]) -> Result<Option<u32>> {
     let condition = "AND bisect_limit IS NOT NULL";
     let sql = format!(
         "-- longest_due_suspect()
-        SELECT bisect_limit FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT 1",
-        due_sql(stage, "id, next_attempt_at, bisect_limit", condition, "?1", "1")
+        SELECT id, bisect_limit FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT ?2",
+        due_sql(stage, "id, next_attempt_at, bisect_limit", condition, "?1", "?2")
     );
-    txn.db.first(&sql, args![txn.now], |row| row.get("bisect_limit"))
+    let suspects = txn.db.query(&sql, args![txn.now, 1 + claimed_in(others)], |row| {
+        Ok((SyncId(row.get("id")?), row.get("bisect_limit")?))
+    })?;
+    let free = suspects.into_iter().find(|(id, _)| is_free(others, *id));
+    Ok(free.map(|(_, limit)| limit))
 }
 
 /// While a breaker is open nothing is claimed; once its pause is over, one sync is, as a probe, and the breaker is left
@@ -234,6 +247,7 @@ fn longest_due_suspect(txn: &Txn<'_>, stage: Stage) -> Result<Option<u32>> {
 fn check_breakers(
     txn: &Txn<'_>,
     stage: Stage,
+    others: &[ClaimRow],
     (limit, prefer): (usize, Prefer),
     lease: Duration,
 ) -> Result<BreakerCheck> {
@@ -267,7 +281,7 @@ fn check_breakers(
     };
     check.limit = check.limit.min(1);
     check.kinds = vec![Kind::Unfailed];
-    let next_unfailed = next_due(txn, stage, Kind::Unfailed)?;
+    let next_unfailed = next_due(txn, stage, others, Kind::Unfailed)?;
     let is_fresh = next_unfailed.is_some_and(|due| due <= txn.now) && fresh_from <= txn.now;
     if check.paused_until.is_some() && !is_fresh {
         let early = next_unfailed.map(|due| due.max(fresh_from)).filter(|at| *at > txn.now);
@@ -277,14 +291,15 @@ fn check_breakers(
     check.paused_until = None;
     if !is_fresh {
         if let Some(twin) = twin(stage)
-            && next_due(txn, twin, Kind::Unfailed)?.is_some_and(|due| due <= txn.now)
+            && next_due(txn, twin, &leases::valid(txn.db, twin, txn.now)?, Kind::Unfailed)?
+                .is_some_and(|due| due <= txn.now)
         {
             check.paused_until = Some(after(txn.now, lease));
             return Ok(check);
         }
         check.kinds = vec![Kind::Any];
     }
-    if is_fresh || next_due(txn, stage, Kind::Any)?.is_some_and(|due| due <= txn.now) {
+    if is_fresh || next_due(txn, stage, others, Kind::Any)?.is_some_and(|due| due <= txn.now) {
         for breaker in probed {
             check.probed.push(breaker.remote);
             probe(txn, breaker, is_fresh, lease)?;
@@ -311,53 +326,22 @@ fn probe(txn: &Txn<'_>, mut breaker: Breaker, is_fresh: bool, lease: Duration) -
     rows::save_breaker(txn.db, &breaker)
 }
 
-/// When the next sync of a stage is due, or a lease that was lost runs out. The leased ones are few, and the planner does
-/// not know it: with a hundred thousand that wait, a look at all of them after every batch would take longer than the batches.
-fn next_due(txn: &Txn<'_>, stage: Stage, kind: Kind) -> Result<Option<Timestamp>> {
+/// When the next sync of a stage is due that no worker has claimed, or the first lease of the others expires.
+fn next_due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind) -> Result<Option<Timestamp>> {
     let condition = kind.condition();
-    let mut next = None;
+    let mut next = others.iter().map(|lease| lease.expires_at).min();
     for state in stage.states() {
         // The state is written out, here and wherever syncs that are due are looked for: PostgreSQL has an index of these
         // states alone, and keeps plans that are to hold for every value of a parameter.
         let sql = format!(
             "-- next_due()
-            SELECT next_attempt_at FROM sync WHERE finished_at IS NULL AND state = '{state}' AND claim_token IS NULL {condition} ORDER BY next_attempt_at LIMIT 1"
+            SELECT id, next_attempt_at FROM sync WHERE finished_at IS NULL AND state = '{state}' {condition} ORDER BY next_attempt_at, id LIMIT ?1"
         );
-        let due: Option<Timestamp> = txn.db.first(&sql, &[], |row| row.get("next_attempt_at"))?;
-        let sql = format!(
-            "-- next_due()
-            SELECT min(CASE WHEN claim_expires_at > next_attempt_at THEN claim_expires_at ELSE next_attempt_at END) AS lost
-            FROM sync INDEXED BY sync_leased WHERE claim_token IS NOT NULL AND finished_at IS NULL AND state = ?1 {condition}"
-        );
-        let lost: Option<Timestamp> = txn.db.one(&sql, args![*state], |row| row.get("lost"))?;
-        next = [next, due, lost].into_iter().flatten().min();
+        let waiting = txn.db.query(&sql, args![1 + claimed_in(others)], |row| {
+            Ok((SyncId(row.get("id")?), row.get("next_attempt_at")?))
+        })?;
+        let free = waiting.into_iter().find(|(id, _)| is_free(others, *id));
+        next = [next, free.map(|(_, at)| at)].into_iter().flatten().min();
     }
     Ok(next)
-}
-
-/// Renews the lease of a claim of so many syncs, from now on; `false` where that of one of them was lost, so that its
-/// outcome could not be recorded, or is over: then another replica may have had its turn, and have moved a tag.
-pub(super) fn renew(txn: &Txn<'_>, token: ClaimToken, syncs: usize, lasting: Duration) -> Result<bool> {
-    let sql = "-- renew()
-        UPDATE sync SET claim_expires_at = ?2 WHERE claim_token IS NOT NULL AND claim_token = ?1 AND claim_expires_at > ?3";
-    Ok(txn.db.execute(sql, args![token.0, after(txn.now, lasting), txn.now])? == syncs)
-}
-
-/// Takes over what the process before has left. Its leases expire at once, except those of upserts and tags: such a call may
-/// still be in flight, so these leads are neither sent nor cancelled before their lease expires. Which contacts the upserts may
-/// have changed is not known, so every tag waits its delay again. Its locks are released.
-pub(super) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    let sql = "-- take_over()
-        SELECT 1 FROM sync WHERE finished_at IS NULL AND state = 'requested' AND claim_token IS NOT NULL";
-    if db.exists(sql, &[])? {
-        tags::move_all(db, after(now, settings.tag_delay))?;
-    }
-    // Only then, as it forgets the leases that were lost longer ago: those upserts were late, and may be later still.
-    turns::expire_upserts(db, now, settings)?;
-    let sql = "-- take_over()
-        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL
-        WHERE finished_at IS NULL AND claim_token IS NOT NULL AND (state NOT IN ('requested', 'upserted') OR claim_expires_at <= ?1)";
-    db.execute(sql, args![now])?;
-    db.execute("DELETE FROM lock", &[])?;
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The counters of the ledger, and of what the remote services have accepted.
 
+use std::collections::BTreeMap;
+
 use super::Stage;
 use super::db::{Db, Result, args};
 
@@ -9,6 +11,14 @@ pub(super) fn count(db: Db<'_>, name: &str, by: i64) -> Result<()> {
         INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + ?2";
     db.execute(sql, args![name, by])?;
     Ok(())
+}
+
+/// Adds to several counters.
+pub(super) fn count_all(db: Db<'_>, counts: &BTreeMap<&'static str, i64>) -> Result<()> {
+    let sql = "-- count_all()
+        INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value";
+    let rows: Vec<_> = counts.iter().map(|(name, by)| args![*name, *by].to_vec()).collect();
+    db.execute_each(sql, "tn", &rows)
 }
 
 /// How many records of a stage its service has accepted so far.

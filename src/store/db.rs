@@ -2,6 +2,7 @@
 //! SQLite's `?1` for parameters and all numbers as 64-bit integers.
 
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -75,6 +76,92 @@ impl Db<'_> {
                 Ok(conn.last_insert_rowid())
             }
             Self::Postgres(_) => self.one(&format!("{sql} RETURNING id"), args, |row| row.get("id")),
+        }
+    }
+
+    /// Runs a statement for each of the rows, and says of each whether it changed something. The first column tells the rows
+    /// apart. `kinds` has a letter for each column: `n` for numbers, `t` for texts.
+    ///
+    /// SQLite runs it once a row, which is quicker there than one statement over all of them; PostgreSQL runs one over all, since
+    /// each takes a round trip.
+    pub(super) fn update_each(self, sql: &str, kinds: &str, rows: &[Vec<Arg<'_>>]) -> Result<Vec<bool>> {
+        let Some(session) = self.session_for(rows) else {
+            return rows.iter().map(|row| Ok(self.execute(sql, row)? > 0)).collect();
+        };
+        let changed = session.query(
+            &session::over_rows(sql, kinds, "RETURNING g.c1"),
+            &pointers_to(&columns(kinds, rows)?),
+        )?;
+        let changed: BTreeSet<i64> = changed
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<std::result::Result<_, _>>()?;
+        let is_changed = |row: &Vec<Arg<'_>>| matches!(row.first(), Some(Arg::Number(key)) if changed.contains(key));
+        Ok(rows.iter().map(is_changed).collect())
+    }
+
+    /// Runs a statement for each of the rows, as [`Db::update_each`] does, whatever it changes.
+    pub(super) fn execute_each(self, sql: &str, kinds: &str, rows: &[Vec<Arg<'_>>]) -> Result<()> {
+        match self.session_for(rows) {
+            Some(session) => {
+                session.execute(
+                    &session::over_rows(sql, kinds, ""),
+                    &pointers_to(&columns(kinds, rows)?),
+                )?;
+            }
+            None => {
+                for row in rows {
+                    self.execute(sql, row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts rows of which `key`, their first column, is a text that tells them apart, and says their ids.
+    pub(super) fn create_each(self, sql: &str, kinds: &str, key: &str, rows: &[Vec<Arg<'_>>]) -> Result<Vec<i64>> {
+        let Some(session) = self.session_for(rows) else {
+            return rows.iter().map(|row| self.insert(sql, row)).collect();
+        };
+        let sql = session::over_rows(sql, kinds, &format!("RETURNING {key}, id"));
+        let mut ids = BTreeMap::new();
+        for created in session.query(&sql, &pointers_to(&columns(kinds, rows)?))? {
+            ids.insert(created.try_get::<_, String>(0)?, created.try_get(1)?);
+        }
+        let id = |row: &Vec<Arg<'_>>| {
+            let id = row.first().and_then(|key| ids.get(key.text()??));
+            id.copied().ok_or_else(|| corrupt("id", "none"))
+        };
+        rows.iter().map(id).collect()
+    }
+
+    /// The rows of a query with one parameter, a text, for each of these.
+    pub(super) fn query_each<T>(
+        self,
+        sql: &str,
+        texts: &[&str],
+        mut each: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        match self {
+            Self::Postgres(session) if texts.len() > 1 => {
+                let found = session.query(&session::over_texts(sql), &[&texts])?;
+                found.iter().map(|row| each(&Row::Postgres(row))).collect()
+            }
+            _ => {
+                let mut found = Vec::new();
+                for text in texts {
+                    found.extend(self.query(sql, args![*text], &mut each)?);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// The session, where there is more than one row for it.
+    fn session_for(&self, rows: &[Vec<Arg<'_>>]) -> Option<&Session> {
+        match self {
+            Self::Postgres(session) if rows.len() > 1 => Some(session),
+            _ => None,
         }
     }
 
@@ -171,6 +258,38 @@ impl Db<'_> {
             Self::Postgres(conn) => conn.is_closed(),
         }
     }
+}
+
+/// A column of rows that are written together, as PostgreSQL takes it.
+enum Array<'a> {
+    Numbers(Vec<Option<i64>>),
+    Texts(Vec<Option<&'a str>>),
+}
+
+/// A row or a value that does not fit the kinds would be written as NULL.
+fn columns<'a>(kinds: &str, rows: &[Vec<Arg<'a>>]) -> Result<Vec<Array<'a>>> {
+    if rows.iter().any(|row| row.len() != kinds.len()) {
+        return Err(corrupt("kinds", kinds));
+    }
+    let column = |(place, kind): (usize, char)| {
+        let args = rows.iter().filter_map(move |row| row.get(place).copied());
+        let column = match kind {
+            'n' => args.map(Arg::number).collect::<Option<_>>().map(Array::Numbers),
+            _ => args.map(Arg::text).collect::<Option<_>>().map(Array::Texts),
+        };
+        column.ok_or_else(|| corrupt("kinds", kinds))
+    };
+    kinds.chars().enumerate().map(column).collect()
+}
+
+fn pointers_to<'a>(columns: &'a [Array<'_>]) -> Vec<&'a (dyn postgres::types::ToSql + Sync)> {
+    let pointer = |column: &'a Array<'_>| -> &'a (dyn postgres::types::ToSql + Sync) {
+        match column {
+            Array::Numbers(numbers) => numbers,
+            Array::Texts(texts) => texts,
+        }
+    };
+    columns.iter().map(pointer).collect()
 }
 
 fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn postgres::types::ToSql + Sync)> {
@@ -281,6 +400,26 @@ pub(super) enum Arg<'a> {
     Number(i64),
     Text(&'a str),
     Bytes(&'a [u8]),
+}
+
+impl<'a> Arg<'a> {
+    /// A number or NULL; `None` where it is neither.
+    fn number(self) -> Option<Option<i64>> {
+        match self {
+            Self::Number(number) => Some(Some(number)),
+            Self::Null => Some(None),
+            Self::Text(_) | Self::Bytes(_) => None,
+        }
+    }
+
+    /// A text or NULL; `None` where it is neither.
+    fn text(self) -> Option<Option<&'a str>> {
+        match self {
+            Self::Text(text) => Some(Some(text)),
+            Self::Null => Some(None),
+            Self::Number(_) | Self::Bytes(_) => None,
+        }
+    }
 }
 
 macro_rules! args {

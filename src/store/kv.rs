@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::writer::Txn;
 use super::{Answer, Store};
 use crate::clock::{after, before};
 use crate::random;
@@ -30,8 +29,9 @@ impl Store {
     /// it was free, or its time was over, or `holder` had it before.
     pub async fn try_lock(&self, name: &'static str, holder: &str, lasting: Duration) -> Answer<bool> {
         let holder = holder.to_owned();
-        let hold = move |txn: &mut Txn<'_>| try_lock(txn, name, &holder, lasting);
-        self.writer.write(hold).await
+        self.writer
+            .write(move |txn| try_lock(txn.db, txn.now, name, &holder, lasting))
+            .await
     }
 
     /// Gives back before its time what `holder` holds.
@@ -53,6 +53,9 @@ impl Store {
 
 /// The name under which is kept that the operator has paused sending.
 pub(super) const PAUSED: &str = "paused";
+
+/// The name under which is kept when the last webhook was stored.
+pub(super) const LAST_WEBHOOK: &str = "last_webhook";
 
 /// Bytes of a mark.
 pub(super) const MARK: usize = 64 * 1024;
@@ -101,12 +104,12 @@ pub(super) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Timestamp>> {
 }
 
 /// Whether `holder` has the right of this name now: because it is free, or has expired, or `holder` had it before.
-pub(super) fn try_lock(txn: &Txn<'_>, name: &str, holder: &str, lasting: Duration) -> Result<bool> {
+pub(super) fn try_lock(db: Db<'_>, now: Timestamp, name: &str, holder: &str, lasting: Duration) -> Result<bool> {
     let sql = "-- try_lock()
         INSERT INTO lock (name, holder, expires_at) VALUES (?1, ?2, ?3)
         ON CONFLICT (name) DO UPDATE SET holder = ?2, expires_at = ?3 WHERE lock.holder = ?2 OR lock.expires_at <= ?4";
-    let expires_at = after(txn.now, lasting);
-    Ok(txn.db.execute(sql, args![name, holder, expires_at, txn.now])? > 0)
+    let expires_at = after(now, lasting);
+    Ok(db.execute(sql, args![name, holder, expires_at, now])? > 0)
 }
 
 pub(super) fn unlock(db: Db<'_>, name: &str, holder: &str) -> Result<()> {

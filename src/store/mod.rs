@@ -1,4 +1,4 @@
-//! The durable truth: deliveries, syncs with their history, what is remembered of leads, breakers. Written once, over
+//! The durable truth: syncs with their history, what is known of leads for good, claims, breakers. Written once, over
 //! either engine: an engine brings what writes ([`writer::Engine`]), what reads ([`Reader`]) and the time.
 
 use std::fs::File;
@@ -29,6 +29,7 @@ mod counters;
 mod db;
 mod intake;
 mod kv;
+mod leases;
 mod migrations;
 mod notifications;
 mod operator;
@@ -40,11 +41,13 @@ mod rows;
 mod session;
 mod tags;
 mod turns;
+mod txn;
 mod views;
 mod writer;
 
-pub use claims::{Claim, ClaimToken, Claimed, Prefer};
+pub use claims::{Claim, Claimed, Prefer};
 pub use intake::{Accepted, Delivery};
+pub use leases::ClaimToken;
 pub use operator::{CancelResult, CheckResult, DismissResult};
 pub use outcomes::{Effect, Outcome, StepReport};
 pub use tags::PossiblyChanged;

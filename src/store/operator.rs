@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::db::{Arg, Result, args};
-use super::intake::{active, create_or_coalesce};
-use super::outcomes::{finish_outcome, wake_for};
+use super::intake::request_by_operator;
+use super::outcomes::{Was, tell, wake_for};
 use super::overview::LAST_FAILED;
-use super::writer::Txn;
-use super::{Accepted, Answer, Change, Stage, Store, StoreSettings, SyncView, kv, queries, rows, turns};
+use super::rows::Stored;
+use super::txn::Txn;
+use super::{Accepted, Answer, Change, Stage, Store, StoreSettings, SyncView, kv, leases, queries, rows};
 use crate::domain::failure::Remote;
 use crate::domain::lead::LeadId;
 use crate::domain::reject_reason::ReasonKey;
@@ -19,7 +20,7 @@ use crate::domain::sync::{Source, SyncId, SyncJob};
 pub enum CancelResult {
     /// It is cancelled.
     Done,
-    /// A worker has it in hand, and what it does cannot be called back: try again in a moment.
+    /// A worker has claimed it, and what it does cannot be called back: try again in a moment.
     Busy,
     /// It had ended before.
     Ended,
@@ -92,38 +93,31 @@ impl Store {
     }
 }
 
-/// Never under a worker's hands: what its call has done would be forgotten.
-pub(super) fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
-    // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know.
-    turns::expire_upserts(txn.db, txn.now, settings)?;
-    let Some(SyncView {
-        mut sync, changed_at, ..
-    }) = queries::find(txn.db, id)?
-    else {
+/// Never while a worker has claimed it: what its call has done would be forgotten.
+fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
+    // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know; and an
+    // outcome that comes after its lease is over must not meet a sync that is cancelled.
+    leases::expire(txn.db, &Stage::ALL, txn.now, settings)?;
+    let Some(mut stored) = rows::find(txn.db, id)? else {
         return Ok(CancelResult::Missing);
     };
-    let sql = "-- cancel()
-        SELECT 1 FROM sync WHERE id = ?1 AND claim_token IS NOT NULL AND claim_expires_at > ?2";
-    if txn.db.exists(sql, args![id.0, txn.now])? {
+    if leases::holds(txn.db, id)? {
         return Ok(CancelResult::Busy);
     }
-    let (requests, was) = (sync.requests.count, sync.state.label());
-    if sync.apply(Event::Cancelled, requests, txn.now).is_err() {
+    let was = Was::of(&stored);
+    let Stored { sync, link, .. } = &mut stored;
+    if sync.apply(Event::Cancelled, sync.requests.count, txn.now).is_err() {
         return Ok(CancelResult::Ended);
     }
-    rows::save(txn.db, &sync, txn.now)?;
-    rows::insert_event(
-        txn.db,
-        &sync,
-        Event::Cancelled.label(),
-        &json!({ "by": "operator" }),
-        txn.now,
-    )?;
-    finish_outcome(txn, &sync, Some(&Event::Cancelled), was, changed_at)?;
+    link.update(&Event::Cancelled, sync);
+    rows::save(txn.db, &stored, txn.now)?;
+    let (sync, detail) = (&stored.sync, json!({ "by": "operator" }));
+    rows::insert_event(txn.db, sync, Event::Cancelled.label(), detail, txn.now)?;
+    tell(txn, sync, &was);
     Ok(CancelResult::Done)
 }
 
-pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option<Accepted>> {
+fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option<Accepted>> {
     let source = if force { Source::Manual } else { Source::Retry };
     match queries::find(txn.db, id)? {
         Some(found) => request_again(txn, &found.sync.lead, source).map(Some),
@@ -132,24 +126,27 @@ pub(super) fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option
 }
 
 fn request_again(txn: &mut Txn<'_>, lead: &LeadId, source: Source) -> Result<Accepted> {
-    let accepted = create_or_coalesce(txn, lead, source, None)?;
-    if let Some(sync) = active(txn, lead)? {
-        make_due(txn, sync)?;
+    let accepted = request_by_operator(txn, lead, source)?;
+    // One that was created is due.
+    if let Accepted::Coalesced(id) = accepted
+        && let Some(stored) = rows::find(txn.db, id)?
+    {
+        make_due(txn, stored.sync)?;
     }
     Ok(accepted)
 }
 
 fn make_due(txn: &mut Txn<'_>, mut sync: SyncJob) -> Result<()> {
     sync.make_due_now(txn.now);
-    // Not the whole row: a worker may hold the lease.
+    // Not the whole row: a worker may have claimed it.
     let sql = "-- make_due()
-        UPDATE sync SET next_attempt_at = ?2 WHERE id = ?1";
+        UPDATE sync SET next_attempt_at = ?2, version = version + 1 WHERE id = ?1";
     txn.db.execute(sql, args![sync.id.0, sync.next_attempt_at])?;
     wake_for(txn, &sync);
     Ok(())
 }
 
-pub(super) fn retry_failed(
+fn retry_failed(
     txn: &mut Txn<'_>,
     reason: Option<&ReasonKey>,
     before: Option<SyncId>,
@@ -180,7 +177,7 @@ pub(super) fn retry_failed(
 }
 
 /// Only the latest sync of a lead: an earlier failure is not shown any more.
-pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
+fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
     let Some(SyncView {
         sync,
         dismissed_at,
@@ -197,16 +194,16 @@ pub(super) fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
         return Ok(DismissResult::NoFailure);
     }
     let sql = "-- dismiss()
-        UPDATE sync SET dismissed_at = ?2 WHERE id = ?1";
+        UPDATE sync SET dismissed_at = ?2, version = version + 1 WHERE id = ?1";
     txn.db.execute(sql, args![id.0, txn.now])?;
-    rows::insert_event(txn.db, &sync, "dismissed", &json!({ "by": "operator" }), txn.now)?;
+    rows::insert_event(txn.db, &sync, "dismissed", json!({ "by": "operator" }), txn.now)?;
     txn.changed(Change::of(&sync));
     Ok(DismissResult::Done)
 }
 
 /// Lets the next probe of an open breaker go at once. Where every sync that needs the service waits for a time of its own,
 /// the first of them is made due, so that there is a probe.
-pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<CheckResult> {
+fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<CheckResult> {
     let mut breaker = rows::breaker(txn.db, remote)?;
     if breaker.open.is_none() {
         return Ok(CheckResult::Closed);
@@ -234,7 +231,7 @@ pub(super) fn check_now(txn: &mut Txn<'_>, remote: Remote) -> Result<CheckResult
     Ok(CheckResult::Probe)
 }
 
-pub(super) fn set_paused(txn: &mut Txn<'_>, paused: bool) -> Result<()> {
+fn set_paused(txn: &mut Txn<'_>, paused: bool) -> Result<()> {
     if !paused {
         kv::delete(txn.db, kv::PAUSED, None)?;
         Stage::ALL.into_iter().for_each(|stage| txn.wake(stage));

@@ -1,17 +1,23 @@
 //! What a stage's step has found out is recorded: the outcomes of its syncs, and what it has learned of the services.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::claims::Claimed;
 use super::db::{Result, args};
-use super::writer::Txn;
+use super::leases::{self, ClaimRow, ClaimToken};
+use super::rows::{EventLine, Stored};
+use super::tags::Upserted;
+use super::txn::Txn;
 use super::{Answer, Change, PossiblyChanged, Stage, Store, StoreSettings, counters, rows, tags, turns};
 use crate::clock::{after, until};
 use crate::domain::breaker::Cause;
 use crate::domain::failure::{Remote, ServiceError};
 use crate::domain::retry::RetryPolicy;
-use crate::domain::state::{Event, State};
+use crate::domain::state::{Event, IllegalEvent, State};
 use crate::domain::sync::{Failure, SyncJob};
 
 /// What a step has learned of the remote services.
@@ -160,9 +166,7 @@ pub(super) fn record(
             counters::count(txn.db, counters::accepted_counter(stage), accepted)?;
         }
     }
-    for outcome in outcomes {
-        record_one(txn, outcome, settings)?;
-    }
+    record_all(txn, outcomes, settings)?;
     turns::over(txn);
     Ok(())
 }
@@ -187,134 +191,240 @@ fn spend(txn: &Txn<'_>, credits: u32) -> Result<()> {
     Ok(())
 }
 
-fn record_one(txn: &mut Txn<'_>, outcome: &Outcome, settings: &StoreSettings) -> Result<()> {
-    let sql = "-- record_one()
-        SELECT * FROM sync WHERE id = ?1 AND claim_token = ?2";
+/// Records the outcomes whose claims are still there: all are decided by the rows as they were claimed, then
+/// written together, and what was changed meanwhile is decided again by what its row says now.
+fn record_all(txn: &mut Txn<'_>, outcomes: &[Outcome], settings: &StoreSettings) -> Result<()> {
+    // Mostly one.
+    let mut leases: BTreeMap<ClaimToken, Option<ClaimRow>> = BTreeMap::new();
+    let mut recorded = BTreeSet::new();
+    let mut decisions = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        let (id, token) = (outcome.claimed.sync.id, outcome.claimed.token);
+        if let Entry::Vacant(unread) = leases.entry(token) {
+            unread.insert(leases::find(txn.db, token)?);
+        }
+        let lease = leases.get(&token).and_then(Option::as_ref);
+        if recorded.contains(&id) || !lease.is_some_and(|lease| lease.syncs.contains(&id)) {
+            tracing::warn!(sync_id = %id, "an outcome came after its lease was lost, and is not recorded");
+        } else if let Some(decision) = decide(txn, outcome, as_claimed(outcome), settings)? {
+            recorded.insert(id);
+            decisions.push(decision);
+        }
+    }
+    let stored: Vec<&Stored> = decisions.iter().map(|decision| &decision.stored).collect();
+    let saved = rows::save_all(txn.db, &stored, txn.now)?;
+    let mut written = Vec::with_capacity(decisions.len());
+    for (decision, is_saved) in decisions.into_iter().zip(saved) {
+        // Otherwise the lead was asked for again since it was claimed, or its tag was moved.
+        let decision = match is_saved {
+            true => Some(decision),
+            false => {
+                let id = decision.stored.sync.id;
+                let again = decide_again(txn, decision.outcome, settings)?;
+                if again.is_none() {
+                    recorded.remove(&id);
+                }
+                again
+            }
+        };
+        written.extend(decision);
+    }
+    let lines = written.iter().filter_map(Decision::line);
+    rows::insert_events(txn.db, &lines.collect::<Vec<_>>(), txn.now)?;
+    let upserts = written.iter().filter_map(Decision::upserted);
+    tags::move_of_contacts(txn.db, &upserts.collect::<Vec<_>>())?;
+    for decision in &written {
+        tell(txn, &decision.stored.sync, &decision.was);
+    }
+    for lease in leases.into_values().flatten() {
+        leases::give_back(txn.db, lease, &recorded)?;
+    }
+    Ok(())
+}
+
+/// The row as the worker has it.
+fn as_claimed(outcome: &Outcome) -> Stored {
     let claimed = &outcome.claimed;
-    let found = txn.db.first(sql, args![claimed.sync.id.0, claimed.token.0], |row| {
-        Ok((rows::sync_of(row)?, row.get("changed_at")?))
-    })?;
-    let Some((mut sync, changed_at)) = found else {
-        tracing::warn!(sync_id = %outcome.claimed.sync.id, "an outcome came after its lease was lost, and is not recorded");
-        return Ok(());
+    Stored {
+        sync: claimed.sync.clone(),
+        link: claimed.link.clone(),
+        version: claimed.version,
+        changed_at: claimed.changed_at,
+    }
+}
+
+/// What an outcome makes of its sync.
+struct Decision<'o> {
+    outcome: &'o Outcome,
+    stored: Stored,
+    was: Was,
+    /// How the history calls it; `None` where it has nothing to say.
+    kind: Option<&'static str>,
+}
+
+/// `None` where nothing is to be changed.
+fn decide<'o>(
+    txn: &Txn<'_>,
+    outcome: &'o Outcome,
+    mut stored: Stored,
+    settings: &StoreSettings,
+) -> Result<Option<Decision<'o>>> {
+    let was = Was::of(&stored);
+    Ok(match apply(txn, outcome, &mut stored, settings)? {
+        Ok(kind) => Some(Decision {
+            outcome,
+            stored,
+            was,
+            kind,
+        }),
+        Err(illegal) => {
+            // Only a defect of ours can bring this about. The lease runs out and the sync is claimed again.
+            tracing::error!(sync_id = %outcome.claimed.sync.id, "{illegal}; nothing was changed");
+            None
+        }
+    })
+}
+
+fn decide_again<'o>(txn: &Txn<'_>, outcome: &'o Outcome, settings: &StoreSettings) -> Result<Option<Decision<'o>>> {
+    let Some(stored) = rows::find(txn.db, outcome.claimed.sync.id)? else {
+        return Ok(None);
     };
-    let was = sync.state.label();
-    let detail = outcome.note.clone().unwrap_or(Value::Null);
-    let claimed_requests = outcome.claimed.sync.requests.count;
-    let settles_at = match outcome.effect.is_ambiguous_insert() {
-        true => Some(expect_insert(txn, &sync, after(txn.now, settings.ambiguity_delay))?),
-        false => outcome.claimed.link.ambiguous_until,
-    };
+    let decision = decide(txn, outcome, stored, settings)?;
+    if let Some(decision) = &decision {
+        rows::save(txn.db, &decision.stored, txn.now)?;
+    }
+    Ok(decision)
+}
+
+impl Decision<'_> {
+    /// What the history says of it.
+    fn line(&self) -> Option<EventLine<'_>> {
+        let (sync, effect) = (&self.stored.sync, &self.outcome.effect);
+        // It has failed for long enough.
+        let may_give_up = matches!(effect, Effect::Failed(_) | Effect::ContactGone(_));
+        let given_up = may_give_up && sync.state.label() == "rejected" && self.was.state != "rejected";
+        let kind = if given_up { sync.state.label() } else { self.kind? };
+        let note = self.outcome.note.clone().unwrap_or(Value::Null);
+        Some(EventLine {
+            sync,
+            kind,
+            detail: with_failure(note, effect, sync, given_up),
+        })
+    }
+
+    /// What it has upserted, if that is what happened.
+    fn upserted(&self) -> Option<Upserted<'_>> {
+        match (&self.stored.sync.state, &self.outcome.effect) {
+            (
+                State::Upserted {
+                    delivered,
+                    tag_not_before,
+                    ..
+                },
+                Effect::Event(_),
+            ) => Some(Upserted {
+                sync: self.stored.sync.id,
+                contact: &delivered.contact,
+                tag_not_before: *tag_not_before,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What the effect makes of the sync and of the lead's link, and how the history calls it; `None` where it has nothing to say.
+fn apply(
+    txn: &Txn<'_>,
+    outcome: &Outcome,
+    stored: &mut Stored,
+    settings: &StoreSettings,
+) -> Result<std::result::Result<Option<&'static str>, IllegalEvent>> {
+    let Stored { sync, link, .. } = stored;
+    let requests = outcome.claimed.sync.requests.count;
     let policy = &settings.retry;
-    let (what, applied) = match &outcome.effect {
-        Effect::Event(event) => (event.label(), sync.apply(event.clone(), claimed_requests, txn.now)),
+    let is_ambiguous_insert = outcome.effect.is_ambiguous_insert();
+    if is_ambiguous_insert {
+        link.expect_insert(sync, after(txn.now, settings.ambiguity_delay));
+    }
+    let (kind, applied) = match &outcome.effect {
+        Effect::Event(event) => (Some(event.label()), sync.apply(event.clone(), requests, txn.now)),
         Effect::ContactGone(failure) => (
-            Event::ContactGone.label(),
-            sync.lose_contact(failure.clone(), claimed_requests, policy, txn.now),
+            Some(Event::ContactGone.label()),
+            sync.lose_contact(failure.clone(), requests, policy, txn.now),
         ),
         Effect::Failed(failure) => (
-            "attempt_failed",
-            sync.fail(failure.clone(), claimed_requests, policy, txn.now),
+            Some("attempt_failed"),
+            sync.fail(failure.clone(), requests, policy, txn.now),
         ),
         Effect::FailedUncounted(failure) => {
-            let accepted = stage_of(&sync).map(|stage| counters::accepted(txn.db, stage));
+            let accepted = stage_of(sync).map(|stage| counters::accepted(txn.db, stage));
             sync.fail_uncounted(failure.clone(), accepted.transpose()?.unwrap_or(0), policy, txn.now);
-            ("attempt_failed", Ok(()))
+            (Some("attempt_failed"), Ok(()))
         }
         Effect::Ambiguous { bisect_limit, .. } => {
             sync.bisect(*bisect_limit, txn.now);
-            ("ambiguous", Ok(()))
+            (Some("ambiguous"), Ok(()))
         }
         Effect::Released | Effect::Settling => {
             // To the end of the queue: what is put back again and again must not block others, and the next probe must not
             // be the one that failed.
             sync.next_attempt_at = sync.next_attempt_at.max(txn.now);
-            if let (Effect::Settling, Some(settles_at)) = (&outcome.effect, settles_at) {
-                sync.next_attempt_at = sync.next_attempt_at.max(settles_at);
-            }
-            rows::save(txn.db, &sync, txn.now)?;
-            wake_for(txn, &sync);
-            return Ok(());
+            (None, Ok(()))
         }
     };
-    if let (true, Some(settles_at)) = (outcome.effect.is_ambiguous_insert(), settles_at) {
+    if let (true, Some(settles_at)) = (
+        is_ambiguous_insert || matches!(outcome.effect, Effect::Settling),
+        link.ambiguous_until,
+    ) {
         sync.next_attempt_at = sync.next_attempt_at.max(settles_at);
     }
-    if let Err(illegal) = applied {
-        // Only a defect of ours can bring this about. The lease runs out and the sync is taken up again.
-        tracing::error!(sync_id = %sync.id, "{illegal}; nothing was changed");
-        return Ok(());
+    if let Some(event) = happened(&outcome.effect) {
+        link.update(event, sync);
     }
-    rows::save(txn.db, &sync, txn.now)?;
-    // It has failed for long enough.
-    let may_give_up = matches!(outcome.effect, Effect::Failed(_) | Effect::ContactGone(_));
-    let given_up = may_give_up && sync.state.label() == "rejected" && was != "rejected";
-    let what = if given_up { sync.state.label() } else { what };
-    let detail = with_failure(detail, &outcome.effect, &sync, given_up);
-    rows::insert_event(txn.db, &sync, what, &detail, txn.now)?;
-    let happened = match &outcome.effect {
+    Ok(applied.map(|()| kind))
+}
+
+fn happened(effect: &Effect) -> Option<&Event> {
+    match effect {
         Effect::Event(event) => Some(event),
         Effect::ContactGone(_) => Some(&Event::ContactGone),
         _ => None,
-    };
-    finish_outcome(txn, &sync, happened, was, changed_at)
+    }
 }
 
-/// Notes with the lead that an insert of it may be applied until then, and says until when at the latest.
-pub(super) fn expect_insert(txn: &Txn<'_>, sync: &SyncJob, until: Timestamp) -> Result<Timestamp> {
-    let mut link = rows::link(txn.db, &sync.lead)?;
-    link.expect_insert(sync, until);
-    rows::save_link(txn.db, &sync.lead, &link)?;
-    Ok(link.ambiguous_until.unwrap_or(until))
-}
-
-/// What follows once a sync is saved that was in the state `was` since `since`: what is remembered of its lead where an
-/// event happened, other syncs' tags, the ledger, and who is told.
-pub(super) fn finish_outcome(
-    txn: &mut Txn<'_>,
-    sync: &SyncJob,
-    happened: Option<&Event>,
-    was: &'static str,
+/// What a sync was before.
+pub(super) struct Was {
+    state: &'static str,
     since: Timestamp,
-) -> Result<()> {
-    if let Some(event) = happened {
-        update_link(txn, event, sync)?;
-        if let State::Upserted {
-            delivered,
-            tag_not_before,
-            ..
-        } = &sync.state
-        {
-            tags::move_of_contact(txn, sync.id, &delivered.contact, *tag_not_before)?;
+}
+
+impl Was {
+    pub(super) fn of(stored: &Stored) -> Self {
+        Self {
+            state: stored.sync.state.label(),
+            since: stored.changed_at,
         }
     }
+}
+
+/// Once a sync is saved: the ledger, and who is told.
+pub(super) fn tell(txn: &mut Txn<'_>, sync: &SyncJob, was: &Was) {
     if sync.state.is_final() {
         txn.count(sync.state.label());
     }
     wake_for(txn, sync);
-    if sync.state.label() != was {
-        changed(txn, sync, was, since);
+    if sync.state.label() != was.state {
+        changed(txn, sync, was);
     }
-    Ok(())
 }
 
-/// The sync has left a state, in which it had been since `since`.
-fn changed(txn: &mut Txn<'_>, sync: &SyncJob, was: &'static str, since: Timestamp) {
+/// The sync has left a state.
+fn changed(txn: &mut Txn<'_>, sync: &SyncJob, was: &Was) {
     txn.changed(Change::of(sync));
-    txn.left(was, until(since, txn.now));
+    txn.left(was.state, until(was.since, txn.now));
     if sync.state.is_final() {
         txn.ended(sync.state.label(), until(sync.created_at, txn.now));
     }
-}
-
-fn update_link(txn: &Txn<'_>, event: &Event, sync: &SyncJob) -> Result<()> {
-    let mut link = rows::link(txn.db, &sync.lead)?;
-    let before = link.clone();
-    link.update(event, sync);
-    if link != before {
-        rows::save_link(txn.db, &sync.lead, &link)?;
-    }
-    Ok(())
 }
 
 fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) -> Value {

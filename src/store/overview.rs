@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
 use super::queries::{self, VIEW};
-use super::writer::Txn;
+use super::txn::Txn;
 use super::{Answer, EventRow, FailureGroup, Flow, Overview, Store, WebhookLog, kv, rows};
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::sync::SyncId;
@@ -46,7 +46,7 @@ impl Store {
 }
 
 /// Failed syncs that wait for an operator: their lead has had none since, and they were not dismissed.
-pub(super) const LAST_FAILED: &str = "state = 'failed' AND dismissed_at IS NULL
+pub(super) const LAST_FAILED: &str = "finished_at IS NOT NULL AND state = 'failed' AND dismissed_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM sync AS newer WHERE newer.lead_id = sync.lead_id AND newer.id > sync.id)";
 
 /// The name under which is kept how many webhooks in a row were missed: found by reconciliation, and none came meanwhile.
@@ -59,7 +59,7 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
     // Those in progress are few beside all the others, and ids are given in the order of opening.
     let sql = format!(
         "-- overview()
-        {VIEW} WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_active WHERE finished_at IS NULL)"
+        {VIEW} WHERE id = (SELECT min(id) FROM sync INDEXED BY sync_due WHERE finished_at IS NULL)"
     );
     let oldest = db.first(&sql, &[], queries::view_of)?;
     let sql = format!("SELECT count(*) AS leads FROM sync WHERE {LAST_FAILED}");
@@ -85,9 +85,7 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
 }
 
 fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
-    let sql = "-- webhooks()
-        SELECT received_at FROM delivery ORDER BY id DESC LIMIT 1";
-    let last_received = db.first(sql, &[], |row| row.get("received_at"))?;
+    let last_received = kv::get(db, kv::LAST_WEBHOOK)?.map(|(_, at)| at);
     let missed = kv::get(db, MISSED)?.filter(|(_, at)| last_received.is_none_or(|received| received < *at));
     let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     Ok(WebhookLog {
@@ -128,7 +126,7 @@ pub(super) fn flow(db: Db<'_>, since: Timestamp, step: Duration) -> Result<Vec<F
     let sql = "-- flow()
         SELECT finished_at / ?2 * ?2 AS begun, count(*) FILTER (WHERE state = 'sent') AS sent,
             count(*) FILTER (WHERE state = 'failed') AS failed
-        FROM sync WHERE finished_at >= ?1 AND state IN ('sent', 'failed') GROUP BY begun ORDER BY begun";
+        FROM sync INDEXED BY sync_finished WHERE finished_at >= ?1 AND state IN ('sent', 'failed') GROUP BY begun ORDER BY begun";
     db.query(sql, args![since, step], |row| {
         Ok(Flow {
             from: row.get("begun")?,
@@ -139,7 +137,7 @@ pub(super) fn flow(db: Db<'_>, since: Timestamp, step: Duration) -> Result<Vec<F
 }
 
 pub(super) fn events_after(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<EventRow>> {
-    let sql = "-- happenings()
+    let sql = "-- events_after()
         SELECT event.id, sync_id, lead_id, kind, event.state, at FROM event JOIN sync ON sync.id = sync_id
         WHERE event.id > ?1 ORDER BY event.id LIMIT ?2";
     db.query(sql, args![after, limit], |row| {
@@ -155,7 +153,7 @@ pub(super) fn events_after(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<E
 }
 
 pub(super) fn last_event_id(db: Db<'_>) -> Result<i64> {
-    let sql = "-- last_happening()
+    let sql = "-- last_event_id()
         SELECT coalesce(max(id), 0) AS id FROM event";
     db.one(sql, &[], |row| row.get("id"))
 }

@@ -1,11 +1,12 @@
-//! What is read for people and for the workers' judgement, and what is deleted when it is old.
+//! What is read for people and for the workers' judgement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::db::{Arg, Db, Result, Row, args};
-use super::{Answer, Filter, Ledger, Store, SyncEvent, SyncView, rows};
+use super::{Answer, Filter, Ledger, Stage, Store, SyncEvent, SyncView, rows};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
 use crate::domain::lead::{ContactId, LeadId};
@@ -90,6 +91,16 @@ pub(super) fn list(db: Db<'_>, filter: &Filter, limit: usize) -> Result<Vec<Sync
             conditions.push(format!("{condition} ?{}", args.len()));
         }
     }
+    // So that the index of this kind of states will do.
+    if let Some(state) = &filter.state {
+        let is_active = Stage::ALL.iter().any(|stage| stage.states().contains(&state.as_str()));
+        let condition = if is_active {
+            "finished_at IS NULL"
+        } else {
+            "finished_at IS NOT NULL"
+        };
+        conditions.push(condition.to_owned());
+    }
     let pattern = filter.part.as_deref().map(containing);
     if let Some(pattern) = &pattern {
         args.push(pattern.into());
@@ -129,12 +140,14 @@ pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<SyncE
     let sql = "-- sync()
         SELECT at, kind, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
     let entries = db.query(sql, args![id.0], |row| {
-        let detail: String = row.get("detail")?;
+        let detail: Option<String> = row.get("detail")?;
         Ok(SyncEvent {
             at: row.get("at")?,
             kind: row.get("kind")?,
             state: row.get("state")?,
-            detail: serde_json::from_str(&detail).unwrap_or_default(),
+            detail: detail
+                .and_then(|detail| serde_json::from_str(&detail).ok())
+                .unwrap_or_else(|| json!({})),
         })
     })?;
     Ok(Some((view, entries)))
@@ -176,12 +189,16 @@ pub(super) fn open_breakers(db: Db<'_>) -> Result<Vec<Breaker>> {
 }
 
 pub(super) fn owners(db: Db<'_>, contacts: &[ContactId]) -> Result<BTreeMap<ContactId, LeadId>> {
+    // Either may be of a contact that the lead has no more.
     let sql = "-- owners()
-        SELECT lead_id FROM lead WHERE contact_id = ?1 ORDER BY lead_id LIMIT 1";
+        SELECT lead_id FROM sync WHERE contact_id = ?1 UNION SELECT lead_id FROM lead WHERE contact_id = ?1 ORDER BY lead_id";
     let mut owners = BTreeMap::new();
     for contact in contacts {
-        if let Some(lead) = db.first(sql, args![contact.as_str()], rows::lead_of)? {
-            owners.insert(contact.clone(), lead);
+        for lead in db.query(sql, args![contact.as_str()], rows::lead_of)? {
+            if rows::link(db, &lead)?.contact.as_ref() == Some(contact) {
+                owners.insert(contact.clone(), lead);
+                break;
+            }
         }
     }
     Ok(owners)
@@ -189,12 +206,9 @@ pub(super) fn owners(db: Db<'_>, contacts: &[ContactId]) -> Result<BTreeMap<Cont
 
 pub(super) fn without_sync(db: Db<'_>, leads: &[LeadId]) -> Result<Vec<LeadId>> {
     let sql = "-- without_sync()
-        SELECT 1 FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
-    let mut idle = Vec::with_capacity(leads.len());
-    for lead in leads {
-        if !db.exists(sql, args![lead.as_str()])? {
-            idle.push(lead.clone());
-        }
-    }
-    Ok(idle)
+        SELECT lead_id FROM sync WHERE lead_id = ?1 AND finished_at IS NULL";
+    let ids: Vec<&str> = leads.iter().map(LeadId::as_str).collect();
+    let active = db.query_each(sql, &ids, rows::lead_of)?;
+    let active: BTreeSet<&LeadId> = active.iter().collect();
+    Ok(leads.iter().filter(|lead| !active.contains(lead)).cloned().collect())
 }

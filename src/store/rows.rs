@@ -1,9 +1,9 @@
 //! Rows to values and back, and the statements that write one row.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::db::{Db, Result, Row, args, corrupt};
+use super::db::{Arg, Db, Result, Row, args, corrupt};
 use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::lead::{ContactId, LeadId, Revision};
@@ -11,11 +11,15 @@ use crate::domain::lead_link::LeadLink;
 use crate::domain::record::Action;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{CancelledBy, Delivered, Seen, State};
-use crate::domain::sync::{Attempts, Requests, SyncId, SyncJob};
+use crate::domain::sync::{Attempts, Requests, Source, SyncId, SyncJob};
 
 pub(super) fn contact_of(row: &Row<'_>) -> Result<Option<ContactId>> {
-    let text: Option<String> = row.get("contact_id")?;
-    text.map(|id| ContactId::parse(&id).ok_or_else(|| corrupt("contact_id", &id)))
+    contact_in(row, "contact_id")
+}
+
+fn contact_in(row: &Row<'_>, column: &str) -> Result<Option<ContactId>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|id| ContactId::parse(&id).ok_or_else(|| corrupt(column, &id)))
         .transpose()
 }
 
@@ -76,7 +80,7 @@ pub(super) fn reason_of(row: &Row<'_>, column: &str) -> Result<Option<RejectReas
 }
 
 /// `None` cannot be: a reason is made of texts and numbers.
-fn stored(reason: &RejectReason) -> Option<String> {
+fn as_json(reason: &RejectReason) -> Option<String> {
     serde_json::to_string(reason).ok()
 }
 
@@ -150,7 +154,8 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<SyncJob> {
     })
 }
 
-pub(super) fn link_of(row: &Row<'_>) -> Result<LeadLink> {
+/// The link that the table `lead` keeps.
+fn kept_link_of(row: &Row<'_>) -> Result<LeadLink> {
     Ok(LeadLink {
         contact: contact_of(row)?,
         sent_hash: row.get("sent_hash")?,
@@ -160,6 +165,55 @@ pub(super) fn link_of(row: &Row<'_>) -> Result<LeadLink> {
         ambiguous_until: row.get::<Option<Timestamp>>("ambiguous_until")?,
         created_from: row.get::<Option<Timestamp>>("created_from")?,
     })
+}
+
+/// The lead's link as of a sync, of which a column is NULL where the sync's own says the same: the contact, what the last read
+/// saw, and what was sent where the sync ended so.
+pub(super) fn link_of(row: &Row<'_>) -> Result<LeadLink> {
+    let is_sent = row.get::<String>("state")? == "sent";
+    let own_contact = contact_of(row)?;
+    let (own_hash, own_synced_at) = match is_sent {
+        true => (row.get("hash")?, row.get::<Option<Timestamp>>("synced_at")?),
+        false => (None, None),
+    };
+    let own_seen = revision_of(row, "seen_updated_at", "seen_rev")?;
+    Ok(LeadLink {
+        contact: contact_in(row, "link_contact_id")?.or(own_contact),
+        sent_hash: row.get::<Option<String>>("link_sent_hash")?.or(own_hash),
+        synced_at: row.get::<Option<Timestamp>>("link_synced_at")?.or(own_synced_at),
+        seen: revision_of(row, "link_seen_updated_at", "link_seen_rev")?.or(own_seen),
+        cancelled_at: row.get::<Option<Timestamp>>("link_cancelled_at")?,
+        ambiguous_until: row.get::<Option<Timestamp>>("link_ambiguous_until")?,
+        created_from: row.get::<Option<Timestamp>>("link_created_from")?,
+    })
+}
+
+/// The columns of [`link_of`], in their order.
+pub(super) const LINK: &str = "state, contact_id, hash, seen_updated_at, seen_rev, synced_at, link_contact_id, link_sent_hash, link_synced_at, link_seen_updated_at, link_seen_rev, link_cancelled_at, link_ambiguous_until, link_created_from";
+
+/// A sync with all that is kept beside it.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) sync: SyncJob,
+    /// Of the lead, if this is its newest sync.
+    pub(super) link: LeadLink,
+    pub(super) version: i64,
+    pub(super) changed_at: Timestamp,
+}
+
+pub(super) fn stored_of(row: &Row<'_>) -> Result<Stored> {
+    Ok(Stored {
+        version: row.get("version")?,
+        changed_at: row.get("changed_at")?,
+        sync: sync_of(row)?,
+        link: link_of(row)?,
+    })
+}
+
+pub(super) fn find(db: Db<'_>, id: SyncId) -> Result<Option<Stored>> {
+    let sql = "-- rows::find()
+        SELECT * FROM sync WHERE id = ?1";
+    db.first(sql, args![id.0], stored_of)
 }
 
 /// A service's breaker; a closed one where none is stored.
@@ -197,22 +251,39 @@ fn kind_of(row: &Row<'_>) -> Result<ServiceErrorKind> {
     ServiceErrorKind::from_label(&label).ok_or_else(|| corrupt("kind", &label))
 }
 
+/// What is known of a lead for good: by its newest sync, and where it has none any more, by what was kept of it.
 pub(super) fn link(db: Db<'_>, lead: &LeadId) -> Result<LeadLink> {
-    let sql = "-- link()
-        SELECT contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from FROM lead WHERE lead_id = ?1";
-    let found = db.first(sql, args![lead.as_str()], link_of)?;
-    Ok(found.unwrap_or_default())
+    let sql = format!("-- link()\n        SELECT {LINK} FROM sync WHERE lead_id = ?1 ORDER BY id DESC LIMIT 1");
+    match db.first(&sql, args![lead.as_str()], link_of)? {
+        Some(link) => Ok(link),
+        None => {
+            let kept = kept_links(db, &[lead.as_str()])?.pop();
+            Ok(kept.map(|(_, link)| link).unwrap_or_default())
+        }
+    }
 }
 
-pub(super) fn save_link(db: Db<'_>, lead: &LeadId, link: &LeadLink) -> Result<()> {
-    let sql = "-- save_link()
+/// What was kept of leads whose syncs are deleted.
+pub(super) fn kept_links(db: Db<'_>, leads: &[&str]) -> Result<Vec<(LeadId, LeadLink)>> {
+    let sql = "-- kept_links()
+        SELECT lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from FROM lead WHERE lead_id = ?1";
+    db.query_each(sql, leads, |row| Ok((lead_of(row)?, kept_link_of(row)?)))
+}
+
+/// Keeps what is known of leads of which syncs are to be deleted, as their newest syncs have it.
+pub(super) fn keep_links(db: Db<'_>, leads: &[&str]) -> Result<()> {
+    let sql = format!(
+        "-- keep_links()\n        SELECT lead_id, {LINK} FROM sync WHERE lead_id = ?1 ORDER BY id DESC LIMIT 1"
+    );
+    let links = db.query_each(&sql, leads, |row| Ok((lead_of(row)?, link_of(row)?)))?;
+    let sql = "-- keep_links()
         INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (lead_id) DO UPDATE SET
-            contact_id = ?2, sent_hash = ?3, synced_at = ?4, seen_updated_at = ?5, seen_rev = ?6, cancelled_at = ?7, ambiguous_until = ?8,
-            created_from = ?9";
-    db.execute(
-        sql,
+            contact_id = excluded.contact_id, sent_hash = excluded.sent_hash, synced_at = excluded.synced_at,
+            seen_updated_at = excluded.seen_updated_at, seen_rev = excluded.seen_rev, cancelled_at = excluded.cancelled_at,
+            ambiguous_until = excluded.ambiguous_until, created_from = excluded.created_from";
+    let rows = links.iter().map(|(lead, link)| {
         args![
             lead.as_str(),
             link.contact.as_ref().map(ContactId::as_str),
@@ -223,35 +294,86 @@ pub(super) fn save_link(db: Db<'_>, lead: &LeadId, link: &LeadLink) -> Result<()
             link.cancelled_at,
             link.ambiguous_until,
             link.created_from,
-        ],
-    )?;
-    Ok(())
+        ]
+        .to_vec()
+    });
+    db.execute_each(sql, "tttnntnnn", &rows.collect::<Vec<_>>())
 }
 
-/// Inserts a sync that is created, and returns its number.
-pub(super) fn create(db: Db<'_>, sync: &SyncJob) -> Result<SyncId> {
-    let sql = "-- create()
-        INSERT INTO sync (lead_id, state, requests, is_manual, requested_updated_at, requested_rev, next_attempt_at, created_at, changed_at, is_retry)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)";
+/// A sync that is to be created.
+pub(super) struct New {
+    /// Without its number.
+    pub(super) sync: SyncJob,
+    pub(super) link: LeadLink,
+    pub(super) source: Source,
+    /// As the column has it.
+    pub(super) webhook_marks: Option<String>,
+}
+
+fn args_of_new(new: &New) -> Vec<Arg<'_>> {
+    let New { sync, link, .. } = new;
     let requests = &sync.requests;
-    let args = args![
+    args![
         sync.lead.as_str(),
         sync.state.label(),
+        sync.created_at,
+        sync.next_attempt_at,
+        new.source.label(),
         requests.count,
         requests.is_manual,
+        requests.is_retry,
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
-        sync.next_attempt_at,
-        sync.created_at,
-        requests.is_retry,
-    ];
-    Ok(SyncId(db.insert(sql, args)?))
+        new.webhook_marks.as_deref(),
+        link.contact.as_ref().map(ContactId::as_str),
+        link.sent_hash.as_deref(),
+        link.synced_at,
+        updated_at(link.seen.as_ref()),
+        rev(link.seen.as_ref()),
+        link.cancelled_at,
+        link.ambiguous_until,
+        link.created_from,
+    ]
+    .to_vec()
 }
 
-/// Writes what is asked of a sync. Not the whole row: a worker may hold the lease.
-pub(super) fn coalesce(db: Db<'_>, sync: &SyncJob) -> Result<()> {
+/// Inserts syncs, each of another lead, and returns their numbers.
+pub(super) fn create_all(db: Db<'_>, all: &[New]) -> Result<Vec<SyncId>> {
+    let sql = "-- create_all()
+        INSERT INTO sync (lead_id, state, created_at, changed_at, next_attempt_at, source, requests, is_manual, is_retry, requested_updated_at, requested_rev, webhook_marks,
+            link_contact_id, link_sent_hash, link_synced_at, link_seen_updated_at, link_seen_rev, link_cancelled_at, link_ambiguous_until, link_created_from)
+        VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+    let rows: Vec<_> = all.iter().map(args_of_new).collect();
+    let ids = db.create_each(sql, "ttnntnnnnttttnntnnn", "lead_id", &rows)?;
+    Ok(ids.into_iter().map(SyncId).collect())
+}
+
+/// Of a sync that is to be upserted: whether it has made its contact itself, and whether it is to make another.
+fn restart_of(state: &State) -> (bool, bool) {
+    match state {
+        State::Requested {
+            contact_created,
+            force_create,
+            ..
+        } => (*contact_created, *force_create),
+        _ => (false, false),
+    }
+}
+
+fn delivered_in(state: &State) -> Option<&Delivered> {
+    match state {
+        State::Upserted { delivered, .. } | State::Tagged { delivered, .. } | State::Sent { delivered, .. } => {
+            Some(delivered)
+        }
+        _ => None,
+    }
+}
+
+/// Writes what is asked of a sync, and what tells its webhooks' repeats. Not the whole row: a worker may have claimed it.
+pub(super) fn coalesce(db: Db<'_>, sync: &SyncJob, webhook_marks: Option<&str>) -> Result<()> {
     let sql = "-- coalesce()
-        UPDATE sync SET requests = ?2, is_manual = ?3, requested_updated_at = ?4, requested_rev = ?5, is_retry = ?6 WHERE id = ?1";
+        UPDATE sync SET version = version + 1, requests = ?2, is_manual = ?3, requested_updated_at = ?4, requested_rev = ?5, is_retry = ?6, webhook_marks = ?7
+        WHERE id = ?1";
     let requests = &sync.requests;
     let args = args![
         sync.id.0,
@@ -260,94 +382,131 @@ pub(super) fn coalesce(db: Db<'_>, sync: &SyncJob) -> Result<()> {
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
         requests.is_retry,
+        webhook_marks,
     ];
     db.execute(sql, args)?;
     Ok(())
 }
 
-/// Writes the whole row of a sync, and gives its lease back. One that ends without a word of its contact keeps the contact
-/// that it had, for people to find.
-pub(super) fn save(db: Db<'_>, sync: &SyncJob, now: Timestamp) -> Result<()> {
-    let sql = "-- save()
-        UPDATE sync SET state = ?2, contact_id = CASE WHEN ?2 IN ('cancelled', 'lead_deleted') THEN contact_id ELSE ?3 END, contact_created = ?4, force_create = ?5, action = ?6, hash = ?7,
-            seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
-            synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
-            is_manual = ?16, requested_updated_at = ?17, requested_rev = ?18, attempts = ?19,
-            backoff_total = ?20, last_error = ?21, accepted_before = ?22, edits = ?23, next_attempt_at = ?24,
-            finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END, claim_token = NULL, claim_expires_at = NULL,
-            contact_losses = ?27, bisect_limit = ?28, unique_keys = ?29, reason_code = ?30, reason_field = ?31
-        WHERE id = ?1";
-    let state = &sync.state;
-    let delivered = match state {
-        State::Upserted { delivered, .. } | State::Tagged { delivered, .. } | State::Sent { delivered, .. } => {
-            Some(delivered)
+const SAVE: &str = "-- save()
+    UPDATE sync SET state = ?2, contact_id = CASE WHEN ?2 IN ('cancelled', 'lead_deleted') THEN contact_id ELSE ?3 END, contact_created = ?4, force_create = ?5, action = ?6, hash = ?7,
+        seen_requests = ?8, seen_updated_at = ?9, seen_rev = ?10, tag_not_before = ?11,
+        synced_at = ?12, reason = ?13, cancelled_by = ?14, requests = ?15,
+        is_manual = ?16, requested_updated_at = ?17, requested_rev = ?18, attempts = ?19,
+        backoff_total = ?20, last_error = ?21, accepted_before = ?22, edits = ?23, next_attempt_at = ?24,
+        finished_at = ?25, changed_at = CASE WHEN state = ?2 THEN changed_at ELSE ?26 END,
+        contact_losses = ?27, bisect_limit = ?28, unique_keys = ?29, reason_code = ?30, reason_field = ?31,
+        link_contact_id = ?32, link_sent_hash = ?33, link_synced_at = ?34, link_seen_updated_at = ?35, link_seen_rev = ?36,
+        link_cancelled_at = ?37, link_ambiguous_until = ?38, link_created_from = ?39, version = version + 1
+    WHERE id = ?1 AND version = ?40";
+
+/// Their types, as [`Db::update_each`] has them.
+const SAVE_KINDS: &str = "nttnnttnntnnttnnntnntnnnnnnntttttnntnnnn";
+
+/// Writes the whole row of a sync with the lead's link, if it is still of this version, and says whether it was. One that
+/// ends without a word of its contact keeps the contact that it had, for people to find.
+pub(super) fn save(db: Db<'_>, stored: &Stored, now: Timestamp) -> Result<bool> {
+    Ok(save_all(db, &[stored], now)? == [true])
+}
+
+/// As [`save`] does, all of them.
+pub(super) fn save_all(db: Db<'_>, all: &[&Stored], now: Timestamp) -> Result<Vec<bool>> {
+    let texts: Vec<Texts> = all.iter().map(|stored| Texts::of(&stored.sync)).collect();
+    let rows: Vec<_> = all
+        .iter()
+        .zip(&texts)
+        .map(|(stored, texts)| args_of(stored, texts, now))
+        .collect();
+    db.update_each(SAVE, SAVE_KINDS, &rows)
+}
+
+/// What a row has of a sync that is made for it.
+struct Texts {
+    keys: Option<String>,
+    reason: Option<String>,
+    last_error: Option<String>,
+}
+
+impl Texts {
+    fn of(sync: &SyncJob) -> Self {
+        let keys = delivered_in(&sync.state).filter(|delivered| !delivered.keys.is_empty());
+        Self {
+            keys: keys.map(|delivered| delivered.keys.join(" ")),
+            reason: sync.state.reason().and_then(as_json),
+            last_error: sync.attempts.last_error.as_ref().and_then(as_json),
         }
-        _ => None,
-    };
-    let keys = delivered
-        .filter(|delivered| !delivered.keys.is_empty())
-        .map(|delivered| delivered.keys.join(" "));
-    let tag_not_before = match state {
-        State::Upserted { tag_not_before, .. } => Some(*tag_not_before),
-        _ => None,
-    };
-    let synced_at = match state {
-        State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => Some(*synced_at),
-        _ => None,
+    }
+}
+
+/// The parameters of [`SAVE`].
+fn args_of<'a>(stored: &'a Stored, texts: &'a Texts, now: Timestamp) -> Vec<Arg<'a>> {
+    let Stored { sync, link, .. } = stored;
+    let state = &sync.state;
+    let delivered = delivered_in(state);
+    let (tag_not_before, synced_at) = match state {
+        State::Upserted { tag_not_before, .. } => (Some(*tag_not_before), None),
+        State::Tagged { synced_at, .. } | State::Sent { synced_at, .. } => (None, Some(*synced_at)),
+        _ => (None, None),
     };
     let reason = state.reason();
-    let (reason_json, last_error) = (
-        reason.and_then(stored),
-        sync.attempts.last_error.as_ref().and_then(stored),
-    );
-    let seen = state.seen().and_then(|seen| seen.revision.as_ref());
+    // One that has ended has no read of its own any more: there is room for what the lead's newest read was.
+    let seen = match state.is_final() {
+        true => link.seen.as_ref(),
+        false => state.seen().and_then(|seen| seen.revision.as_ref()),
+    };
+    let (contact_created, force_create) = restart_of(state);
     let cancelled_by = match state {
         State::Cancelled { by } => Some(by.label()),
         _ => None,
     };
-    db.execute(
-        sql,
-        args![
-            sync.id.0,
-            state.label(),
-            state.contact().map(ContactId::as_str),
-            matches!(
-                state,
-                State::Requested {
-                    contact_created: true,
-                    ..
-                }
-            ),
-            matches!(state, State::Requested { force_create: true, .. }),
-            delivered.map(|delivered| delivered.action.label()),
-            delivered.map(|delivered| delivered.hash.as_str()),
-            state.seen().map(|seen| seen.requests),
-            updated_at(seen),
-            rev(seen),
-            tag_not_before,
-            synced_at,
-            reason_json.as_deref(),
-            cancelled_by,
-            sync.requests.count,
-            sync.requests.is_manual,
-            updated_at(sync.requests.revision.as_ref()),
-            rev(sync.requests.revision.as_ref()),
-            sync.attempts.count,
-            i64::try_from(sync.attempts.backoff_total.as_micros()).unwrap_or(i64::MAX),
-            last_error.as_deref(),
-            sync.attempts.accepted_before,
-            sync.edits,
-            sync.next_attempt_at,
-            sync.finished_at,
-            now,
-            sync.contact_losses,
-            sync.bisect_limit,
-            keys.as_deref(),
-            reason.map(RejectReason::code),
-            reason.and_then(RejectReason::field),
-        ],
-    )?;
-    Ok(())
+    let is_sent = matches!(state, State::Sent { .. });
+    let link_seen = link.seen.as_ref().filter(|known| Some(*known) != seen);
+    args![
+        sync.id.0,
+        state.label(),
+        state.contact().map(ContactId::as_str),
+        contact_created,
+        force_create,
+        delivered.map(|delivered| delivered.action.label()),
+        delivered.map(|delivered| delivered.hash.as_str()),
+        state.seen().map(|seen| seen.requests),
+        updated_at(seen),
+        rev(seen),
+        tag_not_before,
+        synced_at,
+        texts.reason.as_deref(),
+        cancelled_by,
+        sync.requests.count,
+        sync.requests.is_manual,
+        updated_at(sync.requests.revision.as_ref()),
+        rev(sync.requests.revision.as_ref()),
+        sync.attempts.count,
+        i64::try_from(sync.attempts.backoff_total.as_micros()).unwrap_or(i64::MAX),
+        texts.last_error.as_deref(),
+        sync.attempts.accepted_before,
+        sync.edits,
+        sync.next_attempt_at,
+        sync.finished_at,
+        now,
+        sync.contact_losses,
+        sync.bisect_limit,
+        texts.keys.as_deref(),
+        reason.map(RejectReason::code),
+        reason.and_then(RejectReason::field),
+        link.contact
+            .as_ref()
+            .filter(|known| Some(*known) != state.contact())
+            .map(ContactId::as_str),
+        link.sent_hash.as_deref().filter(|_| !is_sent),
+        link.synced_at.filter(|_| !is_sent),
+        updated_at(link_seen),
+        rev(link_seen),
+        link.cancelled_at,
+        link.ambiguous_until,
+        link.created_from,
+        stored.version,
+    ]
+    .to_vec()
 }
 
 pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
@@ -375,12 +534,39 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
     Ok(())
 }
 
-/// Adds a line to a sync's history. `detail` is left out where it is null.
-pub(super) fn insert_event(db: Db<'_>, sync: &SyncJob, what: &str, detail: &Value, now: Timestamp) -> Result<()> {
-    let sql = "-- insert_event()
+/// A line of a sync's history.
+pub(super) struct EventLine<'s> {
+    pub(super) sync: &'s SyncJob,
+    pub(super) kind: &'static str,
+    /// An object; left out where it is empty.
+    pub(super) detail: Value,
+}
+
+/// Adds lines to the histories of syncs.
+pub(super) fn insert_events(db: Db<'_>, lines: &[EventLine<'_>], now: Timestamp) -> Result<()> {
+    let sql = "-- insert_events()
         INSERT INTO event (sync_id, at, kind, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let detail = if detail.is_null() { json!({}) } else { detail.clone() };
-    let detail = detail.to_string();
-    db.execute(sql, args![sync.id.0, now, what, sync.state.label(), &detail])?;
-    Ok(())
+    let detail = |line: &EventLine<'_>| {
+        let is_empty = line.detail.as_object().is_none_or(serde_json::Map::is_empty);
+        (!is_empty).then(|| line.detail.to_string())
+    };
+    let details: Vec<Option<String>> = lines.iter().map(detail).collect();
+    let rows = lines
+        .iter()
+        .zip(&details)
+        .map(|(EventLine { sync, kind, .. }, detail)| {
+            args![sync.id.0, now, *kind, sync.state.label(), detail.as_deref()].to_vec()
+        });
+    db.execute_each(sql, "nnttt", &rows.collect::<Vec<_>>())
+}
+
+/// Adds a line to a sync's history.
+pub(super) fn insert_event(
+    db: Db<'_>,
+    sync: &SyncJob,
+    kind: &'static str,
+    detail: Value,
+    now: Timestamp,
+) -> Result<()> {
+    insert_events(db, &[EventLine { sync, kind, detail }], now)
 }

@@ -27,10 +27,14 @@ macro_rules! settings {
 /// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
 /// Each statement sees what was committed before it, whatever the database's own default: under another the transaction
 /// would see what there was before it waited for the lock.
+///
+/// PostgreSQL keeps a plan that it has made when the tables were empty. Every statement that writes goes by an index, so no
+/// other plan is allowed.
 pub(super) const BEGIN: &str = concat!(
     "BEGIN ISOLATION LEVEL READ COMMITTED;",
     settings!(),
-    "SELECT pg_advisory_xact_lock(2444679622)"
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off; SELECT pg_advisory_xact_lock(2444679622)"
 );
 
 /// Begins a transaction whose queries all see one moment.
@@ -115,6 +119,41 @@ impl Session {
     }
 }
 
+/// The statement that does for all rows what `sql` does for one: an INSERT of `VALUES (…)` without a parenthesis in it, or an
+/// UPDATE or a DELETE with one WHERE.
+pub(super) fn over_rows(sql: &str, kinds: &str, returning: &str) -> String {
+    let places = 1..=kinds.len();
+    let names: Vec<String> = places.map(|place| format!("c{place}")).collect();
+    let arrays = (1..).zip(kinds.chars()).map(|(place, kind)| {
+        let kind = if kind == 'n' { "bigint" } else { "text" };
+        format!("?{place}::{kind}[]")
+    });
+    let arrays: Vec<String> = arrays.collect();
+    let rows = format!("FROM unnest({}) AS g ({})", arrays.join(", "), names.join(", "));
+    let body = sql.replace('?', "g.c");
+    let all = match body.split_once("VALUES (") {
+        Some((insert, values)) => {
+            let (values, rest) = values.split_once(')').unwrap_or((values, ""));
+            format!("{insert}SELECT {values} {rows}{rest}")
+        }
+        None => {
+            let rows = if body.contains("DELETE FROM") {
+                rows.replacen("FROM", "USING", 1)
+            } else {
+                rows
+            };
+            body.replacen("WHERE ", &format!("{rows} WHERE "), 1)
+        }
+    };
+    format!("{all} {returning}")
+}
+
+/// The query for each of several texts, its one parameter: each finds its rows by itself, by the index that one alone would go by.
+pub(super) fn over_texts(sql: &str) -> String {
+    let of_one = sql.replace("?1", "g.c1");
+    format!("SELECT found.* FROM unnest(?1::text[]) AS g (c1) CROSS JOIN LATERAL ({of_one}) AS found")
+}
+
 /// A statement as PostgreSQL has it: `$1` instead of `?1`, and no word on which index to use.
 fn dialect(sql: &str) -> String {
     let mut words = sql.replace('?', "$");
@@ -137,10 +176,34 @@ mod tests {
 
     #[test]
     fn a_statement_is_written_as_the_server_has_it() {
-        let sql = "SELECT 1 FROM sync INDEXED BY sync_leased WHERE id = ?1 AND x IN (SELECT y FROM z INDEXED BY w)";
+        let sql = "SELECT 1 FROM sync INDEXED BY sync_due WHERE id = ?1 AND x IN (SELECT y FROM z INDEXED BY w)";
         assert_eq!(
             dialect(sql),
             "SELECT 1 FROM sync  WHERE id = $1 AND x IN (SELECT y FROM z )"
+        );
+    }
+
+    #[test]
+    fn a_statement_is_written_for_many_rows() {
+        assert_eq!(
+            over_rows(
+                "INSERT INTO t (a, b) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                "nt",
+                "RETURNING id"
+            ),
+            "INSERT INTO t (a, b) SELECT g.c1, g.c2 FROM unnest(?1::bigint[], ?2::text[]) AS g (c1, c2) ON CONFLICT DO NOTHING RETURNING id"
+        );
+        assert_eq!(
+            over_rows("UPDATE t SET a = ?2 WHERE id = ?1", "nt", ""),
+            "UPDATE t SET a = g.c2 FROM unnest(?1::bigint[], ?2::text[]) AS g (c1, c2) WHERE id = g.c1 "
+        );
+        assert_eq!(
+            over_rows("DELETE FROM t WHERE id = ?1", "n", ""),
+            "DELETE FROM t USING unnest(?1::bigint[]) AS g (c1) WHERE id = g.c1 "
+        );
+        assert_eq!(
+            over_texts("SELECT a FROM t WHERE b = ?1 LIMIT 2"),
+            "SELECT found.* FROM unnest(?1::text[]) AS g (c1) CROSS JOIN LATERAL (SELECT a FROM t WHERE b = g.c1 LIMIT 2) AS found"
         );
     }
 

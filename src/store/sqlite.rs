@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::db::{Db, DbError};
 use super::notifications::Listeners;
 use super::writer::{Commits, Engine};
-use super::{Reader, Store, StoreSettings, Time, claims, migrations, whole_micros};
+use super::{Reader, Store, StoreSettings, Time, leases, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 
@@ -179,6 +179,6 @@ fn latest_time(db: Db<'_>) -> Result<Timestamp, DbError> {
 
 fn take_over(conn: &Connection, now: Timestamp, settings: &StoreSettings) -> Result<(), DbError> {
     let txn = conn.unchecked_transaction()?;
-    claims::take_over(Db::Sqlite(&txn), now, settings)?;
+    leases::take_over(Db::Sqlite(&txn), now, settings)?;
     Ok(txn.commit()?)
 }

@@ -10,7 +10,7 @@
 //!
 //! # Design
 //!
-//! - A **claim** is a random token with a lease in the rows of its syncs. An outcome is recorded only if the token is still
+//! - A **claim** is a row with a random token, the ids of its syncs and a lease. An outcome is recorded only if the row is still
 //!   there. A worker renews its lease before a call that would outlast it, and sends nothing once the lease is over.
 //! - The leases show the **turn**: while one on an upsert or a tag is valid, no other worker claims either. Where both stages
 //!   are due, they alternate.
@@ -29,8 +29,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
-use super::writer::Txn;
-use super::{Stage, StoreSettings, kv, rows, tags};
+use super::txn::Txn;
+use super::{Stage, kv, leases};
 use crate::clock::after;
 
 /// When a worker that has left its turn to another stage looks again, where it is not woken.
@@ -44,10 +44,11 @@ pub(super) fn others(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
     if has_no_turns(txn.db, stage) {
         return Ok(None);
     }
-    let sql = "-- others()
-        SELECT max(claim_expires_at) AS until FROM sync
-        WHERE claim_token IS NOT NULL AND claim_expires_at > ?1 AND state IN ('requested', 'upserted')";
-    let leased: Option<Timestamp> = txn.db.one(sql, args![txn.now], |row| row.get("until"))?;
+    let mut leased = None;
+    for stage in [Stage::Upsert, Stage::Tag] {
+        let valid = leases::valid(txn.db, stage, txn.now)?;
+        leased = leased.max(valid.iter().map(|lease| lease.expires_at).max());
+    }
     if leased.is_some() {
         return Ok(leased);
     }
@@ -70,42 +71,6 @@ pub(super) fn taken(txn: &Txn<'_>, stage: Stage) -> Result<()> {
         return Ok(());
     }
     kv::put(txn.db, LAST_TURN, stage.label().as_bytes(), txn.now)
-}
-
-/// Upserts whose claim expired unrecorded: the process was killed or cut off while it sent them, or could not store the
-/// outcome. Which contacts they have changed is not known, so on PostgreSQL, where no replica has moved the tags yet, every
-/// tag waits its delay again.
-pub(super) fn expire_upserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<()> {
-    let lost = expect_lost_inserts(db, now, settings)?;
-    if lost == 0 {
-        return Ok(());
-    }
-    // One of them may be what the process died of: they come back in smaller batches.
-    let sql = "-- expire_upserts()
-        UPDATE sync SET claim_token = NULL, claim_expires_at = NULL, bisect_limit = ?2
-        WHERE claim_token IS NOT NULL AND claim_expires_at <= ?1 AND state = 'requested'";
-    db.execute(sql, args![now, (lost / 2).max(1)])?;
-    if matches!(db, Db::Postgres(_)) {
-        tags::move_all(db, after(now, settings.tag_delay))?;
-    }
-    Ok(())
-}
-
-/// The inserts of claims that expired unrecorded may still be applied, until the lease was over and `AMBIGUITY_DELAY` more.
-/// Returns how many there are.
-fn expect_lost_inserts(db: Db<'_>, now: Timestamp, settings: &StoreSettings) -> Result<usize> {
-    let sql = "-- expect_lost_inserts()
-        SELECT * FROM sync INDEXED BY sync_leased
-        WHERE claim_token IS NOT NULL AND claim_expires_at <= ?1 AND state = 'requested' AND finished_at IS NULL";
-    let lost = db.query(sql, args![now], |row| {
-        Ok((rows::sync_of(row)?, row.get::<Timestamp>("claim_expires_at")?))
-    })?;
-    for (sync, expires_at) in &lost {
-        let mut link = rows::link(db, &sync.lead)?;
-        link.expect_insert(sync, after(*expires_at, settings.ambiguity_delay));
-        rows::save_link(db, &sync.lead, &link)?;
-    }
-    Ok(lost.len())
 }
 
 fn other(stage: Stage) -> Stage {

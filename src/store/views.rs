@@ -122,7 +122,7 @@ pub struct Overview {
 /// Which webhooks came, and which did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WebhookLog {
-    /// When the last one was stored; none where that is longer ago than deliveries are kept.
+    /// When the last one was stored; repeats do not count.
     pub last_received: Option<Timestamp>,
     /// How many were missed in a row: reconciliation found their leads, and none has come in since.
     pub missed: u64,

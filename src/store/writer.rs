@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::db::{Db, DbError, args};
 use super::notifications::{AfterCommit, CHANNEL, Listeners, messages};
-use super::{Change, Stage, StoreError, counters};
+use super::txn::Txn;
+use super::{Accepted, Delivery, StoreError, counters, intake, kv};
 use crate::clock::{SharedClock, until};
 
 /// Writes that may wait. A webhook beyond that is told to come again: the queue must not grow without bound while the
@@ -62,42 +63,15 @@ pub(super) trait Engine: Send + 'static {
     fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError>;
 }
 
-/// What a write may use: the connection inside the transaction, the time, and what is to happen with the commit.
-pub(super) struct Txn<'a> {
-    pub(super) db: Db<'a>,
-    pub(super) now: Timestamp,
-    after: AfterCommit,
-}
-
-impl Txn<'_> {
-    /// Wakes the worker of a stage once this is committed.
-    pub(super) fn wake(&mut self, stage: Stage) {
-        self.after.wake[stage as usize] = true;
-    }
-
-    /// Notifies the receivers once this is committed.
-    pub(super) fn changed(&mut self, change: Change) {
-        self.after.changes.push(change);
-    }
-
-    /// Counts a state that was left, and how long it had lasted, once this is committed.
-    pub(super) fn left(&mut self, state: &'static str, lasted: Duration) {
-        self.after.left.push((state, lasted));
-    }
-
-    /// Counts a sync that has ended, and how long it had taken, once this is committed.
-    pub(super) fn ended(&mut self, outcome: &'static str, took: Duration) {
-        self.after.ended.push((outcome, took));
-    }
-
-    /// Adds one to a counter of the ledger. The counters of all writes are written once, at the end of the transaction.
-    pub(super) fn count(&mut self, name: &'static str) {
-        *self.after.counts.entry(name).or_default() += 1;
-    }
-}
-
 /// A queued write, with the channel for its result.
 trait Job: Send {
+    /// The webhook that is to be stored, if this is one. Those of a transaction are stored together, and [`Job::stored`] is told.
+    fn delivery(&self) -> Option<&Delivery> {
+        None
+    }
+
+    fn stored(&mut self, _: Accepted) {}
+
     /// Does its work. Where all of that is undone, it is called again.
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
 
@@ -125,6 +99,33 @@ where
 
     fn reply(self: Box<Self>, failure: Option<StoreError>) {
         // The caller may have gone away; what it asked for is done all the same.
+        let _ = self.answer.send(failure.map_or(self.result, Err));
+    }
+}
+
+struct Intake {
+    delivery: Delivery,
+    result: Result<Accepted, StoreError>,
+    answer: oneshot::Sender<Result<Accepted, StoreError>>,
+}
+
+impl Job for Intake {
+    fn delivery(&self) -> Option<&Delivery> {
+        Some(&self.delivery)
+    }
+
+    fn stored(&mut self, accepted: Accepted) {
+        self.result = Ok(accepted);
+    }
+
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+        self.result = Err(abandoned());
+        let accepted = intake::accept_all(txn, &[&self.delivery]).map_err(|error| StoreError::from(&error))?;
+        self.result = accepted.first().copied().ok_or_else(abandoned);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, failure: Option<StoreError>) {
         let _ = self.answer.send(failure.map_or(self.result, Err));
     }
 }
@@ -209,12 +210,27 @@ impl Writer {
         F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
+        self.queue_now(job)?;
+        Ok(async move { answer.await.unwrap_or_else(|_| Err(abandoned())) })
+    }
+
+    /// Stores a webhook, as [`Writer::write_if_room`] writes.
+    pub(super) async fn store(&self, delivery: Delivery) -> Result<Accepted, StoreError> {
+        let (answer, receiver) = oneshot::channel();
+        self.queue_now(Box::new(Intake {
+            delivery,
+            result: Err(abandoned()),
+            answer,
+        }))?;
+        in_time(async { receiver.await.unwrap_or_else(|_| Err(abandoned())) }).await
+    }
+
+    fn queue_now(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
         let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
         queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
-        })?;
-        Ok(async move { answer.await.unwrap_or_else(|_| Err(abandoned())) })
+        })
     }
 }
 
@@ -354,11 +370,24 @@ fn transaction(engine: &mut impl Engine, group: &mut [Box<dyn Job>], attempt: At
 /// Nearly always no write fails, and then none needs a guard of its own: a savepoint would keep a copy of every page that
 /// the write changes, which costs more than the write.
 fn all_together(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-    for job in group {
-        do_work(job, txn).map_err(|error| {
-            tracing::warn!("a write failed; it and those beside it are run again, each by itself: {error}");
-            Failure::OfOne
-        })?;
+    let failed = |error: StoreError| {
+        tracing::warn!("a write failed; it and those beside it are run again, each by itself: {error}");
+        Failure::OfOne
+    };
+    // In the order of the queue: a webhook must not come before a cancellation that came before it.
+    for run in group.chunk_by_mut(|one, next| one.delivery().is_some() && next.delivery().is_some()) {
+        let deliveries: Vec<&Delivery> = run.iter().filter_map(|job| job.delivery()).collect();
+        if deliveries.is_empty() {
+            for job in run {
+                caught(|| job.run(txn)).map_err(failed)?;
+            }
+            continue;
+        }
+        let accepted = caught(|| intake::accept_all(txn, &deliveries).map_err(|error| StoreError::from(&error)));
+        let accepted = accepted.map_err(failed)?;
+        run.iter_mut()
+            .zip(accepted)
+            .for_each(|(job, accepted)| job.stored(accepted));
     }
     Ok(())
 }
@@ -368,7 +397,7 @@ fn each_by_itself(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), F
     for job in group {
         let before = txn.after.clone();
         txn.db.execute("SAVEPOINT job", &[])?;
-        if let Err(error) = do_work(job, txn) {
+        if let Err(error) = caught(|| job.run(txn)) {
             if txn.db.has_no_transaction() {
                 return Err(Failure::OfAll(error));
             }
@@ -380,17 +409,18 @@ fn each_by_itself(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), F
     Ok(())
 }
 
-fn do_work(job: &mut Box<dyn Job>, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-    catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or_else(|_| {
+fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         tracing::error!("a write panicked");
         Err(abandoned())
     })
 }
 
 fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
-    for (name, by) in &txn.after.counts {
-        counters::count(txn.db, name, *by)?;
+    if txn.after.has_stored_webhook {
+        kv::put(txn.db, kv::LAST_WEBHOOK, &[], txn.now)?;
     }
+    counters::count_all(txn.db, &txn.after.counts)?;
     if let Db::Postgres(session) = txn.db {
         for message in messages(&session.name.borrow(), &txn.after) {
             txn.db.execute("SELECT pg_notify(?1, ?2)", args![CHANNEL, &message])?;

@@ -29,8 +29,6 @@ pub(super) struct Batch<'a> {
     claimed_at: Timestamp,
     /// `None` where nothing was claimed.
     token: Option<ClaimToken>,
-    /// How many syncs were claimed.
-    claimed: usize,
     /// When the lease was taken, or renewed.
     leased_at: Timestamp,
     breakers: BTreeMap<Remote, Breaker>,
@@ -58,7 +56,6 @@ impl<'a> Batch<'a> {
             stage,
             claimed_at,
             token: claim.syncs.first().map(|claimed| claimed.token),
-            claimed: claim.syncs.len(),
             leased_at: claimed_at,
             breakers: claim.breakers,
             probed: claim.probed,
@@ -353,7 +350,7 @@ impl<'a> Batch<'a> {
         self.leased_at = self.context.clock.now();
         let Some(token) = self.token else { return };
         // A store that fails here fails the record of the outcomes too, which says so.
-        self.is_over |= !self.context.store.renew(token, self.claimed).await.unwrap_or(false);
+        self.is_over |= !self.context.store.renew(token).await.unwrap_or(false);
     }
 
     /// Records everything.

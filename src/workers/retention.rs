@@ -1,4 +1,4 @@
-//! Deletes finished syncs and old deliveries, in steps small enough that no webhook waits for them.
+//! Deletes finished syncs, in steps small enough that no webhook waits for them.
 
 use std::time::Duration;
 

@@ -186,11 +186,11 @@ async fn expired_lease_is_not_renewed() {
     let Claimed { token, .. } = bench.claim_one(Stage::Tag).await;
     for _ in 0..2 {
         bench.clock.advance(secs(59));
-        assert!(bench.store.renew(token, 1).await.unwrap(), "it lasts anew from then on");
+        assert!(bench.store.renew(token).await.unwrap(), "it lasts anew from then on");
     }
     // Another replica may have its turn now, and upsert the contact for another lead.
     bench.clock.advance(secs(60));
-    assert!(!bench.store.renew(token, 1).await.unwrap());
+    assert!(!bench.store.renew(token).await.unwrap());
 }
 
 #[actix_web::test]

@@ -172,7 +172,9 @@ fn states(settings: &Settings) -> Vec<String> {
         return Vec::new();
     };
     let database = rusqlite::Connection::open(path).unwrap();
-    let sql = "SELECT DISTINCT state, claim_token IS NOT NULL FROM sync WHERE finished_at IS NULL";
+    let sql =
+        "SELECT DISTINCT state, EXISTS (SELECT 1 FROM claim WHERE ' ' || syncs || ' ' LIKE '% ' || sync.id || ' %')
+        FROM sync WHERE finished_at IS NULL";
     let mut statement = database.prepare(sql).unwrap();
     let states = statement.query_map([], |row| {
         let (state, is_claimed): (String, bool) = (row.get(0)?, row.get(1)?);

@@ -1,16 +1,34 @@
 -- Times are microseconds since 1970. No table holds anything of a lead but ids, states, times, codes and keyed hashes,
--- and reasons that name fields and never values.
+-- and reasons that name fields and never values. What the columns of `sync` are is said in sqlite-1.sql.
 
 CREATE TABLE sync (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     lead_id TEXT COLLATE "C" NOT NULL,
     state TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    next_attempt_at BIGINT NOT NULL,
+    finished_at BIGINT,
+    source TEXT COLLATE "C" NOT NULL,
+    requests BIGINT NOT NULL,
+    is_manual BIGINT NOT NULL,
+    is_retry BIGINT NOT NULL,
+    requested_updated_at BIGINT,
+    requested_rev TEXT COLLATE "C",
+    webhook_marks TEXT COLLATE "C",
+    attempts BIGINT NOT NULL DEFAULT 0,
+    backoff_total BIGINT NOT NULL DEFAULT 0,
+    last_error TEXT COLLATE "C",
+    accepted_before BIGINT,
+    edits BIGINT NOT NULL DEFAULT 0,
+    contact_losses BIGINT NOT NULL DEFAULT 0,
+    bisect_limit BIGINT,
     contact_id TEXT COLLATE "C",
     contact_created BIGINT NOT NULL DEFAULT 0,
     force_create BIGINT NOT NULL DEFAULT 0,
     action TEXT COLLATE "C",
     hash TEXT COLLATE "C",
-    -- Keyed hashes of the unique values that were sent, between spaces.
     unique_keys TEXT COLLATE "C",
     seen_requests BIGINT,
     seen_updated_at BIGINT,
@@ -21,44 +39,42 @@ CREATE TABLE sync (
     reason_code TEXT COLLATE "C",
     reason_field TEXT COLLATE "C",
     cancelled_by TEXT COLLATE "C",
-    requests BIGINT NOT NULL,
-    is_manual BIGINT NOT NULL,
-    is_retry BIGINT NOT NULL,
-    requested_updated_at BIGINT,
-    requested_rev TEXT COLLATE "C",
-    attempts BIGINT NOT NULL DEFAULT 0,
-    backoff_total BIGINT NOT NULL DEFAULT 0,
-    last_error TEXT COLLATE "C",
-    accepted_before BIGINT,
-    edits BIGINT NOT NULL DEFAULT 0,
-    contact_losses BIGINT NOT NULL DEFAULT 0,
-    bisect_limit BIGINT,
-    next_attempt_at BIGINT NOT NULL,
-    claim_token BIGINT,
-    claim_expires_at BIGINT,
-    created_at BIGINT NOT NULL,
-    changed_at BIGINT NOT NULL,
-    finished_at BIGINT,
-    -- An operator has dealt with this failure otherwise.
-    dismissed_at BIGINT
+    dismissed_at BIGINT,
+    link_contact_id TEXT COLLATE "C",
+    link_sent_hash TEXT COLLATE "C",
+    link_synced_at BIGINT,
+    link_seen_updated_at BIGINT,
+    link_seen_rev TEXT COLLATE "C",
+    link_cancelled_at BIGINT,
+    link_ambiguous_until BIGINT,
+    link_created_from BIGINT
 );
 
 -- One active sync a lead.
 CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
+-- A lead's syncs.
+CREATE INDEX sync_lead ON sync (lead_id);
 -- What is due: all that is not finished, said so that no look for a lead's active sync can go through all of it. What
 -- PostgreSQL knows of a table may be of when it was empty, and then one index is as good as the other.
 CREATE INDEX sync_due ON sync (state, next_attempt_at, id) WHERE state IN ('requested', 'upserted', 'tagged', 'rejected');
 -- Suspects that are due.
 CREATE INDEX sync_suspect ON sync (state, next_attempt_at, id) WHERE bisect_limit IS NOT NULL;
--- Which claims may have been lost.
-CREATE INDEX sync_leased ON sync (claim_expires_at) WHERE claim_token IS NOT NULL;
--- Who waits for a contact's tag.
-CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
--- What may be forgotten, and a lead's past.
+-- Who waits for a contact's tag, and whose a contact is.
+CREATE INDEX sync_contact ON sync (contact_id) WHERE contact_id IS NOT NULL;
+-- What may be deleted, and what ended when.
 CREATE INDEX sync_finished ON sync (finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX sync_lead ON sync (lead_id);
 -- The pages of the API.
-CREATE INDEX sync_state ON sync (state);
+CREATE INDEX sync_state ON sync (state) WHERE finished_at IS NOT NULL;
+
+-- The syncs that a worker has in hand, until it records their outcome or the lease expires.
+CREATE TABLE claim (
+    -- Random: the proof of the claim.
+    token BIGINT PRIMARY KEY,
+    stage TEXT COLLATE "C" NOT NULL,
+    -- Their ids, between spaces.
+    syncs TEXT COLLATE "C" NOT NULL,
+    expires_at BIGINT NOT NULL
+);
 
 -- The history of each sync. Rows are only ever added, and go with their sync.
 CREATE TABLE event (
@@ -68,21 +84,12 @@ CREATE TABLE event (
     kind TEXT COLLATE "C" NOT NULL,
     -- The sync's state after it.
     state TEXT COLLATE "C" NOT NULL,
-    detail TEXT COLLATE "C" NOT NULL
+    -- JSON; NULL where there is nothing more to say.
+    detail TEXT COLLATE "C"
 );
 CREATE INDEX event_sync ON event (sync_id);
 
-CREATE TABLE delivery (
-    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    idempotency_key TEXT COLLATE "C",
-    lead_id TEXT COLLATE "C" NOT NULL,
-    rev TEXT COLLATE "C",
-    received_at BIGINT NOT NULL
-);
--- A revision is kept once. Deliveries without one are none of each other's repeats to it: NULL is like no other NULL.
-CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev);
-
--- What outlives a lead's syncs.
+-- What outlives a lead's syncs: written when one of them is deleted. The newest sync, if there is one, knows better.
 CREATE TABLE lead (
     lead_id TEXT COLLATE "C" PRIMARY KEY,
     contact_id TEXT COLLATE "C",

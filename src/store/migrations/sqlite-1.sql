@@ -5,6 +5,29 @@ CREATE TABLE sync (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     lead_id TEXT NOT NULL,
     state TEXT NOT NULL,
+    -- Counts the changes of the row: who has read it saves it only if it is still this.
+    version INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    next_attempt_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    -- Who asked for it first.
+    source TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    is_manual INTEGER NOT NULL,
+    is_retry INTEGER NOT NULL,
+    requested_updated_at INTEGER,
+    requested_rev TEXT,
+    -- What tells its webhooks' repeats, as JSON: their signed revisions, and the keys of those without one. NULL where there is
+    -- one webhook at most, and the revision it was signed for says all.
+    webhook_marks TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    backoff_total INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    accepted_before INTEGER,
+    edits INTEGER NOT NULL DEFAULT 0,
+    contact_losses INTEGER NOT NULL DEFAULT 0,
+    bisect_limit INTEGER,
     contact_id TEXT,
     contact_created INTEGER NOT NULL DEFAULT 0,
     force_create INTEGER NOT NULL DEFAULT 0,
@@ -22,43 +45,41 @@ CREATE TABLE sync (
     reason_code TEXT,
     reason_field TEXT,
     cancelled_by TEXT,
-    requests INTEGER NOT NULL,
-    is_manual INTEGER NOT NULL,
-    is_retry INTEGER NOT NULL,
-    requested_updated_at INTEGER,
-    requested_rev TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    backoff_total INTEGER NOT NULL DEFAULT 0,
-    last_error TEXT,
-    accepted_before INTEGER,
-    edits INTEGER NOT NULL DEFAULT 0,
-    contact_losses INTEGER NOT NULL DEFAULT 0,
-    bisect_limit INTEGER,
-    next_attempt_at INTEGER NOT NULL,
-    claim_token INTEGER,
-    claim_expires_at INTEGER,
-    created_at INTEGER NOT NULL,
-    changed_at INTEGER NOT NULL,
-    finished_at INTEGER,
     -- An operator has dealt with this failure otherwise.
-    dismissed_at INTEGER
+    dismissed_at INTEGER,
+    -- What is known of the lead for good, as of its newest sync. NULL where the columns above say the same: see `rows.rs`.
+    link_contact_id TEXT,
+    link_sent_hash TEXT,
+    link_synced_at INTEGER,
+    link_seen_updated_at INTEGER,
+    link_seen_rev TEXT,
+    link_cancelled_at INTEGER,
+    link_ambiguous_until INTEGER,
+    link_created_from INTEGER
 ) STRICT;
 
--- One active sync a lead.
-CREATE UNIQUE INDEX sync_active ON sync (lead_id) WHERE finished_at IS NULL;
+-- A lead's syncs. That one at most is active is seen to by the one thread that writes: a unique index costs a page more a webhook.
+CREATE INDEX sync_lead ON sync (lead_id);
 -- What is due.
 CREATE INDEX sync_due ON sync (state, next_attempt_at) WHERE finished_at IS NULL;
 -- Suspects that are due.
 CREATE INDEX sync_suspect ON sync (state, next_attempt_at) WHERE bisect_limit IS NOT NULL;
--- Which claims may have been lost.
-CREATE INDEX sync_leased ON sync (claim_expires_at) WHERE claim_token IS NOT NULL;
--- Who waits for a contact's tag.
-CREATE INDEX sync_waiting ON sync (contact_id) WHERE state = 'upserted';
--- What may be forgotten, and a lead's past.
+-- Who waits for a contact's tag, and whose a contact is.
+CREATE INDEX sync_contact ON sync (contact_id) WHERE contact_id IS NOT NULL;
+-- What may be deleted, and what ended when.
 CREATE INDEX sync_finished ON sync (finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX sync_lead ON sync (lead_id);
 -- The pages of the API.
-CREATE INDEX sync_state ON sync (state);
+CREATE INDEX sync_state ON sync (state) WHERE finished_at IS NOT NULL;
+
+-- The syncs that a worker has in hand, until it records their outcome or the lease expires.
+CREATE TABLE claim (
+    -- Random: the proof of the claim.
+    token INTEGER PRIMARY KEY,
+    stage TEXT NOT NULL,
+    -- Their ids, between spaces.
+    syncs TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
 
 -- The history of each sync. Rows are only ever added, and go with their sync.
 CREATE TABLE event (
@@ -68,21 +89,12 @@ CREATE TABLE event (
     kind TEXT NOT NULL,
     -- The sync's state after it.
     state TEXT NOT NULL,
-    detail TEXT NOT NULL
+    -- JSON; NULL where there is nothing more to say.
+    detail TEXT
 ) STRICT;
 CREATE INDEX event_sync ON event (sync_id);
 
-CREATE TABLE delivery (
-    id INTEGER PRIMARY KEY,
-    idempotency_key TEXT,
-    lead_id TEXT NOT NULL,
-    rev TEXT,
-    received_at INTEGER NOT NULL
-) STRICT;
--- A revision is kept once. Deliveries without one are none of each other's repeats to it: NULL is like no other NULL.
-CREATE UNIQUE INDEX delivery_revision ON delivery (lead_id, rev);
-
--- What outlives a lead's syncs.
+-- What outlives a lead's syncs: written when one of them is deleted. The newest sync, if there is one, knows better.
 CREATE TABLE lead (
     lead_id TEXT PRIMARY KEY,
     contact_id TEXT,
@@ -114,8 +126,8 @@ CREATE TABLE counter (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, what
--- was told to the alert address.
+-- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, when the
+-- last webhook came, what was told to the alert address.
 CREATE TABLE kv (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL,

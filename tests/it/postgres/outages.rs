@@ -48,7 +48,7 @@ async fn cut_connections_lose_no_webhook() {
         }
         cutting.await.unwrap();
     }
-    let stored: BTreeSet<String> = cluster::ask(&replicas.url, "SELECT lead_id FROM delivery")
+    let stored: BTreeSet<String> = cluster::ask(&replicas.url, "SELECT lead_id FROM sync")
         .into_iter()
         .collect();
     assert!(
@@ -219,7 +219,7 @@ async fn limits_hold_behind_a_pooler() {
             INSERT INTO seen VALUES (concat_ws(' ', {}));
             RETURN NEW;
         END $$;
-        CREATE TRIGGER see BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION see()",
+        CREATE TRIGGER see BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION see()",
         settings.join(", ")
     );
     cluster::tell(&url, &watch);
@@ -245,7 +245,7 @@ async fn slow_writes_outlive_their_callers() {
     cluster::tell(
         &url,
         "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(22.5); RETURN NEW; END $$;
-        CREATE TRIGGER doze BEFORE INSERT ON delivery FOR EACH ROW EXECUTE FUNCTION doze()",
+        CREATE TRIGGER doze BEFORE INSERT ON sync FOR EACH ROW EXECUTE FUNCTION doze()",
     );
     read_instead_of_breakers(&url, "pg_sleep(60)");
     let left = Err(StoreError::Failed("it has not answered for 20 s".into()));
@@ -292,8 +292,5 @@ async fn webhook_finds_its_lead_by_index() {
     })
     .await;
     let read = count("idx_tup_read");
-    assert!(
-        read < 10 * leads,
-        "{read} entries of indexes were read for {leads} webhooks"
-    );
+    assert!(read < leads, "{read} entries of indexes were read for {leads} webhooks");
 }

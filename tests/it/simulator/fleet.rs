@@ -30,7 +30,7 @@ const LISTENS: &str = "\"address\"";
 const TABLES: [&str; 10] = [
     "sync",
     "event",
-    "delivery",
+    "claim",
     "lead",
     "breaker",
     "counter",

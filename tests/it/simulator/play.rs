@@ -429,7 +429,7 @@ impl Player<'_> {
             self.saw("all replicas are killed");
         }
         // The states that they left behind, each once, and whether a worker had them in hand.
-        let states = "SELECT DISTINCT state || CASE WHEN claim_token IS NULL THEN '' ELSE ' and in hand' END
+        let states = "SELECT DISTINCT state || CASE WHEN EXISTS (SELECT 1 FROM claim WHERE ' ' || syncs || ' ' LIKE '% ' || sync.id || ' %') THEN ' and in hand' ELSE '' END
             FROM sync WHERE finished_at IS NULL";
         for state in self.fleet.look(states) {
             self.saw(&format!("killed while {state}"));

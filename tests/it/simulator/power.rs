@@ -196,19 +196,17 @@ impl Power {
             let ids = query.query_map([], |row| row.get(0))?;
             ids.collect()
         };
-        let tables = ids("SELECT 1 FROM sqlite_schema WHERE name = 'delivery'").map_err(told)?;
+        let tables = ids("SELECT 1 FROM sqlite_schema WHERE name = 'sync'").map_err(told)?;
         if tables.is_empty() {
             let all_lost = format!("all {} webhooks are lost", self.acknowledged.len());
             return Ok((!self.acknowledged.is_empty()).then_some(all_lost));
         }
         let syncs = ids("SELECT id FROM sync").map_err(told)?;
-        let deliveries = ids("SELECT id FROM delivery").map_err(told)?.len();
+        let accepted = ids("SELECT value FROM counter WHERE name = 'accepted'").map_err(told)?;
+        let accepted = accepted.first().map_or(0, |count| usize::try_from(*count).unwrap());
         let lost = self.acknowledged.iter().filter(|sync| !syncs.contains(sync)).count();
-        let joined = self.acknowledged.len().saturating_sub(deliveries);
-        Ok(
-            (lost + joined > 0)
-                .then(|| format!("{lost} syncs and {joined} deliveries that were acknowledged are lost")),
-        )
+        let joined = self.acknowledged.len().saturating_sub(accepted);
+        Ok((lost + joined > 0).then(|| format!("{lost} syncs and {joined} webhooks that were acknowledged are lost")))
     }
 }
 

@@ -14,6 +14,7 @@ use bigin_sync::domain::state::State;
 use bigin_sync::store::sqlite;
 use bigin_sync::store::{ClaimToken, Claimed, Filter, Outcome, Prefer, Stage, StepReport, Store, StoreSettings};
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -97,6 +98,12 @@ impl<'a> Pair<'a> {
             Step::Accept(delivery) => {
                 let accepted = self.store().accept(delivery.clone()).await.unwrap();
                 assert_eq!(accepted, self.model.accept(delivery));
+            }
+            Step::AcceptAll(deliveries) => {
+                let accepted = deliveries.iter().map(|delivery| self.store().accept(delivery.clone()));
+                let accepted: Vec<_> = join_all(accepted).await.into_iter().map(Result::unwrap).collect();
+                let expected: Vec<_> = deliveries.iter().map(|delivery| self.model.accept(delivery)).collect();
+                assert_eq!(accepted, expected);
             }
             Step::Request(lead, source, revision) => {
                 let accepted = self

@@ -31,7 +31,9 @@ pub struct Model {
     /// Records accepted, by the label of the stage.
     accepted: BTreeMap<&'static str, i64>,
     breakers: BTreeMap<Remote, Breaker>,
-    deliveries: Vec<(Delivery, Timestamp)>,
+    /// What tells repeats, with the sync that the webhook created or was coalesced with.
+    delivered: Vec<(LeadId, String, SyncId)>,
+    last_received: Option<Timestamp>,
     last_id: i64,
     paused_since: Option<Timestamp>,
     /// Webhooks that were missed in a row, and when the last of them was found.
@@ -81,6 +83,11 @@ impl Row {
         self.sync.finished_at.is_none()
     }
 
+    /// When it is worth asking for it again: when it is due, or the lease of who has it in hand expires.
+    fn worth_asking_at(&self) -> Timestamp {
+        self.lease.map_or(self.sync.next_attempt_at, |(_, until)| until)
+    }
+
     /// From when on it can be claimed, unless its lease is given back before.
     fn claimable_at(&self) -> Timestamp {
         let lease_until = self.lease.map_or(Timestamp::MIN, |(_, until)| until);
@@ -102,7 +109,8 @@ impl Model {
             last_turn: None,
             accepted: BTreeMap::new(),
             breakers: breakers.into(),
-            deliveries: Vec::new(),
+            delivered: Vec::new(),
+            last_received: None,
             last_id: 0,
             paused_since: None,
             missed: None,
@@ -134,20 +142,23 @@ impl Model {
 
     pub fn accept(&mut self, delivery: &Delivery) -> Accepted {
         self.ledger.accepted += 1;
-        let same = |seen: &Delivery| match (&delivery.rev, &delivery.key) {
-            (Some(rev), _) => seen.rev.as_ref() == Some(rev),
-            (None, Some(key)) => seen.key.as_ref() == Some(key),
-            (None, None) => false,
+        let mark = match (&delivery.rev, &delivery.key) {
+            (Some(rev), _) => Some(format!("revision {rev}")),
+            (None, key) => key.as_ref().map(|key| format!("key {key}")),
         };
-        let mut of_lead = self.deliveries.iter().filter(|(seen, _)| seen.lead == delivery.lead);
-        if of_lead.any(|(seen, _)| same(seen)) {
+        let is_same =
+            |(lead, seen, _): &(LeadId, String, SyncId)| *lead == delivery.lead && mark.as_ref() == Some(seen);
+        if self.delivered.iter().any(is_same) {
             self.ledger.duplicates += 1;
             return Accepted::Duplicate;
         }
-        self.deliveries.push((delivery.clone(), self.now));
+        self.last_received = Some(self.now);
         let accepted = self.create_or_coalesce(&delivery.lead, Source::Webhook, delivery.revision());
         if matches!(accepted, Accepted::Coalesced(_)) {
             self.ledger.coalesced_by_webhook += 1;
+        }
+        if let (Some(mark), Accepted::Created(id) | Accepted::Coalesced(id)) = (mark, accepted) {
+            self.delivered.push((delivery.lead.clone(), mark, id));
         }
         accepted
     }
@@ -208,8 +219,9 @@ impl Model {
             probed: Vec::new(),
             accepted: 0,
         };
-        if stage != Stage::WriteBack {
-            self.expire_upserts();
+        match stage {
+            Stage::Tag => self.expire(&[Stage::Upsert, Stage::Tag]),
+            _ => self.expire(&[stage]),
         }
         if self.paused_since.is_some() {
             return nothing(None);
@@ -231,7 +243,7 @@ impl Model {
         expected.accepted = self.accepted.get(stage.label()).copied().unwrap_or(0);
         let mut due: Vec<&mut Row> = self.syncs.iter_mut().filter(|row| row.is_of(stage)).collect();
         due.sort_by_key(|row| (row.sync.next_attempt_at, row.sync.id));
-        let next_due = due.iter().map(|row| row.claimable_at()).min();
+        let next_due = due.iter().map(|row| row.worth_asking_at()).min();
         let (until, now) = (self.now + self.settings.lease, self.now);
         due.retain(|row| row.claimable_at() <= now);
         let is_fresh = matches!(probe, Some(Probe::Unfailed));
@@ -306,11 +318,9 @@ impl Model {
     }
 
     fn next_unfailed(&self, stage: Stage) -> Option<Timestamp> {
-        let unfailed = self
-            .syncs
-            .iter()
-            .filter(|row| row.is_of(stage) && !row.sync.has_failed());
-        unfailed.map(Row::claimable_at).min()
+        let of_stage = self.syncs.iter().filter(|row| row.is_of(stage));
+        let unfailed = of_stage.filter(|row| !row.sync.has_failed() || row.lease.is_some());
+        unfailed.map(Row::worth_asking_at).min()
     }
 
     /// Until when a worker that shares the contacts with this stage's has its turn, if it has.
@@ -336,11 +346,17 @@ impl Model {
         leases.map(|(_, until)| until).filter(|until| *until > self.now).max()
     }
 
-    /// Claims of upserts that ran out: an insert of theirs may still be applied for a while, and which contacts they have
-    /// changed is not known.
-    pub(super) fn expire_upserts(&mut self) {
-        if self.expect_lost_inserts() && self.takes_turns {
+    /// Claims that ran out. An insert of an upsert may still be applied for a while, and which contacts they have changed is not
+    /// known.
+    pub(super) fn expire(&mut self, stages: &[Stage]) {
+        if stages.contains(&Stage::Upsert) && self.expect_lost_inserts() && self.takes_turns {
             self.move_tags(self.now + self.settings.tag_delay, |_| true);
+        }
+        let now = self.now;
+        for row in &mut self.syncs {
+            if stages.iter().any(|stage| row.is_of(*stage)) {
+                row.lease = row.lease.filter(|(_, until)| *until > now);
+            }
         }
     }
 
@@ -392,18 +408,20 @@ impl Model {
             };
             *self.accepted.entry(stage.label()).or_default() += 1;
         }
-        for outcome in outcomes {
-            self.record_one(outcome);
+        let upserted: Vec<_> = outcomes.iter().filter_map(|outcome| self.record_one(outcome)).collect();
+        for (id, contact, tag_not_before) in upserted {
+            self.move_tags(tag_not_before, |other| {
+                other.id != id && other.state.contact() == Some(&contact)
+            });
         }
     }
 
-    fn record_one(&mut self, outcome: &Outcome) {
+    /// Says which contact it has upserted, and from when on that may be tagged.
+    fn record_one(&mut self, outcome: &Outcome) -> Option<(SyncId, ContactId, Timestamp)> {
         let (id, lease) = (outcome.claimed.sync.id, outcome.claimed.token);
         let holds = |row: &&mut Row| row.sync.id == id && row.lease.is_some_and(|(held, _)| held == lease);
         let (now, retry) = (self.now, &self.settings.retry);
-        let Some(row) = self.syncs.iter_mut().find(holds) else {
-            return;
-        };
+        let row = self.syncs.iter_mut().find(holds)?;
         let requests = outcome.claimed.sync.requests.count;
         let was = row.sync.state.label();
         let stage = Stage::ALL.into_iter().find(|stage| stage.states().contains(&was));
@@ -445,9 +463,7 @@ impl Model {
                 (None, Ok(()))
             }
         };
-        if applied.is_err() {
-            return;
-        }
+        applied.ok()?;
         if let (true, Some(settles_at)) = (is_insert, settles_at) {
             row.sync.next_attempt_at = row.sync.next_attempt_at.max(settles_at);
         }
@@ -480,9 +496,7 @@ impl Model {
                 tag_not_before,
                 ..
             } if matches!(outcome.effect, Effect::Event(_)) => {
-                self.move_tags(*tag_not_before, |other| {
-                    other.id != id && other.state.contact() == Some(&delivered.contact)
-                });
+                return Some((id, delivered.contact.clone(), *tag_not_before));
             }
             State::Sent { .. } => self.ledger.sent += 1,
             State::Failed { .. } => self.ledger.failed += 1,
@@ -490,6 +504,7 @@ impl Model {
             State::Cancelled { .. } => self.ledger.cancelled += 1,
             _ => {}
         }
+        None
     }
 
     fn move_tags(&mut self, tag_not_before: Timestamp, of: impl Fn(&SyncJob) -> bool) {

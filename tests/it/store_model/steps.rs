@@ -20,6 +20,8 @@ use crate::world::secs;
 #[derive(Debug, Clone)]
 pub enum Step {
     Accept(Delivery),
+    /// At once, so that they come into one transaction.
+    AcceptAll(Vec<Delivery>),
     Request(LeadId, Source, Option<Revision>),
     Claim(Stage, usize, Prefer),
     Record {
@@ -283,7 +285,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let set_paused = prop::bool::weighted(0.3).prop_map(Step::PauseAll);
     let delete_old = (0..60u64, 1..4usize).prop_map(|(age, limit)| Step::DeleteOld(age, limit));
     let step = prop_oneof![
-        5 => deliveries().prop_map(Step::Accept),
+        4 => deliveries().prop_map(Step::Accept),
+        2 => prop::collection::vec(deliveries(), 2..6).prop_map(Step::AcceptAll),
         4 => request,
         10 => claim,
         9 => record,

@@ -3,9 +3,9 @@
 //!
 //! | here | there |
 //! |---|---|
-//! | [`World::claim`] | `claims::claim`, `turns::others`, `turns::expire_upserts` |
-//! | [`World::renew`] | `claims::renew` |
-//! | [`World::record`] | `outcomes::record`, `record_one`, `finish_outcome`, `move_tags`, `move_tags_of` |
+//! | [`World::claim`] | `claims::claim`, `turns::others`, `leases::expire` |
+//! | [`World::renew`] | `leases::renew` |
+//! | [`World::record`] | `outcomes::record_all`, `decide`, `tell`; `tags` |
 //! | [`World::request`] | `intake::create_or_coalesce` |
 //! | [`World::cancel`], [`World::retry`] | `operator::cancel`, `operator::retry` |
 
@@ -63,6 +63,8 @@ impl World {
                 sync: row.sync.clone(),
                 token: crate::store::ClaimToken(0),
                 link,
+                version: 0,
+                changed_at: row.sync.created_at,
             },
             hand: Hand::Claimed,
         }));

@@ -11,7 +11,7 @@ use super::{Model, Row};
 
 impl Model {
     pub fn cancel(&mut self, id: SyncId) -> CancelResult {
-        self.expire_upserts();
+        self.expire(&Stage::ALL);
         let now = self.now;
         let Some(row) = self.syncs.iter_mut().find(|row| row.sync.id == id) else {
             return CancelResult::Missing;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bigin_sync::domain::breaker::Breaker;
 use bigin_sync::domain::lead::{ContactId, LeadId};
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
+use bigin_sync::domain::sync::SyncId;
 use bigin_sync::store::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, Stage, SyncView, WebhookLog};
 use jiff::Timestamp;
 
@@ -53,31 +54,18 @@ impl Model {
 
     pub fn delete_old(&mut self, age: Duration, limit: usize) -> usize {
         let before = self.now - age;
-        let oldest = |times: Vec<(Timestamp, usize)>| {
-            let mut times: Vec<_> = times.into_iter().filter(|(at, _)| *at < before).collect();
-            times.sort_unstable();
-            times.truncate(limit);
-            times.into_iter().map(|(_, place)| place).collect::<Vec<_>>()
-        };
-        let ends = (0..)
-            .zip(&self.syncs)
-            .filter_map(|(place, row)| Some((row.sync.finished_at?, place)));
-        let syncs = oldest(ends.collect());
-        let deliveries = oldest(
-            (0..)
-                .zip(&self.deliveries)
-                .map(|(place, (_, at))| (*at, place))
-                .collect(),
-        );
-        let gone: Vec<_> = syncs.iter().map(|place| self.syncs[*place].sync.id).collect();
-        self.events_after.retain(|line| !gone.contains(&line.sync_id));
-        let mut place = 0..;
-        self.syncs
-            .retain(|_| place.next().is_some_and(|place| !syncs.contains(&place)));
-        let mut place = 0..;
-        self.deliveries
-            .retain(|_| place.next().is_some_and(|place| !deliveries.contains(&place)));
-        syncs.len().max(deliveries.len())
+        let ends = self.syncs.iter();
+        let mut gone: Vec<_> = ends
+            .filter_map(|row| Some((row.sync.finished_at?, row.sync.id)))
+            .filter(|(at, _)| *at < before)
+            .collect();
+        gone.sort_unstable();
+        gone.truncate(limit);
+        let is_gone = |id: SyncId| gone.iter().any(|(_, of)| *of == id);
+        self.events_after.retain(|line| !is_gone(line.sync_id));
+        self.syncs.retain(|row| !is_gone(row.sync.id));
+        self.delivered.retain(|(_, _, id)| !is_gone(*id));
+        gone.len()
     }
 
     pub fn ledger(&self) -> Ledger {
@@ -184,7 +172,7 @@ impl Model {
     }
 
     pub fn webhooks(&self) -> WebhookLog {
-        let last_received = self.deliveries.last().map(|(_, at)| *at);
+        let last_received = self.last_received;
         let missed = self
             .missed
             .filter(|(_, at)| last_received.is_none_or(|received| received < *at));
