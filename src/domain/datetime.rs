@@ -67,6 +67,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_time_is_before_the_first_or_after_the_last() {
+        let at = Timestamp::from_second;
+        let (noon, hour) = (at(43_200).unwrap(), Duration::from_secs(3_600));
+        assert_eq!(after(noon, hour), at(46_800).unwrap());
+        assert_eq!(before(noon, hour), at(39_600).unwrap());
+        for long in [Duration::from_secs(1 << 40), Duration::MAX] {
+            assert_eq!(
+                (before(noon, long), after(noon, long)),
+                (Timestamp::MIN, Timestamp::MAX)
+            );
+        }
+    }
+
+    #[test]
     fn times_are_read_however_a_lead_spells_them() {
         let zone = TimeZone::get("Europe/London").unwrap();
         let rows = [

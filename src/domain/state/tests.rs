@@ -164,6 +164,15 @@ fn the_labels_are_those_of_the_states() {
 }
 
 #[test]
+fn only_a_lead_that_was_refused_has_a_reason() {
+    for state in states() {
+        let is_refused = ["rejected", "failed"].contains(&state.label());
+        let expected = is_refused.then_some(&RejectReason::NameMissing);
+        assert_eq!(state.reason(), expected, "{}", state.label());
+    }
+}
+
+#[test]
 fn a_final_state_takes_no_event_at_all() {
     for state in states().into_iter().filter(State::is_final) {
         for event in events() {

@@ -11,6 +11,8 @@ use crate::domain::breaker::{Breaker, Open};
 use crate::domain::failure::{Remote, ServiceErrorKind};
 use crate::domain::reject_reason::RejectReason;
 
+mod memory;
+
 fn minutes(minutes: u64) -> Timestamp {
     at(minutes * 60)
 }
@@ -218,6 +220,15 @@ fn cases_of_services() -> Vec<Case> {
             |now| {
                 now.credits = 1_000_000;
                 now.daily_credits = None;
+            },
+            &[],
+            &[],
+        ),
+        (
+            "a limit of no credits at all is none",
+            |now| {
+                now.credits = 1_000_000;
+                now.daily_credits = Some(0);
             },
             &[],
             &[],
@@ -572,6 +583,19 @@ fn a_service_that_takes_a_part_of_the_work_and_never_the_rest_is_told_in_the_end
         [75],
         "an hour that a pause explains, and a quarter of one that none does"
     );
+    for (tag_delay, expected) in [(0, 74), (10, 84)] {
+        let flaps = |now: &mut Observation| {
+            flaps(now);
+            now.tag_delay = Duration::from_secs(tag_delay * 60);
+        };
+        let mut play = Play::new();
+        let told: Vec<u64> = (1..240).filter(|minute| play.look(*minute, flaps).is_some()).collect();
+        assert_eq!(
+            told,
+            [expected],
+            "the hour begins after a tag delay of {tag_delay} minutes"
+        );
+    }
     assert_eq!(play.firing(), [AlertKind::LeadStuck]);
     let text = &play.messages[0].1.text;
     assert!(

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::decide::{
     BeforeTag, BeforeUpsert, BeforeWriteBack, MAX_UNREQUESTED_EDITS, View, before_tag, before_upsert,
-    before_write_back, known_contact, restores, stale_upsert, still_upserted,
+    before_write_back, known_contact, restores, seen_again, stale_upsert, still_upserted,
 };
 use crate::domain::lead::LeadRead;
 use crate::domain::lead_link::LeadLink;
@@ -310,4 +310,56 @@ fn only_a_lead_at_the_very_revision_that_was_upserted_need_not_be_rendered_again
     };
     assert_eq!(still_upserted(&by_webhook(overwritten), &requested), None);
     assert_eq!(still_upserted(&by_webhook(tagged()), &requested), None);
+}
+
+#[test]
+fn a_read_without_content_sees_all_requests_where_the_lead_is_as_it_was_upserted() {
+    let overwritten = State::Upserted {
+        delivered: delivered(),
+        seen: seen(None),
+        tag_not_before: at(25),
+    };
+    let again = Seen {
+        requests: 2,
+        revision: Some(revision(10, "r10")),
+    };
+    let cases = [
+        ("the same revision", upserted(), "r10", Some(again)),
+        ("it was edited", upserted(), "r11", None),
+        ("the upsert saw a result of ours", overwritten, "r10", None),
+        ("it is tagged already", tagged(), "r10", None),
+    ];
+    for (label, state, rev, expected) in cases {
+        let mut sync = by_webhook(state);
+        sync.coalesce(Source::Webhook, None);
+        assert_eq!(seen_again(&sync, rev), expected, "{label}");
+    }
+}
+
+#[test]
+fn a_lead_that_was_edited_since_it_was_refused_is_sent_again_for_three_rounds() {
+    let unread = State::Rejected {
+        reason: RejectReason::NameMissing,
+        contact: None,
+        seen: seen(None),
+    };
+    let last = MAX_UNREQUESTED_EDITS;
+    let cases = [
+        ("it was edited", rejected(), 0, "r11", Some("changed")),
+        ("it is as it was", rejected(), 0, "r10", None),
+        ("the last round", rejected(), last - 1, "r11", Some("changed")),
+        ("no round is left", rejected(), last, "r11", None),
+        ("what was refused is not known", unread, 0, "r11", None),
+        ("it was not refused", tagged(), 0, "r11", None),
+    ];
+    for (label, state, edits, rev, expected) in cases {
+        let sync = SyncJob {
+            edits,
+            ..by_webhook(state)
+        };
+        let mut lead = lead(Some(REQUESTED));
+        lead.rev = rev.to_owned();
+        let [_, _, write_back] = settled(&sync, &LeadLink::default(), Some(lead));
+        assert_eq!(write_back, expected, "{label}");
+    }
 }

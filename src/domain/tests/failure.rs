@@ -41,16 +41,54 @@ fn a_failure_says_what_it_is_in_a_word_and_in_a_sentence() {
         code: "INVALID_DATA".to_owned(),
         reason: RejectReason::ApprovalPending,
     };
-    for (error, code, sentence) in [
-        (unavailable, "invalid_code", "refresh token rejected (invalid_code)"),
-        (unknown, "HTTP 502", "HTTP 502: Bigin did not answer properly"),
+    for (error, label, code, sentence) in [
+        (
+            unavailable,
+            "unauthorized",
+            "invalid_code",
+            "refresh token rejected (invalid_code)",
+        ),
+        (
+            unknown,
+            "ambiguous",
+            "HTTP 502",
+            "HTTP 502: Bigin did not answer properly",
+        ),
         (
             refused,
+            "rejected",
             "INVALID_DATA",
             "Bigin rejected the contact: it is waiting for an approval",
         ),
     ] {
-        assert_eq!((error.code(), error.to_string().as_str()), (code, sentence));
+        assert_eq!(
+            (error.label(), error.code(), error.to_string().as_str()),
+            (label, code, sentence)
+        );
+    }
+}
+
+#[test]
+fn a_failure_says_what_can_be_done_where_the_service_did() {
+    let error = service_error("invalid_code").with_action("set BIGIN_REFRESH_TOKEN");
+    assert_eq!(
+        error.to_string(),
+        "refresh token rejected (invalid_code); set BIGIN_REFRESH_TOKEN"
+    );
+}
+
+#[test]
+fn a_call_without_an_answer_says_why() {
+    let causes = [
+        (TransportError::Connect, "connect"),
+        (TransportError::NotSent, "not sent"),
+        (TransportError::Timeout, "timeout"),
+        (TransportError::TooLarge, "answer too large"),
+        (TransportError::Lost, "connection lost"),
+    ];
+    for (error, code) in causes {
+        assert_eq!(error.to_string(), code);
+        assert_eq!(error.into_call_error(Remote::Sanity).code(), code);
     }
 }
 

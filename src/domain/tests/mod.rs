@@ -6,6 +6,8 @@ mod decide;
 mod exhaustive;
 mod failure;
 mod lead;
+mod lead_link;
+mod problem;
 mod record;
 mod sync;
 
@@ -49,6 +51,10 @@ fn lead(status: Option<&str>) -> Lead {
 fn sync(requested: Option<Revision>) -> SyncJob {
     let lead = LeadId::parse("lead-1").unwrap();
     SyncJob::create(SyncId(1), lead, Source::Webhook, requested, at(0))
+}
+
+fn in_state(state: State) -> SyncJob {
+    SyncJob { state, ..sync(None) }
 }
 
 fn delivered() -> Delivered {

@@ -1,4 +1,4 @@
-//! What a sync makes of requests, events and failures, and what the store remembers of its lead.
+//! What a sync makes of requests, events and failures.
 
 use super::*;
 use crate::domain::lead_link::LeadLink;
@@ -12,10 +12,6 @@ const POLICY: RetryPolicy = RetryPolicy {
     max_delay: Duration::from_secs(300),
     give_up_after: Duration::from_secs(60),
 };
-
-fn in_state(state: State) -> SyncJob {
-    SyncJob { state, ..sync(None) }
-}
 
 fn failure() -> Failure {
     Failure {
@@ -251,6 +247,25 @@ fn a_result_that_is_known_is_written_however_long_it_takes() {
 }
 
 #[test]
+fn a_sync_has_failed_where_an_attempt_of_its_own_did_or_a_call_that_it_shared() {
+    let none = sync(None);
+    assert!(!none.has_failed());
+    let mut alone = none.clone();
+    alone.fail(failure(), 1, &POLICY, at(30)).unwrap();
+    assert_eq!((alone.bisect_limit, alone.has_failed()), (None, true));
+    let mut shared = none;
+    shared.bisect(8, at(30));
+    assert_eq!((shared.attempts.count, shared.has_failed()), (0, true));
+    let event = Event::Upserted {
+        delivered: delivered(),
+        seen: seen(None),
+        tag_not_before: at(45),
+    };
+    shared.apply(event, 1, at(31)).unwrap();
+    assert!(!shared.has_failed(), "its next stage begins without");
+}
+
+#[test]
 fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_succeed() {
     let mut sync = sync(None);
     assert!(!sync.others_succeeded(5), "it has not failed");
@@ -259,75 +274,6 @@ fn a_suspect_waits_without_its_waiting_being_counted_and_stands_out_once_others_
     assert_eq!(sync.next_attempt_at, at(31));
     assert!(!sync.others_succeeded(5), "no other has succeeded since");
     assert!(sync.others_succeeded(6));
-}
-
-#[test]
-fn what_was_read_and_answered_is_remembered() {
-    let mut link = LeadLink::default();
-    link.update(&Event::Changed, &in_state(upserted()));
-    assert_eq!(link.seen, Some(revision(10, "r10")), "what was read");
-    let late = SyncJob {
-        requests: sync(Some(revision(12, "r12"))).requests,
-        ..in_state(State::Sent {
-            delivered: delivered(),
-            synced_at: at(30),
-        })
-    };
-    link.update(&Event::WrittenBack, &late);
-    assert_eq!(link.seen, Some(revision(12, "r12")), "what was asked for, and is done");
-    assert_eq!(
-        (link.sent_hash.as_deref(), link.synced_at),
-        (Some("hash"), Some(at(30)))
-    );
-    link.update(&Event::Changed, &in_state(upserted()));
-    assert_eq!(link.seen, Some(revision(12, "r12")), "an older revision is no news");
-
-    let failed = SyncJob {
-        requests: sync(Some(revision(14, "r14"))).requests,
-        ..in_state(State::Failed {
-            reason: RejectReason::NameMissing,
-            contact: None,
-        })
-    };
-    link.update(&Event::WrittenBack, &failed);
-    assert_eq!(link.seen, Some(revision(14, "r14")), "FAILED is an answer too");
-}
-
-#[test]
-fn a_contact_that_is_gone_is_forgotten() {
-    let mut link = LeadLink::default();
-    link.update(&Event::Changed, &in_state(upserted()));
-    assert_eq!(link.contact, Some(contact("7")));
-    link.update(&Event::Changed, &sync(None));
-    assert_eq!(
-        link.contact,
-        Some(contact("7")),
-        "a sync that knows no contact says nothing"
-    );
-    link.update(&Event::ContactGone, &sync(None));
-    assert_eq!(link.contact, None);
-}
-
-#[test]
-fn what_was_sent_is_forgotten_once_bigin_has_something_else() {
-    let failed = State::Failed {
-        reason: RejectReason::NameMissing,
-        contact: None,
-    };
-    for (state, kept) in [
-        (upserted(), false),
-        (failed, false),
-        (tagged(), true),
-        (rejected(), true),
-    ] {
-        let mut link = LeadLink {
-            sent_hash: Some("hash".to_owned()),
-            ..LeadLink::default()
-        };
-        let label = state.label();
-        link.update(&Event::Changed, &in_state(state));
-        assert_eq!(link.sent_hash.is_some(), kept, "{label}");
-    }
 }
 
 #[test]
@@ -367,48 +313,4 @@ fn a_person_in_a_hurry_ends_a_wait_and_brings_no_tag_forward() {
     early.next_attempt_at = at(90);
     early.make_due_now(at(10));
     assert_eq!(early.next_attempt_at, at(25), "not before the tag's own time");
-}
-
-#[test]
-fn what_a_person_cancelled_is_declined_until_the_lead_changes() {
-    let mut link = LeadLink::default();
-    assert!(!link.is_declined(Some(&revision(10, "r10"))));
-    let mut cancelled = sync(Some(revision(10, "r10")));
-    cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
-    link.update(&Event::Cancelled, &cancelled);
-    assert!(link.is_declined(Some(&revision(10, "r10"))));
-    assert!(
-        link.is_declined(Some(&revision(20, "r20"))),
-        "an edit before the cancellation"
-    );
-    assert!(!link.is_declined(Some(&revision(21, "r21"))), "requested again");
-    assert!(!link.is_declined(None));
-
-    let mut withdrawn = sync(Some(revision(30, "r30")));
-    withdrawn.apply(Event::Withdrawn, 1, at(40)).unwrap();
-    link.update(&Event::Withdrawn, &withdrawn);
-    assert!(
-        !link.is_declined(Some(&revision(30, "r30"))),
-        "the lead itself withdrew"
-    );
-}
-
-#[test]
-fn what_was_cancelled_is_declined_also_where_sanitys_clock_is_ahead() {
-    let mut cancelled = sync(Some(revision(100, "r100")));
-    cancelled.apply(Event::Cancelled, 1, at(20)).unwrap();
-    let mut link = LeadLink::default();
-    link.update(&Event::Cancelled, &cancelled);
-    assert!(link.is_declined(Some(&revision(100, "r100"))));
-    assert!(!link.is_declined(Some(&revision(101, "r101"))));
-
-    let mut read = LeadLink {
-        seen: Some(revision(110, "r110")),
-        ..LeadLink::default()
-    };
-    read.update(&Event::Cancelled, &cancelled);
-    assert!(
-        read.is_declined(Some(&revision(110, "r110"))),
-        "an edit that a worker has read"
-    );
 }
