@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::store::Stage;
+use bigin_sync::store::{Prefer, Stage};
 use bigin_sync::workers::step;
 use serde_json::{Value, json};
 
@@ -164,6 +164,29 @@ async fn shared_name_shares_no_contact() {
         assert_eq!(contacts.len(), names.len());
         world.finish().await;
     }
+}
+
+#[actix_web::test]
+async fn namesakes_find_different_contacts() {
+    let mut world = World::new().await;
+    let names = ["Ada", "Grace"];
+    for name in names {
+        world.request(bare(name)).await;
+    }
+    // The process dies with the claim: Bigin has made a contact of each lead, and which of whom was not recorded.
+    let claim = world.store().claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
+    assert_eq!(claim.syncs.len(), names.len());
+    for _ in names {
+        let made = [("First_Name", "Ada"), ("Last_Name", "Example")];
+        let made = made.map(|(field, text)| (field.to_owned(), text.into()));
+        world.bigin.model().add_contact(made.into());
+    }
+    world.restart().await;
+    world.run_to_the_end().await;
+    assert_eq!(world.contact_count(), names.len());
+    let [ada, grace] = names.map(|name| world.lead_says(name, "biginContactId"));
+    assert_ne!(ada, grace);
+    world.finish().await;
 }
 
 #[actix_web::test]
