@@ -169,7 +169,8 @@ async fn shared_name_shares_no_contact() {
 #[actix_web::test]
 async fn namesakes_find_different_contacts() {
     let mut world = World::new().await;
-    let names = ["Ada", "Grace"];
+    // So many that two of them travel together after the claim is lost.
+    let names = ["Ada", "Grace", "Mary", "Hedy"];
     for name in names {
         world.request(bare(name)).await;
     }
@@ -184,8 +185,8 @@ async fn namesakes_find_different_contacts() {
     world.restart().await;
     world.run_to_the_end().await;
     assert_eq!(world.contact_count(), names.len());
-    let [ada, grace] = names.map(|name| world.lead_says(name, "biginContactId"));
-    assert_ne!(ada, grace);
+    let contacts = names.map(|name| world.lead_says(name, "biginContactId"));
+    assert_eq!(BTreeSet::from(contacts).len(), names.len());
     world.finish().await;
 }
 
