@@ -99,6 +99,30 @@ async fn cancel_beats_worker_without_lease() {
     assert_eq!(bench.state("a").await.label(), "cancelled");
 }
 
+/// What queues up while the disk is slow goes into one transaction, in its order.
+#[actix_web::test]
+async fn cancel_spares_a_webhook_that_comes_after_it() {
+    let bench = Bench::new();
+    bench.open("a").await;
+    let blocker = rusqlite::Connection::open(bench.folder.path().join("bigin-sync.db")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let unblock = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        blocker.execute_batch("ROLLBACK").unwrap();
+    };
+    let (_, before, cancelled, after, ()) = tokio::join!(
+        bench.store.accept(delivery("b", "r1")),
+        bench.store.accept(delivery("a", "r2")),
+        bench.cancel(1),
+        bench.store.accept(delivery("a", "r3")),
+        unblock,
+    );
+    assert_eq!(before, Ok(Accepted::Coalesced(SyncId(1))));
+    assert_eq!(cancelled, CancelResult::Done);
+    assert!(matches!(after, Ok(Accepted::Created(_))), "{after:?}");
+    assert_eq!(bench.state("a").await.label(), "requested");
+}
+
 #[actix_web::test]
 async fn restart_delays_call_that_may_be_in_flight() {
     let bench = Bench::new();
