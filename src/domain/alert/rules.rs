@@ -330,3 +330,22 @@ fn plain(text: &str) -> String {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_just_fits_is_not_cut() {
+        let fits = "x".repeat(MAX_REASON_LENGTH);
+        assert_eq!(plain(&fits), fits);
+        assert_eq!(plain(&"x".repeat(MAX_REASON_LENGTH + 1)), format!("{fits}…"));
+    }
+
+    #[test]
+    fn two_hours_are_told_in_hours() {
+        let minutes = |minutes: u64| time(Duration::from_secs(minutes * 60));
+        assert_eq!(minutes(119), "119 minutes");
+        assert_eq!(minutes(120), "2 hours");
+    }
+}
