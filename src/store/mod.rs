@@ -1,5 +1,5 @@
 //! The durable truth: syncs with their history, what is known of leads for good, claims, breakers. Written once, over
-//! either engine: an engine brings what writes ([`writer::Engine`]), what reads ([`Reader`]) and the time.
+//! either engine: an engine brings what writes (`writer::Engine`), what reads (`Reader`) and the time.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
