@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::ids::Ids;
-use crate::load::{Way, send, webhooks};
+use crate::load::{Way, send, ways, webhooks};
 use crate::options::Options;
 use crate::program::{Server, Services, stored_in_file};
 use crate::rows::{Series, at_least, at_most, figure, table};
@@ -56,22 +56,10 @@ impl Who {
 /// Runs the group.
 pub async fn run(options: &Options) {
     let services = Services::start().await;
-    let mut ways = vec![
-        ("64 connections", Way::Kept(64), options.pick(40_000, 500)),
-        (
-            "a connection each, 64 at once",
-            Way::Single(64),
-            options.pick(8_000, 200),
-        ),
-        (
-            "a connection each, one at a time",
-            Way::Single(1),
-            options.pick(3_000, 50),
-        ),
-    ];
-    if options.quick {
-        ways.truncate(1);
-    }
+    let ways = ways(
+        options.quick,
+        [(40_000, 500), (8_000, 200), (3_000, 50)].map(|(all, few)| options.pick(all, few)),
+    );
     let measured = if options.quick { Who::QUICK } else { Who::ALL };
     for (title, way, count) in ways {
         let mut measured: Vec<_> = measured

@@ -29,6 +29,20 @@ pub enum Way {
     Single(usize),
 }
 
+/// The ways that webhooks are measured in, with how many in each; the first alone in the short form.
+pub fn ways(is_short: bool, counts: [usize; 3]) -> Vec<(&'static str, Way, usize)> {
+    let ways = [
+        ("64 connections", Way::Kept(64)),
+        ("a connection each, 64 at once", Way::Single(64)),
+        ("a connection each, one at a time", Way::Single(1)),
+    ];
+    let all = ways
+        .into_iter()
+        .zip(counts)
+        .map(|((title, way), count)| (title, way, count));
+    all.take(if is_short { 1 } else { 3 }).collect()
+}
+
 impl Way {
     fn at_once(self) -> usize {
         match self {

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, make_database, tell};
 use crate::footprint;
 use crate::ids::Ids;
 use crate::journey::{alone, travel};
-use crate::load::{Way, send, webhooks};
+use crate::load::{Way, send, ways, webhooks};
 use crate::machine::micros;
 use crate::options::Options;
 use crate::program::{Server, Services, addresses, stored_on_server};
@@ -30,24 +30,12 @@ struct Peer {
 /// Runs the group.
 pub async fn run(options: &Options) {
     let peer = Peer::start(options.latency);
-    let mut ways = vec![
-        ("64 connections", Way::Kept(64), options.pick(20_000, 200)),
-        (
-            "a connection each, 64 at once",
-            Way::Single(64),
-            options.pick(10_000, 200),
-        ),
-        (
-            "a connection each, one at a time",
-            Way::Single(1),
-            options.pick(1_000, 20),
-        ),
-    ];
-    if options.quick {
-        ways.truncate(1);
-        // Enough for the kernel's clock of 10 ms, and not too many where each waits for several round trips.
-        ways[0].2 = options.pick(8_000, 200);
-    }
+    // In the short form enough for the kernel's clock of 10 ms, and not too many where each waits for several round trips.
+    let most = if options.quick { 8_000 } else { 20_000 };
+    let ways = ways(
+        options.quick,
+        [(most, 200), (10_000, 200), (1_000, 20)].map(|(all, few)| options.pick(all, few)),
+    );
     for (title, way, count) in ways {
         let mut measured = REPLICAS.map(|_| Webhooks::default());
         for _ in 0..options.rounds() {

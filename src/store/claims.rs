@@ -120,25 +120,24 @@ fn claim(
     token: ClaimToken,
 ) -> Result<Claim> {
     let expiring: &[Stage] = match stage {
-        // An upsert that was lost moves tags.
+        // An upsert that was lost moves tags, and so before any tag is claimed. A lost tag moves nothing.
         Stage::Tag => &[Stage::Upsert, Stage::Tag],
         _ => &[stage],
     };
-    leases::expire(txn.db, expiring, txn.now, settings)?;
+    let leases = leases::expire(txn.db, expiring, txn.now, settings)?;
     if kv::paused_since(txn.db)?.is_some() {
         return Ok(nothing(None, BTreeMap::new()));
     }
-    if let Some(until) = turns::others(txn, stage)? {
+    if let Some(until) = turns::others(txn, stage, &leases)? {
         return Ok(nothing(Some(until), BTreeMap::new()));
     }
-    let others = leases::valid(txn.db, stage, txn.now)?;
-    let check = check_breakers(txn, stage, &others, (limit, prefer), settings.lease)?;
+    let check = check_breakers(txn, stage, &leases, (limit, prefer), settings.lease)?;
     if check.paused_until.is_some() {
         return Ok(nothing(check.paused_until, check.breakers));
     }
     let mut found = Vec::new();
     for kind in &check.kinds {
-        found = due(txn, stage, &others, *kind, check.limit)?;
+        found = due(txn, stage, &leases, *kind, check.limit)?;
         if !found.is_empty() {
             let ids: Vec<_> = found.iter().map(|stored| stored.sync.id).collect();
             leases::insert(txn.db, token, stage, &ids, after(txn.now, settings.lease))?;
@@ -147,7 +146,7 @@ fn claim(
         }
     }
     let next_due = if found.is_empty() {
-        next_due(txn, stage, &others, Kind::Any)?
+        next_due(txn, stage, &leases, Kind::Any)?
     } else {
         None
     };
@@ -177,15 +176,16 @@ fn nothing(next_due: Option<Timestamp>, breakers: BTreeMap<Remote, Breaker>) -> 
     }
 }
 
-/// How many syncs are claimed.
-fn claimed_in(leases: &[ClaimRow]) -> usize {
-    leases.iter().map(|lease| lease.syncs.len()).sum()
+/// How many syncs of a stage are claimed.
+fn claimed_in(leases: &[ClaimRow], stage: Stage) -> usize {
+    let of_stage = leases.iter().filter(|lease| lease.stage == stage);
+    of_stage.map(|lease| lease.syncs.len()).sum()
 }
 
 /// The syncs of a kind that have been due longest and that no worker has claimed.
-fn due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind, limit: usize) -> Result<Vec<Stored>> {
+fn due(txn: &Txn<'_>, stage: Stage, leases: &[ClaimRow], kind: Kind, limit: usize) -> Result<Vec<Stored>> {
     let bisect_limit = match kind {
-        Kind::Suspects => longest_due_suspect(txn, stage, others)?,
+        Kind::Suspects => longest_due_suspect(txn, stage, leases)?,
         _ => None,
     };
     let limit = match (kind, bisect_limit) {
@@ -193,7 +193,7 @@ fn due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind, limit: usiz
         (_, Some(bisect_limit)) => limit.min(usize::try_from(bisect_limit).unwrap_or(1)),
         _ => limit,
     };
-    let mut args: Vec<Arg<'_>> = vec![txn.now.into(), (limit + claimed_in(others)).into()];
+    let mut args: Vec<Arg<'_>> = vec![txn.now.into(), (limit + claimed_in(leases, stage)).into()];
     args.extend(bisect_limit.map(Arg::from));
     let sql = format!(
         "-- due()
@@ -201,13 +201,13 @@ fn due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind, limit: usiz
         due_sql(stage, "*", kind.condition(), "?1", "?2")
     );
     let mut found = txn.db.query(&sql, &args, rows::stored_of)?;
-    found.retain(|stored| is_free(others, stored.sync.id));
+    found.retain(|stored| is_free(leases, stored.sync.id));
     found.truncate(limit);
     Ok(found)
 }
 
-fn is_free(others: &[ClaimRow], sync: SyncId) -> bool {
-    !others.iter().any(|lease| lease.syncs.contains(&sync))
+fn is_free(leases: &[ClaimRow], sync: SyncId) -> bool {
+    !leases.iter().any(|lease| lease.syncs.contains(&sync))
 }
 
 /// The columns of the `limit` syncs of each of the stage's states that have been due longest. Each state by itself, so that the
@@ -224,17 +224,19 @@ fn due_sql(stage: Stage, columns: &str, condition: &str, now: &str, limit: &str)
     due.join(" UNION ALL ")
 }
 
-fn longest_due_suspect(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow]) -> Result<Option<u32>> {
+fn longest_due_suspect(txn: &Txn<'_>, stage: Stage, leases: &[ClaimRow]) -> Result<Option<u32>> {
     let condition = "AND bisect_limit IS NOT NULL";
     let sql = format!(
         "-- longest_due_suspect()
         SELECT id, bisect_limit FROM ({}) AS due ORDER BY next_attempt_at, id LIMIT ?2",
         due_sql(stage, "id, next_attempt_at, bisect_limit", condition, "?1", "?2")
     );
-    let suspects = txn.db.query(&sql, args![txn.now, 1 + claimed_in(others)], |row| {
-        Ok((SyncId(row.get("id")?), row.get("bisect_limit")?))
-    })?;
-    let free = suspects.into_iter().find(|(id, _)| is_free(others, *id));
+    let suspects = txn
+        .db
+        .query(&sql, args![txn.now, 1 + claimed_in(leases, stage)], |row| {
+            Ok((SyncId(row.get("id")?), row.get("bisect_limit")?))
+        })?;
+    let free = suspects.into_iter().find(|(id, _)| is_free(leases, *id));
     Ok(free.map(|(_, limit)| limit))
 }
 
@@ -247,7 +249,7 @@ fn longest_due_suspect(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow]) -> Resu
 fn check_breakers(
     txn: &Txn<'_>,
     stage: Stage,
-    others: &[ClaimRow],
+    leases: &[ClaimRow],
     (limit, prefer): (usize, Prefer),
     lease: Duration,
 ) -> Result<BreakerCheck> {
@@ -281,7 +283,7 @@ fn check_breakers(
     };
     check.limit = check.limit.min(1);
     check.kinds = vec![Kind::Unfailed];
-    let next_unfailed = next_due(txn, stage, others, Kind::Unfailed)?;
+    let next_unfailed = next_due(txn, stage, leases, Kind::Unfailed)?;
     let is_fresh = next_unfailed.is_some_and(|due| due <= txn.now) && fresh_from <= txn.now;
     if check.paused_until.is_some() && !is_fresh {
         let early = next_unfailed.map(|due| due.max(fresh_from)).filter(|at| *at > txn.now);
@@ -291,15 +293,14 @@ fn check_breakers(
     check.paused_until = None;
     if !is_fresh {
         if let Some(twin) = twin(stage)
-            && next_due(txn, twin, &leases::valid(txn.db, twin, txn.now)?, Kind::Unfailed)?
-                .is_some_and(|due| due <= txn.now)
+            && next_due(txn, twin, leases, Kind::Unfailed)?.is_some_and(|due| due <= txn.now)
         {
             check.paused_until = Some(after(txn.now, lease));
             return Ok(check);
         }
         check.kinds = vec![Kind::Any];
     }
-    if is_fresh || next_due(txn, stage, others, Kind::Any)?.is_some_and(|due| due <= txn.now) {
+    if is_fresh || next_due(txn, stage, leases, Kind::Any)?.is_some_and(|due| due <= txn.now) {
         for breaker in probed {
             check.probed.push(breaker.remote);
             probe(txn, breaker, is_fresh, lease)?;
@@ -327,9 +328,10 @@ fn probe(txn: &Txn<'_>, mut breaker: Breaker, is_fresh: bool, lease: Duration) -
 }
 
 /// When the next sync of a stage is due that no worker has claimed, or the first lease of the others expires.
-fn next_due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind) -> Result<Option<Timestamp>> {
+fn next_due(txn: &Txn<'_>, stage: Stage, leases: &[ClaimRow], kind: Kind) -> Result<Option<Timestamp>> {
     let condition = kind.condition();
-    let mut next = others.iter().map(|lease| lease.expires_at).min();
+    let of_stage = leases.iter().filter(|lease| lease.stage == stage);
+    let mut next = of_stage.map(|lease| lease.expires_at).min();
     for state in stage.states() {
         // The state is written out, here and wherever syncs that are due are looked for: PostgreSQL has an index of these
         // states alone, and keeps plans that are to hold for every value of a parameter.
@@ -337,10 +339,10 @@ fn next_due(txn: &Txn<'_>, stage: Stage, others: &[ClaimRow], kind: Kind) -> Res
             "-- next_due()
             SELECT id, next_attempt_at FROM sync WHERE finished_at IS NULL AND state = '{state}' {condition} ORDER BY next_attempt_at, id LIMIT ?1"
         );
-        let waiting = txn.db.query(&sql, args![1 + claimed_in(others)], |row| {
+        let waiting = txn.db.query(&sql, args![1 + claimed_in(leases, stage)], |row| {
             Ok((SyncId(row.get("id")?), row.get("next_attempt_at")?))
         })?;
-        let free = waiting.into_iter().find(|(id, _)| is_free(others, *id));
+        let free = waiting.into_iter().find(|(id, _)| is_free(leases, *id));
         next = [next, free.map(|(_, at)| at)].into_iter().flatten().min();
     }
     Ok(next)

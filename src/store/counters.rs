@@ -5,17 +5,9 @@ use std::collections::BTreeMap;
 use super::Stage;
 use super::db::{Db, Result, args};
 
-/// Adds to a counter of the ledger.
-pub(super) fn count(db: Db<'_>, name: &str, by: i64) -> Result<()> {
+/// Adds to counters.
+pub(super) fn count(db: Db<'_>, counts: &BTreeMap<&'static str, i64>) -> Result<()> {
     let sql = "-- count()
-        INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + ?2";
-    db.execute(sql, args![name, by])?;
-    Ok(())
-}
-
-/// Adds to several counters.
-pub(super) fn count_all(db: Db<'_>, counts: &BTreeMap<&'static str, i64>) -> Result<()> {
-    let sql = "-- count_all()
         INSERT INTO counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value";
     let rows: Vec<_> = counts.iter().map(|(name, by)| args![*name, *by].to_vec()).collect();
     db.execute_each(sql, "tn", &rows)

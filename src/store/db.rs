@@ -16,7 +16,7 @@ pub(super) type Result<T> = std::result::Result<T, DbError>;
 pub(super) enum DbError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error("{}", session::told(.0))]
+    #[error("{}", session::message_of(.0))]
     Postgres(#[from] postgres::Error),
     #[error("invalid value in column {column}: {value}")]
     Corrupt { column: String, value: String },

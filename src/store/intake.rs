@@ -76,12 +76,11 @@ pub(super) fn accept_all(txn: &mut Txn<'_>, deliveries: &[&Delivery]) -> Result<
     let mut others = BTreeMap::new();
     let (mut places, mut all) = (Vec::new(), Vec::new());
     for (place, delivery) in deliveries.iter().enumerate() {
+        txn.count("accepted");
         // The second of a lead has the first in its past, which is read again then.
         let past = pasts.remove(delivery.lead.as_str());
         match past {
             Some(past) if past.active().is_none() && !past.is_repeat(delivery) => {
-                txn.count("accepted");
-                txn.webhook_stored();
                 places.push(place);
                 all.push(new(&delivery.lead, past, asked_by(delivery), txn.now));
             }
@@ -99,26 +98,30 @@ pub(super) fn accept_all(txn: &mut Txn<'_>, deliveries: &[&Delivery]) -> Result<
     }
     note(txn, written.values().flatten())?;
     let accepted = |written: &Option<Written>| written.as_ref().map_or(Accepted::Duplicate, |written| written.accepted);
-    Ok(written.values().map(accepted).collect())
+    let accepted: Vec<Accepted> = written.values().map(accepted).collect();
+    for accepted in &accepted {
+        match accepted {
+            Accepted::Created(_) => txn.webhook_stored(),
+            Accepted::Coalesced(_) => {
+                txn.webhook_stored();
+                txn.count("coalesced_by_webhook");
+            }
+            Accepted::Duplicate => txn.count("duplicates"),
+        }
+    }
+    Ok(accepted)
 }
 
 /// `None` where it was seen before.
 fn accept(txn: &mut Txn<'_>, delivery: &Delivery, past: Option<Past>) -> Result<Option<Written>> {
-    txn.count("accepted");
     let past = match past {
         Some(past) => past,
         None => Past::of(txn.db, &delivery.lead)?,
     };
     if past.is_repeat(delivery) {
-        txn.count("duplicates");
         return Ok(None);
     }
-    txn.webhook_stored();
-    let written = create_or_coalesce(txn, &delivery.lead, past, asked_by(delivery))?;
-    if matches!(written.accepted, Accepted::Coalesced(_)) {
-        txn.count("coalesced_by_webhook");
-    }
-    Ok(Some(written))
+    create_or_coalesce(txn, &delivery.lead, past, asked_by(delivery)).map(Some)
 }
 
 fn request(txn: &mut Txn<'_>, lead: &LeadId, source: Source, revision: Option<Revision>) -> Result<Accepted> {
@@ -184,7 +187,7 @@ impl Past {
         })?;
         let unknown = pasts.iter().filter(|(_, past)| past.syncs.is_empty());
         let unknown: Vec<&str> = unknown.map(|(lead, _)| *lead).collect();
-        for (lead, link) in rows::kept_links(db, &unknown)? {
+        for (lead, link) in rows::stored_links(db, &unknown)? {
             if let Some(past) = pasts.get_mut(lead.as_str()) {
                 past.link = link;
             }
@@ -286,8 +289,8 @@ fn note<'w>(txn: &Txn<'_>, written: impl IntoIterator<Item = &'w Written>) -> Re
 
 fn new(lead: &LeadId, past: Past, (source, revision, mark): Asked, now: Timestamp) -> New {
     let requested = revision.as_ref().and_then(|revision| revision.rev.as_deref());
-    let is_told = mark == requested.map(mark_of_rev);
-    let marks = mark.filter(|_| !is_told).map(|mark| BTreeSet::from([mark]));
+    let is_derivable = mark == requested.map(mark_of_rev);
+    let marks = mark.filter(|_| !is_derivable).map(|mark| BTreeSet::from([mark]));
     New {
         // The database gives it its number.
         sync: SyncJob::create(SyncId(0), lead.clone(), source, revision, now),

@@ -22,12 +22,12 @@ pub struct ClaimToken(pub i64);
 /// A row of the table `claim`.
 pub(super) struct ClaimRow {
     token: ClaimToken,
-    stage: Stage,
+    pub(super) stage: Stage,
     pub(super) syncs: Vec<SyncId>,
     pub(super) expires_at: Timestamp,
 }
 
-fn lease_of(row: &Row<'_>) -> Result<ClaimRow> {
+fn claim_row_of(row: &Row<'_>) -> Result<ClaimRow> {
     let label: String = row.get("stage")?;
     let ids: String = row.get("syncs")?;
     let id = |word: &str| word.parse().map(SyncId).map_err(|_| corrupt("syncs", word));
@@ -49,19 +49,7 @@ fn in_words(syncs: &[SyncId]) -> String {
 
 /// All of them; few, as a worker has one at most.
 fn all(db: Db<'_>) -> Result<Vec<ClaimRow>> {
-    db.query("SELECT * FROM claim ORDER BY token", &[], lease_of)
-}
-
-/// Those of a stage that have not expired.
-pub(super) fn valid(db: Db<'_>, stage: Stage, now: Timestamp) -> Result<Vec<ClaimRow>> {
-    let mut leases = all(db)?;
-    leases.retain(|lease| lease.stage == stage && lease.expires_at > now);
-    Ok(leases)
-}
-
-/// Whether the sync is claimed.
-pub(super) fn holds(db: Db<'_>, sync: SyncId) -> Result<bool> {
-    Ok(all(db)?.iter().any(|lease| lease.syncs.contains(&sync)))
+    db.query("SELECT * FROM claim ORDER BY token", &[], claim_row_of)
 }
 
 pub(super) fn insert(
@@ -89,7 +77,7 @@ pub(super) fn renew(db: Db<'_>, token: ClaimToken, now: Timestamp, lasting: Dura
 pub(super) fn find(db: Db<'_>, token: ClaimToken) -> Result<Option<ClaimRow>> {
     let sql = "-- leases::find()
         SELECT * FROM claim WHERE token = ?1";
-    db.first(sql, args![token.0], lease_of)
+    db.first(sql, args![token.0], claim_row_of)
 }
 
 /// Gives back some of the syncs of a claim, which mostly are all.
@@ -106,15 +94,13 @@ pub(super) fn give_back(db: Db<'_>, lease: ClaimRow, syncs: &BTreeSet<SyncId>) -
     Ok(())
 }
 
-/// Deletes what has expired of these stages. An upsert that expires unrecorded was cut off while it was sent, or its outcome
+/// Deletes what has expired of these stages, and returns all claims that have not. An upsert that expires unrecorded was cut off while it was sent, or its outcome
 /// could not be stored. Which contacts it has changed is not known, so on PostgreSQL, where no replica has moved the tags
 /// yet, every tag waits its delay again.
-pub(super) fn expire(db: Db<'_>, stages: &[Stage], now: Timestamp, settings: &StoreSettings) -> Result<()> {
+pub(super) fn expire(db: Db<'_>, stages: &[Stage], now: Timestamp, settings: &StoreSettings) -> Result<Vec<ClaimRow>> {
+    let (valid, expired): (Vec<_>, Vec<_>) = all(db)?.into_iter().partition(|lease| lease.expires_at > now);
     let mut lost = Vec::new();
-    for lease in all(db)? {
-        if lease.expires_at > now || !stages.contains(&lease.stage) {
-            continue;
-        }
+    for lease in expired.into_iter().filter(|lease| stages.contains(&lease.stage)) {
         db.execute("DELETE FROM claim WHERE token = ?1", args![lease.token.0])?;
         if lease.stage == Stage::Upsert {
             let until = after(lease.expires_at, settings.ambiguity_delay);
@@ -122,7 +108,7 @@ pub(super) fn expire(db: Db<'_>, stages: &[Stage], now: Timestamp, settings: &St
         }
     }
     if lost.is_empty() {
-        return Ok(());
+        return Ok(valid);
     }
     // One of them may be what the process died of: they come back in smaller batches.
     let bisect_limit = u32::try_from((lost.len() / 2).max(1)).ok();
@@ -138,10 +124,10 @@ pub(super) fn expire(db: Db<'_>, stages: &[Stage], now: Timestamp, settings: &St
             rows::save(db, &stored, now)?;
         }
     }
-    match db {
-        Db::Sqlite(_) => Ok(()),
-        Db::Postgres(_) => tags::move_all(db, after(now, settings.tag_delay)),
+    if matches!(db, Db::Postgres(_)) {
+        tags::move_all(db, after(now, settings.tag_delay))?;
     }
+    Ok(valid)
 }
 
 /// Takes over what the process before has left. Its leases expire at once, except those of upserts and tags: such a call may

@@ -1,4 +1,4 @@
-//! Who is told of a commit: the workers of this process, those who watch, and the other replicas.
+//! Who is notified of a commit: the workers of this process, those who watch, and the other replicas.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) struct AfterCommit {
     pub(super) has_stored_webhook: bool,
 }
 
-/// Whom to tell after a commit.
+/// Whom to notify after a commit.
 #[derive(Clone)]
 pub(super) struct Listeners {
     pub(super) stages: Arc<[Notify; 3]>,
@@ -45,7 +45,7 @@ impl Listeners {
     }
 }
 
-/// Where replicas tell each other what they have committed.
+/// Where replicas notify each other of what they have committed.
 pub(super) const CHANNEL: &str = "bigin_sync";
 
 /// Longest text of one message to the others; PostgreSQL takes 8000 bytes.
@@ -70,8 +70,8 @@ pub(super) fn messages(name: &str, after: &AfterCommit) -> Vec<String> {
     messages
 }
 
-/// Passes on what another replica has told. What makes no sense comes from another version, and is left.
-pub(super) fn hear(message: &str, own: &str, listeners: &Listeners) {
+/// Passes on what another replica has sent. What makes no sense comes from another version, and is left.
+pub(super) fn receive(message: &str, own: &str, listeners: &Listeners) {
     let mut lines = message.lines();
     let Some((name, wake)) = lines.next().and_then(|line| line.split_once(' ')) else {
         return;
@@ -105,7 +105,7 @@ pub(super) fn hear(message: &str, own: &str, listeners: &Listeners) {
 mod tests {
     use super::*;
 
-    fn told(wake: [bool; 3], changes: usize) -> AfterCommit {
+    fn after_commit(wake: [bool; 3], changes: usize) -> AfterCommit {
         let change = |number: usize| Change {
             sync: SyncId(i64::try_from(number).unwrap()),
             lead: LeadId::parse(&format!("lead-{number}")).unwrap(),
@@ -122,14 +122,14 @@ mod tests {
     async fn what_one_replica_tells_the_others_hear_and_itself_does_not() {
         let listeners = Listeners::new(Arc::default());
         let mut changes = listeners.changes.subscribe();
-        let messages = messages("a", &told([false, true, false], 1000));
+        let messages = messages("a", &after_commit([false, true, false], 1000));
         assert!(messages.len() > 1 && messages.iter().all(|message| message.len() <= MESSAGE));
         for message in &messages {
-            hear(message, "a", &listeners);
+            receive(message, "a", &listeners);
         }
         assert!(changes.try_recv().is_err(), "its own");
         for message in &messages {
-            hear(message, "b", &listeners);
+            receive(message, "b", &listeners);
         }
         let notified = |stage: &Notify| futures_util::FutureExt::now_or_never(stage.notified()).is_some();
         assert_eq!(
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_concerns_nobody_is_not_told() {
-        assert_eq!(messages("a", &told([false; 3], 0)), Vec::<String>::new());
+        assert_eq!(messages("a", &after_commit([false; 3], 0)), Vec::<String>::new());
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             "b 000\n1 flying lead-1",
             "b 000\n1 sent ",
         ] {
-            hear(odd, "a", &listeners);
+            receive(odd, "a", &listeners);
         }
         assert!(changes.try_recv().is_err());
     }

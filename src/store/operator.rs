@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::db::{Arg, Result, args};
 use super::intake::request_by_operator;
-use super::outcomes::{Was, tell, wake_for};
+use super::outcomes::{Was, notify, wake_for};
 use super::overview::LAST_FAILED;
 use super::rows::Stored;
 use super::txn::Txn;
@@ -97,11 +97,11 @@ impl Store {
 fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
     // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know; and an
     // outcome that comes after its lease is over must not meet a sync that is cancelled.
-    leases::expire(txn.db, &Stage::ALL, txn.now, settings)?;
+    let leases = leases::expire(txn.db, &Stage::ALL, txn.now, settings)?;
     let Some(mut stored) = rows::find(txn.db, id)? else {
         return Ok(CancelResult::Missing);
     };
-    if leases::holds(txn.db, id)? {
+    if leases.iter().any(|lease| lease.syncs.contains(&id)) {
         return Ok(CancelResult::Busy);
     }
     let was = Was::of(&stored);
@@ -113,13 +113,13 @@ fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<Can
     rows::save(txn.db, &stored, txn.now)?;
     let (sync, detail) = (&stored.sync, json!({ "by": "operator" }));
     rows::insert_event(txn.db, sync, Event::Cancelled.label(), detail, txn.now)?;
-    tell(txn, sync, &was);
+    notify(txn, sync, &was);
     Ok(CancelResult::Done)
 }
 
 fn retry(txn: &mut Txn<'_>, id: SyncId, force: bool) -> Result<Option<Accepted>> {
     let source = if force { Source::Manual } else { Source::Retry };
-    match queries::find(txn.db, id)? {
+    match rows::find(txn.db, id)? {
         Some(found) => request_again(txn, &found.sync.lead, source).map(Some),
         None => Ok(None),
     }

@@ -155,17 +155,12 @@ pub(super) fn record(
     if !report.possibly_changed.is_empty() {
         tags::move_possibly_changed(txn, &report.possibly_changed, tag_not_before)?;
     }
-    for stage in Stage::ALL {
-        let accepted = outcomes
-            .iter()
-            .filter(|outcome| accepted_in(outcome) == Some(stage))
-            .count();
-        if accepted > 0 {
-            let accepted = i64::try_from(accepted).unwrap_or(i64::MAX);
-            // At once, and not with the ledger's counters at the end of the transaction: a failure below compares with it.
-            counters::count(txn.db, counters::accepted_counter(stage), accepted)?;
-        }
+    let mut accepted = BTreeMap::new();
+    for stage in outcomes.iter().filter_map(accepted_in) {
+        *accepted.entry(counters::accepted_counter(stage)).or_default() += 1;
     }
+    // At once, and not with the ledger's counters at the end of the transaction: a failure below compares with it.
+    counters::count(txn.db, &accepted)?;
     record_all(txn, outcomes, settings)?;
     turns::over(txn);
     Ok(())
@@ -234,7 +229,7 @@ fn record_all(txn: &mut Txn<'_>, outcomes: &[Outcome], settings: &StoreSettings)
     let upserts = written.iter().filter_map(Decision::upserted);
     tags::move_of_contacts(txn.db, &upserts.collect::<Vec<_>>())?;
     for decision in &written {
-        tell(txn, &decision.stored.sync, &decision.was);
+        notify(txn, &decision.stored.sync, &decision.was);
     }
     for lease in leases.into_values().flatten() {
         leases::give_back(txn.db, lease, &recorded)?;
@@ -407,8 +402,8 @@ impl Was {
     }
 }
 
-/// Once a sync is saved: the ledger, and who is told.
-pub(super) fn tell(txn: &mut Txn<'_>, sync: &SyncJob, was: &Was) {
+/// Once a sync is saved: the ledger, and who is notified.
+pub(super) fn notify(txn: &mut Txn<'_>, sync: &SyncJob, was: &Was) {
     if sync.state.is_final() {
         txn.count(sync.state.label());
     }

@@ -14,8 +14,8 @@ use postgres::error::Severity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::db::{Db, DbError, corrupt};
-use super::notifications::{CHANNEL, Listeners, hear};
-use super::session::{BEGIN, Session, told};
+use super::notifications::{CHANNEL, Listeners, receive};
+use super::session::{BEGIN, Session, message_of};
 use super::writer::{Commits, Engine};
 use super::{Reader, Stage, Store, StoreSettings, Time, migrations, whole_micros};
 use crate::clock::SharedClock;
@@ -71,7 +71,7 @@ pub fn open(
 ) -> Result<Store, OpenError> {
     let unreachable = |error| OpenError::Unreachable {
         at: address.to_string(),
-        reason: told(&error),
+        reason: message_of(&error),
     };
     let conn = Session::open(address).map_err(unreachable)?;
     migrations::migrate(Db::Postgres(&conn)).map_err(|reason| OpenError::Unusable {
@@ -278,7 +278,7 @@ impl Ear {
                     if let Err(error) = listen(&address, &own, &listeners, &ended) {
                         tracing::warn!(
                             "no notifications of the other replicas; work is found when it is due: {}",
-                            told(&error)
+                            message_of(&error)
                         );
                         std::thread::sleep(LISTEN);
                     }
@@ -303,8 +303,8 @@ fn listen(address: &Address, own: &str, listeners: &Listeners, ended: &AtomicBoo
         listeners.stages[stage as usize].notify_one();
     }
     while !ended.load(Ordering::Relaxed) {
-        while let Some(told) = client.notifications().timeout_iter(LISTEN).next()? {
-            hear(told.payload(), own, listeners);
+        while let Some(notification) = client.notifications().timeout_iter(LISTEN).next()? {
+            receive(notification.payload(), own, listeners);
         }
         // A connection that is lost without a word shows in this.
         client.is_valid(LISTEN)?;

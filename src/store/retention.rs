@@ -28,7 +28,7 @@ fn delete_old(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result
     })?;
     // Also of leads with newer syncs: a sync that takes a contact over does not name it, and the lead is looked up by it.
     let leads: BTreeSet<&str> = old.iter().map(|(_, lead)| lead.as_str()).collect();
-    rows::keep_links(db, &Vec::from_iter(leads.iter().copied()))?;
+    rows::store_links(db, &Vec::from_iter(leads.iter().copied()))?;
     // A clock that was set back has made an older sync of a lead seem younger. It knows less of the lead, so it goes too.
     let mut newest: BTreeMap<&LeadId, i64> = BTreeMap::new();
     for (id, lead) in &old {

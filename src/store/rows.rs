@@ -155,7 +155,7 @@ pub(super) fn sync_of(row: &Row<'_>) -> Result<SyncJob> {
 }
 
 /// The link that the table `lead` keeps.
-fn kept_link_of(row: &Row<'_>) -> Result<LeadLink> {
+fn stored_link_of(row: &Row<'_>) -> Result<LeadLink> {
     Ok(LeadLink {
         contact: contact_of(row)?,
         sent_hash: row.get("sent_hash")?,
@@ -257,47 +257,49 @@ pub(super) fn link(db: Db<'_>, lead: &LeadId) -> Result<LeadLink> {
     match db.first(&sql, args![lead.as_str()], link_of)? {
         Some(link) => Ok(link),
         None => {
-            let kept = kept_links(db, &[lead.as_str()])?.pop();
+            let kept = stored_links(db, &[lead.as_str()])?.pop();
             Ok(kept.map(|(_, link)| link).unwrap_or_default())
         }
     }
 }
 
 /// What was kept of leads whose syncs are deleted.
-pub(super) fn kept_links(db: Db<'_>, leads: &[&str]) -> Result<Vec<(LeadId, LeadLink)>> {
-    let sql = "-- kept_links()
+pub(super) fn stored_links(db: Db<'_>, leads: &[&str]) -> Result<Vec<(LeadId, LeadLink)>> {
+    let sql = "-- stored_links()
         SELECT lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from FROM lead WHERE lead_id = ?1";
-    db.query_each(sql, leads, |row| Ok((lead_of(row)?, kept_link_of(row)?)))
+    db.query_each(sql, leads, |row| Ok((lead_of(row)?, stored_link_of(row)?)))
 }
 
 /// Keeps what is known of leads of which syncs are to be deleted, as their newest syncs have it.
-pub(super) fn keep_links(db: Db<'_>, leads: &[&str]) -> Result<()> {
+pub(super) fn store_links(db: Db<'_>, leads: &[&str]) -> Result<()> {
     let sql = format!(
-        "-- keep_links()\n        SELECT lead_id, {LINK} FROM sync WHERE lead_id = ?1 ORDER BY id DESC LIMIT 1"
+        "-- store_links()\n        SELECT lead_id, {LINK} FROM sync WHERE lead_id = ?1 ORDER BY id DESC LIMIT 1"
     );
     let links = db.query_each(&sql, leads, |row| Ok((lead_of(row)?, link_of(row)?)))?;
-    let sql = "-- keep_links()
+    let sql = "-- store_links()
         INSERT INTO lead (lead_id, contact_id, sent_hash, synced_at, seen_updated_at, seen_rev, cancelled_at, ambiguous_until, created_from)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (lead_id) DO UPDATE SET
             contact_id = excluded.contact_id, sent_hash = excluded.sent_hash, synced_at = excluded.synced_at,
             seen_updated_at = excluded.seen_updated_at, seen_rev = excluded.seen_rev, cancelled_at = excluded.cancelled_at,
             ambiguous_until = excluded.ambiguous_until, created_from = excluded.created_from";
-    let rows = links.iter().map(|(lead, link)| {
-        args![
-            lead.as_str(),
-            link.contact.as_ref().map(ContactId::as_str),
-            link.sent_hash.as_deref(),
-            link.synced_at,
-            updated_at(link.seen.as_ref()),
-            rev(link.seen.as_ref()),
-            link.cancelled_at,
-            link.ambiguous_until,
-            link.created_from,
-        ]
-        .to_vec()
-    });
-    db.execute_each(sql, "tttnntnnn", &rows.collect::<Vec<_>>())
+    let row = |(lead, link)| [args![LeadId::as_str(lead)], args_of_link(link).as_slice()].concat();
+    let rows: Vec<_> = links.iter().map(|(lead, link)| (lead, link)).map(row).collect();
+    db.execute_each(sql, "tttnntnnn", &rows)
+}
+
+/// All of a link, in the order of the columns of the table `lead`.
+fn args_of_link(link: &LeadLink) -> [Arg<'_>; 8] {
+    [
+        link.contact.as_ref().map(ContactId::as_str).into(),
+        link.sent_hash.as_deref().into(),
+        link.synced_at.into(),
+        updated_at(link.seen.as_ref()).into(),
+        rev(link.seen.as_ref()).into(),
+        link.cancelled_at.into(),
+        link.ambiguous_until.into(),
+        link.created_from.into(),
+    ]
 }
 
 /// A sync that is to be created.
@@ -313,7 +315,7 @@ pub(super) struct New {
 fn args_of_new(new: &New) -> Vec<Arg<'_>> {
     let New { sync, link, .. } = new;
     let requests = &sync.requests;
-    args![
+    let own = args![
         sync.lead.as_str(),
         sync.state.label(),
         sync.created_at,
@@ -325,16 +327,8 @@ fn args_of_new(new: &New) -> Vec<Arg<'_>> {
         updated_at(requests.revision.as_ref()),
         rev(requests.revision.as_ref()),
         new.webhook_marks.as_deref(),
-        link.contact.as_ref().map(ContactId::as_str),
-        link.sent_hash.as_deref(),
-        link.synced_at,
-        updated_at(link.seen.as_ref()),
-        rev(link.seen.as_ref()),
-        link.cancelled_at,
-        link.ambiguous_until,
-        link.created_from,
-    ]
-    .to_vec()
+    ];
+    [own, args_of_link(link).as_slice()].concat()
 }
 
 /// Inserts syncs, each of another lead, and returns their numbers.

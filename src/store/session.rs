@@ -41,7 +41,7 @@ pub(super) const BEGIN: &str = concat!(
 pub(super) const READ: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", settings!());
 
 /// What a PostgreSQL error says, without the values that its details may name.
-pub(super) fn told(error: &postgres::Error) -> String {
+pub(super) fn message_of(error: &postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", db.message(), db.code().code());
     }

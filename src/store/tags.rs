@@ -8,7 +8,7 @@ use super::db::{Db, Result, args};
 use super::rows;
 use super::txn::Txn;
 use crate::domain::lead::ContactId;
-use crate::domain::sync::{SyncId, SyncJob};
+use crate::domain::sync::SyncId;
 
 /// The contacts that an upsert which ended ambiguously may have changed.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,16 @@ impl PossiblyChanged {
     }
 }
 
+/// As [`SyncJob::contact_upserted`](crate::domain::sync::SyncJob::contact_upserted) does: neither a tag's time nor a later due time
+/// comes forward.
+const MOVE: &str = "UPDATE sync
+        SET tag_not_before = CASE WHEN tag_not_before > ?1 THEN tag_not_before ELSE ?1 END,
+            next_attempt_at = CASE WHEN next_attempt_at > ?1 THEN next_attempt_at ELSE ?1 END, version = version + 1";
+
+/// A sync waits for its tag: only then it has a time for it. Its state would say the same, but PostgreSQL might then scan the
+/// index of all that are due.
+const WAITS: &str = "tag_not_before IS NOT NULL";
+
 /// An upsert of a contact.
 pub(super) struct Upserted<'u> {
     pub(super) sync: SyncId,
@@ -41,10 +51,10 @@ pub(super) struct Upserted<'u> {
 /// The tag's time belongs to the contact: each sync of it waits for the latest upsert. Claims stay with their
 /// holders.
 pub(super) fn move_of_contacts(db: Db<'_>, upserts: &[Upserted<'_>]) -> Result<()> {
-    let sql = "-- move_of_contacts()
-        SELECT id, contact_id FROM sync WHERE contact_id = ?1 AND state = 'upserted'";
+    let sql =
+        format!("-- move_of_contacts()\n        SELECT id, contact_id FROM sync WHERE contact_id = ?1 AND {WAITS}");
     let contacts: BTreeSet<&str> = upserts.iter().map(|upserted| upserted.contact.as_str()).collect();
-    let waiting = db.query_each(sql, &Vec::from_iter(contacts), |row| {
+    let waiting = db.query_each(&sql, &Vec::from_iter(contacts), |row| {
         Ok((SyncId(row.get("id")?), rows::contact_of(row)?))
     })?;
     let mut of_contact: BTreeMap<ContactId, Vec<SyncId>> = BTreeMap::new();
@@ -53,20 +63,16 @@ pub(super) fn move_of_contacts(db: Db<'_>, upserts: &[Upserted<'_>]) -> Result<(
             of_contact.entry(contact).or_default().push(id);
         }
     }
+    // The latest counts, where two of them are of one contact.
+    let mut moved: BTreeMap<SyncId, Timestamp> = BTreeMap::new();
     for upserted in upserts {
         let others = of_contact.get(upserted.contact).into_iter().flatten();
         for id in others.filter(|id| **id != upserted.sync) {
-            move_tag_of(db, *id, upserted.tag_not_before)?;
+            let latest = moved.entry(*id).or_insert(upserted.tag_not_before);
+            *latest = upserted.tag_not_before.max(*latest);
         }
     }
-    Ok(())
-}
-
-fn move_tag_of(db: Db<'_>, id: SyncId, tag_not_before: Timestamp) -> Result<()> {
-    match rows::find(db, id)? {
-        Some(stored) => move_tag(db, stored.sync, tag_not_before),
-        None => Ok(()),
-    }
+    move_each(db, moved)
 }
 
 /// An upsert that ended ambiguously may have changed the contacts with these ids or unique values, and no others.
@@ -85,27 +91,21 @@ pub(super) fn move_possibly_changed(
         }
         Ok(())
     })?;
-    moved
-        .into_iter()
-        .try_for_each(|id| move_tag_of(txn.db, id, tag_not_before))
+    move_each(txn.db, moved.into_iter().map(|id| (id, tag_not_before)))
 }
 
-fn move_tag(db: Db<'_>, mut sync: SyncJob, tag_not_before: Timestamp) -> Result<()> {
-    if sync.contact_upserted(tag_not_before).is_ok() {
-        let sql = "-- move_tag()
-            UPDATE sync SET tag_not_before = CASE WHEN tag_not_before > ?2 THEN tag_not_before ELSE ?2 END, next_attempt_at = ?3, version = version + 1 WHERE id = ?1";
-        db.execute(sql, args![sync.id.0, tag_not_before, sync.next_attempt_at])?;
-    }
-    Ok(())
+/// Moves the tags of these syncs, where they wait for one.
+fn move_each(db: Db<'_>, moved: impl IntoIterator<Item = (SyncId, Timestamp)>) -> Result<()> {
+    let sql = format!("-- move_each()\n        {MOVE} WHERE {WAITS} AND id = ?2");
+    let rows: Vec<_> = moved.into_iter().map(|(id, at)| args![at, id.0].to_vec()).collect();
+    db.execute_each(&sql, "nn", &rows)
 }
 
 /// After an upsert of which it is not known which contact it changed, if any.
 pub(super) fn move_all(db: Db<'_>, tag_not_before: Timestamp) -> Result<()> {
-    let sql = "-- move_all()
-        UPDATE sync
-        SET tag_not_before = CASE WHEN tag_not_before > ?1 THEN tag_not_before ELSE ?1 END,
-            next_attempt_at = CASE WHEN next_attempt_at > ?1 THEN next_attempt_at ELSE ?1 END, version = version + 1
-        WHERE finished_at IS NULL AND state = 'upserted'";
-    db.execute(sql, args![tag_not_before])?;
+    db.execute(
+        &format!("-- move_all()\n        {MOVE} WHERE finished_at IS NULL AND state = 'upserted'"),
+        args![tag_not_before],
+    )?;
     Ok(())
 }

@@ -29,8 +29,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::db::{Db, Result, args};
+use super::leases::ClaimRow;
 use super::txn::Txn;
-use super::{Stage, kv, leases};
+use super::{Stage, kv};
 use crate::clock::after;
 
 /// When a worker that has left its turn to another stage looks again, where it is not woken.
@@ -40,15 +41,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_TURN: &str = "last_turn";
 
 /// Until when a stage leaves its turn to another worker; `None` where it is its own.
-pub(super) fn others(txn: &Txn<'_>, stage: Stage) -> Result<Option<Timestamp>> {
+pub(super) fn others(txn: &Txn<'_>, stage: Stage, leases: &[ClaimRow]) -> Result<Option<Timestamp>> {
     if has_no_turns(txn.db, stage) {
         return Ok(None);
     }
-    let mut leased = None;
-    for stage in [Stage::Upsert, Stage::Tag] {
-        let valid = leases::valid(txn.db, stage, txn.now)?;
-        leased = leased.max(valid.iter().map(|lease| lease.expires_at).max());
-    }
+    let of_bigin = leases.iter().filter(|lease| lease.stage != Stage::WriteBack);
+    let leased = of_bigin.map(|lease| lease.expires_at).max();
     if leased.is_some() {
         return Ok(leased);
     }

@@ -420,7 +420,7 @@ fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
     if txn.after.has_stored_webhook {
         kv::put(txn.db, kv::LAST_WEBHOOK, &[], txn.now)?;
     }
-    counters::count_all(txn.db, &txn.after.counts)?;
+    counters::count(txn.db, &txn.after.counts)?;
     if let Db::Postgres(session) = txn.db {
         for message in messages(&session.name.borrow(), &txn.after) {
             txn.db.execute("SELECT pg_notify(?1, ?2)", args![CHANNEL, &message])?;

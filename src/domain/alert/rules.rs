@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hours_are_told_in_hours() {
+    fn two_hours_are_given_in_hours() {
         let minutes = |minutes: u64| time(Duration::from_secs(minutes * 60));
         assert_eq!(minutes(119), "119 minutes");
         assert_eq!(minutes(120), "2 hours");
