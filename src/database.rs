@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode, TargetSessionAttrs};
-use postgres::{Client, Config, NoTls};
+use futures_util::Stream;
+use futures_util::stream::poll_fn;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A server that has not answered by then is down.
@@ -103,7 +107,7 @@ impl Address {
         let (url, certificates) = without_foreign_options(url.expose_secret());
         let mut config: Config = url
             .parse()
-            .map_err(|error: postgres::Error| DatabaseUrlError::Malformed(error.to_string()))?;
+            .map_err(|error: tokio_postgres::Error| DatabaseUrlError::Malformed(error.to_string()))?;
         if config.get_hosts().is_empty() {
             return Err(DatabaseUrlError::Malformed("it names no host".into()));
         }
@@ -122,16 +126,33 @@ impl Address {
         Ok(Self { config, tls })
     }
 
-    /// Connects.
+    /// Connects. Nothing is sent or received unless the messages are read.
     ///
     /// # Errors
     /// What the server says, or that there is none.
-    pub fn connect(&self) -> Result<Client, postgres::Error> {
+    pub async fn connect(&self) -> Result<(Client, Messages), tokio_postgres::Error> {
         match &self.tls {
-            Some(tls) => self.config.connect(tls.clone()),
-            None => self.config.connect(NoTls),
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                Ok((client, messages(connection)))
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                Ok((client, messages(connection)))
+            }
         }
     }
+}
+
+/// What a server says of its own accord, until the connection ends.
+pub type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_postgres::Error>> + Send>>;
+
+fn messages<S, T>(mut connection: Connection<S, T>) -> Messages
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    Box::pin(poll_fn(move |context| connection.poll_message(context)))
 }
 
 impl fmt::Display for Address {

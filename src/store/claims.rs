@@ -12,7 +12,7 @@ use super::db::{Arg, Result, args};
 use super::leases::{self, ClaimRow, ClaimToken};
 use super::rows::Stored;
 use super::txn::Txn;
-use super::{Answer, Stage, Store, StoreSettings, counters, kv, rows, turns};
+use super::{Answer, Stage, Store, StoreSettings, counters, rows, turns};
 use crate::clock::after;
 use crate::domain::breaker::{Breaker, FRESH_PROBE_INTERVAL, Open};
 use crate::domain::failure::Remote;
@@ -125,7 +125,7 @@ fn claim(
         _ => &[stage],
     };
     let leases = leases::expire(txn.db, expiring, txn.now, settings)?;
-    if kv::paused_since(txn.db)?.is_some() {
+    if txn.is_paused {
         return Ok(nothing(None, BTreeMap::new()));
     }
     if let Some(until) = turns::others(txn, stage, &leases)? {

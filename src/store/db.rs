@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::StoreError;
 use super::session::{self, Session};
@@ -17,7 +19,9 @@ pub(super) enum DbError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error("{}", session::message_of(.0))]
-    Postgres(#[from] postgres::Error),
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("a connection cannot be opened: {0}")]
+    Connection(#[from] std::io::Error),
     #[error("invalid value in column {column}: {value}")]
     Corrupt { column: String, value: String },
 }
@@ -34,10 +38,10 @@ impl From<&DbError> for StoreError {
         use rusqlite::ErrorCode::{DiskFull, SystemIoFailure};
         let sqlite = match error {
             DbError::Sqlite(error) => error.sqlite_error_code(),
-            DbError::Postgres(postgres) if postgres.code() == Some(&postgres::error::SqlState::DISK_FULL) => {
+            DbError::Postgres(postgres) if postgres.code() == Some(&SqlState::DISK_FULL) => {
                 return Self::DiskFull(error.to_string());
             }
-            DbError::Postgres(_) | DbError::Corrupt { .. } => None,
+            DbError::Postgres(_) | DbError::Connection(_) | DbError::Corrupt { .. } => None,
         };
         match sqlite {
             Some(DiskFull) => Self::DiskFull(error.to_string()),
@@ -64,6 +68,23 @@ impl Db<'_> {
                 Ok(conn.prepare_cached(sql)?.execute(args)?)
             }
             Self::Postgres(conn) => Ok(conn.execute(sql, &pointers(args))?),
+        }
+    }
+
+    /// Runs a statement of which it does not matter how many rows it changes. PostgreSQL is sent it along with what comes next,
+    /// which fails where this has failed.
+    pub(super) fn send(self, sql: &str, args: &[Arg<'_>]) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => self.execute(sql, args).map(|_| ()),
+            Self::Postgres(session) => Ok(session.send_execute(sql, args.iter().map(Arg::owned).collect())?),
+        }
+    }
+
+    /// Waits for what was sent, and fails where one of it has failed.
+    pub(super) fn settle(self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => Ok(session.settle()?),
         }
     }
 
@@ -100,18 +121,16 @@ impl Db<'_> {
         Ok(rows.iter().map(is_changed).collect())
     }
 
-    /// Runs a statement for each of the rows, as [`Db::update_each`] does, whatever it changes.
-    pub(super) fn execute_each(self, sql: &str, kinds: &str, rows: &[Vec<Arg<'_>>]) -> Result<()> {
+    /// Runs a statement for each of the rows, as [`Db::update_each`] does, whatever it changes, and as [`Db::send`] does.
+    pub(super) fn send_each(self, sql: &str, kinds: &str, rows: &[Vec<Arg<'_>>]) -> Result<()> {
         match self.session_for(rows) {
             Some(session) => {
-                session.execute(
-                    &session::over_rows(sql, kinds, ""),
-                    &pointers_to(&columns(kinds, rows)?),
-                )?;
+                let columns = columns(kinds, rows)?.into_iter().map(Array::owned).collect();
+                session.send_execute(&session::over_rows(sql, kinds, ""), columns)?;
             }
             None => {
                 for row in rows {
-                    self.execute(sql, row)?;
+                    self.send(sql, row)?;
                 }
             }
         }
@@ -241,15 +260,6 @@ impl Db<'_> {
         }
     }
 
-    /// Commits the transaction. PostgreSQL takes the COMMIT of one in which a statement has failed, and undoes all of it
-    /// without a word of error; a savepoint it refuses then.
-    pub(super) fn commit(self) -> Result<()> {
-        self.batch(match self {
-            Self::Sqlite(_) => "COMMIT",
-            Self::Postgres(_) => "SAVEPOINT nothing_failed; COMMIT",
-        })
-    }
-
     /// Whether there is no transaction any more: SQLite gives one up on some errors (disk full), and one of a connection
     /// that is lost is gone with it.
     pub(super) fn has_no_transaction(self) -> bool {
@@ -264,6 +274,18 @@ impl Db<'_> {
 enum Array<'a> {
     Numbers(Vec<Option<i64>>),
     Texts(Vec<Option<&'a str>>),
+}
+
+impl Array<'_> {
+    fn owned(self) -> Box<dyn ToSql + Send + Sync> {
+        match self {
+            Self::Numbers(numbers) => Box::new(numbers),
+            Self::Texts(texts) => {
+                let owned = texts.into_iter().map(|text| text.map(str::to_owned));
+                Box::new(owned.collect::<Vec<_>>())
+            }
+        }
+    }
 }
 
 /// A row or a value that does not fit the kinds would be written as NULL.
@@ -282,8 +304,8 @@ fn columns<'a>(kinds: &str, rows: &[Vec<Arg<'a>>]) -> Result<Vec<Array<'a>>> {
     kinds.chars().enumerate().map(column).collect()
 }
 
-fn pointers_to<'a>(columns: &'a [Array<'_>]) -> Vec<&'a (dyn postgres::types::ToSql + Sync)> {
-    let pointer = |column: &'a Array<'_>| -> &'a (dyn postgres::types::ToSql + Sync) {
+fn pointers_to<'a>(columns: &'a [Array<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    let pointer = |column: &'a Array<'_>| -> &'a (dyn ToSql + Sync) {
         match column {
             Array::Numbers(numbers) => numbers,
             Array::Texts(texts) => texts,
@@ -292,10 +314,8 @@ fn pointers_to<'a>(columns: &'a [Array<'_>]) -> Vec<&'a (dyn postgres::types::To
     columns.iter().map(pointer).collect()
 }
 
-fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn postgres::types::ToSql + Sync)> {
-    args.iter()
-        .map(|arg| -> &(dyn postgres::types::ToSql + Sync) { arg })
-        .collect()
+fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    args.iter().map(|arg| -> &(dyn ToSql + Sync) { arg }).collect()
 }
 
 impl Session {
@@ -312,7 +332,7 @@ pub(super) enum Row<'a> {
     /// With the place after the column that was read last: columns are mostly read in their order, and to look for each
     /// name from the first on took longer than the rest of a query.
     Sqlite(&'a rusqlite::Row<'a>, Cell<usize>),
-    Postgres(&'a postgres::Row),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl Row<'_> {
@@ -323,7 +343,7 @@ impl Row<'_> {
 
     fn raw<T>(&self, column: &str) -> Result<T>
     where
-        T: rusqlite::types::FromSql + for<'a> postgres::types::FromSql<'a>,
+        T: rusqlite::types::FromSql + for<'a> FromSql<'a>,
     {
         match self {
             Self::Sqlite(row, next) => {
@@ -403,6 +423,15 @@ pub(super) enum Arg<'a> {
 }
 
 impl<'a> Arg<'a> {
+    fn owned(&self) -> Box<dyn ToSql + Send + Sync> {
+        match self {
+            Self::Null => Box::new(Arg::Null),
+            Self::Number(number) => Box::new(*number),
+            Self::Text(text) => Box::new((*text).to_owned()),
+            Self::Bytes(bytes) => Box::new(bytes.to_vec()),
+        }
+    }
+
     /// A number or NULL; `None` where it is neither.
     fn number(self) -> Option<Option<i64>> {
         match self {
@@ -500,24 +529,24 @@ impl rusqlite::ToSql for Arg<'_> {
     }
 }
 
-impl postgres::types::ToSql for Arg<'_> {
+impl ToSql for Arg<'_> {
     fn to_sql(
         &self,
-        kind: &postgres::types::Type,
+        kind: &Type,
         out: &mut bytes::BytesMut,
-    ) -> std::result::Result<postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
-            Self::Null => Ok(postgres::types::IsNull::Yes),
+            Self::Null => Ok(IsNull::Yes),
             Self::Number(number) => number.to_sql_checked(kind, out),
             Self::Text(text) => text.to_sql_checked(kind, out),
             Self::Bytes(bytes) => bytes.to_sql_checked(kind, out),
         }
     }
 
-    fn accepts(_: &postgres::types::Type) -> bool {
+    fn accepts(_: &Type) -> bool {
         // Each value says for itself what it can be.
         true
     }
 
-    postgres::types::to_sql_checked!();
+    to_sql_checked!();
 }

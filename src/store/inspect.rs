@@ -82,7 +82,7 @@ pub fn tokens(database: &Database, name: &str, since: Timestamp) -> Result<Optio
             read(Db::Sqlite(&conn)).map_err(|error| error.to_string())
         }
         Database::Postgres(address) => {
-            let conn = Session::open(address).map_err(|error| error.to_string())?;
+            let conn = Session::open(address, "").map_err(|error| error.to_string())?;
             conn.read(read).map_err(|error| error.to_string())
         }
     }
@@ -121,7 +121,7 @@ pub fn keep_token(
             Ok(_lock) => writing(path, write),
         },
         Database::Postgres(address) => {
-            let conn = Session::open(address).map_err(|error| error.to_string())?;
+            let conn = Session::open(address, "").map_err(|error| error.to_string())?;
             committed(Db::Postgres(&conn), session::BEGIN, write).map_err(|error| error.to_string())
         }
     }
@@ -166,7 +166,7 @@ fn of_file(path: &Path) -> Result<Condition, String> {
 const CHECK: &str = "doctor";
 
 fn of_server(address: &Address) -> Result<Condition, String> {
-    let conn = Session::open(address).map_err(|error| error.to_string())?;
+    let conn = Session::open(address, "").map_err(|error| error.to_string())?;
     let look = |db: Db<'_>| {
         let sql = "SELECT current_setting('fsync') AS value";
         let fsync: String = db.one(sql, &[], |row| row.get("value"))?;

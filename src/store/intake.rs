@@ -101,11 +101,8 @@ pub(super) fn accept_all(txn: &mut Txn<'_>, deliveries: &[&Delivery]) -> Result<
     let accepted: Vec<Accepted> = written.values().map(accepted).collect();
     for accepted in &accepted {
         match accepted {
-            Accepted::Created(_) => txn.webhook_stored(),
-            Accepted::Coalesced(_) => {
-                txn.webhook_stored();
-                txn.count("coalesced_by_webhook");
-            }
+            Accepted::Created(_) => {}
+            Accepted::Coalesced(_) => txn.count("coalesced_by_webhook"),
             Accepted::Duplicate => txn.count("duplicates"),
         }
     }
@@ -305,7 +302,10 @@ fn create_all(txn: &mut Txn<'_>, all: Vec<New>) -> Result<Vec<Written>> {
     let created = |(mut new, id): (New, SyncId)| {
         new.sync.id = id;
         txn.count(created_by(new.source));
-        txn.wake(Stage::Upsert);
+        // What is resumed wakes all.
+        if !txn.is_paused {
+            txn.wake(Stage::Upsert);
+        }
         txn.changed(Change::of(&new.sync));
         Written {
             accepted: Accepted::Created(id),

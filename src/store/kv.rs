@@ -54,9 +54,6 @@ impl Store {
 /// The name under which is kept that the operator has paused sending.
 pub(super) const PAUSED: &str = "paused";
 
-/// The name under which is kept when the last webhook was stored.
-pub(super) const LAST_WEBHOOK: &str = "last_webhook";
-
 /// Bytes of a mark.
 pub(super) const MARK: usize = 64 * 1024;
 
@@ -72,8 +69,7 @@ pub(super) fn get(db: Db<'_>, name: &str) -> Result<Option<(Vec<u8>, Timestamp)>
 pub(super) fn put(db: Db<'_>, name: &str, value: &[u8], now: Timestamp) -> Result<()> {
     let sql = "-- put()
         INSERT INTO kv (name, value, at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = ?2, at = ?3";
-    db.execute(sql, args![name, value, now])?;
-    Ok(())
+    db.send(sql, args![name, value, now])
 }
 
 /// Keeps as many bytes as a webhook needs at most, with what the workers write beside it: where they are kept, the next webhook
@@ -85,16 +81,14 @@ pub(super) fn mark(db: Db<'_>, name: &str, now: Timestamp) -> Result<()> {
 /// Forgets what is kept under a name, or only if it is this.
 pub(super) fn delete(db: Db<'_>, name: &str, only: Option<&[u8]>) -> Result<()> {
     match only {
-        Some(only) => db.execute("DELETE FROM kv WHERE name = ?1 AND value = ?2", args![name, only])?,
-        None => db.execute("DELETE FROM kv WHERE name = ?1", args![name])?,
-    };
-    Ok(())
+        Some(only) => db.send("DELETE FROM kv WHERE name = ?1 AND value = ?2", args![name, only]),
+        None => db.send("DELETE FROM kv WHERE name = ?1", args![name]),
+    }
 }
 
 pub(super) fn note_grant(db: Db<'_>, at: Timestamp) -> Result<()> {
-    db.execute("DELETE FROM token_grant WHERE at < ?1", args![before(at, DAY)])?;
-    db.execute("INSERT INTO token_grant (at) VALUES (?1)", args![at])?;
-    Ok(())
+    db.send("DELETE FROM token_grant WHERE at < ?1", args![before(at, DAY)])?;
+    db.send("INSERT INTO token_grant (at) VALUES (?1)", args![at])
 }
 
 pub(super) fn grants(db: Db<'_>, since: Timestamp) -> Result<Vec<Timestamp>> {
@@ -113,8 +107,7 @@ pub(super) fn try_lock(db: Db<'_>, now: Timestamp, name: &str, holder: &str, las
 }
 
 pub(super) fn unlock(db: Db<'_>, name: &str, holder: &str) -> Result<()> {
-    db.execute("DELETE FROM lock WHERE name = ?1 AND holder = ?2", args![name, holder])?;
-    Ok(())
+    db.send("DELETE FROM lock WHERE name = ?1 AND holder = ?2", args![name, holder])
 }
 
 pub(super) fn paused_since(db: Db<'_>) -> Result<Option<Timestamp>> {

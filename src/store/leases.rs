@@ -61,8 +61,7 @@ pub(super) fn insert(
 ) -> Result<()> {
     let sql = "-- leases::insert()
         INSERT INTO claim (token, stage, syncs, expires_at) VALUES (?1, ?2, ?3, ?4)";
-    db.execute(sql, args![token.0, stage.label(), &in_words(syncs), expires_at])?;
-    Ok(())
+    db.send(sql, args![token.0, stage.label(), &in_words(syncs), expires_at])
 }
 
 /// Renews a lease from now on; `false` where it was lost, so that no outcome could be recorded, or is over: then another
@@ -85,13 +84,12 @@ pub(super) fn give_back(db: Db<'_>, lease: ClaimRow, syncs: &BTreeSet<SyncId>) -
     let mut kept = lease.syncs;
     kept.retain(|id| !syncs.contains(id));
     if kept.is_empty() {
-        db.execute("DELETE FROM claim WHERE token = ?1", args![lease.token.0])?;
+        db.send("DELETE FROM claim WHERE token = ?1", args![lease.token.0])
     } else {
         let sql = "-- give_back()
             UPDATE claim SET syncs = ?2 WHERE token = ?1";
-        db.execute(sql, args![lease.token.0, &in_words(&kept)])?;
+        db.send(sql, args![lease.token.0, &in_words(&kept)])
     }
-    Ok(())
 }
 
 /// Deletes what has expired of these stages, and returns all claims that have not. An upsert that expires unrecorded was cut off while it was sent, or its outcome
@@ -101,7 +99,7 @@ pub(super) fn expire(db: Db<'_>, stages: &[Stage], now: Timestamp, settings: &St
     let (valid, expired): (Vec<_>, Vec<_>) = all(db)?.into_iter().partition(|lease| lease.expires_at > now);
     let mut lost = Vec::new();
     for lease in expired.into_iter().filter(|lease| stages.contains(&lease.stage)) {
-        db.execute("DELETE FROM claim WHERE token = ?1", args![lease.token.0])?;
+        db.send("DELETE FROM claim WHERE token = ?1", args![lease.token.0])?;
         if lease.stage == Stage::Upsert {
             let until = after(lease.expires_at, settings.ambiguity_delay);
             lost.extend(lease.syncs.into_iter().map(|id| (id, until)));
@@ -138,7 +136,6 @@ pub(super) fn take_over(db: Db<'_>, now: Timestamp, settings: &StoreSettings) ->
         tags::move_all(db, after(now, settings.tag_delay))?;
     }
     expire(db, &Stage::ALL, now, settings)?;
-    db.execute("DELETE FROM claim WHERE stage = ?1", args![Stage::WriteBack.label()])?;
-    db.execute("DELETE FROM lock", &[])?;
-    Ok(())
+    db.send("DELETE FROM claim WHERE stage = ?1", args![Stage::WriteBack.label()])?;
+    db.send("DELETE FROM lock", &[])
 }

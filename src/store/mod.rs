@@ -27,6 +27,7 @@ mod check;
 mod claims;
 mod counters;
 mod db;
+mod events;
 mod intake;
 mod kv;
 mod leases;

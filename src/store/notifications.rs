@@ -23,7 +23,6 @@ pub(super) struct AfterCommit {
     pub(super) left: Vec<(&'static str, Duration)>,
     pub(super) ended: Vec<(&'static str, Duration)>,
     pub(super) counts: BTreeMap<&'static str, i64>,
-    pub(super) has_stored_webhook: bool,
 }
 
 /// Whom to notify after a commit.

@@ -141,7 +141,7 @@ fn make_due(txn: &mut Txn<'_>, mut sync: SyncJob) -> Result<()> {
     // Not the whole row: a worker may have claimed it.
     let sql = "-- make_due()
         UPDATE sync SET next_attempt_at = ?2, version = version + 1 WHERE id = ?1";
-    txn.db.execute(sql, args![sync.id.0, sync.next_attempt_at])?;
+    txn.db.send(sql, args![sync.id.0, sync.next_attempt_at])?;
     wake_for(txn, &sync);
     Ok(())
 }
@@ -195,7 +195,7 @@ fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
     }
     let sql = "-- dismiss()
         UPDATE sync SET dismissed_at = ?2, version = version + 1 WHERE id = ?1";
-    txn.db.execute(sql, args![id.0, txn.now])?;
+    txn.db.send(sql, args![id.0, txn.now])?;
     rows::insert_event(txn.db, &sync, "dismissed", json!({ "by": "operator" }), txn.now)?;
     txn.changed(Change::of(&sync));
     Ok(DismissResult::Done)

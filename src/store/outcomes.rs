@@ -160,7 +160,7 @@ pub(super) fn record(
         *accepted.entry(counters::accepted_counter(stage)).or_default() += 1;
     }
     // At once, and not with the ledger's counters at the end of the transaction: a failure below compares with it.
-    counters::count(txn.db, &accepted)?;
+    counters::count(txn.db, &accepted, txn.now)?;
     record_all(txn, outcomes, settings)?;
     turns::over(txn);
     Ok(())
@@ -181,9 +181,8 @@ fn spend(txn: &Txn<'_>, credits: u32) -> Result<()> {
     let hour = txn.now.as_second() / 3600;
     let sql = "-- spend()
         INSERT INTO credit (hour, used) VALUES (?1, ?2) ON CONFLICT (hour) DO UPDATE SET used = credit.used + ?2";
-    txn.db.execute(sql, args![hour, credits])?;
-    txn.db.execute("DELETE FROM credit WHERE hour < ?1", args![hour - 48])?;
-    Ok(())
+    txn.db.send(sql, args![hour, credits])?;
+    txn.db.send("DELETE FROM credit WHERE hour < ?1", args![hour - 48])
 }
 
 /// Records the outcomes whose claims are still there: all are decided by the rows as they were claimed, then

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use super::db::{Db, Result, args};
 use super::queries::{self, VIEW};
 use super::txn::Txn;
-use super::{Answer, EventRow, FailureGroup, Flow, Overview, Store, WebhookLog, kv, rows};
+use super::{Answer, FailureGroup, Flow, Overview, Store, WebhookLog, counters, kv, rows};
 use crate::domain::reject_reason::RejectReason;
-use crate::domain::sync::SyncId;
 
 impl Store {
     /// Since when the operator has paused sending, if so.
@@ -32,16 +31,6 @@ impl Store {
     /// How many syncs ended `SENT` or `FAILED` in each step of time since `since`; steps in which none did are left out.
     pub async fn flow(&self, since: Timestamp, step: Duration) -> Answer<Vec<Flow>> {
         self.read(move |db| flow(db, since, step)).await
-    }
-
-    /// The lines of all histories after this one, oldest first.
-    pub async fn events_after(&self, after: i64, limit: usize) -> Answer<Vec<EventRow>> {
-        self.read(move |db| events_after(db, after, limit)).await
-    }
-
-    /// The id of the last line of all histories.
-    pub async fn last_event_id(&self) -> Answer<i64> {
-        self.read(last_event_id).await
     }
 }
 
@@ -85,7 +74,7 @@ pub(super) fn overview(db: Db<'_>, now: Timestamp) -> Result<Overview> {
 }
 
 fn webhooks(db: Db<'_>) -> Result<WebhookLog> {
-    let last_received = kv::get(db, kv::LAST_WEBHOOK)?.map(|(_, at)| at);
+    let last_received = counters::last_webhook(db)?;
     let missed = kv::get(db, MISSED)?.filter(|(_, at)| last_received.is_none_or(|received| received < *at));
     let count = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     Ok(WebhookLog {
@@ -134,26 +123,4 @@ pub(super) fn flow(db: Db<'_>, since: Timestamp, step: Duration) -> Result<Vec<F
             failed: row.get("failed")?,
         })
     })
-}
-
-pub(super) fn events_after(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<EventRow>> {
-    let sql = "-- events_after()
-        SELECT event.id, sync_id, lead_id, kind, event.state, at FROM event JOIN sync ON sync.id = sync_id
-        WHERE event.id > ?1 ORDER BY event.id LIMIT ?2";
-    db.query(sql, args![after, limit], |row| {
-        Ok(EventRow {
-            id: row.get("id")?,
-            sync_id: SyncId(row.get("sync_id")?),
-            lead_id: rows::lead_of(row)?,
-            kind: row.get("kind")?,
-            state: row.get("state")?,
-            at: row.get("at")?,
-        })
-    })
-}
-
-pub(super) fn last_event_id(db: Db<'_>) -> Result<i64> {
-    let sql = "-- last_event_id()
-        SELECT coalesce(max(id), 0) AS id FROM event";
-    db.one(sql, &[], |row| row.get("id"))
 }

@@ -1,25 +1,30 @@
 //! The engine for several replicas: one PostgreSQL database that they share. Each replica has one connection that writes,
 //! a few that read, and one that listens.
 //!
-//! All writes of all replicas go one after the other, under a lock of the whole database: what is true of one writing
-//! thread is true of all of them, and a transaction carries whatever has queued up, so that the lock is taken seldom. A
-//! replica that hangs inside a transaction loses its connection, and with it the lock, within seconds.
+//! Webhooks are stored beside each other. Such a transaction shares a lock of the whole database with others of its kind, and has
+//! its leads for itself: it creates syncs of theirs or coalesces with them, adds events and counts, and touches nothing else.
+//! Whatever else is written takes that lock alone, so that what is true of one writing thread is true of all of them, and a
+//! transaction carries what has queued up, so that it is taken seldom. A replica that hangs inside a transaction loses its
+//! connection, and with it the locks, within seconds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use postgres::error::Severity;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Builder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_postgres::AsyncMessage;
+use tokio_postgres::error::Severity;
 
-use super::db::{Db, DbError, corrupt};
+use super::db::{Db, DbError, args, corrupt};
 use super::notifications::{CHANNEL, Listeners, receive};
-use super::session::{BEGIN, Session, message_of};
-use super::writer::{Commits, Engine};
-use super::{Reader, Stage, Store, StoreSettings, Time, migrations, whole_micros};
+use super::session::{BEGIN, BEGIN_INTAKE, LOCK_LEADS, Session};
+use super::writer::{Begun, Commits, Engine, Scope};
+use super::{Reader, Stage, Store, StoreSettings, Time, kv, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::database::Address;
+use crate::domain::lead::LeadId;
 use crate::metrics::Metrics;
 use crate::random;
 
@@ -69,11 +74,12 @@ pub fn open(
     metrics: Arc<Metrics>,
     settings: StoreSettings,
 ) -> Result<Store, OpenError> {
-    let unreachable = |error| OpenError::Unreachable {
+    let unreachable = |error: DbError| OpenError::Unreachable {
         at: address.to_string(),
-        reason: message_of(&error),
+        reason: error.to_string(),
     };
-    let conn = Session::open(address).map_err(unreachable)?;
+    let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
+    let conn = Session::open(address, &name).map_err(unreachable)?;
     migrations::migrate(Db::Postgres(&conn)).map_err(|reason| OpenError::Unusable {
         at: address.to_string(),
         reason,
@@ -83,7 +89,6 @@ pub fn open(
     } else {
         Time::Server
     };
-    let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
     let listeners = Listeners::new(metrics);
     let ear = Ear::start(address.clone(), name.clone(), listeners.clone())?;
     let engine = Writing {
@@ -112,9 +117,11 @@ pub fn open(
 }
 
 /// What time the server has it.
+const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+
+/// What time the server has it.
 pub(super) fn server_time(db: Db<'_>) -> Result<Timestamp, DbError> {
-    let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
-    db.one(sql, &[], |row| row.get("now"))
+    db.one(&format!("SELECT {NOW} AS now"), &[], |row| row.get("now"))
 }
 
 /// The one that writes.
@@ -129,36 +136,48 @@ struct Writing {
 }
 
 impl Writing {
-    fn try_begin(&mut self) -> Result<(), DbError> {
+    /// Returns the server's time in the transaction, and whether all work is paused.
+    fn try_begin(&mut self, scope: &Scope) -> Result<(Timestamp, bool), DbError> {
         let conn = match self.conn.take().filter(|conn| !conn.is_closed()) {
             Some(conn) => conn,
-            None => Session::open(&self.address)?,
+            None => Session::open(&self.address, &self.name)?,
         };
-        conn.name.borrow_mut().clone_from(&self.name);
-        conn.batch(BEGIN)?;
+        match scope {
+            Scope::Anything => conn.send_batch(BEGIN),
+            Scope::Webhooks(leads) => {
+                conn.send_batch(BEGIN_INTAKE);
+                let leads: Vec<String> = leads.iter().map(LeadId::to_string).collect();
+                conn.send_execute(LOCK_LEADS, vec![Box::new(leads)])?;
+            }
+        }
+        let sql = format!(
+            "-- try_begin()\n        SELECT {NOW} AS now, (SELECT count(*) FROM kv WHERE name = ?1) AS is_paused"
+        );
+        let begun = Db::Postgres(&conn).one(&sql, args![kv::PAUSED], |row| {
+            Ok((row.get("now")?, row.get("is_paused")?))
+        })?;
         self.conn = Some(conn);
-        Ok(())
+        Ok(begun)
     }
 }
 
 impl Engine for Writing {
-    fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError> {
+    fn begin(&mut self, scope: &Scope) -> Result<Begun<'_>, DbError> {
+        let mut asked = self.clock.now();
         // A connection that was lost while nothing was written shows only now; that it is lost is not worth a refusal.
-        if let Err(error) = self.try_begin() {
-            if !is_lost(&error) {
-                return Err(error);
+        let (said, is_paused) = match self.try_begin(scope) {
+            Err(error) if is_lost(&error) => {
+                asked = self.clock.now();
+                self.try_begin(scope)?
             }
-            self.try_begin()?;
-        }
+            begun => begun?,
+        };
+        let answered = self.clock.now();
         let Some(conn) = &self.conn else {
             return Err(corrupt("the connection", "none"));
         };
-        let db = Db::Postgres(conn);
         let now = match &self.time {
             Time::Server => {
-                let asked = self.clock.now();
-                let said = server_time(db)?;
-                let answered = self.clock.now();
                 let reading = Reading { asked, said, answered };
                 if let Some(last) = self.last.replace(reading) {
                     warn_of_step(last.step(&reading));
@@ -167,7 +186,8 @@ impl Engine for Writing {
             }
             Time::Process(clock) => whole_micros(clock.now()),
         };
-        Ok((db, now))
+        let db = Db::Postgres(conn);
+        Ok(Begun { db, now, is_paused })
     }
 }
 
@@ -214,7 +234,7 @@ fn is_lost(error: &DbError) -> bool {
     let DbError::Postgres(error) = error else {
         return false;
     };
-    let severity = error.as_db_error().map(postgres::error::DbError::parsed_severity);
+    let severity = error.as_db_error().map(tokio_postgres::error::DbError::parsed_severity);
     severity.is_none_or(|severity| matches!(severity, Some(Severity::Fatal | Severity::Panic)))
 }
 
@@ -242,7 +262,7 @@ impl Pool {
                 return result;
             }
         }
-        let conn = Session::open(&self.address)?;
+        let conn = Session::open(&self.address, "")?;
         let result = conn.read(&query);
         self.put_back(conn, result.is_ok());
         result
@@ -264,52 +284,66 @@ impl Drop for Pool {
     }
 }
 
-/// The thread that listens to the other replicas; ends soon after it is dropped.
-struct Ear(Arc<AtomicBool>);
+/// The thread that listens to the other replicas; it ends when this is dropped.
+struct Ear {
+    _ends: oneshot::Sender<()>,
+}
 
 impl Ear {
     fn start(address: Address, own: String, listeners: Listeners) -> std::io::Result<Self> {
-        let ending = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&ending);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (ends, ended) = oneshot::channel();
+        let listening = async move {
+            loop {
+                if let Err(error) = listen(&address, &own, &listeners).await {
+                    tracing::warn!("no notifications of the other replicas; work is found when it is due: {error}");
+                }
+                tokio::time::sleep(LISTEN).await;
+            }
+        };
+        let listen = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = listening => {}
+                    _ = ended => {}
+                }
+            });
+        };
         std::thread::Builder::new()
             .name("store-listener".into())
-            .spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    if let Err(error) = listen(&address, &own, &listeners, &ended) {
-                        tracing::warn!(
-                            "no notifications of the other replicas; work is found when it is due: {}",
-                            message_of(&error)
-                        );
-                        std::thread::sleep(LISTEN);
-                    }
-                }
-            })?;
-        Ok(Self(ending))
+            .spawn(listen)?;
+        Ok(Self { _ends: ends })
     }
 }
 
-impl Drop for Ear {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn listen(address: &Address, own: &str, listeners: &Listeners, ended: &AtomicBool) -> Result<(), postgres::Error> {
-    use postgres::fallible_iterator::FallibleIterator as _;
-    let mut client = address.connect()?;
-    client.batch_execute(&format!("LISTEN {CHANNEL}"))?;
-    // What was told before is not told again.
-    for stage in Stage::ALL {
-        listeners.stages[stage as usize].notify_one();
-    }
-    while !ended.load(Ordering::Relaxed) {
-        while let Some(notification) = client.notifications().timeout_iter(LISTEN).next()? {
-            receive(notification.payload(), own, listeners);
+/// Passes on what the others say, until the connection is lost.
+async fn listen(address: &Address, own: &str, listeners: &Listeners) -> Result<(), DbError> {
+    let (client, mut messages) = address.connect().await?;
+    let listening = async {
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        // What was told before is not told again.
+        for stage in Stage::ALL {
+            listeners.stages[stage as usize].notify_one();
         }
-        // A connection that is lost without a word shows in this.
-        client.is_valid(LISTEN)?;
+        loop {
+            tokio::time::sleep(LISTEN).await;
+            // A connection that is lost without a word shows in this.
+            let answered = tokio::time::timeout(LISTEN, client.batch_execute("")).await;
+            answered.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        }
+    };
+    let hearing = async {
+        while let Some(message) = messages.next().await {
+            if let AsyncMessage::Notification(notification) = message? {
+                receive(notification.payload(), own, listeners);
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = listening => ended,
+        ended = hearing => ended,
     }
-    Ok(())
 }
 
 #[cfg(test)]

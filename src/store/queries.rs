@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::db::{Arg, Db, Result, Row, args};
-use super::{Answer, Filter, Ledger, Stage, Store, SyncEvent, SyncView, rows};
+use super::{Answer, Filter, Ledger, Stage, Store, SyncEvent, SyncView, counters, rows};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
 use crate::domain::lead::{ContactId, LeadId};
@@ -40,7 +40,8 @@ impl Store {
     }
 
     pub async fn ledger(&self) -> Answer<Ledger> {
-        self.read(ledger).await
+        // So that all numbers are of one moment.
+        self.read(|db| db.snapshot(ledger)).await
     }
 
     /// The breaker of a service, open or closed.
@@ -154,12 +155,10 @@ pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<SyncE
 }
 
 pub(super) fn ledger(db: Db<'_>) -> Result<Ledger> {
-    // One statement, so that all numbers are of one moment.
+    let counts = counters::all(db)?;
     let sql = "-- ledger()
-        SELECT name, value FROM counter
-        UNION ALL SELECT 'in_progress', count(*) FROM sync WHERE finished_at IS NULL";
-    let counts = db.query(sql, &[], |row| Ok((row.get("name")?, row.get("value")?)))?;
-    let counts: BTreeMap<String, u64> = counts.into_iter().collect();
+        SELECT count(*) AS in_progress FROM sync WHERE finished_at IS NULL";
+    let in_progress = db.one(sql, &[], |row| row.get("in_progress"))?;
     let count = |name: &str| counts.get(name).copied().unwrap_or(0);
     let (webhook, reconciliation, manual) = (
         count("created_by_webhook"),
@@ -178,7 +177,7 @@ pub(super) fn ledger(db: Db<'_>) -> Result<Ledger> {
         failed: count("failed"),
         lead_deleted: count("lead_deleted"),
         cancelled: count("cancelled"),
-        in_progress: count("in_progress"),
+        in_progress,
     })
 }
 

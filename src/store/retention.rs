@@ -44,7 +44,7 @@ fn delete_old(db: Db<'_>, now: Timestamp, age: Duration, limit: usize) -> Result
         .iter()
         .filter(|(id, lead)| newest.get(lead).is_some_and(|newest| id <= newest));
     let rows: Vec<_> = gone.map(|(id, _)| args![*id].to_vec()).collect();
-    db.execute_each("DELETE FROM event WHERE sync_id = ?1", "n", &rows)?;
-    db.execute_each("DELETE FROM sync WHERE id = ?1", "n", &rows)?;
+    db.send_each("DELETE FROM event WHERE sync_id = ?1", "n", &rows)?;
+    db.send_each("DELETE FROM sync WHERE id = ?1", "n", &rows)?;
     Ok(old.len())
 }

@@ -285,7 +285,7 @@ pub(super) fn store_links(db: Db<'_>, leads: &[&str]) -> Result<()> {
             ambiguous_until = excluded.ambiguous_until, created_from = excluded.created_from";
     let row = |(lead, link)| [args![LeadId::as_str(lead)], args_of_link(link).as_slice()].concat();
     let rows: Vec<_> = links.iter().map(|(lead, link)| (lead, link)).map(row).collect();
-    db.execute_each(sql, "tttnntnnn", &rows)
+    db.send_each(sql, "tttnntnnn", &rows)
 }
 
 /// All of a link, in the order of the columns of the table `lead`.
@@ -378,8 +378,7 @@ pub(super) fn coalesce(db: Db<'_>, sync: &SyncJob, webhook_marks: Option<&str>) 
         requests.is_retry,
         webhook_marks,
     ];
-    db.execute(sql, args)?;
-    Ok(())
+    db.send(sql, args)
 }
 
 const SAVE: &str = "-- save()
@@ -510,7 +509,7 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
         ON CONFLICT (remote) DO UPDATE
         SET failures = ?2, epoch = ?3, since = ?4, until = ?5, code = ?6, what = ?7, fresh_from = ?8, kind = ?9, action = ?10";
     let open = breaker.open.as_ref();
-    db.execute(
+    db.send(
         sql,
         args![
             breaker.remote.label(),
@@ -524,8 +523,7 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
             open.map(|open| open.kind.label()),
             open.and_then(|open| open.action.as_deref()),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// A line of a sync's history.
@@ -551,7 +549,7 @@ pub(super) fn insert_events(db: Db<'_>, lines: &[EventLine<'_>], now: Timestamp)
         .map(|(EventLine { sync, kind, .. }, detail)| {
             args![sync.id.0, now, *kind, sync.state.label(), detail.as_deref()].to_vec()
         });
-    db.execute_each(sql, "nnttt", &rows.collect::<Vec<_>>())
+    db.send_each(sql, "nnttt", &rows.collect::<Vec<_>>())
 }
 
 /// Adds a line to a sync's history.

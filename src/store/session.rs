@@ -2,12 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use postgres::error::SqlState;
-use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use futures_util::future::poll_fn;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
 
-use crate::database::Address;
+use super::db;
+use super::notifications::CHANNEL;
+use crate::database::{Address, Messages};
 
 /// What holds in every transaction, whatever the server's own default. It is set with each: behind a pooler, what was set for
 /// a session holds for another's.
@@ -24,24 +31,53 @@ macro_rules! settings {
     };
 }
 
-/// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
-/// Each statement sees what was committed before it, whatever the database's own default: under another the transaction
-/// would see what there was before it waited for the lock.
+/// What else holds in a transaction that writes. Each statement sees what was committed before it, whatever the database's own
+/// default: under another the transaction would see what there was before it waited for the lock.
 ///
 /// PostgreSQL keeps a plan that it has made when the tables were empty. Every statement that writes goes by an index, so no
-/// other plan is allowed.
-pub(super) const BEGIN: &str = concat!(
-    "BEGIN ISOLATION LEVEL READ COMMITTED;",
-    settings!(),
-    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-    SET LOCAL enable_mergejoin = off; SELECT pg_advisory_xact_lock(2444679622)"
+/// other plan is allowed. (One that cannot but scan seems so dear then that it would be compiled first, which takes 10 ms.)
+macro_rules! writing {
+    () => {
+        concat!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED;",
+            settings!(),
+            "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
+            SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;"
+        )
+    };
+}
+
+/// Begins a transaction that no other replica's runs beside. The number is ours: "bigin-sync" by the keys of a telephone.
+pub(super) const BEGIN: &str = concat!(writing!(), "SELECT pg_advisory_xact_lock(2444679622)");
+
+/// The id of the event that was added last, by whichever transaction, ended or not.
+pub(super) const LAST_EVENT_ID: &str = "(SELECT last_value FROM event_id_seq)";
+
+/// Where the locks have their numbers that say from which event on a running transaction adds its own: the upper 16 bits.
+pub(super) const EVENTS: i64 = 2446;
+
+/// Begins a transaction that runs beside others of this kind, and of no other: it stores webhooks of leads, which
+/// [`LOCK_LEADS`] locks next, and does nothing else. The second lock says which events are its own: see `events.rs`. (2446 is [`EVENTS`].)
+pub(super) const BEGIN_INTAKE: &str = concat!(
+    writing!(),
+    "SELECT pg_advisory_xact_lock_shared(2444679622);
+    SELECT pg_advisory_xact_lock_shared((2446::bigint << 48) + last_value) FROM event_id_seq"
 );
+
+/// Locks leads for a transaction, so that no other creates a sync of theirs. In one order, whoever asks: two that lock the same
+/// leads do not wait for each other in a circle. (2444 is "bigi". Two leads may have the same number, and then are locked together.)
+pub(super) const LOCK_LEADS: &str = "-- lock_leads()
+    SELECT pg_advisory_xact_lock(2444, lead) FROM (SELECT DISTINCT hashtext(lead_id) AS lead FROM unnest(?1::text[]) AS g (lead_id) ORDER BY lead) AS leads";
 
 /// Begins a transaction whose queries all see one moment.
 pub(super) const READ: &str = concat!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", settings!());
 
+/// Commits the transaction. PostgreSQL takes the COMMIT of one in which a statement has failed, and undoes all of it without a
+/// word of error; a savepoint it refuses then.
+const COMMIT: &str = "SAVEPOINT nothing_failed; COMMIT";
+
 /// What a PostgreSQL error says, without the values that its details may name.
-pub(super) fn message_of(error: &postgres::Error) -> String {
+pub(super) fn message_of(error: &Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", db.message(), db.code().code());
     }
@@ -54,51 +90,64 @@ pub(super) fn message_of(error: &postgres::Error) -> String {
     said
 }
 
-/// One session with its prepared statements.
+/// One session with its prepared statements. A thread that uses it waits for the server; what needs no answer can be sent
+/// without waiting, and goes along with what comes next.
 pub(super) struct Session {
-    client: RefCell<Client>,
+    runtime: Runtime,
+    client: Arc<Client>,
+    messages: RefCell<Messages>,
     statements: RefCell<HashMap<String, Statement>>,
-    /// Who is named in messages to the others.
-    pub(super) name: RefCell<String>,
-    /// It is of no more use, though it is not lost.
+    /// What was sent without waiting, in its order.
+    sent: RefCell<Vec<Sent>>,
+    /// It is of no more use.
     is_spoilt: Cell<bool>,
+    name: String,
 }
 
+type Sent = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>;
+
 impl Session {
-    pub(super) fn open(address: &Address) -> Result<Self, postgres::Error> {
+    /// Connects, for a replica of this name. Not within a runtime: it waits for the server.
+    pub(super) fn open(address: &Address, name: &str) -> db::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (client, messages) = runtime.block_on(address.connect())?;
         Ok(Self {
-            client: RefCell::new(address.connect()?),
+            runtime,
+            client: Arc::new(client),
+            messages: RefCell::new(messages),
             statements: RefCell::default(),
-            name: RefCell::default(),
+            sent: RefCell::default(),
             is_spoilt: Cell::default(),
+            name: name.to_owned(),
         })
     }
 
-    fn prepared(&self, sql: &str) -> Result<Statement, postgres::Error> {
-        if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.borrow_mut().prepare(&dialect(sql))?;
-        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+    /// Who is named in messages to the others.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    pub(super) fn execute(&self, sql: &str, args: &[&(dyn ToSql + Sync)]) -> Result<usize, postgres::Error> {
-        let changed = self.run(sql, |client, statement| client.execute(statement, args))?;
-        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
-    }
-
-    pub(super) fn query(&self, sql: &str, args: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, postgres::Error> {
-        self.run(sql, |client, statement| client.query(statement, args))
-    }
-
-    fn run<T>(
-        &self,
-        sql: &str,
-        run: impl FnOnce(&mut Client, &Statement) -> Result<T, postgres::Error>,
-    ) -> Result<T, postgres::Error> {
-        let statement = self.prepared(sql)?;
-        let result = run(&mut self.client.borrow_mut(), &statement);
+    /// Waits for an answer.
+    fn wait<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut messages = self.messages.borrow_mut();
+        let mut answer = pin!(answer);
+        let result = self.runtime.block_on(poll_fn(|context| {
+            // Only while they are read anything is sent and received.
+            while let Poll::Ready(message) = messages.as_mut().poll_next(context) {
+                match message {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => {
+                        self.is_spoilt.set(true);
+                        return Poll::Ready(Err(error));
+                    }
+                    None => {
+                        self.is_spoilt.set(true);
+                        break;
+                    }
+                }
+            }
+            answer.as_mut().poll(context)
+        }));
         // Statements that were prepared before a newer replica added a column, or a server that has become another's standby:
         // a new connection has neither.
         let spoils =
@@ -109,13 +158,92 @@ impl Session {
         result
     }
 
-    pub(super) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
-        self.client.borrow_mut().batch_execute(sql)
+    /// Waits for what was sent. The first error counts: those after it say no more than that the transaction has failed.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        let mut settled = Ok(());
+        for answer in self.sent.take() {
+            settled = settled.and(self.wait(answer).map(|_| ()));
+        }
+        settled
+    }
+
+    /// Waits for an answer, and for what was sent before, which may be why there is none.
+    fn answered<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let result = self.wait(answer);
+        self.settle()?;
+        result
+    }
+
+    /// Sends what is not waited for.
+    fn send(&self, answer: impl Future<Output = Result<u64, Error>> + Send + 'static) {
+        let mut answer: Sent = Box::pin(answer);
+        // The first poll puts it into the queue to the server.
+        let answered = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.sent.borrow_mut().push(match answered {
+            Poll::Pending => answer,
+            Poll::Ready(result) => Box::pin(std::future::ready(result)),
+        });
+    }
+
+    fn prepared(&self, sql: &str) -> Result<Statement, Error> {
+        if let Some(statement) = self.statements.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.answered(self.client.prepare(&dialect(sql)))?;
+        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    pub(super) fn execute(&self, sql: &str, args: &[&(dyn ToSql + Sync)]) -> Result<usize, Error> {
+        let statement = self.prepared(sql)?;
+        let changed = self.answered(self.client.execute(&statement, args))?;
+        Ok(usize::try_from(changed).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn query(&self, sql: &str, args: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let statement = self.prepared(sql)?;
+        self.answered(self.client.query(&statement, args))
+    }
+
+    /// Runs a statement without waiting for it. Where it fails, what comes next says so.
+    pub(super) fn send_execute(&self, sql: &str, args: Vec<Box<dyn ToSql + Send + Sync>>) -> Result<(), Error> {
+        let (client, statement) = (Arc::clone(&self.client), self.prepared(sql)?);
+        self.send(async move { client.execute_raw(&statement, args).await });
+        Ok(())
+    }
+
+    pub(super) fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.answered(self.client.batch_execute(sql))
+    }
+
+    /// Runs statements as [`Session::batch`] does, without waiting for them.
+    pub(super) fn send_batch(&self, sql: &'static str) {
+        let client = Arc::clone(&self.client);
+        self.send(async move { client.batch_execute(sql).await.map(|()| 0) });
+    }
+
+    /// Commits the transaction, and tells the other replicas. They are told after the commit: PostgreSQL makes commits that tell
+    /// something wait for each other. If that fails they find the work when it is due.
+    pub(super) fn commit(&self, messages: Vec<String>) -> Result<(), Error> {
+        let tell = match messages.is_empty() {
+            true => None,
+            false => Some(self.prepared("SELECT pg_notify($1, message) FROM unnest($2::text[]) AS g (message)")?),
+        };
+        self.send_batch(COMMIT);
+        let mut told: Option<Sent> = tell.map(|tell| {
+            let client = Arc::clone(&self.client);
+            let tell = async move { client.execute(&tell, &[&CHANNEL, &messages]).await };
+            Box::pin(tell) as Sent
+        });
+        if let Some(told) = &mut told {
+            let _ = told.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        self.settle()
     }
 
     /// Whether another has to be opened in its place.
     pub(super) fn is_closed(&self) -> bool {
-        self.is_spoilt.get() || self.client.borrow().is_closed()
+        self.is_spoilt.get() || self.client.is_closed()
     }
 }
 

@@ -13,8 +13,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::db::{Db, DbError};
 use super::notifications::Listeners;
-use super::writer::{Commits, Engine};
-use super::{Reader, Store, StoreSettings, Time, leases, migrations, whole_micros};
+use super::writer::{Begun, Commits, Engine, Scope};
+use super::{Reader, Store, StoreSettings, Time, kv, leases, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 
@@ -121,10 +121,12 @@ struct Writing {
 }
 
 impl Engine for Writing {
-    fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError> {
+    fn begin(&mut self, _: &Scope) -> Result<Begun<'_>, DbError> {
         let now = whole_micros(self.clock.now());
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        Ok((Db::Sqlite(&self.conn), now))
+        let db = Db::Sqlite(&self.conn);
+        let is_paused = kv::paused_since(db)?.is_some();
+        Ok(Begun { db, now, is_paused })
     }
 }
 

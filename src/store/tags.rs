@@ -98,14 +98,11 @@ pub(super) fn move_possibly_changed(
 fn move_each(db: Db<'_>, moved: impl IntoIterator<Item = (SyncId, Timestamp)>) -> Result<()> {
     let sql = format!("-- move_each()\n        {MOVE} WHERE {WAITS} AND id = ?2");
     let rows: Vec<_> = moved.into_iter().map(|(id, at)| args![at, id.0].to_vec()).collect();
-    db.execute_each(&sql, "nn", &rows)
+    db.send_each(&sql, "nn", &rows)
 }
 
 /// After an upsert of which it is not known which contact it changed, if any.
 pub(super) fn move_all(db: Db<'_>, tag_not_before: Timestamp) -> Result<()> {
-    db.execute(
-        &format!("-- move_all()\n        {MOVE} WHERE finished_at IS NULL AND state = 'upserted'"),
-        args![tag_not_before],
-    )?;
-    Ok(())
+    let sql = format!("-- move_all()\n        {MOVE} WHERE finished_at IS NULL AND state = 'upserted'");
+    db.send(&sql, args![tag_not_before])
 }

@@ -12,6 +12,8 @@ use super::{Change, Stage};
 pub(super) struct Txn<'a> {
     pub(super) db: Db<'a>,
     pub(super) now: Timestamp,
+    /// The operator has paused all work.
+    pub(super) is_paused: bool,
     pub(super) after: AfterCommit,
 }
 
@@ -34,11 +36,6 @@ impl Txn<'_> {
     /// Counts a sync that has ended, and how long it had taken, once this is committed.
     pub(super) fn ended(&mut self, outcome: &'static str, took: Duration) {
         self.after.ended.push((outcome, took));
-    }
-
-    /// A webhook is stored, which is noted once, at the end of the transaction.
-    pub(super) fn webhook_stored(&mut self) {
-        self.after.has_stored_webhook = true;
     }
 
     /// Adds one to a counter of the ledger. The counters of all writes are written once, at the end of the transaction.

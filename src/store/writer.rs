@@ -1,6 +1,7 @@
 //! The one thread that writes (in the simulator, a task). It commits whatever has queued up as one transaction, so that a hundred webhooks cost
 //! one flush of the disk, and answers each of them only after that flush.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,11 +11,12 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::db::{Db, DbError, args};
-use super::notifications::{AfterCommit, CHANNEL, Listeners, messages};
+use super::db::{Db, DbError};
+use super::notifications::{AfterCommit, Listeners, messages};
 use super::txn::Txn;
-use super::{Accepted, Delivery, StoreError, counters, intake, kv};
+use super::{Accepted, Delivery, StoreError, counters, intake};
 use crate::clock::{SharedClock, until};
+use crate::domain::lead::LeadId;
 
 /// Writes that may wait. A webhook beyond that is told to come again: the queue must not grow without bound while the
 /// disk is slow.
@@ -59,8 +61,25 @@ pub enum Step {
 
 /// What writes to an engine's database, one transaction after the other.
 pub(super) trait Engine: Send + 'static {
-    /// Begins a transaction that no other runs beside, and says what time it is in it.
-    fn begin(&mut self) -> Result<(Db<'_>, Timestamp), DbError>;
+    /// Begins a transaction.
+    fn begin(&mut self, scope: &Scope) -> Result<Begun<'_>, DbError>;
+}
+
+/// What a transaction is begun for.
+pub(super) enum Scope {
+    /// To store webhooks of these leads, and nothing else: others of this kind may run beside it, for other leads.
+    Webhooks(BTreeSet<LeadId>),
+    /// For anything: no other runs beside it.
+    Anything,
+}
+
+/// What holds in a transaction.
+pub(super) struct Begun<'a> {
+    pub(super) db: Db<'a>,
+    /// What time it is in it.
+    pub(super) now: Timestamp,
+    /// Whether the operator has paused all work.
+    pub(super) is_paused: bool,
 }
 
 /// A queued write, with the channel for its result.
@@ -308,8 +327,9 @@ fn commit_group(
     group: &mut [Box<dyn Job>],
 ) -> Result<AfterCommit, StoreError> {
     let (began, writes) = (clock.now(), group.len());
-    let committed = match transaction(engine, group, all_together) {
-        Err(Failure::OfOne) => transaction(engine, group, each_by_itself),
+    let scope = scope_of(group);
+    let committed = match transaction(engine, &scope, group, all_together) {
+        Err(Failure::OfOne) => transaction(engine, &Scope::Anything, group, each_by_itself),
         ended => ended,
     };
     match committed {
@@ -339,6 +359,13 @@ fn answer(listeners: &Listeners, group: &mut Vec<Box<dyn Job>>, committed: Resul
     }
 }
 
+fn scope_of(group: &[Box<dyn Job>]) -> Scope {
+    let leads = group
+        .iter()
+        .map(|job| job.delivery().map(|delivery| delivery.lead.clone()));
+    leads.collect::<Option<_>>().map_or(Scope::Anything, Scope::Webhooks)
+}
+
 /// Why nothing was committed.
 enum Failure {
     /// One of the writes failed, so that all of them were undone.
@@ -355,10 +382,19 @@ impl From<DbError> for Failure {
 
 type Attempt = fn(&mut Txn<'_>, &mut [Box<dyn Job>]) -> Result<(), Failure>;
 
-fn transaction(engine: &mut impl Engine, group: &mut [Box<dyn Job>], attempt: Attempt) -> Result<AfterCommit, Failure> {
-    let (db, now) = engine.begin()?;
-    let after = AfterCommit::default();
-    let mut txn = Txn { db, now, after };
+fn transaction(
+    engine: &mut impl Engine,
+    scope: &Scope,
+    group: &mut [Box<dyn Job>],
+    attempt: Attempt,
+) -> Result<AfterCommit, Failure> {
+    let Begun { db, now, is_paused } = engine.begin(scope)?;
+    let mut txn = Txn {
+        db,
+        now,
+        is_paused,
+        after: AfterCommit::default(),
+    };
     let committed = attempt(&mut txn, group).and_then(|()| Ok(commit(&txn)?));
     if committed.is_err() && !db.has_no_transaction() {
         // There is nothing more to be done where even this fails; the next transaction will say so.
@@ -397,7 +433,11 @@ fn each_by_itself(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), F
     for job in group {
         let before = txn.after.clone();
         txn.db.execute("SAVEPOINT job", &[])?;
-        if let Err(error) = caught(|| job.run(txn)) {
+        let run = caught(|| {
+            job.run(txn)?;
+            txn.db.settle().map_err(|error| StoreError::from(&error))
+        });
+        if let Err(error) = run {
             if txn.db.has_no_transaction() {
                 return Err(Failure::OfAll(error));
             }
@@ -417,16 +457,11 @@ fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreErr
 }
 
 fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
-    if txn.after.has_stored_webhook {
-        kv::put(txn.db, kv::LAST_WEBHOOK, &[], txn.now)?;
+    counters::count(txn.db, &txn.after.counts, txn.now)?;
+    match txn.db {
+        Db::Sqlite(_) => txn.db.batch("COMMIT"),
+        Db::Postgres(session) => Ok(session.commit(messages(session.name(), &txn.after))?),
     }
-    counters::count(txn.db, &txn.after.counts)?;
-    if let Db::Postgres(session) = txn.db {
-        for message in messages(&session.name.borrow(), &txn.after) {
-            txn.db.execute("SELECT pg_notify(?1, ?2)", args![CHANNEL, &message])?;
-        }
-    }
-    txn.db.commit()
 }
 
 fn tell(listeners: &Listeners, after: AfterCommit) {

@@ -43,7 +43,7 @@ impl Pooler {
 }
 
 /// Passes on what the server says, and resets its session whenever it is out of a transaction. The client is silent then: it
-/// waits to be told that the server is ready.
+/// waits to be told that the server is ready. (Or it has sent the other replicas word already, and does not read the answer.)
 fn answers(mut server: &TcpStream, mut client: &TcpStream) -> std::io::Result<()> {
     loop {
         let said = message(server)?;

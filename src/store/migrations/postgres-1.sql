@@ -117,8 +117,13 @@ CREATE TABLE breaker (
 );
 
 CREATE TABLE counter (
-    name TEXT COLLATE "C" PRIMARY KEY,
-    value BIGINT NOT NULL
+    name TEXT COLLATE "C" NOT NULL,
+    -- A counter has several rows, whose sum counts: transactions that count beside each other would wait for each other's row.
+    shard BIGINT NOT NULL,
+    value BIGINT NOT NULL,
+    -- When it was counted last.
+    at BIGINT NOT NULL,
+    PRIMARY KEY (name, shard)
 );
 
 -- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, what

@@ -122,12 +122,17 @@ CREATE TABLE breaker (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE counter (
-    name TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
+    name TEXT NOT NULL,
+    -- Always 0: see postgres-1.sql.
+    shard INTEGER NOT NULL,
+    value INTEGER NOT NULL,
+    -- When it was counted last.
+    at INTEGER NOT NULL,
+    PRIMARY KEY (name, shard)
 ) STRICT, WITHOUT ROWID;
 
--- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, when the
--- last webhook came, what was told to the alert address.
+-- The sealed access token, the organisation's fields, the mark of the last check, that the operator has paused sending, what
+-- was told to the alert address.
 CREATE TABLE kv (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL,

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use crate::cluster::{self, Cluster, SERVER};
 use crate::process;
 
+mod intake;
 mod outages;
 
 /// Tests of the file, of its one process, or of two claims at once, which replicas make in turns.
