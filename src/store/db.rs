@@ -13,7 +13,7 @@ pub(super) type Result<T> = std::result::Result<T, DbError>;
 
 /// What a database said, or what it holds and must not.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DbError {
+pub enum DbError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error("{}", session::message_of(.0))]
@@ -50,7 +50,7 @@ impl From<&DbError> for StoreError {
 
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
-pub(super) enum Db<'a> {
+pub enum Db<'a> {
     Sqlite(&'a rusqlite::Connection),
     Postgres(&'a Session),
 }
@@ -234,7 +234,7 @@ impl Db<'_> {
     }
 
     /// Runs statements that have neither arguments nor rows.
-    pub(super) fn batch(self, sql: &str) -> Result<()> {
+    pub fn batch(self, sql: &str) -> Result<()> {
         match self {
             Self::Sqlite(conn) => Ok(conn.execute_batch(sql)?),
             Self::Postgres(conn) => Ok(conn.batch(sql)?),

@@ -17,7 +17,7 @@ use super::db::{Db, DbError, corrupt};
 use super::notifications::{CHANNEL, Listeners, receive};
 use super::session::{BEGIN, Session, message_of};
 use super::writer::{Commits, Engine};
-use super::{Reader, Stage, Store, StoreSettings, Time, migrations, whole_micros};
+use super::{Migration, Reader, Stage, Store, StoreSettings, Time, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::database::Address;
 use crate::metrics::Metrics;
@@ -69,14 +69,28 @@ pub fn open(
     metrics: Arc<Metrics>,
     settings: StoreSettings,
 ) -> Result<Store, OpenError> {
+    open_with(address, clock, metrics, settings, migrations::POSTGRES)
+}
+
+/// The same, with a say in which steps lead to the newest schema.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with(
+    address: &Address,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    settings: StoreSettings,
+    steps: &[Migration],
+) -> Result<Store, OpenError> {
     let unreachable = |error| OpenError::Unreachable {
         at: address.to_string(),
         reason: message_of(&error),
     };
     let conn = Session::open(address).map_err(unreachable)?;
-    migrations::migrate(Db::Postgres(&conn)).map_err(|reason| OpenError::Unusable {
+    migrations::migrate(Db::Postgres(&conn), steps).map_err(|refusal| OpenError::Unusable {
         at: address.to_string(),
-        reason,
+        reason: refusal.to_string(),
     })?;
     let time = if clock.stands_still() {
         Time::Process(SharedClock::clone(&clock))

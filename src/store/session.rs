@@ -55,7 +55,7 @@ pub(super) fn message_of(error: &postgres::Error) -> String {
 }
 
 /// One session with its prepared statements.
-pub(super) struct Session {
+pub struct Session {
     client: RefCell<Client>,
     statements: RefCell<HashMap<String, Statement>>,
     /// Who is named in messages to the others.
