@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use bigin_sync::store::Migration;
 
+mod databases;
 mod made;
+mod readings;
 pub mod start;
+mod story;
 
 /// What to do with the files that the tests compare with.
 #[derive(Clone, Copy, PartialEq)]
