@@ -137,7 +137,8 @@ fn dump_postgres(url: &str) -> String {
             .iter()
             .map(|column| format!("quote_nullable(\"{column}\"::text)"))
             .collect();
-        let order = &columns[0];
+        let has_id = columns.iter().any(|column| column == "id");
+        let order = if has_id { "id" } else { &columns[0] };
         let rows = cluster::ask(
             url,
             &format!("SELECT {} FROM {table} ORDER BY {order}", values.join(" || ', ' || ")),
@@ -147,7 +148,7 @@ fn dump_postgres(url: &str) -> String {
             column_names(&columns)
         );
         dump += &insert_rows(&insert, &rows);
-        if columns[0] == "id" {
+        if has_id {
             dump += &format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table};\n");
         }
     }
