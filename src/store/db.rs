@@ -15,7 +15,7 @@ pub(super) type Result<T> = std::result::Result<T, DbError>;
 
 /// What a database said, or what it holds and must not.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DbError {
+pub enum DbError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error("{}", session::message_of(.0))]
@@ -54,7 +54,7 @@ impl From<&DbError> for StoreError {
 
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
-pub(super) enum Db<'a> {
+pub enum Db<'a> {
     Sqlite(&'a rusqlite::Connection),
     Postgres(&'a Session),
 }
@@ -253,10 +253,18 @@ impl Db<'_> {
     }
 
     /// Runs statements that have neither arguments nor rows.
-    pub(super) fn batch(self, sql: &str) -> Result<()> {
+    pub fn batch(self, sql: &str) -> Result<()> {
         match self {
             Self::Sqlite(conn) => Ok(conn.execute_batch(sql)?),
             Self::Postgres(conn) => Ok(conn.batch(sql)?),
+        }
+    }
+
+    /// Commits the transaction.
+    pub(super) fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => self.batch("COMMIT"),
+            Self::Postgres(session) => Ok(session.commit(Vec::new())?),
         }
     }
 

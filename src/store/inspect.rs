@@ -13,7 +13,7 @@ use rusqlite::OpenFlags;
 use super::db::{Db, DbError};
 use super::session::{self, Session};
 use super::sqlite::{self, OpenError};
-use super::{kv, migrations, postgres, rows};
+use super::{kv, migrations, postgres, rows, schema};
 use crate::database::{Address, Database};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
@@ -27,6 +27,8 @@ pub struct Condition {
     pub in_use: bool,
     /// How many steps of the schema it has had, and how many this version knows.
     pub schema: (usize, usize),
+    /// What is missing or different in it, as a sentence, where it has had all these steps.
+    pub schema_fault: Option<String>,
     /// What was written and committed, or why that failed. `None`: it was not tried, since a service has it in use.
     pub write: Option<Result<(), String>>,
     /// Why a commit may be lost where the power fails.
@@ -134,6 +136,7 @@ fn of_file(path: &Path) -> Result<Condition, String> {
         exists: path.exists(),
         in_use: false,
         schema: (0, migrations::SQLITE.len()),
+        schema_fault: None,
         write: Some(synced(&folder)),
         not_durable: None,
         free: Some(free.f_bavail.saturating_mul(free.f_frsize)),
@@ -151,8 +154,8 @@ fn of_file(path: &Path) -> Result<Condition, String> {
     };
     condition.in_use = lock.is_none();
     let conn = sqlite::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| error.to_string())?;
-    condition.schema = migrations::steps(Db::Sqlite(&conn)).map_err(|error| error.to_string())?;
-    let is_current = condition.schema.0 == condition.schema.1;
+    (condition.schema, condition.schema_fault) = schema(Db::Sqlite(&conn)).map_err(|error| error.to_string())?;
+    let is_current = condition.schema.0 == condition.schema.1 && condition.schema_fault.is_none();
     if condition.in_use {
         condition.write = None;
     } else if is_current && condition.write == Some(Ok(())) {
@@ -160,6 +163,39 @@ fn of_file(path: &Path) -> Result<Condition, String> {
         condition.write = Some(writing(path, mark));
     }
     Ok(condition)
+}
+
+/// What to do about a [`Condition::schema_fault`].
+pub const SCHEMA_REMEDY: &str = migrations::REMEDY;
+
+/// How many steps a database has had, and what is wrong with the schema where it has had all of them.
+fn schema(db: Db<'_>) -> Result<((usize, usize), Option<String>), DbError> {
+    let steps = migrations::steps(db)?;
+    let difference = match steps {
+        (applied, known) if applied == known => schema::difference(db)?,
+        _ => None,
+    };
+    Ok((steps, difference.map(|what| migrations::differs(&what))))
+}
+
+/// The schema that the steps make, as `src/store/migrations` has it for each engine. It is made in this database, which must be
+/// empty, and undone.
+///
+/// # Errors
+/// A sentence that says why that failed.
+pub fn made_schema(database: &Database) -> Result<String, String> {
+    let made = match database {
+        Database::Sqlite(path) => {
+            let conn = rusqlite::Connection::open(path).map_err(|error| error.to_string())?;
+            migrations::made(Db::Sqlite(&conn))
+        }
+        Database::Postgres(address) => {
+            let conn = Session::open(address, "").map_err(|error| error.to_string())?;
+            migrations::made(Db::Postgres(&conn))
+        }
+    };
+    made.map(|schema| schema::text(&schema))
+        .map_err(|refusal| refusal.to_string())
 }
 
 /// The name that is written under. It is not the one of the service's own checks, whose time counts when the clock starts.
@@ -170,11 +206,11 @@ fn of_server(address: &Address) -> Result<Condition, String> {
     let look = |db: Db<'_>| {
         let sql = "SELECT current_setting('fsync') AS value";
         let fsync: String = db.one(sql, &[], |row| row.get("value"))?;
-        Ok((migrations::steps(db)?, fsync, postgres::server_time(db)?))
+        Ok((schema(db)?, fsync, postgres::server_time(db)?))
     };
-    let (schema, fsync, clock) = conn.read(look).map_err(|error| error.to_string())?;
+    let ((schema, schema_fault), fsync, clock) = conn.read(look).map_err(|error| error.to_string())?;
     let write = committed(Db::Postgres(&conn), session::BEGIN, |db| {
-        if schema.0 == schema.1 {
+        if schema.0 == schema.1 && schema_fault.is_none() {
             kv::mark(db, CHECK, Timestamp::UNIX_EPOCH)
         } else {
             db.batch("CREATE TEMPORARY TABLE doctor (at BIGINT) ON COMMIT DROP")
@@ -184,6 +220,7 @@ fn of_server(address: &Address) -> Result<Condition, String> {
         exists: true,
         in_use: false,
         schema,
+        schema_fault,
         write: Some(write.map_err(|error| error.to_string())),
         not_durable: (fsync != "on").then(|| "the server has fsync = off".to_owned()),
         free: None,

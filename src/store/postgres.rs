@@ -21,7 +21,7 @@ use super::db::{Db, DbError, args, corrupt};
 use super::notifications::{CHANNEL, Listeners, receive};
 use super::session::{BEGIN, BEGIN_INTAKE, LOCK_LEADS, Session};
 use super::writer::{Begun, Commits, Engine, Scope};
-use super::{Reader, Stage, Store, StoreSettings, Time, kv, migrations, whole_micros};
+use super::{Migration, Reader, Stage, Store, StoreSettings, Time, kv, migrations, whole_micros};
 use crate::clock::SharedClock;
 use crate::database::Address;
 use crate::domain::lead::LeadId;
@@ -74,15 +74,29 @@ pub fn open(
     metrics: Arc<Metrics>,
     settings: StoreSettings,
 ) -> Result<Store, OpenError> {
+    open_with(address, clock, metrics, settings, migrations::POSTGRES)
+}
+
+/// The same, with a say in which steps lead to the newest schema.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_with(
+    address: &Address,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    settings: StoreSettings,
+    steps: &[Migration],
+) -> Result<Store, OpenError> {
     let unreachable = |error: DbError| OpenError::Unreachable {
         at: address.to_string(),
         reason: error.to_string(),
     };
     let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
     let conn = Session::open(address, &name).map_err(unreachable)?;
-    migrations::migrate(Db::Postgres(&conn)).map_err(|reason| OpenError::Unusable {
+    migrations::migrate(Db::Postgres(&conn), steps).map_err(|refusal| OpenError::Unusable {
         at: address.to_string(),
-        reason,
+        reason: refusal.to_string(),
     })?;
     let time = if clock.stands_still() {
         Time::Process(SharedClock::clone(&clock))

@@ -92,7 +92,7 @@ pub(super) fn message_of(error: &Error) -> String {
 
 /// One session with its prepared statements. A thread that uses it waits for the server; what needs no answer can be sent
 /// without waiting, and goes along with what comes next.
-pub(super) struct Session {
+pub struct Session {
     runtime: Runtime,
     client: Arc<Client>,
     messages: RefCell<Messages>,

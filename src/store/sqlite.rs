@@ -90,7 +90,7 @@ pub fn open_with(
     let lock = lock(path)?;
 
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| database(error.to_string()))?;
-    migrations::migrate(Db::Sqlite(&conn)).map_err(database)?;
+    migrations::migrate(Db::Sqlite(&conn), migrations::SQLITE).map_err(|refusal| database(refusal.to_string()))?;
     let latest = latest_time(Db::Sqlite(&conn)).map_err(|error| database(error.to_string()))?;
     clock.not_before(latest);
     let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| database(error.to_string()))?;

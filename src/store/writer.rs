@@ -459,7 +459,7 @@ fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreErr
 fn commit(txn: &Txn<'_>) -> Result<(), DbError> {
     counters::count(txn.db, &txn.after.counts, txn.now)?;
     match txn.db {
-        Db::Sqlite(_) => txn.db.batch("COMMIT"),
+        Db::Sqlite(_) => txn.db.commit(),
         Db::Postgres(session) => Ok(session.commit(messages(session.name(), &txn.after))?),
     }
 }

@@ -46,6 +46,7 @@ mod reconciliation;
 mod recovery;
 mod replicas;
 mod retention;
+mod schema;
 mod settings;
 mod simulator;
 mod slow_bigin;

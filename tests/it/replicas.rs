@@ -7,8 +7,9 @@ use bigin_sync::clock::SystemClock;
 use bigin_sync::database::Database;
 use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::LeadId;
+use bigin_sync::domain::state::Event;
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Outcome, Stage, StepReport, Store};
+use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Migration, Outcome, Stage, StepReport, Store};
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -17,6 +18,8 @@ use serde_json::json;
 use crate::cluster::{self, Cluster};
 use crate::process::{self, Process, Stage as Program, TAG_DELAY, eventually};
 use crate::recovery;
+use crate::schema::start::start_with;
+use crate::schema::{newest, postgres_steps_with};
 use crate::world::{id, lead, no_tag_before_its_time, secs};
 
 /// Replicas on a database of their own.
@@ -261,6 +264,16 @@ async fn wrong_clock_follows_the_database() {
     }
 }
 
+/// What a newer version adds. Its code fills the new column, also of what is in progress.
+fn newer_steps() -> Vec<Migration> {
+    let adds =
+        "ALTER TABLE sync ADD COLUMN added_later BIGINT, ADD COLUMN added_with_default BIGINT NOT NULL DEFAULT 7;
+        ALTER TABLE kv ADD COLUMN added_later BIGINT; ALTER TABLE event ADD COLUMN added_later TEXT;
+        CREATE TABLE added_later (id BIGINT PRIMARY KEY); CREATE INDEX sync_added_later ON sync (added_later)";
+    let fills = Migration::sql(adds).then(|db| db.batch("UPDATE sync SET added_later = requests"));
+    postgres_steps_with(fills)
+}
+
 #[actix_web::test]
 #[ignore = "needs PostgreSQL"]
 async fn tolerates_newer_schema() {
@@ -277,21 +290,89 @@ async fn tolerates_newer_schema() {
         note: None,
     };
     older.record(vec![released], StepReport::default()).await.unwrap();
-    cluster::tell(
-        &url,
-        "ALTER TABLE sync ADD COLUMN added_later BIGINT; ALTER TABLE kv ADD COLUMN added_later BIGINT",
-    );
+    let newer = start_with(&url, &newer_steps()).unwrap();
     assert!(matches!(older.accept(delivery("b")).await, Ok(Accepted::Created(_))));
     assert!(matches!(older.accept(delivery("a")).await, Ok(Accepted::Coalesced(_))));
-    assert_eq!(
-        older
-            .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
-            .await
-            .unwrap()
-            .syncs
-            .len(),
-        2
+    let claim = older
+        .claim(Stage::Upsert, 10, bigin_sync::store::Prefer::Fresh)
+        .await
+        .unwrap();
+    assert_eq!(claim.syncs.len(), 2);
+    assert!(matches!(newer.accept(delivery("b")).await, Ok(Accepted::Coalesced(_))));
+    let ends = claim.syncs.into_iter().map(|claimed| Outcome {
+        claimed,
+        effect: Effect::Event(Event::LeadDeleted),
+        note: None,
+    });
+    older.record(ends.collect(), StepReport::default()).await.unwrap();
+    let ledger = newer.ledger().await.unwrap();
+    assert!(ledger.balances(), "{ledger:?}");
+    assert_eq!(ledger.in_progress, 1, "one was requested again meanwhile: {ledger:?}");
+    // What it does not know stays as the newer version had it.
+    let added = cluster::ask(
+        &url,
+        "SELECT coalesce(added_later, 0) + added_with_default FROM sync ORDER BY id",
     );
+    assert_eq!(added, ["8", "7"]);
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn older_replica_works_on_until_restarted() {
+    let cluster = Cluster::start();
+    let replicas = Replicas::on(&cluster).await;
+    let stage = &replicas.stage;
+    let older = replicas.start(2).await;
+    replicas.request("Before", &older[0]).await;
+    stage.until_status(&id("Before"), "SENT").await;
+    // One is in progress while the other version starts.
+    stage.bigin.model().fail_next(CallKind::Upsert, Fault::Hang(secs(1)), 1);
+    replicas.request("During", &older[1]).await;
+    let newer = start_with(&replicas.url, &newer_steps()).unwrap();
+    for number in 0..6 {
+        replicas.request(&format!("After{number}"), &older[number % 2]).await;
+    }
+    for number in 0..6 {
+        stage.until_status(&id(&format!("After{number}")), "SENT").await;
+    }
+    stage.until_status(&id("During"), "SENT").await;
+    assert_eq!(
+        stage.bigin.model().grants(),
+        1,
+        "the token in the changed table is used"
+    );
+
+    // One that restarts is refused, and says why. The others go on.
+    let mut older = older.into_iter();
+    older.next().unwrap().stop().await;
+    let refused = stage.spawn("refused", &BTreeMap::new());
+    let refused = Process {
+        child: refused,
+        url: String::new(),
+    };
+    assert_eq!(refused.ended().await.code(), Some(1));
+    let said = std::fs::read_to_string(stage.folder.path().join("refused")).unwrap();
+    let expected = format!(
+        "was written by a newer version of bigin-sync (schema {}, this one knows {}): start that version",
+        newest() + 1,
+        newest()
+    );
+    assert!(said.contains(&expected), "{said}");
+    let last = older.next().unwrap();
+    replicas.request("Late", &last).await;
+    stage.until_status(&id("Late"), "SENT").await;
+    eventually("its end is recorded", || async {
+        (newer.ledger().await.unwrap().in_progress == 0).then_some(())
+    })
+    .await;
+    last.stop().await;
+    let ledger = newer.ledger().await.unwrap();
+    assert!(ledger.balances() && ledger.sent == 9, "{ledger:?}");
+    drop(newer);
+    // What every one of these stories ends with is read by this version, which would be refused as well.
+    let undo = format!("DELETE FROM schema_version WHERE version > {}", newest());
+    cluster::tell(&replicas.url, &undo);
+    replicas.finish().await;
 }
 
 #[actix_web::test]

@@ -91,6 +91,13 @@ fn schema(database: &Database, condition: &Condition) -> Finding {
             "start the newer version, or restore the backup from before the upgrade",
         );
     }
+    if let Some(fault) = &condition.schema_fault {
+        return check.failed(
+            format!("{database}: {fault}"),
+            "no service starts with it, and one that is running may reject webhooks",
+            inspect::SCHEMA_REMEDY,
+        );
+    }
     check.ok(match (condition.exists, condition.in_use) {
         (false, _) => format!("{database} will be created at the first start"),
         (true, true) => format!("{database} is in use by a service, schema {applied}"),
@@ -128,6 +135,7 @@ mod tests {
             exists: true,
             in_use: false,
             schema: (1, 1),
+            schema_fault: None,
             write: Some(Ok(())),
             not_durable: None,
             free: Some(WARNING_THRESHOLD),
@@ -149,6 +157,8 @@ mod tests {
             outcomes(|condition| condition.schema = (2, 1)),
             [("schema", Outcome::Failed)]
         );
+        let changed = |condition: &mut Condition| condition.schema_fault = Some("it was changed".to_owned());
+        assert_eq!(outcomes(changed), [("schema", Outcome::Failed)]);
         assert_eq!(
             outcomes(|condition| condition.write = None),
             [("write", Outcome::Skipped)]

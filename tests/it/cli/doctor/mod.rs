@@ -1,5 +1,6 @@
 //! `bigin-sync doctor`: settings, database, service and output.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use bigin_sync::fake::bigin::Fault;
@@ -329,6 +330,24 @@ async fn unusable_database_is_explained() {
         do: start the newer version, or restore the backup from before the upgrade
     exit 1
     ");
+    let change = format!(
+        "PRAGMA user_version = {}; DROP INDEX sync_due; ALTER TABLE credit RENAME COLUMN used TO spent",
+        crate::schema::newest()
+    );
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(&change)
+        .unwrap();
+    insta::assert_snapshot!(clinic.troubles().await, @r"
+    failed schema: bigin-sync.db: its schema was changed, and not by bigin-sync (table credit, column used: missing; table sync, index sync_due: missing; table credit, column spent: unknown, required and without a default)
+        why: no service starts with it, and one that is running may reject webhooks
+        do: undo that change by hand, or restore a backup
+    exit 1
+    ");
+    let refused = clinic.stage.spawn("refused", &BTreeMap::new()).wait().unwrap();
+    assert_eq!(refused.code(), Some(1));
+    let said = std::fs::read_to_string(clinic.stage.folder.path().join("refused")).unwrap();
+    assert!(said.contains("its schema was changed"), "{said}");
 }
 
 #[actix_web::test]

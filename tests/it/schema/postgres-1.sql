@@ -1,0 +1,131 @@
+CREATE TABLE schema_version (version BIGINT NOT NULL);
+INSERT INTO breaker ("remote", "failures", "epoch", "since", "until", "fresh_from", "kind", "code", "what", "action") OVERRIDING SYSTEM VALUE VALUES
+    ('bigin', '1', '1', '1794304891019000', '1794305191019000', '1794304891019000', 'rate_limited', 'TOO_MANY_REQUESTS', 'too many calls', 'wait');
+INSERT INTO claim ("token", "stage", "syncs", "expires_at") OVERRIDING SYSTEM VALUE VALUES
+    ('-7753861543766419806', 'write_back', '6 8', '1794304951019000'),
+    ('9056180493514078699', 'upsert', '16 17', '1794304891019000');
+INSERT INTO counter ("name", "value") OVERRIDING SYSTEM VALUE VALUES
+    ('accepted', '27'),
+    ('accepted_by_tag', '6'),
+    ('accepted_by_upsert', '9'),
+    ('accepted_by_write_back', '7'),
+    ('cancelled', '2'),
+    ('coalesced_by_webhook', '2'),
+    ('created_by_reconciliation', '1'),
+    ('created_by_webhook', '24'),
+    ('created_manually', '1'),
+    ('duplicates', '1'),
+    ('failed', '2'),
+    ('lead_deleted', '1'),
+    ('sent', '5');
+INSERT INTO credit ("hour", "used") OVERRIDING SYSTEM VALUE VALUES
+    ('498418', '3');
+INSERT INTO event ("id", "sync_id", "at", "kind", "state", "detail") OVERRIDING SYSTEM VALUE VALUES
+    ('5', '2', '1794304815000000', 'created', 'requested', '{"by":"webhook"}'),
+    ('6', '3', '1794304815001000', 'created', 'requested', '{"by":"webhook"}'),
+    ('7', '4', '1794304815002000', 'created', 'requested', '{"by":"webhook"}'),
+    ('8', '5', '1794304815003000', 'created', 'requested', '{"by":"webhook"}'),
+    ('9', '6', '1794304815004000', 'created', 'requested', '{"by":"webhook"}'),
+    ('10', '7', '1794304815005000', 'created', 'requested', '{"by":"webhook"}'),
+    ('11', '8', '1794304815006000', 'created', 'requested', '{"by":"webhook"}'),
+    ('12', '9', '1794304815007000', 'created', 'requested', '{"by":"webhook"}'),
+    ('13', '10', '1794304815008000', 'created', 'requested', '{"by":"webhook"}'),
+    ('14', '11', '1794304815009000', 'created', 'requested', '{"by":"webhook"}'),
+    ('15', '12', '1794304815010000', 'created', 'requested', '{"by":"webhook"}'),
+    ('16', '13', '1794304815011000', 'created', 'requested', '{"by":"webhook"}'),
+    ('17', '14', '1794304815012000', 'created', 'requested', '{"by":"webhook"}'),
+    ('18', '15', '1794304815013000', 'created', 'requested', '{"by":"webhook"}'),
+    ('19', '16', '1794304815014000', 'created', 'requested', '{"by":"webhook"}'),
+    ('20', '17', '1794304815015000', 'created', 'requested', '{"by":"webhook"}'),
+    ('21', '18', '1794304815016000', 'created', 'requested', '{"by":"webhook"}'),
+    ('22', '19', '1794304815017000', 'created', 'requested', '{"by":"webhook"}'),
+    ('23', '20', '1794304815018000', 'created', 'requested', '{"by":"webhook"}'),
+    ('24', '2', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('25', '3', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('26', '4', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('27', '5', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('28', '6', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('29', '7', '1794304815019000', 'restored', 'tagged', '{"batch":100}'),
+    ('30', '8', '1794304815019000', 'rejected', 'rejected', '{"batch":100,"reason":"Bigin rejected the contact: it is waiting for an approval"}'),
+    ('31', '9', '1794304815019000', 'rejected', 'rejected', '{"batch":100,"reason":"Bigin rejected Email: not an email address"}'),
+    ('32', '10', '1794304815019000', 'rejected', 'rejected', '{"batch":100,"reason":"The lead has no name: fill in the first or last name"}'),
+    ('33', '11', '1794304815019000', 'lead_deleted', 'lead_deleted', '{"batch":100}'),
+    ('34', '12', '1794304815019000', 'withdrawn', 'cancelled', '{"batch":100}'),
+    ('35', '13', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('36', '14', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('37', '15', '1794304815019000', 'upserted', 'upserted', '{"batch":100}'),
+    ('38', '16', '1794304815019000', 'attempt_failed', 'requested', '{"attempt":1,"batch":100,"error":"Bigin did not accept the lead (RECORD_LOCKED)","next_attempt_at":"2026-11-10T10:00:15.769Z"}'),
+    ('39', '17', '1794304815019000', 'attempt_failed', 'requested', '{"attempt":1,"batch":100,"error":"Bigin did not accept the lead (RECORD_LOCKED)","next_attempt_at":"2026-11-10T10:00:15.769Z"}'),
+    ('40', '18', '1794304815019000', 'ambiguous', 'requested', '{"batch":100,"bisect_limit":2}'),
+    ('41', '19', '1794304815019000', 'ambiguous', 'requested', '{"batch":100,"bisect_limit":2}'),
+    ('42', '20', '1794304815019000', 'ambiguous', 'requested', '{"batch":100,"bisect_limit":1}'),
+    ('43', '2', '1794304830019000', 'tagged', 'tagged', '{"batch":100}'),
+    ('44', '3', '1794304830019000', 'tagged', 'tagged', '{"batch":100}'),
+    ('45', '4', '1794304830019000', 'tagged', 'tagged', '{"batch":100}'),
+    ('46', '6', '1794304830019000', 'tagged', 'tagged', '{"batch":100}'),
+    ('47', '13', '1794304830019000', 'changed', 'requested', '{"batch":100}'),
+    ('48', '14', '1794304830019000', 'contact_gone', 'requested', '{"batch":100}'),
+    ('49', '15', '1794304830019000', 'tagged', 'tagged', '{"batch":100}'),
+    ('50', '15', '1794304830019000', 'coalesced', 'tagged', '{"by":"webhook"}'),
+    ('51', '7', '1794304830019000', 'written_back', 'sent', '{"batch":100}'),
+    ('52', '8', '1794304830019000', 'attempt_failed', 'rejected', '{"attempt":1,"batch":100,"error":"The lead changed while its result was being written","next_attempt_at":"2026-11-10T10:00:30.769Z"}'),
+    ('53', '9', '1794304830019000', 'written_back', 'failed', '{"batch":100}'),
+    ('54', '10', '1794304830019000', 'written_back', 'failed', '{"batch":100}'),
+    ('55', '2', '1794304830019000', 'written_back', 'sent', '{"batch":100}'),
+    ('56', '3', '1794304830019000', 'written_back', 'sent', '{"batch":100}'),
+    ('57', '4', '1794304830019000', 'written_back', 'sent', '{"batch":100}'),
+    ('58', '15', '1794304830019000', 'requested_again', 'requested', '{"batch":100}'),
+    ('59', '10', '1794304830019000', 'dismissed', 'failed', '{"by":"operator"}'),
+    ('60', '21', '1794304831019000', 'created', 'requested', '{"by":"manual"}'),
+    ('61', '22', '1794304831019000', 'created', 'requested', '{"by":"webhook"}'),
+    ('62', '22', '1794304831019000', 'coalesced', 'requested', '{"by":"webhook"}'),
+    ('63', '22', '1794304831019000', 'coalesced', 'requested', '{"by":"manual"}'),
+    ('64', '23', '1794304831019000', 'created', 'requested', '{"by":"webhook"}'),
+    ('65', '24', '1794304831019000', 'created', 'requested', '{"by":"reconciliation"}'),
+    ('66', '25', '1794304831019000', 'created', 'requested', '{"by":"webhook"}'),
+    ('67', '25', '1794304831019000', 'cancelled', 'cancelled', '{"by":"operator"}'),
+    ('68', '16', '1794304831019000', 'coalesced', 'requested', '{"by":"retry"}'),
+    ('69', '26', '1794304891019000', 'created', 'requested', '{"by":"webhook"}');
+SELECT setval(pg_get_serial_sequence('event', 'id'), max(id)) FROM event;
+INSERT INTO kv ("name", "value", "at") OVERRIDING SYSTEM VALUE VALUES
+    ('access_token', E'\\x00017f80ff', '1794304891019000'),
+    ('alert_log', E'\\x7b22666972696e67223a5b5d7d', '1794304891019000'),
+    ('last_turn', E'\\x757073657274', '1794304831019000'),
+    ('last_webhook', E'\\x', '1794304891019000'),
+    ('missed_webhooks', E'\\x31', '1794304831019000'),
+    ('paused', E'\\x', '1794304891019000');
+INSERT INTO lead ("lead_id", "contact_id", "sent_hash", "synced_at", "seen_updated_at", "seen_rev", "cancelled_at", "ambiguous_until", "created_from") OVERRIDING SYSTEM VALUE VALUES
+    ('forgotten', '76180000000413491', 'hash-forgotten', '1790848815000000', '1790848815000000', 'read', NULL, NULL, '1790848800000000');
+INSERT INTO lock ("name", "holder", "expires_at") OVERRIDING SYSTEM VALUE VALUES
+    ('reconciliation', 'replica-1', '1794305491019000');
+INSERT INTO schema_version ("version") OVERRIDING SYSTEM VALUE VALUES
+    ('1');
+INSERT INTO sync ("id", "lead_id", "state", "version", "created_at", "changed_at", "next_attempt_at", "finished_at", "source", "requests", "is_manual", "is_retry", "requested_updated_at", "requested_rev", "webhook_marks", "attempts", "backoff_total", "last_error", "accepted_before", "edits", "contact_losses", "bisect_limit", "contact_id", "contact_created", "force_create", "action", "hash", "unique_keys", "seen_requests", "seen_updated_at", "seen_rev", "tag_not_before", "synced_at", "reason", "reason_code", "reason_field", "cancelled_by", "dismissed_at", "link_contact_id", "link_sent_hash", "link_synced_at", "link_seen_updated_at", "link_seen_rev", "link_cancelled_at", "link_ambiguous_until", "link_created_from") OVERRIDING SYSTEM VALUE VALUES
+    ('2', 'sent', 'sent', '3', '1794304815000000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815000000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000991199', '0', '0', 'insert', 'hash-sent', 'email-sent mobile-sent', NULL, '1794304830019000', 'read', NULL, '1794304830019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815000000'),
+    ('3', 'updated', 'sent', '3', '1794304815001000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815001000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000050900', '0', '0', 'update', 'hash-updated', 'email-updated mobile-updated', NULL, '1794304830019000', 'read', NULL, '1794304830019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815001000'),
+    ('4', 'twice', 'sent', '3', '1794304815002000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815002000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000181697', '0', '0', 'insert', 'hash-twice', 'email-twice mobile-twice', NULL, '1794304830019000', 'read', NULL, '1794304830019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815002000'),
+    ('5', 'upserted', 'upserted', '1', '1794304815003000', '1794304815019000', '1794308415019000', NULL, 'webhook', '1', '0', '0', '1794304815003000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000664213', '0', '0', 'insert', 'hash-upserted', 'email-upserted mobile-upserted', '1', '1794304815019000', 'read', '1794308415019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815003000'),
+    ('6', 'tagged', 'tagged', '3', '1794304815004000', '1794304830019000', '1794304830019000', NULL, 'webhook', '1', '0', '0', '1794304815004000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000259507', '0', '0', 'insert', 'hash-tagged', 'email-tagged mobile-tagged', '1', '1794304830019000', 'read', NULL, '1794304830019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815004000'),
+    ('7', 'restored', 'sent', '2', '1794304815005000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815005000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, '76180000000042909', '0', '0', 'update', 'hash-restored', 'email-restored mobile-restored', NULL, '1794304815019000', 'read', NULL, '1794304815019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815005000'),
+    ('8', 'rejected', 'rejected', '2', '1794304815006000', '1794304815019000', '1794304830769000', NULL, 'webhook', '1', '0', '0', '1794304815006000', 'r1', NULL, '1', '750000', '{"code":"write_conflict"}', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, '1', '1794304815019000', 'read', NULL, NULL, '{"code":"approval_pending"}', 'approval_pending', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('9', 'failed', 'failed', '2', '1794304815007000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815007000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, '1794304815019000', 'read', NULL, NULL, '{"code":"invalid_value","field":"Email","expected":"email"}', 'invalid_value', 'Email', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('10', 'dismissed', 'failed', '3', '1794304815008000', '1794304830019000', '1794304830019000', '1794304830019000', 'webhook', '1', '0', '0', '1794304815008000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, '1794304815019000', 'read', NULL, NULL, '{"code":"name_missing"}', 'name_missing', NULL, NULL, '1794304830019000', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('11', 'deleted', 'lead_deleted', '1', '1794304815009000', '1794304815019000', '1794304815019000', '1794304815019000', 'webhook', '1', '0', '0', '1794304815009000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('12', 'withdrawn', 'cancelled', '1', '1794304815010000', '1794304815019000', '1794304815019000', '1794304815019000', 'webhook', '1', '0', '0', '1794304815010000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'lead', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('13', 'changed', 'requested', '2', '1794304815011000', '1794304830019000', '1794304830019000', NULL, 'webhook', '1', '0', '0', '1794304815011000', 'r1', NULL, '0', '0', NULL, NULL, '1', '0', NULL, '76180000000555661', '1', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815019000', 'read', NULL, NULL, '1794304815011000'),
+    ('14', 'gone', 'requested', '2', '1794304815012000', '1794304830019000', '1794304830019000', NULL, 'webhook', '1', '0', '0', '1794304815012000', 'r1', NULL, '0', '0', NULL, NULL, '0', '1', NULL, NULL, '0', '1', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304815019000', 'read', NULL, NULL, '1794304815012000'),
+    ('15', 'again', 'requested', '4', '1794304815013000', '1794304830019000', '1794304830019000', NULL, 'webhook', '2', '0', '0', '1794304830019000', 'r2', '["rev r1","rev r2"]', '0', '0', NULL, NULL, '0', '0', NULL, '76180000000150649', '1', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304830019000', 'read', NULL, NULL, '1794304815013000'),
+    ('16', 'attempted', 'requested', '3', '1794304815014000', '1794304815014000', '1794304815769000', NULL, 'webhook', '2', '0', '1', '1794304815014000', 'r1', '["rev r1"]', '1', '750000', '{"code":"not_accepted","service_code":"RECORD_LOCKED"}', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('17', 'alone', 'requested', '1', '1794304815015000', '1794304815015000', '1794304815769000', NULL, 'webhook', '1', '0', '0', '1794304815015000', 'r1', NULL, '1', '0', '{"code":"not_accepted","service_code":"RECORD_LOCKED"}', '9', '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('18', 'suspect-1', 'requested', '1', '1794304815016000', '1794304815016000', '1794304815019000', NULL, 'webhook', '1', '0', '0', '1794304815016000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', '2', NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('19', 'suspect-2', 'requested', '1', '1794304815017000', '1794304815017000', '1794304815019000', NULL, 'webhook', '1', '0', '0', '1794304815017000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', '2', NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('20', 'ambiguous', 'requested', '1', '1794304815018000', '1794304815018000', '1794304935019000', NULL, 'webhook', '1', '0', '0', '1794304815018000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', '1', NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '1794304935019000', '1794304815018000'),
+    ('21', 'twice', 'requested', '0', '1794304831019000', '1794304831019000', '1794304831019000', NULL, 'manual', '1', '1', '0', NULL, NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '76180000000181697', 'hash-twice', '1794304830019000', '1794304830019000', 'read', NULL, NULL, '1794304815002000'),
+    ('22', 'coalesced', 'requested', '2', '1794304831019000', '1794304831019000', '1794304831019000', NULL, 'webhook', '3', '1', '0', '1794304831019000', 'r2', '["rev r1","rev r2"]', '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('23', 'unsigned', 'requested', '0', '1794304831019000', '1794304831019000', '1794304831019000', NULL, 'webhook', '1', '0', '0', NULL, NULL, '["key key-1"]', '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('24', 'missed', 'requested', '0', '1794304831019000', '1794304831019000', '1794304831019000', NULL, 'reconciliation', '1', '0', '0', '1794304831019000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    ('25', 'cancelled', 'cancelled', '1', '1794304831019000', '1794304831019000', '1794304831019000', '1794304831019000', 'webhook', '1', '0', '0', '1794304831019000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'operator', NULL, NULL, NULL, NULL, NULL, NULL, '1794304831019000', NULL, NULL),
+    ('26', 'fresh', 'requested', '0', '1794304891019000', '1794304891019000', '1794304891019000', NULL, 'webhook', '1', '0', '0', '1794304891019000', 'r1', NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+SELECT setval(pg_get_serial_sequence('sync', 'id'), max(id)) FROM sync;
+INSERT INTO token_grant ("at") OVERRIDING SYSTEM VALUE VALUES
+    ('1794304891019000');
