@@ -47,7 +47,7 @@ fn last_settled(db: Db<'_>) -> Result<i64> {
 
 fn between(db: Db<'_>, after: i64, last: i64, limit: usize) -> Result<Vec<EventRow>> {
     let sql = "-- between()
-        SELECT event.id, sync_id, lead_id, kind, event.state, at FROM event JOIN sync ON sync.id = sync_id
+        SELECT event.id, sync_id, lead_id, kind, coalesce(event.state, kind) AS state, at FROM event JOIN sync ON sync.id = sync_id
         WHERE event.id > ?1 AND event.id <= ?2 ORDER BY event.id LIMIT ?3";
     db.query(sql, args![after, last, limit], |row| {
         Ok(EventRow {

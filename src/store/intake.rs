@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::db::{Db, Result, Row, corrupt};
 use super::rows::{EventLine, LINK, New, Stored};
@@ -279,7 +279,10 @@ fn note<'w>(txn: &Txn<'_>, written: impl IntoIterator<Item = &'w Written>) -> Re
     let lines = written.into_iter().map(|written| EventLine {
         sync: &written.sync,
         kind: written.kind,
-        detail: json!({ "by": written.source.label() }),
+        detail: match written.source {
+            Source::Webhook => Value::Null,
+            other => json!({ "by": other.label() }),
+        },
     });
     rows::insert_events(txn.db, &lines.collect::<Vec<_>>(), txn.now)
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::db::{Arg, Db, Result, Row, args};
+use super::db::{Arg, Db, Result, Row, args, corrupt};
 use super::{Answer, Filter, Ledger, Stage, Store, SyncEvent, SyncView, counters, rows};
 use crate::domain::breaker::Breaker;
 use crate::domain::failure::Remote;
 use crate::domain::lead::{ContactId, LeadId};
 use crate::domain::lead_link::LeadLink;
-use crate::domain::sync::SyncId;
+use crate::domain::sync::{Source, SyncId};
 
 impl Store {
     /// A page of syncs, newest first.
@@ -139,16 +139,20 @@ pub(super) fn sync(db: Db<'_>, id: SyncId) -> Result<Option<(SyncView, Vec<SyncE
         return Ok(None);
     };
     let sql = "-- sync()
-        SELECT at, kind, state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
+        SELECT at, kind, coalesce(state, kind) AS state, detail FROM event WHERE sync_id = ?1 ORDER BY id";
     let entries = db.query(sql, args![id.0], |row| {
-        let detail: Option<String> = row.get("detail")?;
+        let (at, kind): (_, String) = (row.get("at")?, row.get("kind")?);
+        let state = row.get("state")?;
+        let detail = match row.get::<Option<String>>("detail")? {
+            Some(detail) => serde_json::from_str(&detail).map_err(|_| corrupt("detail", &detail))?,
+            None if matches!(kind.as_str(), "created" | "coalesced") => json!({ "by": Source::Webhook.label() }),
+            None => json!({}),
+        };
         Ok(SyncEvent {
-            at: row.get("at")?,
-            kind: row.get("kind")?,
-            state: row.get("state")?,
-            detail: detail
-                .and_then(|detail| serde_json::from_str(&detail).ok())
-                .unwrap_or_else(|| json!({})),
+            at,
+            kind,
+            state,
+            detail,
         })
     })?;
     Ok(Some((view, entries)))

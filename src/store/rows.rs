@@ -530,7 +530,7 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
 pub(super) struct EventLine<'s> {
     pub(super) sync: &'s SyncJob,
     pub(super) kind: &'static str,
-    /// An object; left out where it is empty.
+    /// An object; left out where it is empty. A request without it came by webhook.
     pub(super) detail: Value,
 }
 
@@ -547,7 +547,8 @@ pub(super) fn insert_events(db: Db<'_>, lines: &[EventLine<'_>], now: Timestamp)
         .iter()
         .zip(&details)
         .map(|(EventLine { sync, kind, .. }, detail)| {
-            args![sync.id.0, now, *kind, sync.state.label(), detail.as_deref()].to_vec()
+            let state = Some(sync.state.label()).filter(|state| state != kind);
+            args![sync.id.0, now, *kind, state, detail.as_deref()].to_vec()
         });
     db.send_each(sql, "nnttt", &rows.collect::<Vec<_>>())
 }

@@ -82,9 +82,9 @@ CREATE TABLE event (
     sync_id BIGINT NOT NULL,
     at BIGINT NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
-    -- The sync's state after it.
-    state TEXT COLLATE "C" NOT NULL,
-    -- JSON; NULL where there is nothing more to say.
+    -- The sync's state after it; NULL where it is called like the event.
+    state TEXT COLLATE "C",
+    -- JSON; NULL where there is nothing more to say, and where a request came by webhook.
     detail TEXT COLLATE "C"
 );
 CREATE INDEX event_sync ON event (sync_id);

@@ -87,9 +87,9 @@ CREATE TABLE event (
     sync_id INTEGER NOT NULL,
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    -- The sync's state after it.
-    state TEXT NOT NULL,
-    -- JSON; NULL where there is nothing more to say.
+    -- The sync's state after it; NULL where it is called like the event.
+    state TEXT,
+    -- JSON; NULL where there is nothing more to say, and where a request came by webhook.
     detail TEXT
 ) STRICT;
 CREATE INDEX event_sync ON event (sync_id);

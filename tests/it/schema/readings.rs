@@ -109,7 +109,7 @@ async fn reading(carried: &Carried) -> String {
     for remote in Remote::ALL {
         writeln!(text, "{:?}", store.breaker(remote).await.unwrap()).unwrap();
     }
-    for name in ["access_token", "alert_log", "paused", "last_webhook", "missed_webhooks"] {
+    for name in ["access_token", "alert_log", "paused", "missed_webhooks"] {
         writeln!(text, "{name} {:?}", store.kv_get(name).await.unwrap()).unwrap();
     }
     writeln!(text, "granted {:?}", store.grants(since).await.unwrap()).unwrap();
