@@ -44,6 +44,14 @@ pub fn ways(is_short: bool, counts: [usize; 3]) -> Vec<(&'static str, Way, usize
 }
 
 impl Way {
+    /// The same to each of so many servers.
+    pub fn times(self, servers: usize) -> Self {
+        match self {
+            Self::Kept(at_once) => Self::Kept(at_once * servers),
+            Self::Single(at_once) => Self::Single(at_once * servers),
+        }
+    }
+
     fn at_once(self) -> usize {
         match self {
             Self::Kept(at_once) | Self::Single(at_once) => at_once,

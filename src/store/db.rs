@@ -5,11 +5,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use tokio::runtime::Builder;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::StoreError;
 use super::session::{self, Session};
+use crate::database::Address;
 
 pub(super) type Result<T> = std::result::Result<T, DbError>;
 
@@ -327,6 +329,12 @@ fn pointers<'a>(args: &'a [Arg<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 impl Session {
+    /// Connects, for a replica of this name. Not within a runtime: it waits for the server.
+    pub(super) fn open(address: &Address, name: &str) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self::on(runtime, address, name)?)
+    }
+
     /// Runs queries that all see one moment. Where one fails, the transaction is left open.
     pub(super) fn read<T>(&self, query: impl FnOnce(Db<'_>) -> Result<T>) -> Result<T> {
         self.batch(session::READ)?;

@@ -318,6 +318,7 @@ impl Ear {
         let listen = move || {
             runtime.block_on(async {
                 tokio::select! {
+                    biased;
                     () = listening => {}
                     _ = ended => {}
                 }
@@ -355,6 +356,7 @@ async fn listen(address: &Address, own: &str, listeners: &Listeners) -> Result<(
         Ok(())
     };
     tokio::select! {
+        biased;
         ended = listening => ended,
         ended = hearing => ended,
     }

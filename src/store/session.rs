@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::future::poll_fn;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::db;
 use super::notifications::CHANNEL;
 use crate::database::{Address, Messages};
 
@@ -64,7 +63,7 @@ pub(super) const BEGIN_INTAKE: &str = concat!(
     SELECT pg_advisory_xact_lock_shared((2446::bigint << 48) + last_value) FROM event_id_seq"
 );
 
-/// Locks leads for a transaction, so that no other creates a sync of theirs. In one order, whoever asks: two that lock the same
+/// Locks leads for a transaction, so that no other creates a sync of theirs. In one order for all: two that lock the same
 /// leads do not wait for each other in a circle. (2444 is "bigi". Two leads may have the same number, and then are locked together.)
 pub(super) const LOCK_LEADS: &str = "-- lock_leads()
     SELECT pg_advisory_xact_lock(2444, lead) FROM (SELECT DISTINCT hashtext(lead_id) AS lead FROM unnest(?1::text[]) AS g (lead_id) ORDER BY lead) AS leads";
@@ -107,9 +106,8 @@ pub struct Session {
 type Sent = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>>;
 
 impl Session {
-    /// Connects, for a replica of this name. Not within a runtime: it waits for the server.
-    pub(super) fn open(address: &Address, name: &str) -> db::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    /// Connects, for a replica of this name, on a runtime of the session's own.
+    pub(super) fn on(runtime: Runtime, address: &Address, name: &str) -> Result<Self, Error> {
         let (client, messages) = runtime.block_on(address.connect())?;
         Ok(Self {
             runtime,

@@ -125,8 +125,18 @@ impl Engine for Writing {
         let now = whole_micros(self.clock.now());
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let db = Db::Sqlite(&self.conn);
-        let is_paused = kv::paused_since(db)?.is_some();
+        let is_paused = kv::paused_since(db).inspect_err(|_| {
+            // Else none could begin after it.
+            let _ = db.batch("ROLLBACK");
+        })?;
+        let is_paused = is_paused.is_some();
         Ok(Begun { db, now, is_paused })
+    }
+
+    fn end(&mut self) {
+        // So that a copy of the file alone is complete. If it fails the log beside it has the rest. Nothing is waited for: a backup
+        // tool may be reading.
+        let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -63,6 +63,9 @@ pub enum Step {
 pub(super) trait Engine: Send + 'static {
     /// Begins a transaction.
     fn begin(&mut self, scope: &Scope) -> Result<Begun<'_>, DbError>;
+
+    /// No transaction comes any more.
+    fn end(&mut self) {}
 }
 
 /// What a transaction is begun for.
@@ -165,8 +168,9 @@ fn abandoned() -> StoreError {
 
 /// The queue to the writing thread. Dropping it closes the store.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Job>>>,
-    thread: Option<JoinHandle<()>>,
+    /// `None` once it is closed.
+    queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -180,20 +184,30 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = match commits {
             // A panic inside a job is caught below; one outside would end the thread, and every write would say so.
-            Commits::Thread => Some(
-                std::thread::Builder::new()
-                    .name("store-writer".into())
-                    .spawn(move || run(&mut engine, &clock, &listeners, jobs))?,
-            ),
+            Commits::Thread => Some(std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+                run(&mut engine, &clock, &listeners, jobs);
+                engine.end();
+            })?),
             Commits::Task(gate) => {
                 tokio::spawn(run_as_task(engine, clock, listeners, jobs, gate));
                 None
             }
         };
         Ok(Self {
-            queue: Some(queue),
-            thread,
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(thread),
         })
+    }
+
+    fn queue(&self) -> Result<mpsc::Sender<Box<dyn Job>>, StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.clone().ok_or(StoreError::Stopping)
+    }
+
+    /// Takes no more writes. The thread ends once what is queued is committed.
+    pub(super) fn close(&self) -> Option<JoinHandle<()>> {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue. `work` is run again where a
@@ -204,8 +218,7 @@ impl Writer {
         F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
-        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
-        queue.send(job).await.map_err(|_| StoreError::Stopping)?;
+        self.queue()?.send(job).await.map_err(|_| StoreError::Stopping)?;
         answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 
@@ -245,8 +258,7 @@ impl Writer {
     }
 
     fn queue_now(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
-        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
-        queue.try_send(job).map_err(|error| match error {
+        self.queue()?.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
         })
@@ -255,8 +267,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.close() {
             // What is queued is committed first, so that the file is complete when the lock goes.
             let _ = thread.join();
         }
@@ -487,14 +498,13 @@ mod tests {
     use super::super::db::args;
     use super::*;
     use crate::clock::SystemClock;
-    use crate::store::sqlite;
+    use crate::store::{migrations, sqlite};
 
     /// A writer on a database in memory, with the tables that these tests write to.
     fn writer() -> Writer {
         let conn = rusqlite::Connection::open_in_memory().unwrap();
-        let tables =
-            "CREATE TABLE t (n INTEGER UNIQUE); CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL)";
-        conn.execute_batch(tables).unwrap();
+        migrations::migrate(Db::Sqlite(&conn), migrations::SQLITE).unwrap();
+        conn.execute_batch("CREATE TABLE t (n INTEGER UNIQUE)").unwrap();
         let listeners = Listeners::new(Arc::default());
         let clock: SharedClock = Arc::new(SystemClock::new());
         Writer::start(sqlite::engine(conn, &clock), clock, listeners, Commits::Thread).unwrap()

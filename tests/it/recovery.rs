@@ -295,6 +295,21 @@ async fn files_are_private() {
 }
 
 #[actix_web::test]
+async fn file_of_stopped_process_is_complete_by_itself() {
+    let stage = Stage::new().await;
+    let process = stage.serve().await;
+    stage.request(lead("Ada")).await;
+    stage.until_status(&id("Ada"), "SENT").await;
+    process.stop().await;
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(stage.folder.path().join("bigin-sync.db"), copy.path()).unwrap();
+    let copy = rusqlite::Connection::open(copy.path()).unwrap();
+    let state: String = copy.query_row("SELECT state FROM sync", [], |row| row.get(0)).unwrap();
+    assert_eq!(state, "sent");
+    stage.finish().await;
+}
+
+#[actix_web::test]
 async fn full_disk_answers_503_and_loses_nothing() {
     let stage = Stage::new().await;
     stage.bigin.model().switches.down = true;

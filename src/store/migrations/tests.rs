@@ -46,8 +46,11 @@ fn every_step_leads_to_the_newest_schema_and_none_is_taken_twice() {
     let conn = Connection::open_in_memory().unwrap();
     let db = Db::Sqlite(&conn);
     migrate(db, SQLITE).unwrap();
-    conn.execute("INSERT INTO counter (name, value) VALUES ('sent', 1)", [])
-        .unwrap();
+    conn.execute(
+        "INSERT INTO counter (name, shard, value, at) VALUES ('sent', 0, 1, 0)",
+        [],
+    )
+    .unwrap();
     migrate(db, SQLITE).unwrap();
     assert_eq!(version(&conn), SQLITE.len());
     let steps = with(ADDS.then(|db| db.batch("INSERT INTO extra SELECT value + 1 FROM counter")));

@@ -93,8 +93,28 @@ fn a_disk_that_takes_no_more_is_told_from_other_failures() {
 }
 
 #[tokio::test]
+async fn transaction_that_could_not_begin_is_not_left_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("test.db");
+    let (conn, other) = (Connection::open(&file).unwrap(), Connection::open(&file).unwrap());
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let writer = Writer::start(
+        engine(conn, &clock),
+        clock,
+        Listeners::new(Arc::default()),
+        Commits::Thread,
+    )
+    .unwrap();
+    // Whether all work is paused cannot be read.
+    assert!(writer.write(|_| Ok(())).await.is_err());
+    migrations::migrate(Db::Sqlite(&other), migrations::SQLITE).unwrap();
+    assert_eq!(writer.write(|_| Ok(())).await, Ok(()));
+}
+
+#[tokio::test]
 async fn what_could_not_be_committed_is_not_answered_as_done() {
     let conn = Connection::open_in_memory().unwrap();
+    migrations::migrate(Db::Sqlite(&conn), migrations::SQLITE).unwrap();
     // A child without a parent is noticed only by the commit, which fails.
     let schema = "PRAGMA foreign_keys = ON;
         CREATE TABLE parent (id INTEGER PRIMARY KEY);
