@@ -172,7 +172,7 @@ impl App {
                 handle.stop(true).await;
             }
             while loops.join_next().await.is_some() {}
-            self.context.store.close().await;
+            self.context.store.checkpoint().await;
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, drain).await.is_err() {
             tracing::warn!("shutdown timed out with a call in flight; its sync is retried when the lease expires");

@@ -212,13 +212,9 @@ impl Store {
         })
     }
 
-    /// Closes the store, once what is queued is committed: what is written after that is refused. On SQLite the file then has
-    /// everything, without the log beside it.
-    pub async fn close(&self) {
-        if let Some(thread) = self.writer.close() {
-            // It ends whether this is awaited or not.
-            let _ = apart(self.has_threads, move || thread.join()).await;
-        }
+    /// Once what is queued is committed, a file of SQLite has everything without the log beside it.
+    pub async fn checkpoint(&self) {
+        self.writer.checkpoint().await;
     }
 
     /// The store's time, in whole microseconds: what delays, leases and pauses are counted by.

@@ -133,7 +133,7 @@ impl Engine for Writing {
         Ok(Begun { db, now, is_paused })
     }
 
-    fn end(&mut self) {
+    fn checkpoint(&mut self) {
         // So that a copy of the file alone is complete. If it fails the log beside it has the rest. Nothing is waited for: a backup
         // tool may be reading.
         let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ pub(super) trait Engine: Send + 'static {
     /// Begins a transaction.
     fn begin(&mut self, scope: &Scope) -> Result<Begun<'_>, DbError>;
 
-    /// No transaction comes any more.
-    fn end(&mut self) {}
+    /// Brings the database itself up to date, where a log beside it has a part.
+    fn checkpoint(&mut self) {}
 }
 
 /// What a transaction is begun for.
@@ -94,8 +94,16 @@ trait Job: Send {
 
     fn stored(&mut self, _: Accepted) {}
 
+    /// Whether the database itself is to be brought up to date after the commit.
+    fn wants_checkpoint(&self) -> bool {
+        false
+    }
+
     /// Does its work. Where all of that is undone, it is called again.
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
+
+    /// What it was sent to do has failed, and is undone.
+    fn failed(&mut self, _: StoreError) {}
 
     /// Tells the caller how it ended: after the commit (`None`), or why there was none.
     fn reply(self: Box<Self>, failure: Option<StoreError>);
@@ -113,10 +121,12 @@ where
     F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send,
 {
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-        // What is left where it panics.
-        self.result = Err(abandoned());
-        self.result = (self.work)(txn).map_err(|error| StoreError::from(&error));
-        self.result.as_ref().map(|_| ()).map_err(Clone::clone)
+        self.result = Ok((self.work)(txn).map_err(|error| StoreError::from(&error))?);
+        Ok(())
+    }
+
+    fn failed(&mut self, error: StoreError) {
+        self.result = Err(error);
     }
 
     fn reply(self: Box<Self>, failure: Option<StoreError>) {
@@ -141,14 +151,33 @@ impl Job for Intake {
     }
 
     fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-        self.result = Err(abandoned());
         let accepted = intake::accept_all(txn, &[&self.delivery]).map_err(|error| StoreError::from(&error))?;
         self.result = accepted.first().copied().ok_or_else(abandoned);
         Ok(())
     }
 
+    fn failed(&mut self, error: StoreError) {
+        self.result = Err(error);
+    }
+
     fn reply(self: Box<Self>, failure: Option<StoreError>) {
         let _ = self.answer.send(failure.map_or(self.result, Err));
+    }
+}
+
+struct Checkpoint(oneshot::Sender<()>);
+
+impl Job for Checkpoint {
+    fn wants_checkpoint(&self) -> bool {
+        true
+    }
+
+    fn run(&mut self, _: &mut Txn<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, _: Option<StoreError>) {
+        let _ = self.0.send(());
     }
 }
 
@@ -168,9 +197,8 @@ fn abandoned() -> StoreError {
 
 /// The queue to the writing thread. Dropping it closes the store.
 pub(super) struct Writer {
-    /// `None` once it is closed.
-    queue: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -184,30 +212,20 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let thread = match commits {
             // A panic inside a job is caught below; one outside would end the thread, and every write would say so.
-            Commits::Thread => Some(std::thread::Builder::new().name("store-writer".into()).spawn(move || {
-                run(&mut engine, &clock, &listeners, jobs);
-                engine.end();
-            })?),
+            Commits::Thread => Some(
+                std::thread::Builder::new()
+                    .name("store-writer".into())
+                    .spawn(move || run(&mut engine, &clock, &listeners, jobs))?,
+            ),
             Commits::Task(gate) => {
                 tokio::spawn(run_as_task(engine, clock, listeners, jobs, gate));
                 None
             }
         };
         Ok(Self {
-            queue: Mutex::new(Some(queue)),
-            thread: Mutex::new(thread),
+            queue: Some(queue),
+            thread,
         })
-    }
-
-    fn queue(&self) -> Result<mpsc::Sender<Box<dyn Job>>, StoreError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.clone().ok_or(StoreError::Stopping)
-    }
-
-    /// Takes no more writes. The thread ends once what is queued is committed.
-    pub(super) fn close(&self) -> Option<JoinHandle<()>> {
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs `work` in a transaction and returns after the commit. Waits for room in the queue. `work` is run again where a
@@ -218,7 +236,8 @@ impl Writer {
         F: Fn(&mut Txn<'_>) -> Result<T, DbError> + Send + 'static,
     {
         let (job, answer) = job(work);
-        self.queue()?.send(job).await.map_err(|_| StoreError::Stopping)?;
+        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
+        queue.send(job).await.map_err(|_| StoreError::Stopping)?;
         answer.await.unwrap_or_else(|_| Err(abandoned()))
     }
 
@@ -257,8 +276,17 @@ impl Writer {
         in_time(async { receiver.await.unwrap_or_else(|_| Err(abandoned())) }).await
     }
 
+    /// Brings the database itself up to date with all that was queued before.
+    pub(super) async fn checkpoint(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.queue_now(Box::new(Checkpoint(done))).is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
     fn queue_now(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
-        self.queue()?.try_send(job).map_err(|error| match error {
+        let queue = self.queue.as_ref().ok_or(StoreError::Stopping)?;
+        queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopping,
         })
@@ -267,7 +295,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(thread) = self.close() {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
             // What is queued is committed first, so that the file is complete when the lock goes.
             let _ = thread.join();
         }
@@ -340,17 +369,22 @@ fn commit_group(
     let (began, writes) = (clock.now(), group.len());
     let scope = scope_of(group);
     let committed = match transaction(engine, &scope, group, all_together) {
-        Err(Failure::OfOne) => transaction(engine, &Scope::Anything, group, each_by_itself),
+        Err(Failure::OfOne(error)) => {
+            tracing::warn!("a write failed; it and those beside it are run again, each by itself: {error}");
+            transaction(engine, &Scope::Anything, group, each_by_itself)
+        }
         ended => ended,
     };
     match committed {
         Ok(after) => {
+            if group.iter().any(|job| job.wants_checkpoint()) {
+                engine.checkpoint();
+            }
             listeners.metrics.commit_seconds.time([], until(began, clock.now()));
             listeners.metrics.commit_writes.size([], writes);
             Ok(after)
         }
-        Err(Failure::OfOne) => Err(abandoned()),
-        Err(Failure::OfAll(error)) => Err(error),
+        Err(Failure::OfOne(error) | Failure::OfAll(error)) => Err(error),
     }
 }
 
@@ -380,7 +414,7 @@ fn scope_of(group: &[Box<dyn Job>]) -> Scope {
 /// Why nothing was committed.
 enum Failure {
     /// One of the writes failed, so that all of them were undone.
-    OfOne,
+    OfOne(StoreError),
     /// The transaction was lost.
     OfAll(StoreError),
 }
@@ -406,7 +440,13 @@ fn transaction(
         is_paused,
         after: AfterCommit::default(),
     };
-    let committed = attempt(&mut txn, group).and_then(|()| Ok(commit(&txn)?));
+    let committed = attempt(&mut txn, group).and_then(|()| {
+        commit(&txn).map_err(|error| match db {
+            // What was sent without waiting, and has failed. (A commit that is lost with the connection may be done.)
+            Db::Postgres(session) if !session.is_closed() => Failure::OfOne(StoreError::from(&error)),
+            Db::Postgres(_) | Db::Sqlite(_) => Failure::from(error),
+        })
+    });
     if committed.is_err() && !db.has_no_transaction() {
         // There is nothing more to be done where even this fails; the next transaction will say so.
         let _ = db.batch("ROLLBACK");
@@ -417,21 +457,17 @@ fn transaction(
 /// Nearly always no write fails, and then none needs a guard of its own: a savepoint would keep a copy of every page that
 /// the write changes, which costs more than the write.
 fn all_together(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), Failure> {
-    let failed = |error: StoreError| {
-        tracing::warn!("a write failed; it and those beside it are run again, each by itself: {error}");
-        Failure::OfOne
-    };
     // In the order of the queue: a webhook must not come before a cancellation that came before it.
     for run in group.chunk_by_mut(|one, next| one.delivery().is_some() && next.delivery().is_some()) {
         let deliveries: Vec<&Delivery> = run.iter().filter_map(|job| job.delivery()).collect();
         if deliveries.is_empty() {
             for job in run {
-                caught(|| job.run(txn)).map_err(failed)?;
+                caught(|| job.run(txn)).map_err(Failure::OfOne)?;
             }
             continue;
         }
         let accepted = caught(|| intake::accept_all(txn, &deliveries).map_err(|error| StoreError::from(&error)));
-        let accepted = accepted.map_err(failed)?;
+        let accepted = accepted.map_err(Failure::OfOne)?;
         run.iter_mut()
             .zip(accepted)
             .for_each(|(job, accepted)| job.stored(accepted));
@@ -452,6 +488,9 @@ fn each_by_itself(txn: &mut Txn<'_>, group: &mut [Box<dyn Job>]) -> Result<(), F
             if txn.db.has_no_transaction() {
                 return Err(Failure::OfAll(error));
             }
+            job.failed(error);
+            // It may have panicked with something sent.
+            let _ = txn.db.settle();
             txn.db.execute("ROLLBACK TO job", &[])?;
             txn.after = before;
         }
