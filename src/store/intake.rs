@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::db::{Db, Result, Row, corrupt};
-use super::rows::{EventLine, LINK, New, Stored};
+use super::rows::{Detail, EventLine, LINK, New, Stored};
 use super::txn::Txn;
 use super::{Answer, Change, Stage, Store, overview, rows};
 use crate::domain::lead::{LeadId, Revision};
@@ -279,9 +278,11 @@ fn note<'w>(txn: &Txn<'_>, written: impl IntoIterator<Item = &'w Written>) -> Re
     let lines = written.into_iter().map(|written| EventLine {
         sync: &written.sync,
         kind: written.kind,
-        detail: match written.source {
-            Source::Webhook => Value::Null,
-            other => json!({ "by": other.label() }),
+        detail: Detail {
+            by: Some(written.source)
+                .filter(|by| *by != Source::Webhook)
+                .map(Source::label),
+            ..Detail::default()
         },
     });
     rows::insert_events(txn.db, &lines.collect::<Vec<_>>(), txn.now)

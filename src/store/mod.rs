@@ -53,6 +53,7 @@ pub use leases::ClaimToken;
 pub use migrations::{Migration, POSTGRES as POSTGRES_STEPS};
 pub use operator::{CancelResult, CheckResult, DismissResult};
 pub use outcomes::{Effect, Outcome, StepReport};
+pub use rows::Detail;
 pub use tags::PossiblyChanged;
 pub use views::{EventRow, FailureGroup, Filter, Flow, Ledger, Overview, SyncEvent, SyncView, WebhookLog};
 pub use writer::{Commits, Gate, Step};

@@ -1,12 +1,10 @@
 //! What a person does to syncs: cancel, try again, dismiss, pause everything; and to a breaker: check the service now.
 
-use serde_json::json;
-
 use super::db::{Arg, Result, args};
 use super::intake::request_by_operator;
 use super::outcomes::{Was, notify, wake_for};
 use super::overview::LAST_FAILED;
-use super::rows::Stored;
+use super::rows::{Detail, Stored};
 use super::txn::Txn;
 use super::{Accepted, Answer, Change, Stage, Store, StoreSettings, SyncView, kv, leases, queries, rows};
 use crate::domain::failure::Remote;
@@ -93,6 +91,13 @@ impl Store {
     }
 }
 
+fn by_operator() -> Detail {
+    Detail {
+        by: Some("operator"),
+        ..Detail::default()
+    }
+}
+
 /// Never while a worker has claimed it: what its call has done would be forgotten.
 fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<CancelResult> {
     // An insert of a claim that ended unrecorded may still be applied, which the next sync of the lead has to know; and an
@@ -111,8 +116,8 @@ fn cancel(txn: &mut Txn<'_>, id: SyncId, settings: &StoreSettings) -> Result<Can
     }
     link.update(&Event::Cancelled, sync);
     rows::save(txn.db, &stored, txn.now)?;
-    let (sync, detail) = (&stored.sync, json!({ "by": "operator" }));
-    rows::insert_event(txn.db, sync, Event::Cancelled.label(), detail, txn.now)?;
+    let sync = &stored.sync;
+    rows::insert_event(txn.db, sync, Event::Cancelled.label(), by_operator(), txn.now)?;
     notify(txn, sync, &was);
     Ok(CancelResult::Done)
 }
@@ -196,7 +201,7 @@ fn dismiss(txn: &mut Txn<'_>, id: SyncId) -> Result<DismissResult> {
     let sql = "-- dismiss()
         UPDATE sync SET dismissed_at = ?2, version = version + 1 WHERE id = ?1";
     txn.db.send(sql, args![id.0, txn.now])?;
-    rows::insert_event(txn.db, &sync, "dismissed", json!({ "by": "operator" }), txn.now)?;
+    rows::insert_event(txn.db, &sync, "dismissed", by_operator(), txn.now)?;
     txn.changed(Change::of(&sync));
     Ok(DismissResult::Done)
 }

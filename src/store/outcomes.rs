@@ -4,12 +4,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::claims::Claimed;
 use super::db::{Result, args};
 use super::leases::{self, ClaimRow, ClaimToken};
-use super::rows::{EventLine, Stored};
+use super::rows::{Detail, EventLine, Stored};
 use super::tags::Upserted;
 use super::txn::Txn;
 use super::{Answer, Change, PossiblyChanged, Stage, Store, StoreSettings, counters, rows, tags, turns};
@@ -43,8 +42,8 @@ pub struct Outcome {
     pub claimed: Claimed,
     /// What follows.
     pub effect: Effect,
-    /// Goes into the history as it is: codes, counts and durations, never values.
-    pub note: Option<Value>,
+    /// Goes into the history, with what became of the sync.
+    pub detail: Detail,
 }
 
 /// What follows from a worker's step for one sync.
@@ -298,11 +297,10 @@ impl Decision<'_> {
         let may_give_up = matches!(effect, Effect::Failed(_) | Effect::ContactGone(_));
         let given_up = may_give_up && sync.state.label() == "rejected" && self.was.state != "rejected";
         let kind = if given_up { sync.state.label() } else { self.kind? };
-        let note = self.outcome.note.clone().unwrap_or(Value::Null);
         Some(EventLine {
             sync,
             kind,
-            detail: with_failure(note, effect, sync, given_up),
+            detail: with_failure(self.outcome.detail.clone(), effect, sync, given_up),
         })
     }
 
@@ -421,31 +419,24 @@ fn changed(txn: &mut Txn<'_>, sync: &SyncJob, was: &Was) {
     }
 }
 
-fn with_failure(detail: Value, effect: &Effect, sync: &SyncJob, given_up: bool) -> Value {
-    let mut detail = match detail {
-        Value::Object(map) => map,
-        _ => serde_json::Map::new(),
-    };
+/// The detail with what became of the sync.
+fn with_failure(mut detail: Detail, effect: &Effect, sync: &SyncJob, given_up: bool) -> Detail {
     match effect {
         Effect::Failed(failure) | Effect::ContactGone(failure) if given_up => {
-            detail.insert("reason".into(), failure.error.to_string().into());
+            detail.reason = Some(failure.error.to_string());
         }
         // The first time is no failure.
         Effect::ContactGone(_) if sync.attempts.count == 0 => {}
-        Effect::Ambiguous { bisect_limit, .. } => {
-            detail.insert("bisect_limit".into(), (*bisect_limit).into());
-        }
+        Effect::Ambiguous { bisect_limit, .. } => detail.bisect_limit = Some(*bisect_limit),
         Effect::Failed(failure) | Effect::FailedUncounted(failure) | Effect::ContactGone(failure) => {
-            detail.insert("error".into(), failure.error.to_string().into());
-            detail.insert("attempt".into(), sync.attempts.count.into());
-            detail.insert("next_attempt_at".into(), sync.next_attempt_at.to_string().into());
+            detail.error = Some(failure.error.to_string());
+            detail.attempt = Some(sync.attempts.count);
+            detail.next_attempt_at = Some(sync.next_attempt_at);
         }
-        Effect::Event(Event::Rejected { reason, .. }) => {
-            detail.insert("reason".into(), reason.to_string().into());
-        }
+        Effect::Event(Event::Rejected { reason, .. }) => detail.reason = Some(reason.to_string()),
         Effect::Event(_) | Effect::Released | Effect::Settling => {}
     }
-    Value::Object(detail)
+    detail
 }
 
 pub(super) fn wake_for(txn: &mut Txn<'_>, sync: &SyncJob) {

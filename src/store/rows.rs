@@ -1,7 +1,7 @@
 //! Rows to values and back, and the statements that write one row.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::db::{Arg, Db, Result, Row, args, corrupt};
 use crate::domain::breaker::{Breaker, Open};
@@ -530,8 +530,44 @@ pub(super) fn save_breaker(db: Db<'_>, breaker: &Breaker) -> Result<()> {
 pub(super) struct EventLine<'s> {
     pub(super) sync: &'s SyncJob,
     pub(super) kind: &'static str,
-    /// An object; left out where it is empty. A request without it came by webhook.
-    pub(super) detail: Value,
+    pub(super) detail: Detail,
+}
+
+/// What a line of a history says beyond its kind and state: codes, counts, durations, sentences, and never values. What is `None`
+/// is left out; a request without `by` came by webhook.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// Label of an [`Action`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<&'static str>,
+    /// Attempts so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bisect_limit: Option<u32>,
+    /// Who: the label of a [`Source`], or `operator`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// The lead was edited after it was read, and its contact does not have that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edits_not_carried: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long the step had taken, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Label of the stage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<&'static str>,
 }
 
 /// Adds lines to the histories of syncs.
@@ -539,8 +575,9 @@ pub(super) fn insert_events(db: Db<'_>, lines: &[EventLine<'_>], now: Timestamp)
     let sql = "-- insert_events()
         INSERT INTO event (sync_id, at, kind, state, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let detail = |line: &EventLine<'_>| {
-        let is_empty = line.detail.as_object().is_none_or(serde_json::Map::is_empty);
-        (!is_empty).then(|| line.detail.to_string())
+        let is_empty = line.detail == Detail::default();
+        // It cannot fail: texts and numbers.
+        serde_json::to_string(&line.detail).ok().filter(|_| !is_empty)
     };
     let details: Vec<Option<String>> = lines.iter().map(detail).collect();
     let rows = lines
@@ -558,7 +595,7 @@ pub(super) fn insert_event(
     db: Db<'_>,
     sync: &SyncJob,
     kind: &'static str,
-    detail: Value,
+    detail: Detail,
     now: Timestamp,
 ) -> Result<()> {
     insert_events(db, &[EventLine { sync, kind, detail }], now)

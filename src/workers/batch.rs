@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::failed_call::{FailedCall, bisect_limit, cause_of};
 use super::{Context, Stepped};
@@ -17,7 +16,9 @@ use crate::domain::reject_reason::{RejectReason, sentence};
 use crate::domain::state::{Event, Seen};
 use crate::domain::sync::Failure;
 use crate::random;
-use crate::store::{Claim, ClaimToken, Claimed, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreError};
+use crate::store::{
+    Claim, ClaimToken, Claimed, Detail, Effect, Outcome, PossiblyChanged, Stage, StepReport, StoreError,
+};
 
 /// The part of a lease that is left when a call ends at its deadline, for its outcome to be recorded.
 const TO_RECORD: u32 = 10;
@@ -72,11 +73,11 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn record_event(&mut self, claimed: Claimed, event: Event) {
-        self.record_event_with(claimed, event, None);
+        self.record_event_with(claimed, event, Detail::default());
     }
 
     /// An event happened, and the history is to say something more of it.
-    pub(super) fn record_event_with(&mut self, claimed: Claimed, event: Event, remark: Option<&str>) {
+    pub(super) fn record_event_with(&mut self, claimed: Claimed, event: Event, mut detail: Detail) {
         let sync = &claimed.sync;
         match &event {
             // The reason names fields and no values, and is what a reader of the log wants to know.
@@ -87,19 +88,12 @@ impl<'a> Batch<'a> {
                 sync_id = %sync.id, lead_id = %sync.lead, "sync {} of lead {}: {}", sync.id, sync.lead, event.label()
             ),
         }
-        let mut note = json!({ "ms": self.took() });
-        if let Some(remark) = remark {
-            note[remark] = true.into();
-        }
+        detail.ms = Some(self.took());
         if let Event::Upserted { delivered, .. } = &event {
-            note["contact"] = delivered.contact.as_str().into();
-            note["action"] = delivered.action.label().into();
+            detail.contact = Some(delivered.contact.to_string());
+            detail.action = Some(delivered.action.label());
         }
-        self.outcomes.push(Outcome {
-            claimed,
-            effect: Effect::Event(event),
-            note: Some(note),
-        });
+        self.push(claimed, Effect::Event(event), detail);
     }
 
     /// How long the claim has been held.
@@ -123,8 +117,21 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, claimed: Claimed, code: &str, effect: Effect) {
-        let note = Some(json!({ "ms": self.took(), "stage": self.stage.label(), "code": code }));
-        self.outcomes.push(Outcome { claimed, effect, note });
+        let detail = Detail {
+            ms: Some(self.took()),
+            stage: Some(self.stage.label()),
+            code: Some(code.to_owned()),
+            ..Detail::default()
+        };
+        self.push(claimed, effect, detail);
+    }
+
+    fn push(&mut self, claimed: Claimed, effect: Effect, detail: Detail) {
+        self.outcomes.push(Outcome {
+            claimed,
+            effect,
+            detail,
+        });
     }
 
     /// Bigin says that the sync's contact is gone. From the second time on this counts.
@@ -268,11 +275,7 @@ impl<'a> Batch<'a> {
     }
 
     fn put_back(&mut self, claimed: Claimed, effect: Effect) {
-        self.outcomes.push(Outcome {
-            claimed,
-            effect,
-            note: None,
-        });
+        self.push(claimed, effect, Detail::default());
     }
 
     /// A service takes no work: no sync is at fault. Of several failures the one counts that asks for the longest wait.

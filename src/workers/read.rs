@@ -17,7 +17,7 @@ use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, Seen};
 use crate::domain::sync::SyncId;
 use crate::sanity::{RawDocument, Read, ReadError};
-use crate::store::Claimed;
+use crate::store::{Claimed, Detail};
 
 /// What a step keeps of the leads it reads may have so many bytes; what is not read by then waits for the next step.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
@@ -189,7 +189,10 @@ pub(super) fn take_answered<T>(batch: &mut Batch<'_>, claimed: Claimed, read: Re
 
 /// The lead is rejected without having been read.
 pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, reason: RejectReason) {
-    let code = reason.code();
+    let detail = Detail {
+        code: Some(reason.code().to_owned()),
+        ..Detail::default()
+    };
     let event = Event::Rejected {
         reason,
         seen: Seen {
@@ -197,7 +200,7 @@ pub(super) fn reject(batch: &mut Batch<'_>, claimed: Claimed, reason: RejectReas
             revision: None,
         },
     };
-    batch.record_event_with(claimed, event, Some(code));
+    batch.record_event_with(claimed, event, detail);
 }
 
 /// An answer that does not say why it lacks the lead is no sign of a deletion.

@@ -40,7 +40,7 @@ use crate::domain::record::OrgFields;
 use crate::domain::reject_reason::RejectReason;
 use crate::domain::state::{Event, Seen};
 use crate::sanity::{RawDocument, ReadError};
-use crate::store::{Claimed, Stage, StepReport, StoreError};
+use crate::store::{Claimed, Detail, Stage, StepReport, StoreError};
 
 /// A contact to be tagged.
 struct Due {
@@ -210,8 +210,11 @@ fn record_outcome(batch: &mut Batch<'_>, due: Due, sent: ItemOutcome<()>, synced
     } = due;
     match sent {
         ItemOutcome::Answered(Ok(())) => {
-            let remark = edited.then_some("edits_not_carried");
-            batch.record_event_with(claimed, Event::Tagged { seen, synced_at }, remark);
+            let detail = Detail {
+                edits_not_carried: edited.then_some(true),
+                ..Detail::default()
+            };
+            batch.record_event_with(claimed, Event::Tagged { seen, synced_at }, detail);
         }
         ItemOutcome::Answered(Err(error)) => {
             batch.not_accepted(claimed, error, seen, |service_code| RejectReason::TagNotAdded {

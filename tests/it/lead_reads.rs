@@ -82,7 +82,7 @@ async fn lead_above_limit_fails_alone() {
         );
         let story = world.history(world.sync("Lead7").await.sync.id).await;
         assert!(
-            story.iter().any(|entry| entry.detail["lead_too_large"] == true),
+            story.iter().any(|entry| entry.detail["code"] == "lead_too_large"),
             "{story:?}"
         );
         // An editor who makes it smaller and asks again has it sent.

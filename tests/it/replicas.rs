@@ -9,7 +9,7 @@ use bigin_sync::domain::failure::{Remote, ServiceError, ServiceErrorKind};
 use bigin_sync::domain::lead::LeadId;
 use bigin_sync::domain::state::Event;
 use bigin_sync::fake::bigin::{CallKind, Fault};
-use bigin_sync::store::{Accepted, Delivery, Effect, Ledger, Migration, Outcome, Stage, StepReport, Store};
+use bigin_sync::store::{Accepted, Delivery, Detail, Effect, Ledger, Migration, Outcome, Stage, StepReport, Store};
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -287,7 +287,7 @@ async fn tolerates_newer_schema() {
     let released = Outcome {
         claimed: claim.syncs.remove(0),
         effect: Effect::Released,
-        note: None,
+        detail: Detail::default(),
     };
     older.record(vec![released], StepReport::default()).await.unwrap();
     let newer = start_with(&url, &newer_steps()).unwrap();
@@ -302,7 +302,7 @@ async fn tolerates_newer_schema() {
     let ends = claim.syncs.into_iter().map(|claimed| Outcome {
         claimed,
         effect: Effect::Event(Event::LeadDeleted),
-        note: None,
+        detail: Detail::default(),
     });
     older.record(ends.collect(), StepReport::default()).await.unwrap();
     let ledger = newer.ledger().await.unwrap();

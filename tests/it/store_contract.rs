@@ -15,7 +15,8 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source};
 use bigin_sync::store::{
-    Accepted, Claimed, Delivery, Effect, Filter, Outcome, Prefer, Stage, StepReport, Store, StoreError, StoreSettings,
+    Accepted, Claimed, Delivery, Detail, Effect, Filter, Outcome, Prefer, Stage, StepReport, Store, StoreError,
+    StoreSettings,
 };
 
 use crate::cluster;
@@ -91,7 +92,7 @@ impl Bench {
         let outcome = Outcome {
             claimed: claimed.clone(),
             effect,
-            note: None,
+            detail: Detail::default(),
         };
         self.store.record(vec![outcome], StepReport::default()).await.unwrap();
     }
@@ -421,7 +422,7 @@ async fn open_breaker_lets_one_probe_pass() {
     let release = |claimed: &Claimed| Outcome {
         claimed: claimed.clone(),
         effect: Effect::Released,
-        note: None,
+        detail: Detail::default(),
     };
     bench
         .store

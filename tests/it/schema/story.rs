@@ -15,10 +15,9 @@ use bigin_sync::domain::retry::RetryPolicy;
 use bigin_sync::domain::state::{Delivered, Event, Seen};
 use bigin_sync::domain::sync::{Failure, Source, SyncId};
 use bigin_sync::store::{
-    Accepted, CancelResult, Claimed, Delivery, DismissResult, Effect, Outcome, Prefer, Stage, StepReport, Store,
-    StoreSettings,
+    Accepted, CancelResult, Claimed, Delivery, Detail, DismissResult, Effect, Outcome, Prefer, Stage, StepReport,
+    Store, StoreSettings,
 };
-use serde_json::json;
 
 use crate::cluster;
 use crate::world::secs;
@@ -57,7 +56,10 @@ impl Carried {
         let outcomes = claim.syncs.iter().map(|claimed| Outcome {
             claimed: claimed.clone(),
             effect: effect(claimed).unwrap_or(Effect::Released),
-            note: Some(json!({ "batch": 100 })),
+            detail: Detail {
+                ms: Some(100),
+                ..Detail::default()
+            },
         });
         let report = StepReport {
             answered: claim

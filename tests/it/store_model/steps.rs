@@ -9,7 +9,7 @@ use bigin_sync::domain::record::Action;
 use bigin_sync::domain::reject_reason::{ReasonKey, RejectReason};
 use bigin_sync::domain::state::{Delivered, Event, Seen, State};
 use bigin_sync::domain::sync::{Failure, Source, SyncId, SyncJob};
-use bigin_sync::store::{Claimed, Delivery, Effect, Outcome, PossiblyChanged, Prefer, Stage, StepReport};
+use bigin_sync::store::{Claimed, Delivery, Detail, Effect, Outcome, PossiblyChanged, Prefer, Stage, StepReport};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -334,7 +334,7 @@ impl Pick {
         Some(Outcome {
             claimed,
             effect,
-            note: None,
+            detail: Detail::default(),
         })
     }
 
