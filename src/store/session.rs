@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-use futures_util::future::poll_fn;
+use futures_util::future::{MaybeDone, maybe_done, poll_fn};
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -97,7 +97,7 @@ pub struct Session {
     messages: RefCell<Messages>,
     statements: RefCell<HashMap<String, Statement>>,
     /// What was sent without waiting, in its order.
-    sent: RefCell<Vec<Sent>>,
+    sent: RefCell<Vec<MaybeDone<Sent>>>,
     /// It is of no more use.
     is_spoilt: Cell<bool>,
     name: String,
@@ -127,7 +127,7 @@ impl Session {
 
     /// Waits for an answer.
     fn wait<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let mut messages = self.messages.borrow_mut();
+        let (mut messages, mut sent) = (self.messages.borrow_mut(), self.sent.borrow_mut());
         let mut answer = pin!(answer);
         let result = self.runtime.block_on(poll_fn(|context| {
             // Only while they are read anything is sent and received.
@@ -144,6 +144,10 @@ impl Session {
                     }
                 }
             }
+            // Each has room for few pieces of its answer. Until they are taken out nothing that comes after it is received.
+            for earlier in sent.iter_mut() {
+                let _ = Pin::new(earlier).poll(context);
+            }
             answer.as_mut().poll(context)
         }));
         // Statements that were prepared before a newer replica added a column, or a server that has become another's standby:
@@ -159,8 +163,12 @@ impl Session {
     /// Waits for what was sent. The first error counts: those after it say no more than that the transaction has failed.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let mut settled = Ok(());
-        for answer in self.sent.take() {
-            settled = settled.and(self.wait(answer).map(|_| ()));
+        for mut answer in self.sent.take() {
+            let result = self.wait(poll_fn(|context| {
+                ready!(Pin::new(&mut answer).poll(context));
+                Poll::Ready(Pin::new(&mut answer).take_output().unwrap_or(Ok(0)))
+            }));
+            settled = settled.and(result.map(|_| ()));
         }
         settled
     }
@@ -174,13 +182,10 @@ impl Session {
 
     /// Sends what is not waited for.
     fn send(&self, answer: impl Future<Output = Result<u64, Error>> + Send + 'static) {
-        let mut answer: Sent = Box::pin(answer);
+        let mut answer = maybe_done(Box::pin(answer) as Sent);
         // The first poll puts it into the queue to the server.
-        let answered = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        self.sent.borrow_mut().push(match answered {
-            Poll::Pending => answer,
-            Poll::Ready(result) => Box::pin(std::future::ready(result)),
-        });
+        let _ = Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop()));
+        self.sent.borrow_mut().push(answer);
     }
 
     fn prepared(&self, sql: &str) -> Result<Statement, Error> {

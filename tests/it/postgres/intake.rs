@@ -1,6 +1,8 @@
 //! Replicas store webhooks beside each other: what holds nevertheless.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +37,7 @@ fn deadlocks(url: &str) -> Vec<String> {
 }
 
 /// What another replica does in a transaction, until it is dropped.
-struct Transaction(postgres::Client);
+struct Transaction(Option<postgres::Client>);
 
 impl Transaction {
     fn begin(url: &str, statements: &str) -> Self {
@@ -44,14 +46,17 @@ impl Transaction {
             let begin = || {
                 let mut client = postgres::Client::connect(url, postgres::NoTls).unwrap();
                 client.batch_execute(&format!("BEGIN; {statements}")).unwrap();
-                Self(client)
+                Self(Some(client))
             };
             scope.spawn(begin).join().unwrap()
         })
     }
+}
 
-    fn end(self) {
-        std::thread::spawn(move || drop(self.0)).join().unwrap();
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::scope(|scope| scope.spawn(|| drop(client)).join().unwrap());
     }
 }
 
@@ -68,14 +73,14 @@ async fn webhooks_do_not_wait_for_those_of_other_replicas() {
     let claim = store.claim(Stage::Upsert, 1, Prefer::Fresh);
     let mut claim = std::pin::pin!(claim);
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut claim).await.is_err());
-    other.end();
+    drop(other);
     assert_eq!(claim.await.unwrap().syncs.len(), 1);
     // And they wait for it.
     let other = Transaction::begin(&url, "SELECT pg_advisory_xact_lock(2444679622)");
     let accept = store.accept(delivery("b"));
     let mut accept = std::pin::pin!(accept);
     assert!(tokio::time::timeout(Duration::from_secs(1), &mut accept).await.is_err());
-    other.end();
+    drop(other);
     assert!(matches!(accept.await, Ok(Accepted::Created(_))));
 }
 
@@ -85,23 +90,30 @@ async fn webhook_that_reaches_two_replicas_at_once_creates_one_sync() {
     let cluster = Cluster::start();
     let url = cluster::make_database(&cluster.url("postgres"));
     let (one, two) = (open(&url), open(&url));
-    let leads: Vec<String> = (0..300).map(|number| format!("lead-{number}")).collect();
-    // In opposite orders, so that each replica has what the other wants.
-    let to_one = leads.iter().map(|lead| one.accept(revision(lead, "r1")));
-    let to_two = leads.iter().rev().map(|lead| two.accept(revision(lead, "r1")));
-    let (by_one, mut by_two) = tokio::join!(join_all(to_one), join_all(to_two));
-    by_two.reverse();
-    for ((lead, one), two) in leads.iter().zip(by_one).zip(by_two) {
-        let results = [one.unwrap(), two.unwrap()];
-        let created = results
-            .iter()
-            .filter(|accepted| matches!(accepted, Accepted::Created(_)));
-        assert_eq!(created.count(), 1, "{lead}: {results:?}");
-        assert!(results.contains(&Accepted::Duplicate), "{lead}: {results:?}");
+    for round in 0..5 {
+        let leads: Vec<String> = (0..100).map(|number| format!("lead-{round}-{number}")).collect();
+        let to_one = leads.iter().map(|lead| one.accept(revision(lead, "r1")));
+        let to_two = leads.iter().map(|lead| two.accept(revision(lead, "r1")));
+        // Each comes to have some of the leads, and waits for one.
+        let statement = format!("SELECT pg_advisory_xact_lock(2444, hashtext('lead-{round}-50'))");
+        let other = Transaction::begin(&url, &statement);
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(other);
+        };
+        let (by_one, by_two, ()) = tokio::join!(join_all(to_one), join_all(to_two), release);
+        for ((lead, one), two) in leads.iter().zip(by_one).zip(by_two) {
+            let results = [one.unwrap(), two.unwrap()];
+            let created = results
+                .iter()
+                .filter(|accepted| matches!(accepted, Accepted::Created(_)));
+            assert_eq!(created.count(), 1, "{lead}: {results:?}");
+            assert!(results.contains(&Accepted::Duplicate), "{lead}: {results:?}");
+        }
     }
     let ledger = one.ledger().await.unwrap();
     assert!(ledger.balances(), "{ledger:?}");
-    assert_eq!((ledger.accepted, ledger.created, ledger.duplicates), (600, 300, 300));
+    assert_eq!((ledger.accepted, ledger.created, ledger.duplicates), (1000, 500, 500));
     assert_eq!(deadlocks(&url), ["0"]);
 }
 
@@ -160,11 +172,51 @@ async fn events_of_transactions_that_overlap_are_all_read() {
         read.extend(events.into_iter().map(|event| event.lead_id.to_string()));
         if let Some(other) = other.take() {
             assert_eq!(read, BTreeSet::new(), "the first one is not committed");
-            other.end();
+            drop(other);
             assert!(slow.as_mut().await.is_ok());
         }
     }
     assert_eq!(read, BTreeSet::from(["quick".to_owned(), "slow".to_owned()]));
+}
+
+/// The address of the same database, from which each byte comes by itself.
+fn byte_by_byte(cluster: &Cluster, url: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = cluster.port;
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
+            client.set_nodelay(true).unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while server.read_exact(&mut byte).is_ok() && client.write_all(&byte).is_ok() {
+                    std::thread::sleep(Duration::from_micros(1));
+                }
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    url.replace(&format!(":{server}/"), &format!(":{port}/"))
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL"]
+async fn answers_that_come_in_pieces_are_waited_for() {
+    let cluster = Cluster::start();
+    let url = cluster::make_database(&cluster.url("postgres"));
+    let store = open(&byte_by_byte(&cluster, &url));
+    for lead in ["a", "b"] {
+        let accepted = store.accept(delivery(lead)).await;
+        assert!(matches!(accepted, Ok(Accepted::Created(_))), "{accepted:?}");
+    }
+    let claim = store.claim(Stage::Upsert, 10, Prefer::Fresh).await.unwrap();
+    assert_eq!(claim.syncs.len(), 2);
 }
 
 #[actix_web::test]

@@ -559,8 +559,10 @@ impl Player<'_> {
         let begun = Instant::now();
         let health = loop {
             self.pass_until(Instant::now() + Duration::from_millis(30)).await;
+            // Before: the answer may be of a while ago.
+            let is_quiet = !asks_still(&self.stage.sanity.model());
             let health = self.ask("/api/health").await.unwrap_or_default();
-            let is_over = health["ledger"]["in_progress"] == 0 && !asks_still(&self.stage.sanity.model());
+            let is_over = is_quiet && health["ledger"]["in_progress"] == 0;
             if is_over || begun.elapsed() > patience {
                 break health;
             }
